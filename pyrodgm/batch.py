@@ -1,0 +1,63 @@
+"""What one training or evaluation step looks at: padded sequences and the mask that tells padding from data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True)  # not frozen: device wrappers rebuild it field by field
+class Batch:
+    """B sequences padded to a common length T. Independent rows are sequences with T = 1.
+
+    Args:
+        x: observations, (B, T, D), zero where padded.
+        mask: True where a frame is data, (B, T).
+        index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
+
+    >>> batch = Batch.of(torch.ones(2, 3, 4))
+    >>> batch.lengths.tolist(), batch.num_frames
+    ([3, 3], 6)
+    """
+
+    x: Tensor
+    mask: Tensor
+    index: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> Batch:
+        """A batch without padding from x (B, T, D)."""
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return cls(x, mask, torch.arange(x.shape[0], device=x.device))
+
+    @property
+    def size(self) -> int:
+        """Number of sequences B."""
+        return self.x.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Padded length T."""
+        return self.x.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Frames that are data, per sequence, (B,)."""
+        return self.mask.sum(1)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are data, over the whole batch."""
+        return int(self.mask.sum())
+
+    def to(self, *target: torch.device | torch.dtype) -> Batch:
+        """The batch on another device, or with x in another dtype; the mask stays boolean."""
+        devices = [entry for entry in target if isinstance(entry, torch.device)]
+        return replace(
+            self,
+            x=self.x.to(*target),
+            mask=self.mask.to(*devices) if devices else self.mask,
+            index=self.index.to(*devices) if devices else self.index,
+        )

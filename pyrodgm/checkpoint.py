@@ -1,0 +1,112 @@
+"""Weights and training state on disk: whole or not at all, and never unpickled into code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pyrodgm.errors import CheckpointError
+
+WEIGHTS = "weights.safetensors"
+STATE = "state.pt"
+
+
+def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) -> None:
+    """Write a checkpoint folder: under a temporary name, synced to disk, then renamed.
+
+    Args:
+        folder: where; an older checkpoint of that name is replaced.
+        weights: modules by name; their tensors go into one safetensors file, the rest of their
+            state (ragged running averages and the like) into the state file.
+        state: plain values and tensors, readable with ``weights_only=True``.
+
+    Raises:
+        CheckpointError: the disk is full or not writable. Earlier checkpoints are untouched.
+    """
+    tensors, extra = _split({name: module.state_dict() for name, module in weights.items()})
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(tensors, temporary / WEIGHTS)
+        torch.save({**state, "extra": extra}, temporary / STATE)
+        for path in (temporary / WEIGHTS, temporary / STATE, temporary):
+            _sync(path)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not isinstance(error, OSError | RuntimeError) and "safetensor" not in repr(type(error)):
+            raise
+        free = shutil.disk_usage(_existing(folder)).free / 1e6
+        raise CheckpointError(
+            f"cannot write checkpoint {folder}: {error} ({free:.0f} MB free there). "
+            "Earlier checkpoints are intact; make room and continue with --resume"
+        ) from error
+
+
+def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
+    """Load the tensors of a checkpoint into modules.
+
+    Raises:
+        CheckpointError: missing, damaged, or of other shapes.
+    """
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        extra = read_state(folder)["extra"]
+        for name, module in weights.items():
+            own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if _of(k, name)}
+            own |= {k.removeprefix(f"{name}."): v for k, v in extra.items() if _of(k, name)}
+            module.load_state_dict(own)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot read checkpoint {folder}: {error}. It is damaged, or belongs to another "
+            "model; the other checkpoints of the run may be whole"
+        ) from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The training state of a checkpoint, read without unpickling any code.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        return torch.load(folder / STATE, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise CheckpointError(f"cannot read {folder / STATE}: {error}") from error
+
+
+def _of(key: str, name: str) -> bool:
+    return key.startswith(f"{name}.")
+
+
+def _split(states: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, which safetensors can hold, and everything else; keys are prefixed by the name."""
+    flat = {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in flat.items() if torch.is_tensor(v)}
+    return tensors, {key: value for key, value in flat.items() if key not in tensors}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

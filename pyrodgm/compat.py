@@ -1,0 +1,74 @@
+"""Which model, guide and objective fit together: checked before anything runs, and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import GUIDES, Guide
+from pyrodgm.models import MODELS, Model
+from pyrodgm.objectives import OBJECTIVES, Objective
+
+
+def conflicts(
+    model: type[Model], guide: type[Guide], objective: type[Objective]
+) -> Iterator[tuple[str, str, str]]:
+    """Every trait that does not fit, as (whose trait, what it is, what was needed)."""
+    p, q, needs = model.traits, guide.traits, objective.needs
+    if p.latents != q.latents:
+        yield f"guide {guide.__name__}", f"draws {q.latents} latents", f"{p.latents} ones"
+    if p.sequential != q.sequential:
+        words = {True: "runs over time", False: "has no time"}
+        yield f"guide {guide.__name__}", words[q.sequential], f"one that {words[p.sequential]}"
+    if p.latents not in needs.latents:
+        kinds = " or ".join(sorted(needs.latents))
+        yield f"model {model.__name__}", f"has {p.latents} latents", f"{kinds} ones"
+    asked = [
+        ("reparameterised", f"guide {guide.__name__}", q.reparameterised, needs.reparameterised),
+        ("has a density", f"guide {guide.__name__}", q.has_density, needs.has_density),
+        ("sequential", f"model {model.__name__}", p.sequential, needs.sequential),
+        ("normalised", f"model {model.__name__}", p.normalised, needs.normalised),
+    ]
+    for trait, owner, given, needed in asked:
+        if needed is not None and given != needed:
+            yield owner, f"is {'' if given else 'not '}{trait}", f"one that is{'' if needed else ' not'}"
+
+
+def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
+    """Raise unless the three fit, also in the names and sizes of the latent sites.
+
+    Raises:
+        CompatibilityError: says which trait of which of the three does not fit, and which
+            objectives or guides would.
+    """
+    found = [
+        f"{owner} {given}; {objective.__name__} on {type(model).__name__} needs {needed}"
+        for owner, given, needed in conflicts(type(model), type(guide), objective)
+    ]
+    if found:
+        raise CompatibilityError("\n".join([*found, *_advice(type(model), type(guide), objective)]))
+    if dict(model.latents) != dict(guide.latents):
+        raise CompatibilityError(
+            f"model {type(model).__name__} has latent sites {dict(model.latents)} and guide "
+            f"{type(guide).__name__} draws {dict(guide.latents)}; give both the same sizes"
+        )
+
+
+def _advice(
+    model: type[Model], guide: type[Guide], objective: type[Objective]
+) -> Iterator[str]:
+    objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
+    guides = [n for n, c in GUIDES.items() if not any(conflicts(model, c, objective))]
+    if objectives:
+        yield f"objectives that fit this model and guide: {', '.join(objectives)}"
+    if guides:
+        yield f"guides that fit this model and objective: {', '.join(guides)}"
+
+
+def table() -> Iterator[tuple[str, str, str]]:
+    """Every triple of registered names that fits, as (model, guide, objective)."""
+    for model_name, model in MODELS.items():
+        for guide_name, guide in GUIDES.items():
+            for objective_name, objective in OBJECTIVES.items():
+                if not any(conflicts(model, guide, objective)):
+                    yield model_name, guide_name, objective_name

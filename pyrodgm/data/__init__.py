@@ -1,0 +1,69 @@
+"""With what data: named datasets, readers for user files, and the order of batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from pyrodgm.data import balls, polyphonic, ragged
+from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
+from pyrodgm.data.loader import BatchSampler, evaluation_batches
+from pyrodgm.errors import UsageError, did_you_mean
+
+__all__ = [
+    "DATASETS",
+    "BatchSampler",
+    "DataInfo",
+    "Kind",
+    "Sequences",
+    "Splits",
+    "evaluation_batches",
+    "load",
+]
+
+DATASETS: dict[str, Callable[..., Splits]] = {
+    "balls": balls.load,
+    "jsb": polyphonic.loader(polyphonic.JSB),
+    "muse": polyphonic.loader(polyphonic.MUSE),
+    "nottingham": polyphonic.loader(polyphonic.NOTTINGHAM),
+    "piano": polyphonic.loader(polyphonic.PIANO),
+}
+
+
+def load(source: str | Path, **options: Any) -> Splits:
+    """A dataset by its name, or from a file in the ragged npz format.
+
+    Args:
+        source: a name in `DATASETS`, or a path.
+        options: the keyword arguments of that dataset's loader, or of `ragged.read` for a path.
+
+    Raises:
+        UsageError: no such dataset, or no such option.
+        DataError: the data cannot be read or is not fit for use.
+
+    >>> load("balls", num_train=1, num_valid=1, num_test=1, length=3).info.kind
+    'unit'
+    """
+    loader, arguments = _loader(source)
+    known = [name for name, p in signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known)
+            raise UsageError(f"data '{source}' has no option '{option}'; {hint}")
+    return loader(*arguments, **options)
+
+
+def _loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, ...]]:
+    name = str(source)
+    if name in DATASETS:
+        return DATASETS[name], ()
+    path = Path(source).expanduser()
+    if path.exists() or path.suffix or os.sep in name or isinstance(source, Path):
+        return ragged.read, (path,)
+    known = ", ".join(sorted(DATASETS))
+    hint = did_you_mean(name, DATASETS)
+    listed = "" if known in hint else f" Known: {known}."
+    raise UsageError(f"unknown dataset '{name}'; {hint}{listed} Or give the path of an npz file.")

@@ -1,0 +1,142 @@
+"""In which order are sequences seen? Batches of similar length, reproducible and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pyrodgm.errors import UsageError
+from pyrodgm.seeds import numpy_generator
+
+POOL = 64  # batches sorted by length together: more means less padding and less variety
+
+
+class BatchSampler(Iterator[np.ndarray]):
+    """An endless stream of batches of rows; every epoch holds every row exactly once.
+
+    An epoch is a function of (seed, epoch) alone: resuming at any batch is exact and costs no
+    replay. One batch of an epoch is smaller where the batch size does not divide the rows.
+
+    Args:
+        lengths: frames per sequence, (N,).
+        batch_size: sequences per batch, over all processes together.
+        seed: of the order.
+        rank: which process this is; it receives rows rank, rank + world_size, ... of each batch.
+        world_size: number of processes. Where a batch has fewer rows than that, rows repeat, so
+            that no process is left without work.
+
+    Raises:
+        UsageError: no sequences, a batch size below world_size, or a rank out of range.
+
+    >>> sampler = BatchSampler(np.ones(5), batch_size=2, seed=0)
+    >>> sorted(np.concatenate([next(sampler) for _ in range(3)]).tolist())
+    [0, 1, 2, 3, 4]
+    >>> sampler.state_dict()
+    {'epoch': 0, 'position': 3}
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise UsageError(f"rank {rank} is not one of {world_size} processes")
+        if batch_size < world_size:
+            raise UsageError(
+                f"batch size {batch_size} leaves some of {world_size} processes without data; "
+                f"give at least {world_size}"
+            )
+        if len(lengths) == 0:
+            raise UsageError("there are no sequences to batch")
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank, self._world_size = rank, world_size
+        self._start(epoch=0)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches until every row has been seen once."""
+        return -(-len(self._lengths) // self._batch_size)
+
+    def __next__(self) -> np.ndarray:
+        if self._position == self.batches_per_epoch:
+            self._start(self._epoch + 1)
+        rows = self._batches[self._position]
+        self._position += 1
+        return np.resize(rows, max(len(rows), self._world_size))[self._rank :: self._world_size]
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where another sampler, built with the same arguments, stood.
+
+        Raises:
+            UsageError: the position lies beyond the epoch, so the arguments were others.
+        """
+        epoch, position = state["epoch"], state["position"]
+        if position > self.batches_per_epoch:
+            raise UsageError(
+                f"cannot resume at batch {position} of {self.batches_per_epoch}: "
+                "the data or the batch size has changed"
+            )
+        self._start(epoch, position)
+
+    def _start(self, epoch: int, position: int = 0) -> None:
+        self._epoch, self._position = epoch, position
+        rng = numpy_generator(self._seed, "batches", str(epoch))
+        order = rng.permutation(len(self._lengths))
+        pool = POOL * self._batch_size
+        pools = np.split(order, np.arange(pool, len(order), pool))
+        batches = [batch for rows in pools for batch in self._cut(rows, rng)]
+        self._batches = [batches[place] for place in rng.permutation(len(batches))]
+
+    def _cut(self, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """One pool, sorted by length and cut into batches."""
+        rows = rows[np.argsort(self._lengths[rows], kind="stable")]
+        sizes = np.full(-(-len(rows) // self._batch_size), self._batch_size)
+        sizes[-1] -= sizes.sum() - len(rows)
+        # The smaller batch may lie anywhere: not always the longest sequences, and other company.
+        return np.split(rows, np.cumsum(rng.permutation(sizes))[:-1])
+
+
+def evaluation_batches(lengths: np.ndarray, frames_per_batch: int) -> list[np.ndarray]:
+    """Batches of rows for one pass over all sequences, sorted by length.
+
+    Args:
+        lengths: frames per sequence, (N,).
+        frames_per_batch: bound on the frames of a batch, padding included; a sequence longer
+            than that is a batch of its own.
+
+    Raises:
+        UsageError: the bound is not positive.
+
+    >>> [rows.tolist() for rows in evaluation_batches(np.array([9, 2, 3, 2]), 6)]
+    [[1, 3], [2], [0]]
+    """
+    if frames_per_batch < 1:
+        raise UsageError(f"frames_per_batch is {frames_per_batch}; give at least 1")
+    order = np.argsort(lengths, kind="stable")
+    starts = [0]
+    for place, row in enumerate(order):
+        if place > starts[-1] and (place + 1 - starts[-1]) * lengths[row] > frames_per_batch:
+            starts.append(place)
+    return np.split(order, starts[1:])
+
+
+def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    """Share of the frames of padded batches that is padding, in [0, 1).
+
+    >>> padding_share(np.array([1, 2]), [np.array([0, 1])])
+    0.25
+    """
+    padded = sum(int(lengths[rows].max()) * len(rows) for rows in batches)
+    return 1 - sum(int(lengths[rows].sum()) for rows in batches) / padded

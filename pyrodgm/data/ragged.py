@@ -1,0 +1,169 @@
+"""The file format users bring: an npz with all sequences of a split end to end, and their lengths.
+
+    train (frames, D), train_lengths (sequences,), and the same for valid and test
+
+Arrays without lengths are independent rows, that is, sequences of one frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pyrodgm.data.base import SPLITS, Sequences, Splits
+from pyrodgm.data.checks import KEYS, Arrays, check, infer_kind
+from pyrodgm.errors import DataError
+from pyrodgm.seeds import numpy_generator
+
+HELD_OUT = 0.1
+PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
+CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
+# All that zipfile and NumPy were seen to raise on files with bytes changed at random.
+DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def read(
+    path: str | Path,
+    *,
+    image_shape: tuple[int, int] | None = None,
+    lowest_pitch: int | None = None,
+    frame_rate: float = 10.0,
+    split_seed: int = 0,
+) -> Splits:
+    """Read a file in the ragged format; `Splits.notes` says what was inferred.
+
+    Args:
+        path: the npz file.
+        image_shape: (height, width) where a frame is a picture.
+        lowest_pitch: MIDI number of feature 0; 21 where the data is binary with 88 features.
+        frame_rate: frames per second.
+        split_seed: for holding out a missing valid or test split, by sequence.
+
+    Raises:
+        DataError: the file cannot be read or its arrays are not sequences.
+    """
+    path = Path(path).expanduser()
+    arrays, others = read_arrays(path)
+    frames, lengths = check(arrays, others)
+    kind = infer_kind(frames)
+    stored = np.uint8 if kind == "binary" else np.float32
+    parts = {
+        split: Sequences(x.astype(stored, copy=False), lengths[split])
+        for split, x in frames.items()
+    }
+    dim = frames["train"].shape[1]
+    if lowest_pitch is None and (kind, dim) == ("binary", PIANO_KEYS):
+        lowest_pitch = LOWEST_PIANO_PITCH
+    if image_shape is not None and image_shape[0] * image_shape[1] != dim:
+        raise DataError(f"image_shape {image_shape} does not fit {dim} features per frame")
+    notes = [*_observations(frames, others), *_hold_out(parts, split_seed)]
+    facts = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
+    splits = Splits.of(path.stem, kind, parts, **facts)
+    return replace(splits, sha256=_sha256(path), notes=tuple(notes))
+
+
+def write(path: str | Path, splits: Splits) -> None:
+    """Write sequences in the ragged format; a reader never sees half a file.
+
+    Args:
+        path: where to; replaced if it exists.
+        splits: the sequences to write; of their facts only the values survive.
+
+    Raises:
+        OSError: the folder is missing or full; an older file is untouched.
+    """
+    path = Path(path)
+    arrays: Arrays = {}
+    for split in SPLITS:
+        arrays[split] = splits[split].x.numpy()
+        arrays[f"{split}_lengths"] = splits[split].lengths
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        unfinished = Path(folder, path.name)
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+
+def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
+    """The arrays of the format that a file has, unchecked, and the names of its other arrays.
+
+    Raises:
+        DataError: there is no such file, or it is not an npz of plain arrays.
+    """
+    _refuse_other_formats(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = tuple(archive.files)
+            arrays = {name: archive[name] for name in names if name in KEYS}
+    except DAMAGED as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"'{path}' holds object arrays, which are pickles: reading one can run any "
+                "program hidden in it, so they are refused. Join the sequences end to end: "
+                f"frames = numpy.concatenate(sequences); {CONVERT}"
+            ) from error
+        raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
+    return arrays, tuple(name for name in names if name not in KEYS)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_other_formats(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no file '{path}'")
+    if path.suffix in {".pkl", ".pickle"}:
+        raise DataError(
+            f"'{path}' is a pickle: reading one can run any program hidden in it, so it is "
+            f"refused. Where you trust it, load it yourself and store it with {CONVERT}"
+        )
+    if path.suffix == ".npy":
+        raise DataError(
+            f"'{path}' holds one array, but splits and lengths need several; "
+            f"frames = numpy.load('{path.name}'); {CONVERT}"
+        )
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"'{path}' is not an npz file, or is cut short; expected one written by {CONVERT}"
+        )
+
+
+def _observations(frames: Arrays, others: tuple[str, ...]) -> list[str]:
+    notes = [f"ignored arrays: {', '.join(others)}"] if others else []
+    if any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
+        notes.append("bytes up to 255 are read as real numbers; divide by 255 for grey values")
+    return notes
+
+
+def _hold_out(parts: dict[str, Sequences], seed: int) -> list[str]:
+    """Move sequences from train to each missing split, in place, and say so."""
+    total = len(parts["train"])
+    missing = [split for split in SPLITS if split not in parts]
+    if total <= len(missing):
+        raise DataError(
+            f"'train' has {total} sequence and the file has no {' and no '.join(missing)}; "
+            "cut it into several sequences by train_lengths, or add these arrays"
+        )
+    size = max(1, round(HELD_OUT * total))
+    rows = numpy_generator(seed, "hold out").permutation(total)
+    source = parts["train"]
+    for split in missing:
+        held_out, rows = rows[:size], rows[size:]
+        parts[split] = source.select(np.sort(held_out))
+    if missing:
+        parts["train"] = source.select(np.sort(rows))
+    return [
+        f"no '{split}' in the file: {size} of {total} train sequences, drawn with seed {seed}"
+        for split in missing
+    ]

@@ -1,0 +1,5 @@
+"""Distributions that torch and Pyro lack."""
+
+from pyrodgm.distributions.bernoulli import BernoulliVector
+
+__all__ = ["BernoulliVector"]

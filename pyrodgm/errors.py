@@ -1,0 +1,71 @@
+"""The exceptions a user can meet. Each message says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class PyrodgmError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+
+class UsageError(PyrodgmError, ValueError):
+    """A name, option or argument is wrong."""
+
+
+class ConfigError(UsageError):
+    """One or more configuration values are wrong; the message lists all of them."""
+
+
+class CompatibilityError(UsageError):
+    """A trait of the model, the guide or the objective does not fit the other two."""
+
+
+class RunFolderError(UsageError):
+    """A run folder is missing, occupied or not what it should be."""
+
+
+class DataError(PyrodgmError, ValueError):
+    """The data cannot be read, or cannot be what the model needs."""
+
+    exit_code = 3
+
+
+class CheckpointError(PyrodgmError, OSError):
+    """A checkpoint could not be written or read; earlier checkpoints are untouched."""
+
+    exit_code = 3
+
+
+class NonFiniteError(PyrodgmError, ArithmeticError):
+    """Training produced a number that is not finite."""
+
+    exit_code = 4
+
+
+class Interrupted(PyrodgmError):
+    """Training was asked to stop and did, after writing a checkpoint."""
+
+    exit_code = 130
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(
+            f"stopped after step {step}; continue with: pyrodgm fit --resume {folder}"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known word, or lists them all.
+
+    >>> did_you_mean("tsbm", ["tsbn", "vae"])
+    "did you mean 'tsbn'?"
+    >>> did_you_mean("zzz", ["tsbn", "vae"])
+    'known: tsbn, vae'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

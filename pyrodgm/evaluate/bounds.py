@@ -1,0 +1,148 @@
+"""How good is it: bounds on the log-likelihood from importance weights of the guide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.errors import UsageError
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
+from pyrodgm.seeds import forked
+from pyrodgm.traces import log_probs
+
+Estimator = Literal["auto", "elbo", "iwae"]
+
+FRAMES_AT_ONCE = 20_000  # particles x padded frames scored together: bounds memory, not results
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on the log-likelihood of a split; higher is better.
+
+    Args:
+        estimator: "elbo" or "iwae", or "exact" where it is no bound.
+        particles: draws per sequence, K.
+        nats_per_example: mean over sequences.
+        standard_error_nats_per_example: of that mean, over sequences.
+        nats_per_frame: total over all frames, divided by their number (frame-weighted).
+        nats_per_frame_sequence_weighted: mean over sequences of each sequence's mean per frame.
+        examples: number of sequences.
+        frames: number of frames.
+    """
+
+    estimator: str
+    particles: int
+    nats_per_example: float
+    standard_error_nats_per_example: float
+    nats_per_frame: float
+    nats_per_frame_sequence_weighted: float
+    examples: int
+    frames: int
+
+    @classmethod
+    def of(
+        cls, per_sequence: np.ndarray, lengths: np.ndarray, estimator: str, particles: int = 1
+    ) -> Bound:
+        """Both weightings from one number per sequence.
+
+        Args:
+            per_sequence: nats of each sequence, (N,).
+            lengths: its frames, (N,).
+            estimator: how the numbers were made.
+            particles: draws per sequence, K.
+        """
+        count = len(per_sequence)
+        error = per_sequence.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
+        return cls(
+            estimator=estimator,
+            particles=particles,
+            nats_per_example=float(per_sequence.mean()),
+            standard_error_nats_per_example=float(error),
+            nats_per_frame=float(per_sequence.sum() / lengths.sum()),
+            nats_per_frame_sequence_weighted=float((per_sequence / lengths).mean()),
+            examples=count,
+            frames=int(lengths.sum()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a standard error of a single sequence is null."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def bound(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> Bound:
+    r"""A bound on the log-likelihood of every sequence.
+
+    .. math::
+        \text{elbo} = \frac1K \sum_k \log w_k, \qquad
+        \text{iwae} = \log \frac1K \sum_k w_k, \qquad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
+
+    Both are lower bounds in expectation; iwae rises with K to log p(x), and equals elbo at K = 1.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split.
+        particles: draws per sequence, K.
+        estimator: "auto" is elbo for one particle and iwae for more.
+        seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: no particles, or an unknown estimator.
+
+    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8.
+    """
+    if estimator not in ("auto", "elbo", "iwae"):
+        raise UsageError(f"unknown estimator '{estimator}'; known: auto, elbo, iwae")
+    if estimator == "auto":
+        estimator = "elbo" if particles == 1 else "iwae"
+    log_w = importance_weights(model, guide, sequences, particles=particles, seed=seed)
+    if estimator == "elbo":
+        per_sequence = log_w.mean(0)
+    else:
+        per_sequence = log_w.logsumexp(0) - math.log(particles)
+    return Bound.of(per_sequence.numpy(), sequences.lengths, estimator, particles)
+
+
+def importance_weights(
+    model: Model, guide: Guide, sequences: Sequences, *, particles: int, seed: int = 0
+) -> Tensor:
+    """Log importance weights of K draws for every sequence, (K, N), in double precision.
+
+    Raises:
+        UsageError: no particles.
+    """
+    if particles < 1:
+        raise UsageError(f"particles is {particles}; give at least 1")
+    device = next(model.parameters()).device
+    log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
+    with torch.no_grad(), forked(seed, "importance weights"):
+        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
+            batch = sequences.batch(rows).to(device)
+            for part in _particles_at_once(particles, batch.mask.numel()):
+                traced = log_probs(model, guide, batch, part.stop - part.start)
+                log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
+    return log_w
+
+
+def _particles_at_once(particles: int, frames: int) -> Iterator[slice]:
+    size = max(1, FRAMES_AT_ONCE // frames)
+    for start in range(0, particles, size):
+        yield slice(start, min(start + size, particles))

@@ -1,0 +1,73 @@
+"""What a guide is: a Pyro program q over the latent sites of a model, and its traits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.sequences import Draw, Past, fused
+
+Latents = Literal["binary", "categorical", "continuous"]
+
+
+@dataclass(frozen=True)
+class GuideTraits:
+    """What a model or an objective may ask of a guide.
+
+    Args:
+        latents: the kind of latent variables it draws.
+        reparameterised: whether gradients flow through its draws.
+        has_density: whether the log-probability of a draw can be computed.
+        sequential: whether it runs over time.
+    """
+
+    latents: Latents
+    sequential: bool
+    reparameterised: bool = False
+    has_density: bool = True
+
+
+class Guide(nn.Module, ABC):
+    """An approximate posterior q(z | x): `forward(batch)` is a Pyro program over `latents`."""
+
+    traits: ClassVar[GuideTraits]
+    latents: dict[str, int]
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> None:
+        """Sample every latent site; log-probabilities have shape (K, B, T)."""
+
+
+class SequenceGuide(Guide):
+    """A guide given by `encode`, once over all of time, and `step`, frame by frame.
+
+    `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`.
+    """
+
+    history: int
+
+    @property
+    def observed(self) -> dict[str, int]:
+        """A guide observes nothing."""
+        return {}
+
+    @property
+    def reparameterised(self) -> bool:
+        """Whether gradients flow through its draws."""
+        return self.traits.reparameterised
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """Features of the whole batch, (B, T, E)."""
+
+    @abstractmethod
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """Draw the latents of one frame from its features and the latents before it."""
+
+    def forward(self, batch: Batch) -> None:
+        """The fused program."""
+        fused(self)(batch)

@@ -1,0 +1,84 @@
+"""What a model is: a Pyro program p that is also a module, and the traits others rely on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.sequences import Draw, Past, fused
+
+Latents = Literal["binary", "categorical", "continuous", "none"]
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What a guide or an objective may ask of a model.
+
+    Args:
+        latents: the kind of its latent variables.
+        sequential: whether it runs over time.
+        normalised: whether its joint density integrates to one.
+    """
+
+    latents: Latents
+    sequential: bool
+    normalised: bool = True
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Names of the guide, objective and dataset that a model is fitted with unless told otherwise.
+
+    Args:
+        guide: registered guide.
+        objective: registered objective.
+        data: registered dataset.
+    """
+
+    guide: str
+    objective: str
+    data: str
+
+
+class Model(nn.Module, ABC):
+    """A generative model p(x, z): `forward(batch)` is a Pyro program.
+
+    It samples the sites named in `latents` and observes those named in `observed`, both name to
+    dimension. Parameters live in the module; `pyro.param` is never used.
+    """
+
+    traits: ClassVar[ModelTraits]
+    companions: ClassVar[Companions | None] = None
+    latents: dict[str, int]
+    observed: dict[str, int]
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> None:
+        """Sample every latent site, observe the batch; log-probabilities have shape (K, B, T)."""
+
+
+class SequenceModel(Model):
+    """A model given by what happens in one frame; see `pyrodgm.sequences`."""
+
+    history: int
+
+    @property
+    def reparameterised(self) -> bool:
+        """Whether ancestral draws carry gradients."""
+        return self.traits.latents == "continuous"
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """Features of conditions that the model is given; none here."""
+        del batch
+
+    @abstractmethod
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """Draw the latents and then the observations of one frame."""
+
+    def forward(self, batch: Batch) -> None:
+        """The fused program."""
+        fused(self)(batch)

@@ -1,0 +1,33 @@
+"""Parameters of their own for the first frames of a sequence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FirstSteps(nn.Module):
+    """A bias of its own for each of the first n frames, whose past is cut short, and one after.
+
+    Args:
+        dim: size of the bias, D.
+        history: number of first frames n that get their own.
+        init: value to start from, (D,); zeros if not given.
+
+    >>> FirstSteps(3, 2)(torch.arange(5)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, dim: int, history: int, init: Tensor | None = None) -> None:
+        super().__init__()
+        self.history = history
+        start = torch.zeros(dim) if init is None else init
+        self.bias = nn.Parameter(start.repeat(history + 1, 1))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """The biases of frames t, counted from zero, (D,) or (T, D)."""
+        return self.bias[t.clamp(max=self.history)]
+
+    def over(self, length: int) -> Tensor:
+        """The biases of the first `length` frames, (length, D)."""
+        return self(torch.arange(length, device=self.bias.device))

@@ -1,0 +1,28 @@
+"""What is optimised: learning algorithms, each a class over a model and a guide."""
+
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, SinglePhase
+from pyrodgm.objectives.elbo import ELBO
+from pyrodgm.objectives.nvil import NVIL
+from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
+from pyrodgm.objectives.svi import ObjectiveELBO
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": ELBO,
+    "nvil": NVIL,
+    "trace-elbo": TraceELBO,
+    "tracegraph-elbo": TraceGraphELBO,
+}
+
+__all__ = [
+    "ELBO",
+    "NVIL",
+    "OBJECTIVES",
+    "Loss",
+    "Needs",
+    "Objective",
+    "ObjectiveELBO",
+    "Phase",
+    "SinglePhase",
+    "TraceELBO",
+    "TraceGraphELBO",
+]

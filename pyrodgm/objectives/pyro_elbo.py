@@ -1,0 +1,163 @@
+"""Pyro's own evidence lower bounds, by name, on the unrolled execution of a pair.
+
+They are the reference that ours are tested against, and they are slow on long sequences:
+TraceGraph_ELBO takes time quadratic in T.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, final
+
+import pyro
+import torch
+from pydantic import Field
+from pyro import poutine
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.guides.base import Guide, SequenceGuide
+from pyrodgm.models.base import Model, SequenceModel
+from pyrodgm.networks.mlp import tanh_network
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.sequences import unrolled
+
+Baseline = Literal["none", "decaying-average", "network"]
+
+
+def _programs(objective: Objective) -> list[Any]:
+    """Model and guide with one site per frame; programs without frames stay as they are."""
+    pair = (objective.model, objective.guide)
+    return [unrolled(p) if isinstance(p, SequenceModel | SequenceGuide) else p for p in pair]
+
+
+@final
+class TraceELBO(Objective):
+    """Pyro's Trace_ELBO: pathwise where possible, plain score gradient elsewhere.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        particles: number of draws K.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(
+        self, model: Model, guide: Guide, *, particles: Annotated[int, Field(ge=1)] = 1
+    ) -> None:
+        super().__init__(model, guide)
+        self._elbo = Trace_ELBO(num_particles=particles)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The only phase: everything is updated together."""
+        return (Phase("all", (self,), self.loss),)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Pyro's differentiable loss, per sequence."""
+        model, guide = _programs(self)
+        surrogate = self._elbo.differentiable_loss(model, guide, batch) / batch.size
+        report = {"elbo_nats_per_frame": -surrogate.detach() * batch.size / batch.num_frames}
+        return Loss(surrogate, report)
+
+
+@final
+class TraceGraphELBO(Objective):
+    """Pyro's TraceGraph_ELBO: the score gradient with only downstream costs, and baselines.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        baseline: "network" (a tanh network of the frame and of how many frames are left),
+            "decaying-average" (one running average per frame and row of the batch), or "none".
+        baseline_dim: hidden units of the network.
+        decay: weight of the old value in the running averages.
+        particles: number of draws K.
+
+    Deviations from Pyro: its running averages live in the global parameter store and stop with an
+    error when the shape of the batch changes; here they live in the objective and start afresh.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        baseline: Baseline = "network",
+        baseline_dim: Annotated[int, Field(ge=1)] = 100,
+        decay: Annotated[float, Field(ge=0, lt=1)] = 0.8,
+        particles: Annotated[int, Field(ge=1)] = 1,
+    ) -> None:
+        super().__init__(model, guide)
+        self.baseline: Baseline = baseline
+        self.decay = decay
+        dim = sum(model.observed.values())
+        self.network = _FrameBaseline(dim, baseline_dim) if baseline == "network" else None
+        self._elbo = _TraceGraphSurrogate(num_particles=particles)
+        self._averages: dict[str, Tensor] = {}
+        self._averages_size = 0
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The only phase: everything is updated together."""
+        return (Phase("all", (self,), self.loss),)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Pyro's surrogate with its baseline loss, per sequence."""
+        model, guide = _programs(self)
+        if self.baseline != "none":
+            options = partial(self._baseline_options, batch=batch)
+            guide = poutine.infer_config(guide, options)
+        if batch.size != self._averages_size:
+            self._averages, self._averages_size = {}, batch.size
+        store = pyro.get_param_store()
+        with store.scope():
+            for name, value in self._averages.items():
+                store[name] = value
+            elbo, surrogate = self._elbo.elbo_and_surrogate(model, guide, batch)
+            self._averages = {name: value.detach() for name, value in store.items()}
+        report = {"elbo_nats_per_frame": elbo.detach() / batch.num_frames}
+        return Loss(surrogate / batch.size, report)
+
+    def _baseline_options(self, site: dict[str, Any], batch: Batch) -> dict[str, Any]:
+        """What Pyro reads from a guide site to build its baseline."""
+        if self.network is None:
+            options = {"use_decaying_avg_baseline": True, "baseline_beta": self.decay}
+            return {"baseline": options}
+        frame = int(site["name"].rsplit("_", 1)[-1]) - 1 if "_" in site["name"] else 0
+        left = batch.mask[:, frame:].sum(1, keepdim=True).to(batch.x.dtype)
+        frame_input = torch.cat([batch.x[:, frame], left], -1)
+        return {"baseline": {"nn_baseline": self.network, "nn_baseline_input": frame_input}}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The running averages, whose shape follows the batch."""
+        return {"averages": self._averages, "size": self._averages_size}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the running averages back from a checkpoint."""
+        self._averages, self._averages_size = state["averages"], state["size"]
+
+
+class _TraceGraphSurrogate(TraceGraph_ELBO):
+    """Pyro's class computes a surrogate and differentiates it at once; here it is handed out."""
+
+    def elbo_and_surrogate(self, model: Any, guide: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self._loss_and_surrogate_loss(model, guide, (batch,), {})
+
+
+class _FrameBaseline(nn.Module):
+    """Predicts the cost that is left from a frame and the number of frames left.
+
+    .. math:: B(x_t, n_t) = n_t \, (a^\top \tanh(A x_t) + c)
+    """
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.per_frame = tanh_network(dim, hidden_dim)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        return frame[..., -1] * self.per_frame(frame[..., :-1]).squeeze(-1)

@@ -1,0 +1,197 @@
+"""Around the training loop: evaluate, choose the best, checkpoint, record, stop early, survive."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+from pyrodgm import checkpoint
+from pyrodgm.errors import Interrupted
+from pyrodgm.evaluate.bounds import Bound, bound
+from pyrodgm.fit import NonFiniteLoss, Progress, Training
+from pyrodgm.folder import RunFolder
+
+RECORD_EVERY = 50  # steps between lines of metrics.jsonl
+
+
+class Watcher(Protocol):
+    """Who wants to know how training goes: a progress bar, a notebook."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Called after every step."""
+
+    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
+        """Called after every evaluation on validation."""
+
+
+@dataclass
+class Selection:
+    """Which checkpoint is best on validation so far, and for how long it has been.
+
+    Args:
+        score: its bound in nats per frame.
+        step: when it was.
+        since: evaluations since then.
+    """
+
+    score: float = -float("inf")
+    step: int = 0
+    since: int = 0
+
+    def update(self, score: float, step: int) -> bool:
+        """Take a new score into account; True if it is the best."""
+        if score > self.score:
+            self.score, self.step, self.since = score, step, 0
+            return True
+        self.since += 1
+        return False
+
+
+class Recorder:
+    """Runs a training to its end and keeps everything about it in its folder.
+
+    Args:
+        training: the training.
+        folder: its run folder.
+        watcher: told of progress and evaluations.
+    """
+
+    def __init__(
+        self, training: Training, folder: RunFolder, watcher: Watcher | None = None
+    ) -> None:
+        self.training = training
+        self.folder = folder
+        self.watcher = watcher
+        self.selection = Selection()
+        self.writes = training.fabric.is_global_zero
+
+    def start(self) -> None:
+        """Write down what the run is made with, before its first step."""
+        if self.writes:
+            self.folder.write_environment(self.training.splits, str(self.training.fabric.device))
+
+    def restore(self) -> None:
+        """Stand where the newest checkpoint stood."""
+        newest = self.folder.latest()
+        checkpoint.read_weights(newest, self._modules())
+        state = checkpoint.read_state(newest)
+        self.training.load_state_dict(state)
+        self.selection = Selection(**state["selection"])
+        if self.writes:
+            self.folder.truncate_metrics(self.training.step)
+
+    def run(self) -> None:
+        """Train until the steps, the time or the patience run out.
+
+        Raises:
+            NonFiniteError: a loss was not finite; the batch is in the run folder.
+            Interrupted: asked to stop; a checkpoint was written first.
+        """
+        with _deferred_interrupts() as interrupted:
+            try:
+                for progress in self.training.steps():
+                    self._after_step(progress)
+                    if interrupted():
+                        self._checkpoint()
+                        raise Interrupted(self.folder.path, progress.step)
+                    if self.selection.since >= self.training.options.patience:
+                        break
+            except NonFiniteLoss as error:
+                raise error.kept(self.folder.save_batch(error.batch, error.step)) from None
+            self._end()
+
+    def _after_step(self, progress: Progress) -> None:
+        if self.watcher is not None:
+            self.watcher.on_progress(progress)
+        if self.writes and progress.step % RECORD_EVERY == 0:
+            numbers = {key: float(value) for key, value in progress.report.items()}
+            self._record(lr=self.training.lr, **numbers)
+        if progress.step % self.training.options.evaluate_every == 0:
+            valid = self._evaluate()
+            best = self.selection.update(valid.nats_per_frame, progress.step)
+            self.training.end_of_evaluation(valid.nats_per_frame)
+            self._checkpoint(best=best)
+            self._tell(valid, best)
+
+    def _end(self) -> None:
+        """Evaluate and keep the last weights too, without moving what a resumed run starts from."""
+        if self.training.step % self.training.options.evaluate_every == 0:
+            return
+        self._checkpoint()
+        valid = self._evaluate()
+        best = valid.nats_per_frame > self.selection.score
+        if best and self.writes:
+            self.folder.mark_best(self.training.step)
+        self._tell(valid, best)
+
+    def _evaluate(self) -> Bound:
+        training = self.training
+        start = time.perf_counter()
+        evaluated = training.evaluated
+        valid = bound(
+            evaluated.model, evaluated.guide, training.splits.valid, seed=training.options.seed
+        )
+        training.seconds += time.perf_counter() - start
+        return valid
+
+    def _tell(self, valid: Bound, best: bool) -> None:
+        if self.writes:
+            self._record(
+                valid_nats_per_frame=valid.nats_per_frame,
+                valid_nats_per_frame_sequence_weighted=valid.nats_per_frame_sequence_weighted,
+                best=best,
+            )
+        if self.watcher is not None:
+            self.watcher.on_evaluation(self.training.step, valid, best)
+
+    def _record(self, **values: Any) -> None:
+        training = self.training
+        self.folder.append_metrics(
+            {"step": training.step, "seconds": round(training.seconds, 3), **values}
+        )
+
+    def _checkpoint(self, *, best: bool = False) -> None:
+        if not self.writes:
+            return
+        step = self.training.step
+        state = {**self.training.state_dict(), "selection": asdict(self.selection)}
+        checkpoint.write(self.folder.checkpoint(step), self._modules(), state)
+        if best:
+            self.folder.mark_best(step)
+        self.folder.prune()
+
+    def _modules(self) -> dict[str, Any]:
+        """What a checkpoint holds: the weights in training, and the ones to evaluate and keep."""
+        modules = {"evaluated": self.training.evaluated}
+        if self.training.average is not None:
+            modules["training"] = self.training.objective
+        return modules
+
+
+@contextmanager
+def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C or SIGTERM back until the step is done; a second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        del frame
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, remember) for number in signals}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

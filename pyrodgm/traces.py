@@ -1,0 +1,240 @@
+"""Run the guide, replay the model on its draws, return log-probabilities: where poutine is used.
+
+Two kinds of program give the same `LogProbs`: one whose sites span time, and one with a site per
+step, such as any user's own program written with `pyro.markov`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.errors import CompatibilityError
+
+Site = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LogProbs:
+    """Log-probabilities of one draw from the guide, in nats, zero where a frame is padding.
+
+    Args:
+        log_p: the model's, latents and observations together, (K, B, T).
+        log_q: the guide's, (K, B, T).
+        log_score: the part of `log_q` whose draws carry no gradient, (K, B, T).
+        mask: True where a frame is data, (B, T).
+        x: what was observed in each frame, (B, T, D); None where frames differ in kind.
+        sites: every term by name, ``p(z)``, ``p(x)``, ``q(z)``; for reports and error messages.
+        values: the latents drawn, by site name.
+    """
+
+    log_p: Tensor
+    log_q: Tensor
+    log_score: Tensor
+    mask: Tensor
+    x: Tensor | None
+    sites: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+
+    @property
+    def log_w(self) -> Tensor:
+        """Log importance weights per frame, log p - log q, (K, B, T)."""
+        return self.log_p - self.log_q
+
+    @property
+    def direct(self) -> Tensor:
+        """The terms to differentiate as they stand, (K, B, T): log p - log q without scored sites.
+
+        The gradient of a scored site's own log q has mean zero and only adds variance.
+        """
+        return self.log_p - (self.log_q - self.log_score)
+
+    def report(self) -> dict[str, Tensor]:
+        """The evidence lower bound of these draws, in nats per frame."""
+        frames = self.mask.sum() * self.log_p.shape[0]
+        return {"elbo_nats_per_frame": self.log_w.detach().sum() / frames}
+
+
+def trace_pair(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int, dim: int
+) -> tuple[dict[str, Site], dict[str, Site]]:
+    """Sample sites of the guide and of the model replayed on its draws, with log-probabilities.
+
+    Args:
+        model: a Pyro program.
+        guide: a Pyro program over the same latent sites.
+        args: what both are called with.
+        particles: number of draws K.
+        dim: plate dimension of the draws, negative, left of every other plate.
+
+    Returns:
+        Model sites and guide sites, each name to Pyro's message with ``log_prob``.
+
+    Raises:
+        CompatibilityError: the two do not draw the same latent sites.
+    """
+    with pyro.plate("particles", particles, dim=dim):
+        guide_trace = poutine.trace(guide).get_trace(*args)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
+    guide_sites, model_sites = _sample_sites(guide_trace), _sample_sites(model_trace)
+    latent = {name for name, site in model_sites.items() if not site["is_observed"]}
+    proposed = {name for name, site in guide_sites.items() if not site["is_observed"]}
+    if latent != proposed:
+        raise CompatibilityError(
+            f"the guide draws {sorted(proposed - latent) or 'nothing'} that the model does not "
+            f"know, and the model draws {sorted(latent - proposed) or 'nothing'} that the guide "
+            "does not; both must draw the same sites"
+        )
+    for trace in (guide_trace, model_trace):
+        trace.compute_log_prob()
+    return model_sites, guide_sites
+
+
+def _sample_sites(trace: Any) -> dict[str, Site]:
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
+    }
+
+
+def log_probs(
+    model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, particles: int = 1
+) -> LogProbs:
+    """Log-probabilities of K draws where every site spans time: batch shape (B, T).
+
+    Args:
+        model: program whose sites have batch shape (B, T).
+        guide: program over its latent sites.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+    """
+    model_sites, guide_sites = trace_pair(model, guide, batch, particles=particles, dim=-3)
+    shape = (particles, batch.size, batch.length)
+    log_p = {name: site["log_prob"].expand(shape) for name, site in model_sites.items()}
+    log_q = {name: site["log_prob"].expand(shape) for name, site in guide_sites.items()}
+    scored = [log_q[name] for name, site in guide_sites.items() if not _is_pathwise(site)]
+    zero = batch.x.new_zeros(shape)
+    return LogProbs(
+        log_p=sum(log_p.values(), zero),
+        log_q=sum(log_q.values(), zero),
+        log_score=sum(scored, zero),
+        mask=batch.mask,
+        x=batch.x,
+        sites={f"p({name})": value for name, value in log_p.items()}
+        | {f"q({name})": value for name, value in log_q.items()},
+        values={name: site["value"] for name, site in guide_sites.items()},
+    )
+
+
+def stepwise_log_probs(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int = 1
+) -> LogProbs:
+    """Log-probabilities of K draws where every frame has sites of its own: batch shape (B,).
+
+    Frames are found by program order: one begins at each latent site of the model that follows an
+    observed site. If the guide draws frames in another order (backwards, say), a later frame's
+    terms may depend on an earlier one's in a way that order does not show, and everything is taken
+    as a single frame: correct, with more variance.
+
+    Args:
+        model: program whose only plate, if any, holds the data and is at dimension -1.
+        guide: program over its latent sites.
+        args: what both are called with.
+        particles: number of draws K.
+    """
+    model_sites, guide_sites = trace_pair(model, guide, *args, particles=particles, dim=-2)
+    frame_of = _frames(model_sites, guide_sites)
+    size = max(_batch_size(name, site, particles) for name, site in model_sites.items())
+    num_frames = max(frame_of.values()) + 1
+    scored = {name: site for name, site in guide_sites.items() if not _is_pathwise(site)}
+
+    def stack(sites: Mapping[str, Site]) -> Tensor:
+        like = next(iter(model_sites.values()))["log_prob"]
+        frames: list[Tensor] = [like.new_zeros(particles, size)] * num_frames
+        for name, site in sites.items():
+            frames[frame_of[name]] = frames[frame_of[name]] + site["log_prob"]
+        return torch.stack(frames, -1)
+
+    return LogProbs(
+        log_p=stack(model_sites),
+        log_q=stack(guide_sites),
+        log_score=stack(scored),
+        mask=_frame_mask(model_sites, frame_of, num_frames, size),
+        x=_observed_frames(model_sites, frame_of, num_frames),
+        sites={f"p({name})": site["log_prob"] for name, site in model_sites.items()}
+        | {f"q({name})": site["log_prob"] for name, site in guide_sites.items()},
+        values={name: site["value"] for name, site in guide_sites.items()},
+    )
+
+
+def _is_pathwise(site: Site) -> bool:
+    """Whether gradients flow through the draw at this site."""
+    return bool(getattr(site["fn"], "has_rsample", False))
+
+
+def _frames(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> dict[str, int]:
+    """The frame that each site belongs to, counted from zero."""
+    frame_of: dict[str, int] = {}
+    frame, observed_last = 0, False
+    for name, site in model_sites.items():
+        if observed_last and not site["is_observed"]:
+            frame += 1
+        frame_of[name], observed_last = frame, bool(site["is_observed"])
+    order = [frame_of[name] for name in guide_sites]
+    return frame_of if order == sorted(order) else dict.fromkeys(frame_of, 0)
+
+
+def _batch_size(name: str, site: Site, particles: int) -> int:
+    shape = tuple(site["log_prob"].shape)
+    if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (1, particles)):
+        raise CompatibilityError(
+            f"site '{name}' has log-probabilities of shape {shape}; expected ({particles}, B): at "
+            "most one plate, over the data, at dimension -1, and everything else in the event "
+            "dimensions (.to_event)"
+        )
+    return shape[-1] if shape else 1
+
+
+def _frame_mask(
+    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int, size: int
+) -> Tensor:
+    """Where any site of a frame counts, (B, T)."""
+    like = next(iter(model_sites.values()))["log_prob"]
+    mask = torch.zeros(size, num_frames, dtype=torch.bool, device=like.device)
+    for name, site in model_sites.items():
+        mask[:, frame_of[name]] |= True if site["mask"] is None else site["mask"]
+    return mask
+
+
+def _observed_frames(
+    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int
+) -> Tensor | None:
+    """Observations of every frame side by side, (B, T, D), where all frames look alike."""
+    frames: list[list[Tensor]] = [[] for _ in range(num_frames)]
+    for name, site in model_sites.items():
+        if site["is_observed"]:
+            event_dim = site["fn"].event_dim
+            value = site["value"]
+            batch = value.shape[: value.dim() - event_dim]
+            frames[frame_of[name]].append(value.reshape(batch[-1] if batch else 1, -1))
+    shapes = {tuple(value.shape for value in frame) for frame in frames}
+    if len(shapes) != 1 or not frames[0]:
+        return None
+    return torch.stack([torch.cat(frame, -1) for frame in frames], 1)
+
+
+__all__ = [
+    "LogProbs",
+    "log_probs",
+    "stepwise_log_probs",
+    "trace_pair",
+]

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+
+from pyrodgm.data.inspect import inspect, render
+from pyrodgm.errors import UsageError
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(**arrays):
+        path = tmp_path / "my data.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write
+
+
+def test_facts_of_a_file(save):
+    x = np.array([[0.0, 1.0], [0.5, 1.0], [0.25, 1.0]])
+    path = save(train=x, train_lengths=[1, 2], test=x[:2], test_lengths=[1, 1], extra=x)
+    report = inspect(path)
+    assert json.loads(json.dumps(report)) == report
+    train = report["splits"]["train"]
+    assert (train["shape"], train["dtype"], train["range"]) == ([3, 2], "float64", [0, 1])
+    assert train["missing"] == 0
+    lengths = train["lengths"]
+    assert (lengths["sequences"], lengths["min"], lengths["median"], lengths["max"]) == (
+        2,
+        1,
+        1.5,
+        2,
+    )
+    assert lengths["padding_to_longest"] == 0.25
+    assert report["kind"] == "unit"
+    assert report["duplicates"] == {"test in train": 1}
+    assert report["refused"] is None
+    assert report["fit"] == f"pyrodgm fit --model tsbn --data '{path}'"
+    text = render(report)
+    for part in ("duplicates: 1", "ignored arrays: extra", "1 of 2 features never", report["fit"]):
+        assert part in text
+
+
+def test_missing_values_are_counted_where_load_refuses(save):
+    x = np.ones((4, 2))
+    x[1, 0], x[2, 1] = np.nan, np.inf
+    report = inspect(save(train=x, train_lengths=[2, 2]))
+    assert report["splits"]["train"]["missing"] == 2
+    assert report["splits"]["train"]["range"] == [1, 1]
+    assert report["fit"] is None
+    assert "first in sequence 0, frame 1, feature 0" in report["refused"]
+    assert "2 missing" in render(report)
+    assert "refused: 'train' has missing values" in render(report)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"train": np.array([["a"]])},
+        {"train": np.ones((2, 3, 4))},
+        {"train": np.ones((3, 2)), "train_lengths": [2, 2]},
+        {"train": np.ones((3, 2)), "train_lengths": [0, 3]},
+        {"train": np.ones((3, 2)), "train_lengths": [[1.5]]},
+        {"train": np.ones((0, 2))},
+        {"train": np.array(1.0)},
+        {"train": np.full((2, 2), np.nan)},
+        {"other": np.ones(2)},
+        {"train": np.array([None])},
+    ],
+)
+def test_whatever_load_refuses_can_be_inspected(save, arrays):
+    report = inspect(save(**arrays))
+    assert report["refused"]
+    assert report["refused"] in render(report)
+
+
+def test_files_that_are_no_npz_can_be_inspected(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    assert "not an npz" in inspect(tmp_path / "a.csv")["refused"]
+    assert "no file" in render(inspect(tmp_path / "absent.npz"))
+
+
+def test_unknown_names_are_usage_errors():
+    with pytest.raises(UsageError, match="unknown dataset"):
+        inspect("nothing")
+
+
+def test_named_datasets_can_be_inspected(monkeypatch):
+    report = inspect("balls")
+    assert report["kind"] == "unit"
+    assert report["splits"]["train"]["lengths"]["padding_in_batches"] == 0
+    assert report["fit"] == "pyrodgm fit --model tsbn --data balls"
+
+
+def test_nottingham_repeats_a_tune(real_data):
+    report = inspect(real_data("polyphonic/nottingham.npz"))
+    assert report["duplicates"]["valid in train"] == 1
+    assert report["duplicates"]["test in train"] == 1
+    assert report["splits"]["train"]["lengths"]["max"] == 1788

@@ -1,0 +1,113 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from pyrodgm.data import ragged
+from pyrodgm.data.loader import BatchSampler, evaluation_batches, padding_share
+from pyrodgm.errors import UsageError
+
+LENGTHS = np.random.default_rng(0).integers(1, 100, 77)
+
+
+def epoch(sampler):
+    return list(islice(sampler, sampler.batches_per_epoch))
+
+
+def rows(batches):
+    return sorted(np.concatenate(batches).tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 77, 100])
+def test_every_sequence_once_per_epoch(batch_size):
+    sampler = BatchSampler(LENGTHS, batch_size, seed=0)
+    for _ in range(3):
+        batches = epoch(sampler)
+        assert rows(batches) == list(range(77))
+        sizes = sorted(map(len, batches))
+        assert set(sizes[1:]) <= {batch_size}
+        assert 0 < sizes[0] <= batch_size
+
+
+def test_many_pools_still_give_every_sequence_once(monkeypatch):
+    monkeypatch.setattr("pyrodgm.data.loader.POOL", 2)
+    batches = epoch(BatchSampler(LENGTHS, 10, seed=0))
+    assert rows(batches) == list(range(77))
+    assert len(batches) == 8
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def first_two_epochs(seed):
+        sampler = BatchSampler(LENGTHS, 10, seed)
+        return [np.concatenate(epoch(sampler)).tolist() for _ in range(2)]
+
+    one, two = first_two_epochs(0)
+    assert first_two_epochs(0) == [one, two]
+    assert one != two
+    assert first_two_epochs(1)[0] != one
+
+
+@pytest.mark.parametrize("position", [0, 3, 8, 11, 16])
+def test_resuming_equals_continuing(position):
+    sampler = BatchSampler(LENGTHS, 10, seed=4)
+    list(islice(sampler, position))
+    resumed = BatchSampler(LENGTHS, 10, seed=4)
+    resumed.load_state_dict(sampler.state_dict())
+    for one, other in zip(islice(sampler, 20), islice(resumed, 20), strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_resuming_with_other_batches_is_refused():
+    sampler = BatchSampler(LENGTHS, 50, seed=0)
+    with pytest.raises(UsageError, match="cannot resume at batch 8 of 2"):
+        sampler.load_state_dict({"epoch": 0, "position": 8})
+
+
+def test_processes_share_each_batch():
+    whole = epoch(BatchSampler(LENGTHS, 12, seed=0))
+    parts = [epoch(BatchSampler(LENGTHS, 12, seed=0, rank=r, world_size=3)) for r in range(3)]
+    for place, batch in enumerate(whole):
+        assert rows([part[place] for part in parts]) == sorted(batch.tolist())
+
+
+def test_no_process_is_left_without_rows():
+    parts = [epoch(BatchSampler(LENGTHS, 4, seed=0, rank=r, world_size=4)) for r in range(4)]
+    assert min(len(batch) for part in parts for batch in part) == 1  # 77 = 19 x 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lengths": [], "batch_size": 1}, "no sequences"),
+        ({"lengths": [1], "batch_size": 0}, "batch size 0"),
+        ({"lengths": [1], "batch_size": 2, "world_size": 3}, "give at least 3"),
+        ({"lengths": [1], "batch_size": 2, "rank": 2, "world_size": 2}, "rank 2 is not one of 2"),
+    ],
+)
+def test_impossible_samplers_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        BatchSampler(seed=0, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size"), [("jsb_chorales", 16), ("jsb_chorales", 32), ("nottingham", 16)]
+)
+def test_little_of_a_batch_is_padding(real_data, name, batch_size):
+    lengths = ragged.read(real_data(f"polyphonic/{name}.npz")).train.lengths
+    sampler = BatchSampler(lengths, batch_size, seed=0)
+    assert np.mean([padding_share(lengths, epoch(sampler)) for _ in range(5)]) < 0.15
+
+
+@pytest.mark.parametrize("bound", [1, 50, 99, 500, 10**6])
+def test_evaluation_covers_all_within_the_bound(bound):
+    batches = evaluation_batches(LENGTHS, bound)
+    assert rows(batches) == list(range(77))
+    for batch in batches:
+        assert len(batch) == 1 or LENGTHS[batch].max() * len(batch) <= bound
+    in_order = LENGTHS[np.concatenate(batches)]
+    assert (np.diff(in_order) >= 0).all()
+
+
+def test_evaluation_needs_a_positive_bound():
+    with pytest.raises(UsageError, match="frames_per_batch is 0"):
+        evaluation_batches(LENGTHS, 0)
