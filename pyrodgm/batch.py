@@ -1,8 +1,8 @@
-"""What one training or evaluation step looks at: padded sequences and the mask that tells padding from data."""
+"""What one step looks at: padded sequences, and the mask that tells padding from data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,12 +52,6 @@ class Batch:
         """Frames that are data, over the whole batch."""
         return int(self.mask.sum())
 
-    def to(self, *target: torch.device | torch.dtype) -> Batch:
-        """The batch on another device, or with x in another dtype; the mask stays boolean."""
-        devices = [entry for entry in target if isinstance(entry, torch.device)]
-        return replace(
-            self,
-            x=self.x.to(*target),
-            mask=self.mask.to(*devices) if devices else self.mask,
-            index=self.index.to(*devices) if devices else self.index,
-        )
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(self.x.to(device), self.mask.to(device), self.index.to(device))

@@ -1,4 +1,4 @@
-"""The only place where names become objects: data, model, guide and objective of a configuration."""
+"""The only place where names become objects: data, model, guide and objective."""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ def _of(key: str, name: str) -> bool:
 
 def _split(states: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors, which safetensors can hold, and everything else; keys are prefixed by the name."""
-    flat = {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+    flat = {
+        f"{name}.{key}": value for name, state in states.items() for key, value in state.items()
+    }
     tensors = {k: v.detach().cpu().contiguous() for k, v in flat.items() if torch.is_tensor(v)}
     return tensors, {key: value for key, value in flat.items() if key not in tensors}
 

@@ -31,7 +31,11 @@ def conflicts(
     ]
     for trait, owner, given, needed in asked:
         if needed is not None and given != needed:
-            yield owner, f"is {'' if given else 'not '}{trait}", f"one that is{'' if needed else ' not'}"
+            yield (
+                owner,
+                f"is {'' if given else 'not '}{trait}",
+                f"one that is{'' if needed else ' not'}",
+            )
 
 
 def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
@@ -54,9 +58,7 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         )
 
 
-def _advice(
-    model: type[Model], guide: type[Guide], objective: type[Objective]
-) -> Iterator[str]:
+def _advice(model: type[Model], guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
     objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
     guides = [n for n, c in GUIDES.items() if not any(conflicts(model, c, objective))]
     if objectives:

@@ -13,9 +13,10 @@ import tomlkit
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pyrodgm import registry
-from pyrodgm.errors import ConfigError, UsageError, did_you_mean
-from pyrodgm.fit import FitOptions
+from pyrodgm.data import find_loader
+from pyrodgm.errors import ConfigError, PyrodgmError, did_you_mean
 from pyrodgm.models import Model
+from pyrodgm.training import FitOptions
 
 GROUPS = ("model", "guide", "objective", "data", "fit")
 _NAME_KEY = {"model": "name", "guide": "name", "objective": "name", "data": "source"}
@@ -170,17 +171,11 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
 
 def _find(group: str, name: str, mistakes: _Mistakes) -> Any:
     """The class or loader of a name; a mistake and None where there is none."""
-    if group == "data" and name not in registry.REGISTRIES["data"]:
-        return read_file
     try:
-        return registry.find(group, name)
-    except UsageError as error:
+        return find_loader(name)[0] if group == "data" else registry.find(group, name)
+    except PyrodgmError as error:
         mistakes.add(str(error))
         return None
-
-
-def read_file() -> None:
-    """Stands for a data file in the schema: a path has no options."""
 
 
 def _companions(model: type[Model] | None, groups: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -262,6 +257,8 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     for layer in layers:
         for group, options in layer.items():
             if not isinstance(options, Mapping):
-                raise ConfigError(f"'{group}' stands alone; put it into a group: {', '.join(GROUPS)}")
+                raise ConfigError(
+                    f"'{group}' stands alone; put it into a group: {', '.join(GROUPS)}"
+                )
             merged.setdefault(group, {}).update(options)
     return merged

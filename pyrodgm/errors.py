@@ -1,4 +1,4 @@
-"""The exceptions a user can meet. Each message says what was given, what was expected and what to do."""
+"""The exceptions a user can meet: each says what was given, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class Interrupted(PyrodgmError):
     exit_code = 130
 
     def __init__(self, folder: Path, step: int) -> None:
-        super().__init__(
-            f"stopped after step {step}; continue with: pyrodgm fit --resume {folder}"
-        )
+        super().__init__(f"stopped after step {step}; continue with: pyrodgm fit --resume {folder}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,14 +14,17 @@ from typing import Any, Protocol
 from pyrodgm import checkpoint
 from pyrodgm.errors import Interrupted
 from pyrodgm.evaluate.bounds import Bound, bound
-from pyrodgm.fit import NonFiniteLoss, Progress, Training
 from pyrodgm.folder import RunFolder
+from pyrodgm.training import FitOptions, NonFiniteLoss, Progress, Training
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
 
 
 class Watcher(Protocol):
     """Who wants to know how training goes: a progress bar, a notebook."""
+
+    def on_start(self, options: FitOptions, first_step: int, seconds: float) -> None:
+        """Called before the first step, with the steps and seconds of an earlier session."""
 
     def on_progress(self, progress: Progress) -> None:
         """Called after every step."""
@@ -93,6 +96,9 @@ class Recorder:
             NonFiniteError: a loss was not finite; the batch is in the run folder.
             Interrupted: asked to stop; a checkpoint was written first.
         """
+        if self.watcher is not None:
+            training = self.training
+            self.watcher.on_start(training.options, training.step, training.seconds)
         with _deferred_interrupts() as interrupted:
             try:
                 for progress in self.training.steps():

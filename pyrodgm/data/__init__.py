@@ -21,6 +21,7 @@ __all__ = [
     "Sequences",
     "Splits",
     "evaluation_batches",
+    "find_loader",
     "load",
 ]
 
@@ -47,7 +48,7 @@ def load(source: str | Path, **options: Any) -> Splits:
     >>> load("balls", num_train=1, num_valid=1, num_test=1, length=3).info.kind
     'unit'
     """
-    loader, arguments = _loader(source)
+    loader, arguments = find_loader(source)
     known = [name for name, p in signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
@@ -56,7 +57,12 @@ def load(source: str | Path, **options: Any) -> Splits:
     return loader(*arguments, **options)
 
 
-def _loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, ...]]:
+def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, ...]]:
+    """The function that loads a dataset name or file, and its positional arguments.
+
+    Raises:
+        UsageError: no such dataset.
+    """
     name = str(source)
     if name in DATASETS:
         return DATASETS[name], ()

@@ -23,8 +23,8 @@ class BernoulliVector(TorchDistribution):
     torch.Size([2])
     """
 
-    arg_constraints = {"logits": constraints.independent(constraints.real, 1)}  # noqa: RUF012
-    support = constraints.independent(constraints.unit_interval, 1)  # type: ignore[assignment]
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
+    support = constraints.independent(constraints.unit_interval, 1)  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = False) -> None:
         self.logits = logits

@@ -109,16 +109,30 @@ def bound(
 
     Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8.
     """
+    values, used = sequence_bounds(
+        model, guide, sequences, particles=particles, estimator=estimator, seed=seed
+    )
+    return Bound.of(values, sequences.lengths, used, particles)
+
+
+def sequence_bounds(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> tuple[np.ndarray, str]:
+    """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
     if estimator not in ("auto", "elbo", "iwae"):
         raise UsageError(f"unknown estimator '{estimator}'; known: auto, elbo, iwae")
     if estimator == "auto":
         estimator = "elbo" if particles == 1 else "iwae"
     log_w = importance_weights(model, guide, sequences, particles=particles, seed=seed)
     if estimator == "elbo":
-        per_sequence = log_w.mean(0)
-    else:
-        per_sequence = log_w.logsumexp(0) - math.log(particles)
-    return Bound.of(per_sequence.numpy(), sequences.lengths, estimator, particles)
+        return log_w.mean(0).numpy(), estimator
+    return (log_w.logsumexp(0) - math.log(particles)).numpy(), estimator
 
 
 def importance_weights(

@@ -43,7 +43,7 @@ def _values(sequences: Sequences) -> np.ndarray:
 
 
 def _previous(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Every frame's predecessor, (sum of lengths, D), and whether it has none, (sum of lengths,)."""
+    """Every frame's predecessor, (frames, D), and whether it has none, (frames,)."""
     values = _values(sequences)
     first = np.zeros(len(values), dtype=bool)
     first[sequences.starts] = True

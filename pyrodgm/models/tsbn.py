@@ -42,7 +42,7 @@ class TSBN(SequenceModel):
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)
-    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "nvil", "balls")
+    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo", "balls")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class TSBN(SequenceModel):
         *,
         hidden_dim: Annotated[int, Field(ge=1)] = 100,
         history: Annotated[int, Field(ge=1)] = 1,
-        init_scale: Annotated[float, Field(gt=0)] = 0.01,
+        init_scale: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
         super().__init__()
         if info.kind not in ("binary", "unit"):

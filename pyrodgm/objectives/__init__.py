@@ -4,11 +4,13 @@ from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, SinglePhase
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
+from pyrodgm.objectives.rloo import RLOO
 from pyrodgm.objectives.svi import ObjectiveELBO
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "nvil": NVIL,
+    "rloo": RLOO,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
 }
@@ -17,6 +19,7 @@ __all__ = [
     "ELBO",
     "NVIL",
     "OBJECTIVES",
+    "RLOO",
     "Loss",
     "Needs",
     "Objective",

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.guides.base import Guide
-from pyrodgm.models.base import Model
+from pyrodgm.guides.base import Guide, SequenceGuide
+from pyrodgm.models.base import Model, SequenceModel
 from pyrodgm.sequences import unrolled
 from pyrodgm.traces import LogProbs, log_probs, stepwise_log_probs
 
@@ -124,7 +124,7 @@ class SinglePhase(Objective):
         if self.execution == "fused":
             traced = log_probs(self.model, self.guide, batch, self.particles)
         else:
-            model, guide = unrolled(self.model), unrolled(self.guide)  # type: ignore[arg-type]
+            model, guide = unrolled_pair(self)
             traced = stepwise_log_probs(model, guide, batch, particles=self.particles)
         return self.estimate(traced)
 
@@ -132,6 +132,15 @@ class SinglePhase(Objective):
     def phases(self) -> tuple[Phase, ...]:
         """The only phase: everything is updated together."""
         return (Phase("all", (self,), self.loss),)
+
+
+def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Model and guide with a site per frame; programs without frames stay as they are."""
+    model, guide = objective.model, objective.guide
+    return (
+        unrolled(model) if isinstance(model, SequenceModel) else model,
+        unrolled(guide) if isinstance(guide, SequenceGuide) else guide,
+    )
 
 
 def sequence_mean(terms: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The evidence lower bound, by pathwise gradients where draws carry them and by scores elsewhere."""
+"""The evidence lower bound: pathwise where draws carry gradients, by scores elsewhere."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -13,9 +13,8 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.traces import LogProbs
-
-Signal = Literal["future", "local"]
 
 
 @final
@@ -28,17 +27,16 @@ class NVIL(SinglePhase):
     .. math::
         \delta_t &= l_t - C(x_t) - m \\
         \nabla_\phi L &\approx \sum_t \frac{s_t}{\max(1, \sqrt v)} \nabla_\phi \log q(z_t \mid
-        \cdot), \qquad s_t = \sum_{u \ge t} \delta_u \;\text{(future)},\quad
-        s_t = \delta_t \;\text{(local)}
+        \cdot), \qquad s_t = \sum_{u \ge t} \gamma^{u-t} \delta_u
 
-    where v is a running variance of s. "future" is unbiased up to the positive factor; "local"
-    drops the effect of a draw on later frames, as the published TSBN does: biased, with far less
-    variance on long sequences.
+    where v is a running variance of s. Signal "future", :math:`\gamma = 1`, is unbiased up to the
+    positive factor; "local", :math:`\gamma = 0`, drops the effect of a draw on later frames, as
+    the published TSBN does: biased, with far less variance on long sequences.
 
     Args:
         model: the model p.
         guide: the guide q.
-        signal: "future" or "local".
+        signal: "future", "local", or the discount :math:`\gamma` itself.
         baseline_dim: hidden tanh units of the baseline network; 0 leaves the network out.
         decay: weight of the old value in the running mean and variance.
         normalise: whether to divide by the running standard deviation.
@@ -58,7 +56,7 @@ class NVIL(SinglePhase):
         model: Model,
         guide: Guide,
         *,
-        signal: Signal = "future",
+        signal: Signal = "local",
         baseline_dim: Annotated[int, Field(ge=0)] = 100,
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.8,
         normalise: bool = True,
@@ -66,7 +64,7 @@ class NVIL(SinglePhase):
         execution: Execution = "fused",
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution)
-        self.signal: Signal = signal
+        self.discount = discount_of(signal)
         self.normalise = normalise
         dim = sum(model.observed.values())
         self.baseline = tanh_network(dim, baseline_dim) if baseline_dim else None
@@ -80,7 +78,7 @@ class NVIL(SinglePhase):
         frames = log_probs.mask.to(cost.dtype)
         predicted = self._predict(log_probs, frames)
         left = (cost - predicted.detach() - self.mean.value) * frames
-        signal = reward_to_go(left) if self.signal == "future" else left
+        signal = reward_to_go(left, self.discount)
         scale = self.variance.value.sqrt().clamp(min=1) if self.normalise else 1.0
         surrogate = log_probs.direct + signal / scale * log_probs.log_score
         fit = (cost - self.mean.value - predicted).square() * frames
@@ -121,12 +119,3 @@ class RunningMoment(nn.Module):
     def update(self, new: Tensor) -> None:
         """Move toward a new value; a new tensor, since the old one may be part of a graph."""
         self.value = self.decay * self.value + (1 - self.decay) * new.detach()
-
-
-def reward_to_go(cost: Tensor) -> Tensor:
-    """What every frame still has ahead, itself included, (..., T).
-
-    >>> reward_to_go(torch.tensor([1.0, 2.0, 3.0]))
-    tensor([6., 5., 3.])
-    """
-    return cost.flip(-1).cumsum(-1).flip(-1)

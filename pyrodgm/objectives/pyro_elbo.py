@@ -17,19 +17,12 @@ from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.guides.base import Guide, SequenceGuide
-from pyrodgm.models.base import Model, SequenceModel
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
-from pyrodgm.sequences import unrolled
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, unrolled_pair
 
 Baseline = Literal["none", "decaying-average", "network"]
-
-
-def _programs(objective: Objective) -> list[Any]:
-    """Model and guide with one site per frame; programs without frames stay as they are."""
-    pair = (objective.model, objective.guide)
-    return [unrolled(p) if isinstance(p, SequenceModel | SequenceGuide) else p for p in pair]
 
 
 @final
@@ -57,7 +50,7 @@ class TraceELBO(Objective):
 
     def loss(self, batch: Batch) -> Loss:
         """Pyro's differentiable loss, per sequence."""
-        model, guide = _programs(self)
+        model, guide = unrolled_pair(self)
         surrogate = self._elbo.differentiable_loss(model, guide, batch) / batch.size
         report = {"elbo_nats_per_frame": -surrogate.detach() * batch.size / batch.num_frames}
         return Loss(surrogate, report)
@@ -108,9 +101,9 @@ class TraceGraphELBO(Objective):
 
     def loss(self, batch: Batch) -> Loss:
         """Pyro's surrogate with its baseline loss, per sequence."""
-        model, guide = _programs(self)
+        model, guide = unrolled_pair(self)
         if self.baseline != "none":
-            options = partial(self._baseline_options, batch=batch)
+            options: Any = partial(self._baseline_options, batch=batch)
             guide = poutine.infer_config(guide, options)
         if batch.size != self._averages_size:
             self._averages, self._averages_size = {}, batch.size
@@ -146,13 +139,14 @@ class _TraceGraphSurrogate(TraceGraph_ELBO):
     """Pyro's class computes a surrogate and differentiates it at once; here it is handed out."""
 
     def elbo_and_surrogate(self, model: Any, guide: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self._loss_and_surrogate_loss(model, guide, (batch,), {})
+        pair: Any = self._loss_and_surrogate_loss(model, guide, (batch,), {})
+        return pair
 
 
 class _FrameBaseline(nn.Module):
-    """Predicts the cost that is left from a frame and the number of frames left.
+    r"""Predicts the cost that is left from a frame and the number of frames left.
 
-    .. math:: B(x_t, n_t) = n_t \, (a^\top \tanh(A x_t) + c)
+    .. math:: B(x_t, n_t) = n_t \\, (a^\top \tanh(A x_t) + c)
     """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:

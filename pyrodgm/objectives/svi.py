@@ -90,5 +90,5 @@ class ObjectiveELBO(pyro.infer.ELBO):
         loss.backward()
         return float(loss)
 
-    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+    def _get_trace(self, *_: Any) -> Any:
         raise UsageError("ObjectiveELBO traces model and guide together; call loss instead")

@@ -254,7 +254,7 @@ def launch(options: FitOptions) -> Fabric:
     return fabric
 
 
-class _only:  # noqa: N801 - reads as a statement
+class _only:
     """While it lasts, only one phase's parameters ask for gradients."""
 
     def __init__(self, objective: nn.Module, phase: Phase, *, alone: bool) -> None:

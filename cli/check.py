@@ -1,0 +1,38 @@
+"""`pyrodgm check`: can the fit be trusted?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command("check")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--draws", default=1000, show_default=True, help="Importance draws per sequence.")
+@click.option(
+    "--posterior-draws", default=50, show_default=True, help="Draws kept in posterior.nc."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(
+    run: Path, split: str, draws: int, posterior_draws: int, seed: int, as_json: bool
+) -> None:
+    """Check guide and model: Pareto k-hat per sequence, predictive checks, a verdict in words.
+
+    Writes posterior.nc, which arviz opens, and figures into the run folder.
+    """
+    from pyrodgm.check import check
+
+    from pyrodgm.run import Run
+
+    from .report import print_json
+
+    found = check(
+        Run.load(run), split=split, draws=draws, posterior_draws=posterior_draws, seed=seed
+    )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    click.echo(found.text())

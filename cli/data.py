@@ -1,0 +1,29 @@
+"""`pyrodgm data`: look at data before fitting it."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+
+@click.group("data")
+def command() -> None:
+    """Look at data before fitting it."""
+
+
+@command.command("inspect")
+@click.argument("source")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def inspect_command(source: str, as_json: bool) -> None:
+    """Print shapes, ranges, lengths, missing values, and the exact line that fits SOURCE.
+
+    SOURCE is a dataset name or a file; files that `fit` would refuse are shown with the reason.
+    """
+    from pyrodgm.data.inspect import inspect, render
+
+    from .report import print_json
+
+    found = inspect(source)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(render(found))

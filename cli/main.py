@@ -1,0 +1,82 @@
+"""The command `pyrodgm`: finds the subcommand, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+import rich_click as click
+
+# Threads that spin while they wait make small steps tens of times slower as soon as anything else
+# runs on the machine. Read by OpenMP when torch is imported, which happens inside the commands.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Name of the command -> module with its function; imported only when it is called, since torch
+# takes seconds to import and --help should not.
+COMMANDS = {
+    "fit": "fit",
+    "evaluate": "evaluate",
+    "sample": "sample",
+    "check": "check",
+    "compare": "compare",
+    "list": "listing",
+    "data": "data",
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group that imports a subcommand on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of a first session."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; None if there is none."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pyrodgm_cli.{COMMANDS[cmd_name]}")
+        return module.command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first word, or an error with the closest name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"unknown command '{args[0]}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pyrodgm")
+def group() -> None:
+    """Fit, evaluate and check deep generative models.
+
+    A model p, a guide q and an objective are chosen separately; `pyrodgm list` shows which fit
+    together. Start with `pyrodgm fit --model tsbn`.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error on purpose ends in one message and its exit code."""
+    try:
+        group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("pyrodgm: interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        from pyrodgm.errors import PyrodgmError
+
+        if not isinstance(error, PyrodgmError):
+            raise
+        click.echo(f"pyrodgm: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,30 @@
+"""`pyrodgm sample`: draw from a fitted model into a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command("sample")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--num", default=1, show_default=True, help="How many sequences.")
+@click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .npz, .png, .gif (pictures that move) or .mid (piano rolls).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+def command(run: Path, num: int, length: int | None, out: Path, seed: int) -> None:
+    """Draw sequences from a fitted model; the ending of the file decides the format."""
+    from pyrodgm.export import save_samples
+
+    from pyrodgm.run import Run
+
+    loaded = Run.load(run)
+    draws = loaded.sample(num, length, seed=seed)
+    for path in save_samples(draws["x"], loaded.splits.info, out):
+        click.echo(path)
