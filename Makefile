@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 fit: $(VENV)/.installed
-	$(BIN)/pyrodgm fit --model tsbn
+	$(BIN)/pyrodgm fit --model tsbn --set model.history=2 --time-limit 150
 
 test: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow"

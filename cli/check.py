@@ -24,7 +24,6 @@ def command(
     Writes posterior.nc, which arviz opens, and figures into the run folder.
     """
     from pyrodgm.check import check
-
     from pyrodgm.run import Run
 
     from .report import print_json

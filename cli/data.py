@@ -13,12 +13,15 @@ def command() -> None:
 @command.command("inspect")
 @click.argument("source")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def inspect_command(source: str, as_json: bool) -> None:
+@click.pass_context
+def inspect_command(ctx: click.Context, source: str, as_json: bool) -> None:
     """Print shapes, ranges, lengths, missing values, and the exact line that fits SOURCE.
 
-    SOURCE is a dataset name or a file; files that `fit` would refuse are shown with the reason.
+    SOURCE is a dataset name or a file; files that `fit` would refuse are shown with the reason,
+    and the exit code is 3.
     """
     from pyrodgm.data.inspect import inspect, render
+    from pyrodgm.errors import DataError
 
     from .report import print_json
 
@@ -27,3 +30,5 @@ def inspect_command(source: str, as_json: bool) -> None:
         print_json(found)
     else:
         click.echo(render(found))
+    if found["refused"]:
+        ctx.exit(DataError.exit_code)

@@ -46,12 +46,13 @@ def command(
     """Train a model on data, then print bounds on validation and test beside trivial predictors.
 
     Options not given come from the model; `--set model.hidden_dim=50`, `--set
-    objective.signal=local` and so on reach every one of them, and the run folder's config.toml
+    objective.particles=8` and so on reach every one of them, and the run folder's config.toml
     records them all.
     """
-    from pyrodgm.config import merge, parse_settings, read_toml, resolve
+    from pyrodgm.config import resolve
     from pyrodgm.fitting import fit_config
     from pyrodgm.fitting import resume as resume_run
+    from pyrodgm.settings import merge, parse_settings, read_toml
 
     from .progress import watching
     from .report import print_fit
@@ -61,7 +62,7 @@ def command(
     if resume is not None:
         _refuse_with_resume(out, {group for group in values if group != "fit"})
         with watching() as watcher:
-            run = resume_run(resume, values.get("fit", {}), watcher)
+            run = resume_run(resume, watcher=watcher, **values.get("fit", {}))
     else:
         config = resolve(values)
         with watching() as watcher:

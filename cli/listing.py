@@ -17,7 +17,7 @@ def command(what: str | None, as_json: bool) -> None:
     from pyrodgm import compat
     from pyrodgm.registry import REGISTRIES
 
-    from .report import print_json, print_table
+    from .report import print_json
 
     kinds = {"models": "model", "guides": "guide", "objectives": "objective", "data": "data"}
     shown = [what] if what else GROUPS
@@ -30,13 +30,17 @@ def command(what: str | None, as_json: bool) -> None:
         fits = [dict(zip(("model", "guide", "objective"), row, strict=True)) for row in triples]
         print_json({**entries, **({"fits": fits} if what is None else {})})
         return
+    width = max(len(name) for lines in entries.values() for name in lines)
     for group, lines in entries.items():
         click.echo(group)
         for name, line in lines.items():
-            click.echo(f"  {name:<20} {line}")
+            click.echo(f"  {name:<{width}}  {line}")
         click.echo()
     if triples:
-        print_table(["model", "guide", "objective that fits"], [list(row) for row in triples])
+        click.echo("what fits together")
+        for model, guide in dict.fromkeys((model, guide) for model, guide, _ in triples):
+            fitting = [name for *pair, name in triples if pair == [model, guide]]
+            click.echo(f"  {model} + {guide}: {', '.join(fitting)}")
 
 
 def _first_line(entry: Any) -> str:

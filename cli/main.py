@@ -9,9 +9,11 @@ import sys
 
 import rich_click as click
 
-# Threads that spin while they wait make small steps tens of times slower as soon as anything else
-# runs on the machine. Read by OpenMP when torch is imported, which happens inside the commands.
+# Read when torch is imported, which happens inside the commands. Threads that spin while they wait
+# make small steps tens of times slower as soon as anything else runs on the machine; and several
+# processes warn of every parameter that one objective has no use for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # Name of the command -> module with its function; imported only when it is called, since torch
 # takes seconds to import and --help should not.
@@ -66,17 +68,46 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error on purpose ends in one message and its exit code."""
     try:
-        group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
+        code = group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("pyrodgm: interrupted", err=True)
-        sys.exit(130)
+        code = _say("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception as error:
-        from pyrodgm.errors import PyrodgmError
-
-        if not isinstance(error, PyrodgmError):
+        code = _explain(error)
+        if code is None:
             raise
-        click.echo(f"pyrodgm: {error}", err=True)
-        sys.exit(error.exit_code)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> int | None:
+    """Say what a person can act upon and return the exit code; None for a bug of ours."""
+    from pyrodgm.errors import PyrodgmError
+    from pyrodgm.userfile import place
+
+    if isinstance(error, PyrodgmError):
+        return _say(str(error), error.exit_code)
+    if where := place(error):
+        return _say(where, 2)
+    text = str(error)
+    if not _is_first_process() and "closed by peer" in text:
+        return 1  # the first process has stopped, and has said why
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
+        reason = text.strip().partition("\n")[0]
+        return _say(f"out of memory; lower --batch-size or the sizes of the model ({reason})", 2)
+    return None
+
+
+def _say(message: str, code: int) -> int:
+    """One message on stderr, from the first of several processes only."""
+    if _is_first_process():
+        click.echo(f"pyrodgm: {message}", err=True)
+    return code
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"

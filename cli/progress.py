@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from pyrodgm.evaluate.bounds import Bound
+    from pyrodgm.options import FitOptions
     from pyrodgm.recorder import Watcher
-    from pyrodgm.training import FitOptions, Progress
+    from pyrodgm.training import Progress
 
 LINE_EVERY = 10.0  # seconds between plain lines
 REDRAW_EVERY = 0.1  # seconds between redraws of the bar
@@ -24,21 +26,40 @@ REDRAW_EVERY = 0.1  # seconds between redraws of the bar
 class _Display:
     """State both displays share: the options of the run, and the newest numbers."""
 
-    def __init__(self) -> None:
-        self.valid = ""
+    def __init__(self, every: float) -> None:
+        self.every = every
         self.options: FitOptions | None = None
-        self._first: tuple[int, float] | None = None
+        self._valid = ""
+        self._first = (0, 0.0)
+        self._last = 0.0
 
-    def on_start(self, options: FitOptions, first_step: int, seconds: float) -> None:
-        """Remember how far there is to go."""
+    def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
+        """Say where everything goes, and remember how far there is to go."""
         self.options = options
         self._first = (first_step, seconds)
+        limit = f", {options.time_limit:g} s" if options.time_limit else ""
+        start = f" from step {first_step}" if first_step else ""
+        self.say(f"{run}: training{start}, at most {options.steps} steps{limit}")
 
-    def note(self, step: int, valid: Bound, best: bool) -> str:
-        """Text for a new validation score."""
-        star = " *" if best else ""
-        self.valid = f"valid {valid.nats_per_frame:.3f}{star}"
-        return f"step {step}: valid {valid.nats_per_frame:.4f} nats/frame{star}"
+    def on_progress(self, progress: Progress) -> None:
+        """Show it, unless something was shown just now."""
+        now = time.monotonic()
+        if now - self._last >= self.every:
+            self._last = now
+            self.show(progress)
+
+    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
+        """Remember a new validation score; a star marks the best so far."""
+        del step
+        self._valid = f"  valid {valid.nats_per_frame:.3f}{' *' if best else ''}"
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        click.echo(line, err=True)
+
+    def show(self, progress: Progress) -> None:
+        """Show the newest numbers."""
+        raise NotImplementedError
 
     def share(self, progress: Progress) -> float:
         """How much of the run is done, by steps or by time, whichever is further."""
@@ -48,66 +69,50 @@ class _Display:
             share = max(share, progress.seconds / self.options.time_limit)
         return min(share, 1.0)
 
-    def rate(self, progress: Progress) -> float:
-        """Steps per second since this process began to train."""
-        first_step, first_seconds = self._first or (0, 0.0)
-        return (progress.step - first_step) / max(progress.seconds - first_seconds, 1e-9)
+    def numbers(self, progress: Progress) -> str:
+        """The bounds, in nats per frame."""
+        names = {"elbo_nats_per_frame": "elbo"}
+        report = "".join(f"  {names.get(k, k)} {float(v):.3f}" for k, v in progress.report.items())
+        return f"step {progress.step}{report}{self._valid}"
 
-    def eta(self, progress: Progress) -> str:
-        """Time that is left if nothing stops the run early."""
+    def pace(self, progress: Progress) -> str:
+        """Steps per second, and the time that is left if nothing stops the run early."""
+        first_step, first_seconds = self._first
+        rate = (progress.step - first_step) / max(progress.seconds - first_seconds, 1e-9)
         share = self.share(progress)
         left = int(progress.seconds * (1 - share) / max(share, 1e-9))
-        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-
-
-def _numbers(progress: Progress) -> str:
-    names = {"elbo_nats_per_frame": "elbo"}
-    return "  ".join(f"{names.get(k, k)} {float(v):.3f}" for k, v in progress.report.items())
+        return f"{rate:.1f} steps/s  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
 
 
 class _Lines(_Display):
     """One line every few seconds."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._last = time.monotonic()
+        super().__init__(LINE_EVERY)
 
-    def on_progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last >= LINE_EVERY:
-            self._last = now
-            click.echo(
-                f"step {progress.step}  {_numbers(progress)}  {self.valid}  "
-                f"{self.rate(progress):.1f} steps/s  at most {self.eta(progress)} left",
-                err=True,
-            )
-
-    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
-        self.note(step, valid, best)
+    def show(self, progress: Progress) -> None:
+        self.say(f"{self.numbers(progress)}  {self.pace(progress)}")
 
 
 class _Terminal(_Display):
-    """A bar with rate, time left, and the current bounds."""
+    """A bar with the current bounds, rate and time left."""
 
     def __init__(self, bar: Bar) -> None:
-        super().__init__()
+        super().__init__(REDRAW_EVERY)
         self._bar = bar
-        self._task = bar.add_task("fit", total=1.0, text="starting", rate="")
-        self._last = 0.0
 
-    def on_progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last >= REDRAW_EVERY:
-            self._last = now
-            self._bar.update(
-                self._task,
-                completed=self.share(progress),
-                text=f"step {progress.step}  {_numbers(progress)}  {self.valid}",
-                rate=f"{self.rate(progress):.1f} steps/s  {self.eta(progress)} left",
-            )
+    def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
+        super().on_start(run, options, first_step, seconds)
+        self._task = self._bar.add_task("fit", total=1.0, numbers="", pace="")
+        self._bar.start()
 
-    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
-        self.note(step, valid, best)
+    def show(self, progress: Progress) -> None:
+        self._bar.update(
+            self._task,
+            completed=self.share(progress),
+            numbers=self.numbers(progress),
+            pace=self.pace(progress),
+        )
 
 
 @contextmanager
@@ -119,11 +124,15 @@ def watching() -> Iterator[Watcher]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (
-        BarColumn(bar_width=24),
+    bar = Progress(
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[text]}"),
-        TextColumn("{task.fields[rate]}", style="dim"),
+        TextColumn("{task.fields[numbers]}"),
+        TextColumn("{task.fields[pace]}", style="dim"),
+        console=Console(stderr=True),
+        transient=True,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    try:
         yield _Terminal(bar)
+    finally:
+        bar.stop()

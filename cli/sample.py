@@ -21,7 +21,6 @@ import rich_click as click
 def command(run: Path, num: int, length: int | None, out: Path, seed: int) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.export import save_samples
-
     from pyrodgm.run import Run
 
     loaded = Run.load(run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) ->
     """Write a checkpoint folder: under a temporary name, synced to disk, then renamed.
 
     Args:
-        folder: where; an older checkpoint of that name is replaced.
+        folder: where; nothing may be there yet.
         weights: modules by name; their tensors go into one safetensors file, the rest of their
             state (ragged running averages and the like) into the state file.
         state: plain values and tensors, readable with ``weights_only=True``.
@@ -38,14 +39,10 @@ def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) ->
         torch.save({**state, "extra": extra}, temporary / STATE)
         for path in (temporary / WEIGHTS, temporary / STATE, temporary):
             _sync(path)
-        if folder.exists():
-            shutil.rmtree(folder)
         temporary.rename(folder)
         _sync(folder.parent)
-    except Exception as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer: RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
-        if not isinstance(error, OSError | RuntimeError) and "safetensor" not in repr(type(error)):
-            raise
         free = shutil.disk_usage(_existing(folder)).free / 1e6
         raise CheckpointError(
             f"cannot write checkpoint {folder}: {error} ({free:.0f} MB free there). "
@@ -69,10 +66,7 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(
-            f"cannot read checkpoint {folder}: {error}. It is damaged, or belongs to another "
-            "model; the other checkpoints of the run may be whole"
-        ) from error
+        raise _unreadable(folder, error) from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -84,7 +78,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         return torch.load(folder / STATE, weights_only=True, map_location="cpu")
     except Exception as error:
-        raise CheckpointError(f"cannot read {folder / STATE}: {error}") from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"cannot read checkpoint {folder}: it is damaged, or belongs to another model. Remove "
+        f"that folder to go on from the checkpoint before it\n  ({error})"
+    )
 
 
 def _of(key: str, name: str) -> bool:
@@ -96,7 +97,12 @@ def _split(states: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[s
     flat = {
         f"{name}.{key}": value for name, state in states.items() for key, value in state.items()
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in flat.items() if torch.is_tensor(v)}
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        key: value.detach().to("cpu", copy=True).contiguous()
+        for key, value in flat.items()
+        if torch.is_tensor(value)
+    }
     return tensors, {key: value for key, value in flat.items() if key not in tensors}
 
 

@@ -51,10 +51,16 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     ]
     if found:
         raise CompatibilityError("\n".join([*found, *_advice(type(model), type(guide), objective)]))
+    for owner, names in ((model, ("latents", "observed")), (guide, ("latents",))):
+        if missing := [f"self.{name}" for name in names if not hasattr(owner, name)]:
+            raise CompatibilityError(
+                f"{type(owner).__name__} does not set {', '.join(missing)}; its constructor must, "
+                "to a dictionary from site name to dimension"
+            )
     if dict(model.latents) != dict(guide.latents):
         raise CompatibilityError(
-            f"model {type(model).__name__} has latent sites {dict(model.latents)} and guide "
-            f"{type(guide).__name__} draws {dict(guide.latents)}; give both the same sizes"
+            f"model {type(model).__name__} has latent sites {dict(model.latents)} (name to size) "
+            f"and guide {type(guide).__name__} draws {dict(guide.latents)}; make them the same"
         )
 
 

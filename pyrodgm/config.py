@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import tomlkit
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from tomlkit.exceptions import TOMLKitError
 
 from pyrodgm import registry
-from pyrodgm.data import find_loader
-from pyrodgm.errors import ConfigError, PyrodgmError, did_you_mean
+from pyrodgm.errors import ConfigError, PyrodgmError, UsageError, did_you_mean
 from pyrodgm.models import Model
-from pyrodgm.training import FitOptions
+from pyrodgm.options import FitOptions
+from pyrodgm.settings import Mistakes
 
 GROUPS = ("model", "guide", "objective", "data", "fit")
 _NAME_KEY = {"model": "name", "guide": "name", "objective": "name", "data": "source"}
+_DEFAULT_MODEL = "tsbn"
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class Component:
-    """A registered name (or ``file.py:Class``, or for data a path) and its options."""
+    """A registered name (or ``/path/to/file.py:Class``, or for data a path) and its options."""
 
     name: str
     options: Mapping[str, Any]
@@ -49,150 +52,176 @@ class RunConfig:
     fit: FitOptions
 
     def to_toml(self) -> str:
-        """The text of `config.toml`: every value, defaults included."""
-        document = tomlkit.document()
+        """The text of `config.toml`: every value, defaults included.
+
+        Raises:
+            ConfigError: a default value of a user's own class has no form in TOML.
+        """
+        groups = {}
         for group, key in _NAME_KEY.items():
             component: Component = getattr(self, group)
-            table = {key: component.name, **component.options}
-            document.add(group, _table(table))
-        document.add("fit", _table(self.fit.to_dict()))
-        return tomlkit.dumps(document)
+            groups[group] = {key: component.name, **component.options}
+        return to_toml({**groups, "fit": self.fit.to_dict()})
 
 
-def _table(values: Mapping[str, Any]) -> Any:
-    table = tomlkit.table()
-    for key, value in values.items():
-        if value is not None:  # TOML has no null; an absent key reads back as its default
-            table.add(key, list(value) if isinstance(value, tuple) else value)
-    return table
+def to_toml(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Nested values as TOML.
+
+    >>> print(to_toml({"fit": {"steps": 5, "time_limit": None}}), end="")
+    [fit]
+    steps = 5
+    """
+    document = tomlkit.document()
+    for group, options in values.items():
+        table = tomlkit.table()
+        for key, value in options.items():
+            if value is None:  # TOML has no null; an absent key reads back as its default
+                continue
+            try:
+                table.add(key, list(value) if isinstance(value, tuple) else value)
+            except (TOMLKitError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{group}.{key} = {value!r} cannot be written to config.toml; "
+                    "options must be numbers, words, true or false, or lists of these"
+                ) from error
+        document.add(group, table)
+    return tomlkit.dumps(document)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One configurable argument: its type as pydantic sees it, and its default."""
+    """One configurable argument.
+
+    Args:
+        adapter: its type, as pydantic checks it.
+        default: its default, or `inspect.Parameter.empty`.
+    """
 
     adapter: TypeAdapter[Any]
     default: Any
-    annotation: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
 
 
 def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
-    """The keyword-only arguments of a class or function, by name.
+    """The keyword-only arguments of a class or function, by name; untyped ones take anything.
+
+    Raises:
+        UsageError: an annotation cannot be understood.
 
     >>> from pyrodgm.models import TSBN
     >>> sorted(schema(TSBN))
     ['hidden_dim', 'history', 'init_scale']
     """
     function = target.__init__ if isinstance(target, type) else target
-    hints = get_type_hints(function, include_extras=True)
-    strict = ConfigDict(strict=True)
-    return {
-        name: Parameter(TypeAdapter(hints[name], config=strict), argument.default, hints[name])
-        for name, argument in inspect.signature(function).parameters.items()
-        if argument.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-
-
-class _Mistakes:
-    """Collects every mistake, so that a user sees them all at once."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def add(self, message: str) -> None:
-        self.messages.append(message)
-
-    def raise_if_any(self) -> None:
-        if len(self.messages) == 1:
-            raise ConfigError(self.messages[0])
-        if self.messages:
-            lines = [f"{len(self.messages)} mistakes in the configuration:"]
-            raise ConfigError("\n  ".join([*lines, *self.messages]))
+    try:
+        hints = get_type_hints(function, include_extras=True)
+        return {
+            name: Parameter(TypeAdapter(hints.get(name, Any), config=_STRICT), argument.default)
+            for name, argument in inspect.signature(function).parameters.items()
+            if argument.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+    except (NameError, PydanticSchemaGenerationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
+            "arguments with int, float, bool, str, tuples or Literals of these"
+        ) from error
 
 
 def validate(
-    group: str, target: Callable[..., Any], given: Mapping[str, Any], mistakes: _Mistakes
+    group: str, target: Callable[..., Any], given: Mapping[str, Any], mistakes: Mistakes
 ) -> dict[str, Any]:
     """The options of one component: given values checked, the rest from defaults."""
-    known = schema(target)
-    options: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in known:
-            hint = did_you_mean(key, known) if known else "it takes no options"
-            mistakes.add(f"{group}.{key}: no such option; {hint}")
-            continue
-        try:
-            options[key] = known[key].adapter.validate_python(value)
-        except ValidationError as error:
-            reason = "; ".join(detail["msg"] for detail in error.errors())
-            mistakes.add(f"{group}.{key} = {value!r}: {reason}")
-    defaults = {
-        key: parameter.default
+    try:
+        known = schema(target)
+    except UsageError as error:
+        mistakes.add(str(error))
+        return {}
+    for key in [key for key in given if key not in known]:
+        hint = did_you_mean(key, known) if known else f"{target.__name__} takes no options"
+        mistakes.add(f"{group}.{key}: no such option; {hint}")
+    for key, parameter in known.items():
+        if parameter.required and key not in given:
+            mistakes.add(f"{group}.{key}: missing, and it has no default")
+    return {
+        key: _checked(f"{group}.{key}", parameter, given[key], mistakes)
+        if key in given
+        else parameter.default
         for key, parameter in known.items()
-        if key not in given and parameter.default is not inspect.Parameter.empty
     }
-    for key in known.keys() - given.keys() - defaults.keys():
-        mistakes.add(f"{group}.{key}: missing, and it has no default")
-    return {key: {**defaults, **options}.get(key) for key in known}
+
+
+def _checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> Any:
+    """A value of the parameter's type; JSON because its rules fit files: a list is a tuple."""
+    try:
+        return parameter.adapter.validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        mistakes.add(f"{path} = {value!r}: {', or '.join(reasons)}")
+        return None
 
 
 def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """A whole configuration from nested values, ``{"model": {"name": "tsbn"}, "fit": {...}}``.
 
     What is not given comes from the model's companions and from constructor defaults. An option
-    that the guide shares with the model, such as hidden_dim, takes the model's value.
+    that the guide shares with the model, such as hidden_dim, takes the model's value. Paths become
+    absolute.
 
     Raises:
         ConfigError: lists every mistake, with a hint for each.
     """
-    mistakes = _Mistakes()
-    for group in values.keys() - set(GROUPS):
+    mistakes = Mistakes()
+    for group in [group for group in values if group not in GROUPS]:
         mistakes.add(f"[{group}]: no such group; {did_you_mean(group, GROUPS)}")
     groups = {group: dict(values.get(group, {})) for group in GROUPS}
-    model_name = str(groups["model"].pop("name", "tsbn"))
-    model_class = _find("model", model_name, mistakes)
-    mistakes_before = len(mistakes.messages)
-    names = {"model": model_name, **_companions(model_class, groups)}
-    if model_class is None or len(mistakes.messages) > mistakes_before:
-        mistakes.raise_if_any()
+    given = {g: groups[g].pop(key) for g, key in _NAME_KEY.items() if key in groups[g]}
+    found = {"model": _find("model", given.setdefault("model", _DEFAULT_MODEL), mistakes)}
+    names = {**_companions(found["model"]), **given}
     components: dict[str, Component] = {}
-    for group in ("model", "guide", "objective", "data"):
-        target = model_class if group == "model" else _find(group, names[group], mistakes)
+    for group in sorted(names, key=GROUPS.index):
+        target = found[group] if group in found else _find(group, names[group], mistakes)
         if target is None:
             continue
-        given = groups[group]
         if group == "guide" and "model" in components:
-            given = _inherit(target, given, components["model"].options)
-        components[group] = Component(names[group], validate(group, target, given, mistakes))
+            groups[group] = _inherit(target, groups[group], components["model"].options)
+        options = validate(group, target, groups[group], mistakes)
+        components[group] = Component(registry.absolute(group, str(names[group])), options)
     fit = validate("fit", FitOptions, groups["fit"], mistakes)
     mistakes.raise_if_any()
     return RunConfig(**components, fit=FitOptions(**fit))
 
 
-def _find(group: str, name: str, mistakes: _Mistakes) -> Any:
+def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
     """The class or loader of a name; a mistake and None where there is none."""
     try:
-        return find_loader(name)[0] if group == "data" else registry.find(group, name)
+        return registry.find(group, str(name))
     except PyrodgmError as error:
         mistakes.add(str(error))
         return None
 
 
-def _companions(model: type[Model] | None, groups: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Names of guide, objective and data: as given, or as the model suggests."""
-    suggested = model.companions if model is not None else None
-    names: dict[str, str] = {}
-    for group in ("guide", "objective", "data"):
-        fallback = next(iter(registry.REGISTRIES[group]))
-        default = getattr(suggested, group) if suggested else fallback
-        names[group] = str(groups[group].pop(_NAME_KEY[group], default))
-    return names
+def _companions(model: type[Model] | None) -> dict[str, str]:
+    """Names of guide, objective and data as the model suggests them; none if it is unknown."""
+    if model is None:
+        return {}
+    groups = ("guide", "objective", "data")
+    if model.companions is None:
+        return {group: next(iter(registry.REGISTRIES[group])) for group in groups}
+    return {group: getattr(model.companions, group) for group in groups}
 
 
 def _inherit(
     guide: Callable[..., Any], given: Mapping[str, Any], model_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    shared = {key: model_options[key] for key in schema(guide) if key in model_options}
+    try:
+        shared = {k: model_options[k] for k in schema(guide) if model_options.get(k) is not None}
+    except UsageError:  # reported when the guide itself is validated
+        shared = {}
     return {**shared, **given}
 
 
@@ -202,63 +231,7 @@ def fit_options(given: Mapping[str, Any]) -> FitOptions:
     Raises:
         ConfigError: lists every unknown option and wrong value.
     """
-    mistakes = _Mistakes()
+    mistakes = Mistakes()
     options = validate("fit", FitOptions, given, mistakes)
     mistakes.raise_if_any()
     return FitOptions(**options)
-
-
-def read_toml(path: Path) -> dict[str, dict[str, Any]]:
-    """Nested values from a TOML file.
-
-    Raises:
-        ConfigError: the file is missing or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-
-
-def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Nested values from ``group.key=value`` words; values are read as TOML, else as text.
-
-    Raises:
-        ConfigError: lists every word that is not of that form.
-
-    >>> parse_settings(["model.hidden_dim=50", "objective.signal=local"])
-    {'model': {'hidden_dim': 50}, 'objective': {'signal': 'local'}}
-    """
-    mistakes = _Mistakes()
-    values: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        group, dot, key = path.strip().partition(".")
-        if not (equals and dot and key):
-            mistakes.add(f"--set {setting}: expected group.key=value, such as model.hidden_dim=50")
-            continue
-        values.setdefault(group, {})[key] = _toml_value(text.strip())
-    mistakes.raise_if_any()
-    return values
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def merge(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Nested values laid over each other, later ones on top."""
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in layers:
-        for group, options in layer.items():
-            if not isinstance(options, Mapping):
-                raise ConfigError(
-                    f"'{group}' stands alone; put it into a group: {', '.join(GROUPS)}"
-                )
-            merged.setdefault(group, {}).update(options)
-    return merged

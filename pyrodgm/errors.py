@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 
 class PyrodgmError(Exception):
@@ -51,9 +50,6 @@ class Interrupted(PyrodgmError):
     """Training was asked to stop and did, after writing a checkpoint."""
 
     exit_code = 130
-
-    def __init__(self, folder: Path, step: int) -> None:
-        super().__init__(f"stopped after step {step}; continue with: pyrodgm fit --resume {folder}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     _ = unfinished.write_text("all of it")
     >>> [file.name for file in Path(folder.name).iterdir()]
     ['a.txt']
+    >>> folder.cleanup()
     """
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}; make it first")

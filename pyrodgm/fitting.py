@@ -6,18 +6,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning_fabric import Fabric
 
 from pyrodgm import checkpoint
 from pyrodgm.build import build_data, build_objective
-from pyrodgm.config import RunConfig, fit_options
+from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
+from pyrodgm.devices import check_devices, is_first_process, launch
 from pyrodgm.errors import DataError, RunFolderError
-from pyrodgm.folder import RunFolder, next_free, write_text
+from pyrodgm.folder import RunFolder, write_text
 from pyrodgm.objectives import Objective
+from pyrodgm.options import FitOptions
 from pyrodgm.recorder import Recorder, Watcher
-from pyrodgm.run import Run, read_config
-from pyrodgm.training import Training, launch
+from pyrodgm.run import Run, pieces
+from pyrodgm.settings import merge, read_toml
+from pyrodgm.training import Training
+
+CHANGEABLE = ("steps", "time_limit", "patience", "device")
 
 
 def fit(
@@ -33,24 +38,28 @@ def fit(
     Args:
         objective: built from a model and a guide; its parameters are trained in place.
         splits: the data.
-        out: run folder; a temporary one by default, see `Run.save`.
+        out: run folder; by default a temporary one, which lasts as long as the run, see
+            `Run.save`, and stays where training fails.
         watcher: told of progress and evaluations.
-        options: fields of `pyrodgm.training.FitOptions`, such as ``steps=2000``.
+        options: fields of `pyrodgm.options.FitOptions`, such as ``steps=2000``.
 
     Raises:
         ConfigError: an unknown option or a wrong value.
+        RunFolderError: there is something in the folder already.
+        Interrupted: Ctrl-C; `resume` continues.
         NonFiniteError: training produced a number that is not finite.
 
     Reference: the loop is `pyrodgm.training.Training`.
     """
     chosen = fit_options(options)
-    fabric = launch(chosen)
-    temporary = tempfile.TemporaryDirectory(prefix="pyrodgm-") if out is None else None
-    folder = RunFolder.create(Path(temporary.name if temporary else str(out)))
-    training = Training(objective, splits, chosen, fabric)
-    recorder = Recorder(training, folder, watcher)
+    check_devices(chosen)
+    folder = None
+    if is_first_process():
+        folder = RunFolder.create(Path(out or tempfile.mkdtemp(prefix="pyrodgm-")))
+        write_text(folder.config, to_toml({"fit": chosen.to_dict()}))
+    recorder = _recorder(objective, splits, chosen, folder, watcher)
     recorder.start()
-    return _finish(recorder, splits, temporary)
+    return _finish(recorder, temporary=out is None)
 
 
 def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
@@ -64,75 +73,97 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     Raises:
         PyrodgmError: whatever is wrong, before anything is written.
     """
-    fabric = launch(config.fit)
-    if out is None:
-        stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
-        out = next_free(Path("runs"), stem.replace(":", "-"))
-    out = Path(fabric.broadcast(str(out)))
-    if fabric.is_global_zero:
+    check_devices(config.fit)
+    if out is not None and is_first_process():
         RunFolder.check_free(out)
+    text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
-    training = Training(objective, splits, config.fit, fabric)
-    folder = RunFolder.create(out) if fabric.is_global_zero else RunFolder(out)
-    if fabric.is_global_zero:
-        write_text(folder.config, config.to_toml())
-    recorder = Recorder(training, folder, watcher)
+    folder = None
+    if is_first_process():
+        stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
+        folder = RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem)
+        write_text(folder.config, text)
+    recorder = _recorder(objective, splits, config.fit, folder, watcher)
     recorder.start()
-    return _finish(recorder, splits)
+    return _finish(recorder)
 
 
-def resume(path: Path, changes: dict[str, Any], watcher: Watcher | None = None) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    objective: Objective | None = None,
+    splits: Splits | None = None,
+    watcher: Watcher | None = None,
+    **changes: Any,
+) -> Run:
     """Continue a run from its newest checkpoint, bit-equal to one that was never stopped.
 
     Args:
         path: the run folder.
-        changes: fit options to change, at most ``steps``, ``time_limit`` and ``patience``.
+        objective: the same as before, freshly built, where the run was fitted from one.
+        splits: the same data, where the run was fitted from Python objects.
         watcher: told of progress and evaluations.
+        changes: options to change: ``steps``, ``time_limit``, ``patience`` or ``device``.
 
     Raises:
         RunFolderError: no run folder, or a change that would make it another run.
         DataError: the data is no longer what it was.
     """
-    folder = RunFolder.open(path)
-    for key in changes.keys() - {"steps", "time_limit", "patience"}:
+    folder = RunFolder.open(Path(path))
+    if fixed := [f"fit.{key}" for key in changes if key not in CHANGEABLE]:
         raise RunFolderError(
-            f"fit.{key} cannot change when a run is resumed, it would be another run; "
-            "only steps, time_limit and patience can"
+            f"{', '.join(fixed)} cannot change when a run is resumed, it would be another run; "
+            f"only {', '.join(CHANGEABLE)} can"
         )
-    config = read_config(folder, {"fit": changes})
-    fabric = launch(config.fit)
-    splits = build_data(config)
-    if splits.sha256 != (before := folder.read_environment()["data_sha256"]):
+    values = merge(read_toml(folder.config), {"fit": changes})
+    config = resolve(values) if "model" in values else None
+    options = config.fit if config else fit_options(values["fit"])
+    check_devices(options)
+    objective, splits = pieces(folder, config, objective, splits)
+    recorder = _recorder(objective, splits, options, folder, watcher)
+    if folder.has_checkpoint():
+        _check_same_data(folder, splits)
+        recorder.restore()
+    else:
+        recorder.start()
+    if recorder.writes:
+        write_text(folder.config, config.to_toml() if config else to_toml(values))
+    return _finish(recorder)
+
+
+def _check_same_data(folder: RunFolder, splits: Splits) -> None:
+    before = folder.read_environment()["data_sha256"]
+    if splits.sha256 != before:
         raise DataError(
-            f"the data of {path} has changed since the run began (sha256 {before[:12]}... then, "
-            f"{splits.sha256[:12]}... now); start a new run"
+            f"the data of {folder.path} has changed since the run began (sha256 {before[:12]} "
+            f"then, {splits.sha256[:12]} now); start a new run"
         )
-    training = Training(build_objective(config, splits.info), splits, config.fit, fabric)
-    recorder = Recorder(training, folder, watcher)
-    recorder.restore()
-    if fabric.is_global_zero:
-        write_text(folder.config, config.to_toml())
-    return _finish(recorder, splits)
 
 
-def _finish(
-    recorder: Recorder,
+def _recorder(
+    objective: Objective,
     splits: Splits,
-    temporary: tempfile.TemporaryDirectory[str] | None = None,
-) -> Run:
+    options: FitOptions,
+    folder: RunFolder | None,
+    watcher: Watcher | None,
+) -> Recorder:
+    """A recorder in every process; the first one knows the folder and tells the others."""
+    fabric: Fabric = launch(options)
+    path = fabric.broadcast(str(folder.path) if folder else "")
+    training = Training(objective, splits, options, fabric)
+    return Recorder(training, RunFolder(Path(path)), watcher)
+
+
+def _finish(recorder: Recorder, *, temporary: bool = False) -> Run:
     """Train to the end, then take the weights that did best."""
     recorder.run()
     training, folder = recorder.training, recorder.folder
     training.fabric.barrier()
-    checkpoint.read_weights(folder.best(), {"evaluated": training.evaluated})
-    objective = training.evaluated
-    with torch.no_grad():
-        for own, kept in zip(training.objective.parameters(), objective.parameters(), strict=True):
-            own.copy_(kept)
+    checkpoint.read_weights(folder.best(), {"evaluated": training.objective})
     return Run(
         training.objective,
-        splits,
+        training.splits,
         folder,
         steps=training.step,
         seconds=training.seconds,

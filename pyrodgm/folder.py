@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ import torch
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
-from pyrodgm.errors import CheckpointError, RunFolderError
+from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
+from pyrodgm.files import replacing
+from pyrodgm.settings import read_toml
 
 _PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
 
@@ -33,7 +37,6 @@ class RunFolder:
         self.config = path / "config.toml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
-        self.results = path / "results.json"
         self.checkpoints = path / "checkpoints"
         self.best_pointer = path / "best"
 
@@ -42,13 +45,28 @@ class RunFolder:
         """A new, empty run folder.
 
         Raises:
-            RunFolderError: there is something in it already.
+            RunFolderError: there is something in it already, or it cannot be made.
         """
         cls.check_free(path)
-        path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.checkpoints.mkdir(exist_ok=True)
+        try:
+            folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot make the folder {path}: {error.strerror}") from error
         return folder
+
+    @classmethod
+    def create_next(cls, parent: Path, stem: str) -> RunFolder:
+        """A new run folder at the first of stem-001, stem-002, ... that is not taken.
+
+        Raises:
+            RunFolderError: it cannot be made.
+        """
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            return cls.create(_claim(parent / f"{stem}-{n:03d}" for n in itertools.count(1)))
+        except OSError as error:
+            raise RunFolderError(f"cannot make a folder in {parent}: {error.strerror}") from error
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -57,7 +75,9 @@ class RunFolder:
         Raises:
             RunFolderError: there is something in it already.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.is_file():
+            raise RunFolderError(f"{path} is a file; choose another --out")
+        if path.exists() and any(path.iterdir()):
             raise RunFolderError(
                 f"{path} already exists and is not empty; choose another --out, "
                 f"or continue that run with --resume {path}"
@@ -73,8 +93,8 @@ class RunFolder:
         folder = cls(path)
         if not path.is_dir():
             raise RunFolderError(f"there is no run folder {path}; `pyrodgm fit` makes one")
-        if not folder.environment.is_file():
-            raise RunFolderError(f"{path} is not a run folder: it has no {folder.environment.name}")
+        if not folder.config.is_file():
+            raise RunFolderError(f"{path} is not a run folder: it has no {folder.config.name}")
         return folder
 
     def write_environment(self, splits: Splits, device: str) -> None:
@@ -95,31 +115,48 @@ class RunFolder:
         """What `write_environment` wrote.
 
         Raises:
-            RunFolderError: it is damaged.
+            RunFolderError: it is missing or damaged.
         """
         try:
-            return json.loads(self.environment.read_text())
-        except ValueError as error:
-            raise RunFolderError(f"{self.environment} is damaged: {error}") from error
+            environment = json.loads(self.environment.read_text(encoding="utf-8"))
+            DataInfo.from_dict(environment["data"])
+            return {"data_sha256": "", **environment}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunFolderError(
+                f"{self.environment} is missing or damaged ({error}); without it the facts of the "
+                "data are lost: start the run anew"
+            ) from error
 
     def data_info(self) -> DataInfo:
         """The facts of the data that the run was fitted on."""
         return DataInfo.from_dict(self.read_environment()["data"])
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one line to `metrics.jsonl`.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise _unwritable(self.metrics, error) from error
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, which a resumed run will write again."""
         if self.metrics.exists():
-            lines = [line for line in self.metrics.read_text().splitlines() if _step(line) <= step]
+            text = self.metrics.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if _step(line) <= step]
             write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step is."""
         return self.checkpoints / f"step-{step:08d}"
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to continue from."""
+        return any(self.checkpoints.glob("step-*"))
 
     def latest(self) -> Path:
         """The newest checkpoint.
@@ -127,42 +164,56 @@ class RunFolder:
         Raises:
             CheckpointError: there is none.
         """
-        found = sorted(self.checkpoints.glob("step-*"))
-        if not found:
-            raise CheckpointError(f"{self.path} holds no checkpoint yet; start the run anew")
-        return found[-1]
+        if not self.has_checkpoint():
+            raise CheckpointError(f"{self.path} holds no checkpoint yet; {self.how_to_resume()}")
+        return max(self.checkpoints.glob("step-*"))
+
+    def how_to_resume(self) -> str:
+        """What to type to continue the run."""
+        if "model" in read_toml(self.config):
+            return f"continue with: pyrodgm fit --resume {self.path}"
+        return f"continue with: pyrodgm.resume('{self.path}', objective=..., splits=...)"
 
     def best(self) -> Path:
         """The checkpoint that did best on validation; the newest one where none was chosen yet."""
         if not self.best_pointer.is_file():
             return self.latest()
-        return self.checkpoints / self.best_pointer.read_text().strip()
+        return self.checkpoints / self.best_pointer.read_text(encoding="utf-8").strip()
 
     def mark_best(self, step: int) -> None:
         """Point `best` to the checkpoint of a step."""
         write_text(self.best_pointer, self.checkpoint(step).name + "\n")
 
     def prune(self) -> None:
-        """Delete all checkpoints but the best and the newest."""
-        keep = {self.best(), self.latest()}
+        """Delete all checkpoints but the best and the two newest: one may turn out damaged."""
+        newest = sorted(self.checkpoints.glob("step-*"))[-2:]
         for path in self.checkpoints.glob("step-*"):
-            if path not in keep:
-                shutil.rmtree(path)
+            if path not in (self.best(), *newest):
+                dropped = path.rename(path.with_name(f".{path.name}.dropped"))
+                shutil.rmtree(dropped, ignore_errors=True)
 
-    def save_batch(self, batch: Batch, step: int) -> Path:
-        """Keep a batch that training failed on, for a look at it."""
-        path = self.path / f"nonfinite-batch-{step}.npz"
+    def save_batch(self, batch: Batch, step: int, process: int = 0) -> Path:
+        """Keep a batch that training failed on, for a look at it.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        path = self.path / f"nonfinite-batch-{step}-{process}.npz"
         arrays = {name: getattr(batch, name).cpu().numpy() for name in ("x", "mask", "index")}
-        np.savez_compressed(path, **arrays)
+        try:
+            np.savez_compressed(path, **arrays)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return path
 
 
-def next_free(parent: Path, stem: str) -> Path:
-    """The first of stem-001, stem-002, ... that is not taken."""
-    number = 1
-    while (path := parent / f"{stem}-{number:03d}").exists():
-        number += 1
-    return path
+def _claim(paths: Iterable[Path]) -> Path:
+    """Make the first folder that is not there yet; other runs may start at the same moment."""
+    for path in paths:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("the paths never end")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -171,20 +222,22 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         CheckpointError: the disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error}") from error
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot write {path}: {error.strerror}. The checkpoints are intact; make room and "
+        "continue with --resume"
+    )
 
 
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return sys.maxsize  # a line cut short by a kill

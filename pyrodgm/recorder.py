@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from pyrodgm import checkpoint
-from pyrodgm.errors import Interrupted
+from pyrodgm.errors import Interrupted, NonFiniteError
 from pyrodgm.evaluate.bounds import Bound, bound
 from pyrodgm.folder import RunFolder
-from pyrodgm.training import FitOptions, NonFiniteLoss, Progress, Training
+from pyrodgm.nonfinite import NonFiniteLoss
+from pyrodgm.options import FitOptions
+from pyrodgm.training import Progress, Training
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
 
@@ -23,7 +28,7 @@ RECORD_EVERY = 50  # steps between lines of metrics.jsonl
 class Watcher(Protocol):
     """Who wants to know how training goes: a progress bar, a notebook."""
 
-    def on_start(self, options: FitOptions, first_step: int, seconds: float) -> None:
+    def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
         """Called before the first step, with the steps and seconds of an earlier session."""
 
     def on_progress(self, progress: Progress) -> None:
@@ -70,14 +75,16 @@ class Recorder:
     ) -> None:
         self.training = training
         self.folder = folder
-        self.watcher = watcher
-        self.selection = Selection()
         self.writes = training.fabric.is_global_zero
+        self.watcher = watcher if self.writes else None
+        self.selection = Selection()
+        self._saved_step: int | None = None
 
     def start(self) -> None:
         """Write down what the run is made with, before its first step."""
         if self.writes:
             self.folder.write_environment(self.training.splits, str(self.training.fabric.device))
+            self.folder.truncate_metrics(0)  # of a session that was killed early
 
     def restore(self) -> None:
         """Stand where the newest checkpoint stood."""
@@ -86,8 +93,13 @@ class Recorder:
         state = checkpoint.read_state(newest)
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
-        if self.writes:
-            self.folder.truncate_metrics(self.training.step)
+        self._saved_step = self.training.step
+        if not self.writes:
+            return
+        self.folder.truncate_metrics(self.training.step)
+        # A kill may have come between a checkpoint and its mark, or a last evaluation taken it.
+        if self.selection.step:
+            self.folder.mark_best(self.selection.step)
 
     def run(self) -> None:
         """Train until the steps, the time or the patience run out.
@@ -96,21 +108,36 @@ class Recorder:
             NonFiniteError: a loss was not finite; the batch is in the run folder.
             Interrupted: asked to stop; a checkpoint was written first.
         """
+        training = self.training
         if self.watcher is not None:
-            training = self.training
-            self.watcher.on_start(training.options, training.step, training.seconds)
-        with _deferred_interrupts() as interrupted:
+            self.watcher.on_start(
+                self.folder.path, training.options, training.step, training.seconds
+            )
+        with _deferred_interrupts() as interrupted, warnings.catch_warnings():
+            # Pyro warns of numbers that the error to come names with their site.
+            warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
             try:
-                for progress in self.training.steps():
-                    self._after_step(progress)
-                    if interrupted():
-                        self._checkpoint()
-                        raise Interrupted(self.folder.path, progress.step)
-                    if self.selection.since >= self.training.options.patience:
-                        break
+                self._train(interrupted)
             except NonFiniteLoss as error:
-                raise error.kept(self.folder.save_batch(error.batch, error.step)) from None
+                process = training.fabric.global_rank
+                raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
             self._end()
+
+    def _train(self, interrupted: Callable[[], bool]) -> None:
+        if self._is_out_of_patience():
+            return
+        for progress in self.training.steps():
+            self._after_step(progress)
+            if self.training.any_process(interrupted()):
+                self._checkpoint()
+                raise Interrupted(
+                    f"stopped after step {progress.step}; {self.folder.how_to_resume()}"
+                )
+            if self._is_out_of_patience():
+                return
+
+    def _is_out_of_patience(self) -> bool:
+        return self.selection.since >= self.training.options.patience
 
     def _after_step(self, progress: Progress) -> None:
         if self.watcher is not None:
@@ -122,29 +149,41 @@ class Recorder:
             valid = self._evaluate()
             best = self.selection.update(valid.nats_per_frame, progress.step)
             self.training.end_of_evaluation(valid.nats_per_frame)
-            self._checkpoint(best=best)
+            # Told first: lines beyond the newest checkpoint are dropped and written again.
             self._tell(valid, best)
+            self._checkpoint(best=best)
 
     def _end(self) -> None:
         """Evaluate and keep the last weights too, without moving what a resumed run starts from."""
         if self.training.step % self.training.options.evaluate_every == 0:
             return
-        self._checkpoint()
         valid = self._evaluate()
         best = valid.nats_per_frame > self.selection.score
+        if self._saved_step != self.training.step:
+            self._tell(valid, best)
+        self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
-        self._tell(valid, best)
 
     def _evaluate(self) -> Bound:
-        training = self.training
+        training, evaluated = self.training, self.training.evaluated
         start = time.perf_counter()
-        evaluated = training.evaluated
+        trains = evaluated.training
         valid = bound(
-            evaluated.model, evaluated.guide, training.splits.valid, seed=training.options.seed
+            evaluated.eval().model,
+            evaluated.guide,
+            training.splits.valid,
+            seed=training.options.seed,
         )
+        evaluated.train(trains)
         training.seconds += time.perf_counter() - start
-        return valid
+        if not math.isfinite(valid.nats_per_example):
+            raise NonFiniteError(
+                f"step {training.step}: the bound on validation is {valid.nats_per_example}; "
+                "lower fit.lr. Earlier checkpoints are intact"
+            )
+        # One number for all processes, so that they choose and stop together.
+        return training.fabric.broadcast(valid)
 
     def _tell(self, valid: Bound, best: bool) -> None:
         if self.writes:
@@ -163,14 +202,18 @@ class Recorder:
         )
 
     def _checkpoint(self, *, best: bool = False) -> None:
-        if not self.writes:
-            return
+        """Keep everything; all processes take part, the first one writes."""
         step = self.training.step
+        if step == self._saved_step:
+            return
         state = {**self.training.state_dict(), "selection": asdict(self.selection)}
-        checkpoint.write(self.folder.checkpoint(step), self._modules(), state)
-        if best:
-            self.folder.mark_best(step)
-        self.folder.prune()
+        if self.writes:
+            checkpoint.write(self.folder.checkpoint(step), self._modules(), state)
+            if best:
+                self.folder.mark_best(step)
+            self.folder.prune()
+        self._saved_step = step
+        self.training.fabric.barrier()
 
     def _modules(self) -> dict[str, Any]:
         """What a checkpoint holds: the weights in training, and the ones to evaluate and keep."""

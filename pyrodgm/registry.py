@@ -1,14 +1,13 @@
-"""From a name to a class: what the library knows, and classes in a user's own file."""
+"""From a name to a class: what the library knows, and classes in a person's own file."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyrodgm.data import DATASETS
+from pyrodgm import userfile
+from pyrodgm.data import DATASETS, find_loader
 from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Model
@@ -28,41 +27,51 @@ def find(kind: str, name: str) -> Any:
 
     Args:
         kind: "model", "guide", "objective" or "data".
-        name: a registered name, or ``path/to/file.py:ClassName``.
+        name: a registered name, or ``path/to/file.py:ClassName``; for data, a name or a path.
 
     Raises:
         UsageError: unknown name, missing file, missing class, or a class of the wrong kind.
+
+    >>> find("model", "tsbn").__name__
+    'TSBN'
     """
-    if ".py:" in name:
-        return _from_file(kind, name)
+    if kind == "data":
+        return find_loader(name)[0]
+    if userfile.is_own(name):
+        return _own(kind, name)
     known = REGISTRIES[kind]
     if name not in known:
         hint = did_you_mean(name, known)
-        own = "" if kind == "data" else ", or give your own as path/to/file.py:ClassName"
-        raise UsageError(f"unknown {kind} '{name}'; {hint}{own}")
+        raise UsageError(
+            f"unknown {kind} '{name}' (your own would be path/to/file.py:ClassName); {hint}"
+        )
     return known[name]
 
 
-def _from_file(kind: str, name: str) -> Any:
-    file, _, class_name = name.rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise UsageError(f"{kind} '{name}': there is no file {file}")
-    module_name = f"pyrodgm_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{kind} '{name}': {file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and typing look their module up by name
-    spec.loader.exec_module(module)
-    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    if class_name not in classes:
-        hint = did_you_mean(class_name, classes)
-        raise UsageError(f"{kind} '{name}': {file} has no class '{class_name}'; {hint}")
-    found = classes[class_name]
-    if not issubclass(found, _BASES[kind]):
+def absolute(kind: str, name: str) -> str:
+    """The name as a configuration records it: paths absolute, so that any folder will do later.
+
+    >>> absolute("model", "tsbn")
+    'tsbn'
+    """
+    if kind == "data":
+        return name if name in DATASETS else str(Path(name).expanduser().resolve())
+    return userfile.absolute(name) if userfile.is_own(name) else name
+
+
+def _own(kind: str, name: str) -> type:
+    found, base = userfile.load_class(name), _BASES[kind]
+    if not issubclass(found, base):
         raise UsageError(
-            f"{kind} '{name}': class {class_name} is not a {kind}; derive it from "
-            f"{_BASES[kind].__module__}.{_BASES[kind].__name__}"
+            f"{kind} '{name}': class {found.__name__} is not a {kind}; derive it from "
+            f"pyrodgm.{kind}s.{base.__name__}"
         )
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise UsageError(f"{kind} '{name}': {found.__name__} does not define {', '.join(missing)}")
+    for trait in {"model": ["traits"], "guide": ["traits"], "objective": ["needs"]}[kind]:
+        if not hasattr(found, trait):
+            raise UsageError(
+                f"{kind} '{name}': {found.__name__} does not declare '{trait}'; "
+                f"see pyrodgm.{kind}s.{base.__name__}"
+            )
     return found

@@ -123,35 +123,43 @@ class Rollout:
 
     def draw(self) -> dict[str, Tensor]:
         """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths."""
-        program = self.program
+        program, values = self.program, self.values
         sites = {**program.latents, **program.observed}
-        unknown = {name: dim for name, dim in sites.items() if name not in self.values}
-        given = _ShiftedPast(self.values, program.history)
-        window = {
+        unknown = {name: dim for name, dim in sites.items() if name not in values}
+        given = _ShiftedPast(values, program.history)
+        given_past = {name: given[name].unbind(-2) for name in sites if name in values}
+        known = {name: value.unbind(-2) for name, value in values.items()}
+        encoded = None if self.encoded is None else self.encoded.unbind(-2)
+        frames = torch.arange(self.length, device=self.like.device).unbind(0)
+        past = {
             name: self.like.new_zeros(*self.leading, program.history * dim)
             for name, dim in unknown.items()
         }
-        given_past = {name: given[name].unbind(-2) for name in sites if name not in unknown}
-        known = {name: value.unbind(-2) for name, value in self.values.items()}
-        encoded = None if self.encoded is None else self.encoded.unbind(-2)
-        source = _NoiseSource(self.leading, self.length)
         paths: dict[str, list[Tensor]] = {name: [] for name in unknown}
+        draw_at = _Sampler(self.leading, self.length)
+        t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name not in unknown:
                 return known[name][t]
-            value = source.draw(name, distribution, t)
+            value = draw_at(t, name, distribution)
             paths[name].append(value)
             return value
 
         with nullcontext() if program.reparameterised else torch.no_grad():
-            for t, frame in enumerate(torch.arange(self.length, device=self.like.device)):
-                past = {**window, **{name: steps[t] for name, steps in given_past.items()}}
-                program.step(draw, past, None if encoded is None else encoded[t], frame)
+            for t in range(self.length):
+                past.update((name, steps[t]) for name, steps in given_past.items())
+                program.step(draw, past, None if encoded is None else encoded[t], frames[t])
                 for name, dim in unknown.items():
-                    window[name] = push(window[name], paths[name][-1], dim)
-            self.values.update({name: torch.stack(path, -2) for name, path in paths.items()})
-        return self.values
+                    past[name] = push(past[name], paths[name][-1], dim)
+            values.update((name, torch.stack(path, -2)) for name, path in paths.items())
+        return values
+
+    def visit(self, draw: Draw) -> None:
+        """Run the step for all frames at once, each with its past on the paths drawn so far."""
+        past = _ShiftedPast(self.values, self.program.history)
+        frames = torch.arange(self.length, device=self.like.device)
+        self.program.step(draw, past, self.encoded, frames)
 
     def score(self) -> dict[str, TorchDistribution]:
         """Every site's distribution at every frame, given the paths; batch shape (*leading, T)."""
@@ -163,11 +171,21 @@ class Rollout:
                 scored[name] = distribution
                 return self.values[name]
 
-            past = _ShiftedPast(self.values, self.program.history)
-            frames = torch.arange(self.length, device=self.like.device)
-            self.program.step(draw, past, self.encoded, frames)
+            self.visit(draw)
             self._scored = (dict(self.values), scored)
         return scored
+
+
+def join(*parts: Tensor) -> Tensor:
+    """Features side by side, (..., sum of D), where leading dimensions broadcast.
+
+    What `torch.cat` does not: in a step, draws may have particles in front that features lack.
+
+    >>> join(torch.ones(5, 1, 2), torch.zeros(3, 4)).shape
+    torch.Size([5, 3, 6])
+    """
+    leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
 
 
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
@@ -183,7 +201,7 @@ def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
     return torch.cat([value, window[..., :-dim]], -1)
 
 
-class _NoiseSource:
+class _Sampler:
     """Draws one frame at a time from noise made for all frames at once, where that is possible."""
 
     def __init__(self, leading: torch.Size, length: int) -> None:
@@ -191,15 +209,15 @@ class _NoiseSource:
         self.length = length
         self.noise: dict[str, tuple[Tensor, ...]] = {}
 
-    def draw(self, name: str, distribution: TorchDistribution, t: int) -> Tensor:
+    def __call__(self, t: int, name: str, distribution: Any) -> Tensor:
+        if name in self.noise:
+            return distribution.from_noise(self.noise[name][t])
         if not hasattr(distribution, "from_noise"):
             expanded = distribution.expand(self.leading)
             return expanded.rsample() if expanded.has_rsample else expanded.sample()
-        source: Any = distribution
-        if name not in self.noise:
-            shape = torch.Size([self.length]) + self.leading + distribution.event_shape
-            self.noise[name] = source.noise(shape, source.mean).unbind(0)
-        return source.from_noise(self.noise[name][t])
+        shape = torch.Size([self.length]) + self.leading + distribution.event_shape
+        self.noise[name] = distribution.noise(shape).unbind(0)
+        return distribution.from_noise(self.noise[name][t])
 
 
 class Path(TorchDistribution):

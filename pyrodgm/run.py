@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from dataclasses import dataclass
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
 from pyrodgm import checkpoint
 from pyrodgm.build import build_data, build_objective
-from pyrodgm.config import RunConfig, merge, read_toml, resolve
-from pyrodgm.data.base import Splits
-from pyrodgm.errors import DataError, RunFolderError
+from pyrodgm.config import RunConfig, resolve
+from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.errors import DataError, RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.floors import floors
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
 from pyrodgm.objectives import Objective
+from pyrodgm.results import Results
 from pyrodgm.seeds import forked
 from pyrodgm.sequences import generate
+from pyrodgm.settings import read_toml
 
-
-@dataclass(frozen=True)
-class Results:
-    """What a fit came to.
-
-    Args:
-        run: the run folder.
-        steps: training steps done.
-        seconds: spent in training.
-        valid: bound on the validation split.
-        test: bound on the test split.
-        valid_floors: trivial predictors on the validation split.
-        test_floors: trivial predictors on the test split.
-    """
-
-    run: str
-    steps: int
-    seconds: float
-    valid: Bound
-    test: Bound
-    valid_floors: dict[str, Bound]
-    test_floors: dict[str, Bound]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run": self.run,
-            "steps": self.steps,
-            "seconds": round(self.seconds, 3),
-            "valid": self.valid.to_dict(),
-            "test": self.test.to_dict(),
-            "floors": {
-                "valid": {name: bound.to_dict() for name, bound in self.valid_floors.items()},
-                "test": {name: bound.to_dict() for name, bound in self.test_floors.items()},
-            },
-        }
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Run:
@@ -72,7 +39,7 @@ class Run:
         steps: training steps done.
         seconds: spent in training.
         is_main_process: False in all but one of several processes.
-        temporary: the temporary directory behind the folder, if it is one.
+        temporary: whether the folder goes when the run does.
     """
 
     def __init__(
@@ -84,7 +51,7 @@ class Run:
         steps: int = 0,
         seconds: float = 0.0,
         is_main_process: bool = True,
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        temporary: bool = False,
     ) -> None:
         self.objective = objective.eval()
         self.splits = splits
@@ -92,7 +59,8 @@ class Run:
         self.steps = steps
         self.seconds = seconds
         self._is_main_process = is_main_process
-        self._temporary = temporary
+        if temporary and is_main_process:
+            weakref.finalize(self, shutil.rmtree, folder.path, ignore_errors=True)
 
     @property
     def model(self) -> Model:
@@ -105,29 +73,33 @@ class Run:
         return self.objective.guide
 
     @classmethod
-    def load(cls, path: str | Path, splits: Splits | None = None) -> Run:
+    def load(
+        cls,
+        path: str | Path,
+        splits: Splits | None = None,
+        *,
+        objective: Objective | None = None,
+    ) -> Run:
         """A run from its folder, with the weights that did best on validation.
 
         Args:
             path: the run folder.
             splits: other data for the same model; the run's own by default.
+            objective: the same as was fitted, freshly built; its parameters are replaced. Needed,
+                with the data, where the run was fitted from Python objects.
 
         Raises:
-            RunFolderError: no run folder, or one that was fitted from Python objects.
-            DataError: the data has other dimensions than the run was fitted on.
+            RunFolderError: no run folder, or objects are missing that only you can build.
+            DataError: the data is not of the kind that the run was fitted on.
+            CheckpointError: there is no checkpoint, it is damaged, or of another objective.
         """
         folder = RunFolder.open(Path(path))
         config = read_config(folder)
-        splits = splits or build_data(config)
-        info = folder.data_info()
-        if splits.info.dim != info.dim:
-            raise DataError(
-                f"the run {path} was fitted on '{info.name}' with {info.dim} features per frame, "
-                f"and '{splits.info.name}' has {splits.info.dim}; give data of the same kind"
-            )
-        objective = build_objective(config, info)
+        latest = folder.latest()
+        objective, splits = pieces(folder, config, objective, splits)
+        _check_kind(folder, splits.info)
         checkpoint.read_weights(folder.best(), {"evaluated": objective})
-        state = checkpoint.read_state(folder.latest())
+        state = checkpoint.read_state(latest)
         return cls(objective, splits, folder, steps=state["step"], seconds=state["seconds"])
 
     def evaluate(
@@ -165,14 +137,23 @@ class Run:
             test_floors=floors(self.splits, "test"),
         )
 
+    def to_datatree(self, split: str = "test", *, draws: int = 100, seed: int = 0) -> xr.DataTree:
+        """Draws from the guide as an arviz tree; see `pyrodgm.evaluate.posterior.to_datatree`."""
+        from pyrodgm.evaluate.posterior import to_datatree  # arviz is slow to import
+
+        return to_datatree(self.model, self.guide, self.splits, split=split, draws=draws, seed=seed)
+
     def save(self, path: str | Path) -> None:
-        """Copy the run folder.
+        """Copy the run folder; `load` reads it, given the objective if it was built in Python.
 
         Raises:
-            RunFolderError: there is something at that path already.
+            RunFolderError: there is something at that path already, or it cannot be written.
         """
         target = RunFolder.create(Path(path))
-        shutil.copytree(self.folder.path, target.path, dirs_exist_ok=True)
+        try:
+            shutil.copytree(self.folder.path, target.path, dirs_exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot copy {self.folder.path} to {path}: {error}") from error
 
     def sample(self, num: int, length: int | None = None, *, seed: int = 0) -> dict[str, Tensor]:
         """Ancestral draws from the model, every site (num, length, D).
@@ -183,25 +164,57 @@ class Run:
             seed: of the draws.
 
         Raises:
-            RunFolderError: the model has no generative recursion over time.
+            UsageError: nothing to draw, or the model has no generative recursion over time.
         """
         model = self.model
         if not isinstance(model, SequenceModel):
-            raise RunFolderError(f"{type(model).__name__} is no sequence model")
-        length = length or round(self.splits.info.mean_length)
+            raise UsageError(f"{type(model).__name__} is no sequence model")
+        length = round(self.splits.info.mean_length) if length is None else length
+        if num < 1 or length < 1:
+            raise UsageError(f"cannot draw {num} sequences of {length} frames; give at least 1")
         with forked(seed, "sample"):
             return generate(model, num, length, like=next(model.parameters()))
 
 
-def read_config(folder: RunFolder, changes: dict[str, dict[str, Any]] | None = None) -> RunConfig:
-    """The configuration of a run folder, with changes laid over it.
+def read_config(folder: RunFolder) -> RunConfig | None:
+    """The configuration of a run folder; None where it was fitted from Python objects."""
+    values = read_toml(folder.config)
+    return resolve(values) if "model" in values else None
+
+
+def pieces(
+    folder: RunFolder,
+    config: RunConfig | None,
+    objective: Objective | None,
+    splits: Splits | None,
+) -> tuple[Objective, Splits]:
+    """Objective and data of a run: as given, else built from its configuration.
 
     Raises:
-        RunFolderError: the run was fitted from Python objects and has none.
+        RunFolderError: the run has no full configuration, and not both are given.
     """
-    if not folder.config.is_file():
+    if config is None and (objective is None or splits is None):
         raise RunFolderError(
-            f"{folder.path} has no config.toml: it was fitted from Python objects; build the same "
-            "objective and use pyrodgm.checkpoint.read_weights"
+            f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
+            f"Run.load('{folder.path}', objective=..., splits=...)"
         )
-    return resolve(merge(read_toml(folder.config), changes or {}))
+    if splits is None:
+        splits = build_data(cast("RunConfig", config))
+    if objective is None:
+        info = folder.data_info() if folder.environment.is_file() else splits.info
+        objective = build_objective(cast("RunConfig", config), info)
+    return objective, splits
+
+
+def _check_kind(folder: RunFolder, other: DataInfo) -> None:
+    info = folder.data_info()
+    if other.dim != info.dim:
+        raise DataError(
+            f"the run {folder.path} was fitted on '{info.name}' with {info.dim} features per "
+            f"frame, and '{other.name}' has {other.dim}; give data of the same kind"
+        )
+    if other.kind == "real" and info.kind != "real":
+        raise DataError(
+            f"the run {folder.path} was fitted on {info.kind} data in [0,1], and '{other.name}' "
+            "has values outside; rescale it into [0,1] or binarise it"
+        )

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,28 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third parties still draw from the global state
     random.seed(seed)
+
+
+def generator_state(device: torch.device) -> dict[str, Any]:
+    """Where all global generators stand, as tensors and plain values."""
+    name, keys, *place = np.random.get_state()  # noqa: NPY002 - seeded above, so kept as well
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *place],
+        "random": random.getstate(),
+    }
+    on_gpu = device.type == "cuda"
+    return {**state, "cuda": torch.cuda.get_rng_state(device)} if on_gpu else state
+
+
+def restore_generators(state: dict[str, Any], device: torch.device) -> None:
+    """Continue where `generator_state` was taken; a GPU's only where both were on one."""
+    name, keys, *place = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *place))  # noqa: NPY002
+    random.setstate(state["random"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _sequence(seed: int, names: tuple[str, ...]) -> np.random.SeedSequence:

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import UsageError
-from pyrodgm.rollout import Draw, Past, Path, Rollout, SequenceProgram, lagged, push
+from pyrodgm.rollout import Draw, Past, Path, Rollout, SequenceProgram, join, lagged, push
 
-__all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "lagged", "unrolled"]
+__all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 
 PyroProgram = Callable[[Batch], None]
 

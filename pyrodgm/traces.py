@@ -13,6 +13,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
@@ -20,6 +21,11 @@ from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
 
 Site = dict[str, Any]
+
+_ONE_PLATE = (
+    "there must be at most one plate, over the data, at dimension -1, and everything else in event "
+    "dimensions (.to_event)"
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,9 @@ def trace_pair(
             f"know, and the model draws {sorted(latent - proposed) or 'nothing'} that the guide "
             "does not; both must draw the same sites"
         )
-    for trace in (guide_trace, model_trace):
-        trace.compute_log_prob()
+    for site in (*guide_sites.values(), *model_sites.values()):
+        nats = site["fn"].log_prob(site["value"])
+        site["log_prob"] = scale_and_mask(nats, site["scale"], site["mask"])
     return model_sites, guide_sites
 
 
@@ -150,8 +157,16 @@ def stepwise_log_probs(
         guide: program over its latent sites.
         args: what both are called with.
         particles: number of draws K.
+
+    Raises:
+        CompatibilityError: other sites in the two, or more plates than that.
     """
-    model_sites, guide_sites = trace_pair(model, guide, *args, particles=particles, dim=-2)
+    try:
+        model_sites, guide_sites = trace_pair(model, guide, *args, particles=particles, dim=-2)
+    except ValueError as error:
+        if "collide" not in str(error):
+            raise
+        raise CompatibilityError(f"{_ONE_PLATE}, but: {error}") from error
     frame_of = _frames(model_sites, guide_sites)
     size = max(_batch_size(name, site, particles) for name, site in model_sites.items())
     num_frames = max(frame_of.values()) + 1
@@ -197,9 +212,8 @@ def _batch_size(name: str, site: Site, particles: int) -> int:
     shape = tuple(site["log_prob"].shape)
     if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (1, particles)):
         raise CompatibilityError(
-            f"site '{name}' has log-probabilities of shape {shape}; expected ({particles}, B): at "
-            "most one plate, over the data, at dimension -1, and everything else in the event "
-            "dimensions (.to_event)"
+            f"site '{name}' has log-probabilities of shape {shape}; expected ({particles}, B): "
+            f"{_ONE_PLATE}"
         )
     return shape[-1] if shape else 1
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
@@ -18,55 +16,10 @@ from torch.optim.swa_utils import AveragedModel
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
 from pyrodgm.data.loader import BatchSampler
-from pyrodgm.errors import NonFiniteError, UsageError
+from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.objectives import Loss, Objective, Phase
-from pyrodgm.seeds import seed_everything
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """Options of training; the schema of the `[fit]` group.
-
-    Args:
-        steps: batches to train on at most.
-        time_limit: seconds to train at most, across resumes; none by default.
-        batch_size: sequences per batch, over all devices together.
-        lr: learning rate of Adam.
-        lr_decay: factor on the learning rate whenever validation has not improved for
-            `lr_patience` evaluations; 1 keeps it constant.
-        lr_patience: evaluations to wait before that.
-        patience: evaluations without improvement after which training stops.
-        averaging: weight of the past in the exponential average of the weights that is evaluated
-            and kept; 0 keeps the last weights themselves.
-        evaluate_every: steps between evaluations on validation, each followed by a checkpoint.
-        seed: of everything random.
-        device: "auto" takes a GPU where there is one.
-        precision: "32", or "bf16" for mixed precision.
-        devices: processes per node, each with a device of its own.
-        num_nodes: machines.
-    """
-
-    steps: Count = 20_000
-    time_limit: Positive | None = None
-    batch_size: Count = 16
-    lr: Positive = 0.01
-    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
-    lr_patience: Count = 5
-    patience: Count = 20
-    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    evaluate_every: Count = 200
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32", "bf16"] = "32"
-    devices: Count = 1
-    num_nodes: Count = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a configuration file."""
-        return asdict(self)
+from pyrodgm.options import FitOptions
+from pyrodgm.seeds import generator_state, restore_generators, seed_everything
 
 
 @dataclass(frozen=True)
@@ -145,7 +98,8 @@ class Training:
         """Train, one batch a turn, until the steps or the time run out.
 
         Raises:
-            NonFiniteError: a loss is not finite; the parameters are still those before the step.
+            NonFiniteError: a loss or its gradient is not finite; the parameters are still those
+                before the step.
         """
         self.objective.train()
         while not self._is_over():
@@ -155,6 +109,7 @@ class Training:
             for number, (phase, optimizer) in enumerate(self._stepping):
                 for _ in range(phase.repeats):
                     report |= self._turn(number, phase, optimizer, batch).report
+            self._share_buffers()
             if self.average is not None:
                 self.average.update_parameters(self.objective)
             self.step += 1
@@ -165,21 +120,41 @@ class Training:
         """One phase on one batch: the gradient of its surrogate for its own parameters only."""
         with _only(self.objective, phase, alone=len(self._stepping) == 1):
             loss: Loss = self._module(batch, number)
-            if not torch.isfinite(loss.surrogate):
-                raise NonFiniteLoss(phase, loss, batch, self.step + 1)
             optimizer.zero_grad()
             self.fabric.backward(loss.surrogate)
+            self._check_finite(phase, loss, batch)
             optimizer.step()
         if phase.after is not None:
             phase.after()
         return loss
 
+    def _check_finite(self, phase: Phase, loss: Loss, batch: Batch) -> None:
+        """Look at the loss and at every number of its gradient, in one go."""
+        # A sum is not finite as soon as one term is not, and costs least.
+        sums = [p.grad.sum() for p in phase.parameters() if p.grad is not None]
+        finite = bool(torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum()))
+        if self.any_process(not finite):
+            raise NonFiniteLoss(self.objective, phase, loss, batch, self.step + 1)
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether any of the processes says so; all must ask at the same point."""
+        if self.fabric.world_size == 1:
+            return flag
+        mine = torch.tensor(float(flag), device=self.fabric.device)
+        return bool(cast("Tensor", self.fabric.all_reduce(mine, reduce_op="sum")) > 0)
+
     def _is_over(self) -> bool:
+        if self.step >= self.options.steps:
+            return True
         limit = self.options.time_limit
-        late = limit is not None and self.seconds >= limit
-        if self.fabric.world_size > 1 and limit is not None:
-            late = self.fabric.broadcast(late)
-        return late or self.step >= self.options.steps
+        return limit is not None and self.any_process(self.seconds >= limit)
+
+    def _share_buffers(self) -> None:
+        """One value of every running average for all processes, the mean of theirs."""
+        if self.fabric.world_size > 1:
+            for buffer in self.objective.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(cast("Tensor", self.fabric.all_reduce(buffer, reduce_op="mean")))
 
     def end_of_evaluation(self, score: float) -> None:
         """Let the learning rate follow the validation score."""
@@ -187,14 +162,16 @@ class Training:
             schedule.step(score)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: optimisers, schedules, generators, sampler, counters."""
+        """Everything but the weights: optimisers, schedules, generators, sampler, counters.
+
+        All processes must ask at the same point, since every one has generators of its own.
+        """
         return {
             "optimizers": [o.state_dict() for o in self.optimizers],
             "schedules": [s.state_dict() for s in self.schedules],
             "num_averaged": None if self.average is None else self.average.n_averaged.cpu(),
             "sampler": self.sampler.state_dict(),
-            "generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "generators": self._from_all(generator_state(self.fabric.device)),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -208,10 +185,16 @@ class Training:
         if self.average is not None:
             self.average.n_averaged.copy_(state["num_averaged"])
         self.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["generator"].cpu())
-        if state["cuda_generators"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_generators"]])
+        restore_generators(state["generators"][self.fabric.global_rank], self.fabric.device)
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def _from_all(self, value: Any) -> list[Any]:
+        """The value of every process, by rank."""
+        if self.fabric.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
 
 def warm_average(decay: float) -> Callable[..., None]:
@@ -234,32 +217,14 @@ def warm_average(decay: float) -> Callable[..., None]:
     return update
 
 
-def launch(options: FitOptions) -> Fabric:
-    """The processes and devices of a run.
-
-    Raises:
-        UsageError: CUDA was asked for and there is none.
-    """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device auto or cpu")
-    precision: Any = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
-        precision=precision,
-        strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
-    )
-    fabric.launch()
-    return fabric
-
-
 class _only:
     """While it lasts, only one phase's parameters ask for gradients."""
 
     def __init__(self, objective: nn.Module, phase: Phase, *, alone: bool) -> None:
-        own = {id(p) for p in phase.parameters()} if not alone else set()
-        self.others = [] if alone else [p for p in objective.parameters() if id(p) not in own]
+        own = set() if alone else {id(p) for p in phase.parameters()}
+        self.others = [
+            p for p in objective.parameters() if not alone and p.requires_grad and id(p) not in own
+        ]
 
     def __enter__(self) -> None:
         for parameter in self.others:
@@ -268,22 +233,3 @@ class _only:
     def __exit__(self, *_: object) -> None:
         for parameter in self.others:
             parameter.requires_grad_(True)
-
-
-class NonFiniteLoss(NonFiniteError):
-    """A loss that is not finite, with the sites at fault and the batch that led to it."""
-
-    def __init__(self, phase: Phase, loss: Loss, batch: Batch, step: int) -> None:
-        self.batch = batch
-        self.step = step
-        self.sites = [name for name, term in loss.sites.items() if not torch.isfinite(term).all()]
-        where = f"not finite at {', '.join(self.sites)}" if self.sites else "every site is finite"
-        super().__init__(
-            f"step {step}: the loss of phase '{phase.name}' is {float(loss.surrogate)}; {where}. "
-            "Lower fit.lr, or look at the saved batch"
-        )
-
-    def kept(self, path: Path) -> NonFiniteLoss:
-        """The same error, saying where the batch was saved."""
-        self.args = (f"{self.args[0]}: {path}",)
-        return self

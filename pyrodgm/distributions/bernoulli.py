@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 
 class BernoulliVector(TorchDistribution):
@@ -27,8 +30,10 @@ class BernoulliVector(TorchDistribution):
     support = constraints.independent(constraints.unit_interval, 1)  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = False) -> None:
+        # A sampling loop makes one of these per frame: what the base class does, without its cost.
         self.logits = logits
-        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+        self._batch_shape, self._event_shape = logits.shape[:-1], logits.shape[-1:]
+        self._validate_args = bool(validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -49,27 +54,61 @@ class BernoulliVector(TorchDistribution):
         """Nats per event; value (..., D) in [0,1]."""
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = torch.broadcast_tensors(self.logits.to(value.dtype), value)
-        return -F.binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
+        logits = self.logits.to(value.dtype)
+        if has_torch_function((logits, value)):
+            # Tensor subclasses, such as those by which Pyro's TraceGraph_ELBO tracks dependencies,
+            # do not survive a custom gradient.
+            return _cross_entropy(logits, value)
+        return _CrossEntropy.apply(logits, value)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Zeros and ones, sample_shape + (..., D)."""
-        with torch.no_grad():
-            return self.from_noise(self.noise(self._extended_shape(sample_shape), self.logits))
+        noise = torch.rand(
+            self._extended_shape(sample_shape), dtype=self._noise_dtype, device=self.logits.device
+        )
+        return (self.logits.detach().to(noise.dtype).sigmoid() - noise).gt_(0)
 
-    @staticmethod
-    def noise(shape: torch.Size, like: Tensor) -> Tensor:
-        """Standard logistic noise, drawn ahead of a loop that consumes it step by step.
+    @property
+    def _noise_dtype(self) -> torch.dtype:
+        """Never below single precision: a uniform number of eight bits would bias the draws."""
+        return torch.promote_types(self.logits.dtype, torch.float32)
 
-        Never below single precision: a uniform number of eight bits would bias the draws.
-        """
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        return torch.rand(shape, dtype=dtype, device=like.device).logit_()
+    def noise(self, shape: torch.Size) -> Tensor:
+        """Standard logistic noise, drawn ahead of a loop that consumes it frame by frame."""
+        return torch.rand(shape, dtype=self._noise_dtype, device=self.logits.device).logit_()
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The value that this noise stands for: one where the log-odds exceed it."""
-        return (self.logits > noise).to(noise.dtype)
+        return (self.logits.detach() - noise).gt_(0)
 
     def entropy(self) -> Tensor:
         """Nats per event."""
         return -self.log_prob(self.mean)
+
+
+def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
+    """sum_d x_d l_d - softplus(l_d); the softplus is not repeated for values that share logits."""
+    return torch.linalg.vecdot(value, logits) - F.softplus(logits).sum(-1)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """`_cross_entropy` with a gradient that costs a third of torch's: x - sigmoid(l), and l."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, value)
+        return _cross_entropy(logits, value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        logits, value = ctx.saved_tensors
+        grad = grads[0].unsqueeze(-1)
+        grad_logits = grad_value = None
+        if ctx.needs_input_grad[0] and grad.shape[:-1] == logits.shape[:-1]:
+            grad_logits = (value - logits.sigmoid()).mul_(grad)
+        elif ctx.needs_input_grad[0]:
+            mean = grad.sum_to_size(*logits.shape[:-1], 1) * logits.sigmoid()
+            grad_logits = (value * grad).sum_to_size(logits.shape) - mean
+        if ctx.needs_input_grad[1]:
+            grad_value = (logits * grad).sum_to_size(value.shape)
+        return grad_logits, grad_value

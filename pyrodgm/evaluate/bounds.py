@@ -21,7 +21,7 @@ from pyrodgm.traces import log_probs
 
 Estimator = Literal["auto", "elbo", "iwae"]
 
-FRAMES_AT_ONCE = 20_000  # particles x padded frames scored together: bounds memory, not results
+FRAMES_AT_ONCE = 5_000  # particles x padded frames scored together: bounds memory, not results
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ THRESHOLD = 0.7  # above it the error of an importance-sampling estimate falls t
 MIN_DRAWS = 25  # below, the tail has fewer than five draws and no shape
 RELIABLE_DRAWS = 1000
 SMALL_EFFICIENCY = 0.1  # effective share of draws below which a tail of ties counts as hopeless
+SAME = 0.01  # nats between the least and the largest weight that rounding may explain
 SHOWN = 8  # sequences that a verdict names
 
 Weights = np.ndarray | Tensor
@@ -22,7 +23,7 @@ Weights = np.ndarray | Tensor
 def pareto_k(log_w: Weights) -> np.ndarray:
     r"""Pareto k-hat of the importance weights of every sequence, (N,).
 
-    .. math:: P(w > u) \sim u^{-1/k} \quad \text{in the tail}, \qquad w = \frac{p(x, z)}{q(z \mid x)}
+    .. math:: P(w > u) \propto u^{-1/k} \; (u \to \infty), \qquad w = \frac{p(x, z)}{q(z \mid x)}
 
     Weights have a variance where k < 0.5 and a mean where k < 1; estimates from up to k = 0.7 are
     usable in practice. It says whether posterior expectations from the guide can be corrected,
@@ -33,9 +34,9 @@ def pareto_k(log_w: Weights) -> np.ndarray:
             `pyrodgm.evaluate.bounds.importance_weights`; a thousand draws or more.
 
     Returns:
-        k-hat, (N,). 0 where all weights are equal, as they are for the exact posterior, and where
-        the tail is ties and the effective sample size is at least a tenth of K; infinity where it
-        is less, or where a weight is not a number.
+        k-hat, (N,). 0 where all weights are equal to one percent, as they are for the exact
+        posterior, and where the tail is ties and the effective sample size at least a tenth of K;
+        infinity where it is less, or where a weight is not a number.
 
     Raises:
         UsageError: not (K, N), or fewer than 25 draws.
@@ -102,9 +103,10 @@ def verdict(k: np.ndarray, *, draws: int | None = None) -> str:
     good = len(k) - len(bad)
     text = f"The guide can be trusted on {good} of {len(k)} sequences"
     if len(bad):
-        text += f"; k-hat > {THRESHOLD} on: {_listed(bad)}. {_advice(len(bad) / len(k))}"
+        rows = "all of them" if good == 0 else _listed(bad)
+        text += f"; k-hat > {THRESHOLD} on: {rows}. {_advice(len(bad) / len(k))}"
     else:
-        text += f" (k-hat at most {k.max():.2f})." if len(k) else "."
+        text += f" (k-hat at most {k.max():.2f})."
     if draws is not None and draws < RELIABLE_DRAWS:
         text += (
             f" These k-hat come from {draws} draws, and are unreliable below {RELIABLE_DRAWS};"
@@ -148,7 +150,7 @@ def _pareto_k(log_w: np.ndarray) -> float:
     """k-hat of the weights of one sequence, (K,)."""
     if np.isnan(log_w).any() or not np.isfinite(log_w.max()):
         return math.inf
-    if np.ptp(log_w) == 0:
+    if np.ptp(log_w) < SAME:
         return 0.0
     tail = np.sort(log_w)[-_tail_draws(len(log_w)) - 1 :]
     if len(np.unique(tail)) <= 5:  # a discrete guide may tie; a generalised Pareto cannot be fitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from arviz_base import from_dict
-from pyro.distributions import TorchDistribution
+from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.batch import Batch
@@ -22,11 +23,11 @@ from pyrodgm.errors import UsageError
 from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
+from pyrodgm.rollout import Path as SequenceSite
 from pyrodgm.seeds import forked
-from pyrodgm.sequences import Path as SequenceSite
 from pyrodgm.traces import trace_pair
 
-FRAMES_AT_ONCE = 20_000  # draws x padded frames scored together: bounds memory, not results
+FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
 MAX_BYTES = 2 * 2**30
 
 Groups = dict[str, dict[str, np.ndarray]]
@@ -75,22 +76,22 @@ def to_datatree(
     sequences = splits[split]
     _check_size(model, sequences, draws)
     device = next(model.parameters()).device
-    collected = _Collected(draws, sequences)
+    arrays = _Arrays(draws, sequences)
     with torch.no_grad(), forked(seed, "posterior"):
         for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
             batch = sequences.batch(rows).to(device)
             for part in draws_at_once(draws, batch.mask.numel()):
-                collected.rows, collected.part, collected.mask = rows, part, batch.mask.cpu()
-                _collect(collected, model, guide, batch)
-    groups = collected.groups
-    groups["sample_stats"]["lp"] = groups["sample_stats"]["log_p"].sum(-1)
-    everything = sequences.batch(np.arange(len(sequences)))
-    observed = collected.padded(everything.x, everything.mask, _data_type(splits.info))
-    groups["observed_data"] = dict.fromkeys(model.observed, observed)
-    groups["constant_data"] = {"length": sequences.lengths, "mask": everything.mask.numpy()}
-    dims, coords = _names(model, splits.info, sequences, draws)
-    about = {"split": split, "seed": seed, "data": splits.info.name}
-    return from_dict(groups, dims=dims, coords=coords, attrs={"/": {**_made_by(model, guide), **about}})
+                for place, value in _collect(model, guide, batch, part.stop - part.start):
+                    arrays.put(place, value, part, rows)
+    stats = arrays.groups["sample_stats"]
+    stats["lp"] = stats["log_p"].sum(-1)
+    about = {"split": split, "seed": seed, "data": splits.info.name, "model": _name(model)}
+    return from_dict(
+        {**arrays.groups, **_fixed(model, splits, sequences)},
+        dims=_dims(model),
+        coords=_coords(model, splits.info, sequences),
+        attrs={"/": {**about, "guide": _name(guide), "pyrodgm_version": version("pyrodgm")}},
+    )
 
 
 def write_netcdf(tree: xr.DataTree, path: Path) -> None:
@@ -125,32 +126,116 @@ def draws_at_once(draws: int, frames: int) -> Iterator[slice]:
         yield slice(start, min(start + size, draws))
 
 
-class _Collected:
-    """Arrays over all draws and sequences, filled batch by batch.
+class _Arrays:
+    """Arrays over all draws and sequences, by group and name, filled part by part.
 
     Args:
         draws: S.
         sequences: the N sequences.
     """
 
-    rows: np.ndarray  # of the split, that the batch at hand holds
-    part: slice  # of the draws
-    mask: Tensor  # of the batch at hand
-
     def __init__(self, draws: int, sequences: Sequences) -> None:
         self.groups: Groups = {}
         self.shape = (1, draws, len(sequences))
         self.length = int(sequences.lengths.max())
 
-    def put(self, group: str, name: str, value: Tensor, dtype: Any) -> None:
-        """Keep values of the batch at hand, (K, B), (K, B, T) or (K, B, T, D)."""
+    def put(self, place: tuple[str, str], value: Tensor, part: slice, rows: np.ndarray) -> None:
+        """Keep (K, B), (K, B, T) or (K, B, T, D) of some draws of some sequences."""
+        group, name = place
         arrays = self.groups.setdefault(group, {})
-        if value.dim() > 2:
-            value = self.padded(value.cpu(), self.mask, dtype, numpy=False)
+        values = value.cpu().numpy()
         if name not in arrays:
-            after = (self.length, *value.shape[3:]) if value.dim() > 2 else ()
-            arrays[name] = np.full(self.shape + after, _blank(dtype), dtype)
-        if value.dim() > 2:
-            arrays[name][0, self.part, self.rows, : value.shape[2]] = value.numpy()
-        else:
-            arrays[name][0, self.part, self.rows] = value.cpu().numpy()
+            after = (self.length, *values.shape[3:]) if values.ndim > 2 else ()
+            arrays[name] = np.full(self.shape + after, _blank(value.dtype), values.dtype)
+        inside = tuple(slice(size) for size in values.shape[2:])
+        arrays[name][0][(part, rows, *inside)] = values
+
+
+def _collect(
+    model: Model, guide: Guide, batch: Batch, particles: int
+) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """What goes into a tree, by group and name, for K draws of the sequences of a batch."""
+    p, q = trace_pair(model, guide, batch, particles=particles, dim=-3)
+    shape = (particles, batch.size, batch.length)
+    zero = torch.zeros(shape, dtype=torch.float64, device=batch.x.device)
+    log_p = sum((site["log_prob"].double() for site in p.values()), zero).sum(-1)
+    log_q = sum((site["log_prob"].double() for site in q.values()), zero).sum(-1)
+    for name, value in {"log_p": log_p, "log_q": log_q, "log_w": log_p - log_q}.items():
+        yield ("sample_stats", name), value
+    for name, site in q.items():
+        value = site["value"].expand(*shape, -1)
+        yield ("posterior", name), _blanked(value, batch.mask, _type(_law(site)))
+    for name in model.observed:
+        law, log_prob = _law(p[name]), p[name]["log_prob"].expand(shape)
+        replicate = law.expand(torch.Size(shape)).sample()
+        yield ("log_likelihood", name), _blanked(log_prob, batch.mask, torch.float32)
+        yield ("posterior_predictive", name), _blanked(replicate, batch.mask, _type(law))
+
+
+def _law(site: Mapping[str, Any]) -> TorchDistribution:
+    """The distribution of a site in every frame, given what the draws before it were."""
+    law = site["fn"]
+    return law.rollout.score()[law.name] if isinstance(law, SequenceSite) else law
+
+
+def _type(law: TorchDistribution) -> torch.dtype:
+    """One byte for zeros and ones, two for other counts, four for real numbers."""
+    support = getattr(law.support, "base_constraint", law.support)
+    if isinstance(law, BernoulliVector) or support is constraints.boolean:
+        return torch.int8
+    return torch.int16 if getattr(support, "is_discrete", False) else torch.float32
+
+
+def _blanked(value: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values of a compact type, blank where a frame is padding."""
+    mask = mask.view(mask.shape + (1,) * (value.dim() - 3))
+    return value.to(dtype).masked_fill(~mask, _blank(dtype))
+
+
+def _blank(dtype: torch.dtype) -> float:
+    return math.nan if dtype.is_floating_point else 0
+
+
+def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
+    """What does not depend on the draws."""
+    batch = sequences.batch(np.arange(len(sequences)))
+    dtype = torch.int8 if splits.info.kind == "binary" else torch.float32
+    x = _blanked(batch.x[None], batch.mask, dtype)[0].numpy()
+    return {
+        "observed_data": dict.fromkeys(model.observed, x),
+        "constant_data": {"length": sequences.lengths, "mask": batch.mask.numpy()},
+    }
+
+
+def _dims(model: Model) -> dict[str, list[str]]:
+    frames = {name: ["sequence", "time", f"{name}_dim"] for name in _site_dims(model)}
+    numbers = {name: ["sequence"] for name in ("log_p", "log_q", "log_w", "length")}
+    return {**frames, **numbers, "lp": [], "mask": ["sequence", "time"]}
+
+
+def _coords(model: Model, info: DataInfo, sequences: Sequences) -> dict[str, np.ndarray]:
+    """Rows of the split, frames from zero, and features: MIDI numbers where they are pitches."""
+    coords = {f"{name}_dim": np.arange(dim) for name, dim in _site_dims(model).items()}
+    for name in model.observed:
+        coords[f"{name}_dim"] += info.lowest_pitch or 0
+    time = np.arange(int(sequences.lengths.max()))
+    return {**coords, "sequence": np.arange(len(sequences)), "time": time}
+
+
+def _site_dims(model: Model) -> dict[str, int]:
+    return {**model.latents, **model.observed}
+
+
+def _check_size(model: Model, sequences: Sequences, draws: int) -> None:
+    if draws < 1:
+        raise UsageError(f"draws is {draws}; give at least 1")
+    each = bytes_per_draw(model, sequences)
+    if draws * each > MAX_BYTES:
+        raise UsageError(
+            f"{draws} draws of {len(sequences)} sequences would take {draws * each / 2**30:.1f} "
+            f"GiB; give at most {MAX_BYTES // each} draws, or a split with fewer sequences"
+        )
+
+
+def _name(part: Model | Guide) -> str:
+    return type(part).__name__

@@ -40,7 +40,7 @@ class RecurrentBernoulli(SequenceGuide):
         *,
         hidden_dim: Annotated[int, Field(ge=1)] = 100,
         history: Annotated[int, Field(ge=1)] = 1,
-        init_scale: Annotated[float, Field(gt=0)] = 0.1,
+        init_scale: Annotated[float, Field(gt=0)] = 0.01,
     ) -> None:
         super().__init__()
         self.history = history

@@ -42,7 +42,7 @@ class TSBN(SequenceModel):
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)
-    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo", "balls")
+    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class TSBN(SequenceModel):
         *,
         hidden_dim: Annotated[int, Field(ge=1)] = 100,
         history: Annotated[int, Field(ge=1)] = 1,
-        init_scale: Annotated[float, Field(gt=0)] = 0.1,
+        init_scale: Annotated[float, Field(gt=0)] = 0.01,
     ) -> None:
         super().__init__()
         if info.kind not in ("binary", "unit"):
@@ -73,11 +73,11 @@ class TSBN(SequenceModel):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: the latents given the past, then the observation given both."""
         del encoded
-        z = draw(
-            "z",
-            BernoulliVector(self.z_from_z(past["z"]) + self.z_from_x(past["x"]) + self.z_bias(t)),
-        )
-        draw("x", BernoulliVector(self.x_from_z(z) + self.x_from_x(past["x"]) + self.x_bias(t)))
+        # What all particles share is added up first, once.
+        shared = self.z_from_x(past["x"]) + self.z_bias(t)
+        z = draw("z", BernoulliVector(self.z_from_z(past["z"]) + shared))
+        shared = self.x_from_x(past["x"]) + self.x_bias(t)
+        draw("x", BernoulliVector(self.x_from_z(z) + shared))
 
 
 def log_odds(info: DataInfo, floor: float = 1e-3) -> Tensor:

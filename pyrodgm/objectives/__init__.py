@@ -4,13 +4,14 @@ from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, SinglePhase
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
-from pyrodgm.objectives.rloo import RLOO
+from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.svi import ObjectiveELBO
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "nvil": NVIL,
     "rloo": RLOO,
+    "rloo-local": LocalRLOO,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
 }
@@ -20,6 +21,7 @@ __all__ = [
     "NVIL",
     "OBJECTIVES",
     "RLOO",
+    "LocalRLOO",
     "Loss",
     "Needs",
     "Objective",

@@ -119,14 +119,16 @@ class SinglePhase(Objective):
     def estimate(self, log_probs: LogProbs) -> Loss:
         """The surrogate and the report from log-probabilities (K, B, T)."""
 
+    def trace(self, batch: Batch) -> LogProbs:
+        """Log-probabilities of K draws from the guide, (K, B, T)."""
+        if self.execution == "fused":
+            return log_probs(self.model, self.guide, batch, self.particles)
+        model, guide = unrolled_pair(self)
+        return stepwise_log_probs(model, guide, batch, particles=self.particles)
+
     def loss(self, batch: Batch) -> Loss:
         """The loss on a batch: trace, then estimate."""
-        if self.execution == "fused":
-            traced = log_probs(self.model, self.guide, batch, self.particles)
-        else:
-            model, guide = unrolled_pair(self)
-            traced = stepwise_log_probs(model, guide, batch, particles=self.particles)
-        return self.estimate(traced)
+        return self.estimate(self.trace(batch))
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -124,6 +124,8 @@ class TraceGraphELBO(Objective):
         frame = int(site["name"].rsplit("_", 1)[-1]) - 1 if "_" in site["name"] else 0
         left = batch.mask[:, frame:].sum(1, keepdim=True).to(batch.x.dtype)
         frame_input = torch.cat([batch.x[:, frame], left], -1)
+        if batch.size == 1:  # Pyro drops the dimension of a plate of one
+            frame_input = frame_input[0]
         return {"baseline": {"nn_baseline": self.network, "nn_baseline_input": frame_input}}
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class ObjectiveELBO(pyro.infer.ELBO):
 
     def _bound_objective(self, log_probs: LogProbs) -> SinglePhase:
         if self.objective is None:
-            dim = 0 if log_probs.x is None else log_probs.x.shape[-1]
+            # Where frames differ there is no such size; an objective that needs one will say so.
+            dim = 1 if log_probs.x is None else log_probs.x.shape[-1]
             program: Any = _PlainProgram({"x": dim})
             self.objective = self.objective_class(program, program, **self.own)
             self.objective.to(log_probs.log_p.device, log_probs.log_p.dtype)
@@ -88,7 +89,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         """The loss, after its gradient has been added to every parameter's."""
         loss = self.differentiable_loss(model, guide, *args)
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     def _get_trace(self, *_: Any) -> Any:
         raise UsageError("ObjectiveELBO traces model and guide together; call loss instead")

@@ -1,0 +1,186 @@
+"""Can a fit be trusted? Guide and model checked together, with figures and a verdict in words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrodgm.evaluate import diagnostics, plots, predictive
+from pyrodgm.evaluate.bounds import importance_weights
+from pyrodgm.evaluate.one_step import one_step
+from pyrodgm.evaluate.pictures import pictures
+from pyrodgm.evaluate.posterior import bytes_per_draw, write_netcdf
+from pyrodgm.files import replacing
+from pyrodgm.models import SequenceModel
+from pyrodgm.run import Run
+
+POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
+FEWEST_DRAWS = 10
+EXAMPLE_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found.
+
+    Args:
+        split: which sequences were checked.
+        draws: importance draws per sequence, K.
+        posterior_draws: draws kept in posterior.nc, and replicates; fewer than asked for where
+            they would take more than 256 MiB.
+        verdict: whether the guide can be trusted, in words.
+        k: Pareto k-hat of every sequence, (N,).
+        efficiency: effective share of the draws, (N,), in (0, 1].
+        gap: nats per frame that the guide is at least away from the posterior, (N,).
+        p_values: Bayesian p-values by kind of replicate, "one step" and "ancestral", and statistic.
+        paths: the files written, by name.
+    """
+
+    split: str
+    draws: int
+    posterior_draws: int
+    verdict: str
+    k: np.ndarray
+    efficiency: np.ndarray
+    gap: np.ndarray
+    p_values: dict[str, dict[str, float]]
+    paths: dict[str, Path]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; an infinite k-hat is null."""
+        return {
+            "split": self.split,
+            "draws": self.draws,
+            "posterior_draws": self.posterior_draws,
+            "verdict": self.verdict,
+            "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
+            "examples": len(self.k),
+            "k": _numbers(self.k),
+            "efficiency": _numbers(self.efficiency),
+            "gap_nats_per_frame": _numbers(self.gap),
+            "p_values": self.p_values,
+            "misfits": {kind: predictive.misfits(p) for kind, p in self.p_values.items()},
+            "paths": {name: str(path) for name, path in self.paths.items()},
+        }
+
+    def text(self) -> str:
+        """The findings as a person reads them."""
+        lines = [
+            f"Guide, on the {self.split} split with {self.draws} draws per sequence",
+            f"  {self.verdict}",
+            f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
+            f"{100 * np.median(self.efficiency):.2g} % of the draws are effective (median).",
+            f"Model, by {self.posterior_draws} replicates of the data",
+            *(f"  {_misfit_words(kind, p)}" for kind, p in self.p_values.items()),
+            "Files",
+            *(f"  {path}" for path in self.paths.values()),
+        ]
+        return "\n".join(lines)
+
+
+def check(
+    run: Run,
+    *,
+    split: str = "test",
+    draws: int = 1000,
+    posterior_draws: int = 100,
+    seed: int = 0,
+) -> Check:
+    """Check guide and model on a split; writes posterior.nc, figures and check.json.
+
+    The guide is judged by its importance weights (`pyrodgm.evaluate.diagnostics`), the model by
+    data drawn from it (`pyrodgm.evaluate.predictive`).
+
+    Args:
+        run: a fitted model and guide; the files go into its folder.
+        split: whose sequences.
+        draws: importance draws per sequence, K; a thousand or more.
+        posterior_draws: draws per sequence to keep, and replicates of the split.
+        seed: of all draws.
+
+    Raises:
+        UsageError: too few draws, an unknown split, or a folder that cannot be written.
+    """
+    sequences = run.splits[split]
+    log_w = importance_weights(run.model, run.guide, sequences, particles=draws, seed=seed)
+    k = diagnostics.pareto_k(log_w)
+    kept = _affordable(run, split, posterior_draws)
+    figures = run.folder.path / "figures"
+    figures.mkdir(exist_ok=True)
+    paths = {"posterior": run.folder.path / "posterior.nc"}
+    p_values = _check_model(run, split, kept, seed, paths)
+    found = Check(
+        split=split,
+        draws=draws,
+        posterior_draws=kept,
+        verdict=diagnostics.verdict(k, draws=draws),
+        k=k,
+        efficiency=diagnostics.effective_sample_size(log_w) / draws,
+        gap=diagnostics.gap_per_frame(log_w, sequences.lengths),
+        p_values=p_values,
+        paths=paths,
+    )
+    _draw_figures(run, found, seed)
+    paths["check"] = run.folder.path / "check.json"
+    with replacing(paths["check"]) as unfinished:
+        unfinished.write_text(json.dumps(found.to_dict(), indent=2))
+    return found
+
+
+def _check_model(
+    run: Run, split: str, draws: int, seed: int, paths: dict[str, Path]
+) -> dict[str, dict[str, float]]:
+    """Keep the draws, compare data with replicates, and draw that; the p-values."""
+    tree = run.to_datatree(split, draws=draws, seed=seed)
+    write_netcdf(tree, paths["posterior"])
+    data = predictive.observed(run.splits, split, draws=draws, seed=seed)
+    replicates = {"one step": predictive.posterior_replicates(tree, run.splits)}
+    if isinstance(run.model, SequenceModel):
+        replicates["ancestral"] = predictive.prior_replicates(
+            run.model, run.splits, split, draws=draws, seed=seed
+        )
+    p_values = {kind: predictive.p_values(data, drawn) for kind, drawn in replicates.items()}
+    paths["predictive"] = run.folder.path / "figures" / "predictive.png"
+    plots.save(plots.predictive_checks(data, replicates, p_values), paths["predictive"])
+    return p_values
+
+
+def _draw_figures(run: Run, found: Check, seed: int) -> None:
+    """The other figures; their paths are added to the check's."""
+    folder = run.folder.path / "figures"
+    drawn = {"guide": plots.guide_quality(found.k, found.efficiency, found.gap)}
+    if isinstance(run.model, SequenceModel):
+        x = run.splits[found.split].sequence(0)[:EXAMPLE_FRAMES].to(torch.get_default_dtype())
+        expected = one_step(run.model, run.guide, x, seed=seed)
+        rows = {"observed": x.numpy(), "expected one\nframe before": expected.numpy()}
+        drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
+    if run.folder.metrics.is_file():
+        drawn["learning"] = plots.learning_curve(run.folder.metrics)
+    for name, figure in drawn.items():
+        found.paths[name] = folder / f"{name}.png"
+        plots.save(figure, found.paths[name])
+
+
+def _affordable(run: Run, split: str, draws: int) -> int:
+    most = POSTERIOR_BYTES // bytes_per_draw(run.model, run.splits[split])
+    return min(draws, max(FEWEST_DRAWS, most))
+
+
+def _misfit_words(kind: str, p: Mapping[str, float]) -> str:
+    given = "given the data before each frame" if kind == "one step" else "drawn from nothing"
+    missed = predictive.misfits(p)
+    if not missed:
+        return f"{kind}, {given}: nothing misses the data"
+    words = ", ".join(f"{name} {where} (p = {p[name]:.2f})" for name, where in missed.items())
+    return f"{kind}, {given}: {words}"
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]

@@ -1,0 +1,211 @@
+"""Does data drawn from the model look like the data? Predictive checks by test statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.evaluate.posterior import FRAMES_AT_ONCE, draws_at_once
+from pyrodgm.models import SequenceModel
+from pyrodgm.seeds import forked, numpy_generator
+from pyrodgm.sequences import generate
+
+STATISTICS = ("activity", "spread", "persistence", "one-step persistence")
+FEATURE_MEANS = "feature means"
+
+
+class Summary:
+    """Test statistics of S replicates of N sequences, or of the data, for which S may be 1.
+
+    Args:
+        info: facts of the data.
+        draws: S.
+        sequences: the N sequences that are replicated.
+
+    Attributes:
+        values: per statistic, replicate and sequence, each (S, N), NaN where it is not defined.
+            ``activity``: mean over frames and features. ``spread``: standard deviation over frames
+            of a frame's sum, which is the number of ones in binary data. ``persistence``: one
+            minus the mean absolute change from one frame to the next, in binary data the share of
+            features that stay the same. ``one-step persistence``: the same from the observed frame
+            before, for replicates that go on from the data and not from themselves.
+        totals: sum of every feature over all frames, (S, D).
+        counts: how many frames have 0, 1, ... ones, (S, D + 1); says nothing of real data.
+    """
+
+    def __init__(self, info: DataInfo, draws: int, sequences: Sequences) -> None:
+        self.info = info
+        self.frames = sequences.num_frames
+        self.values = {name: np.full((draws, len(sequences)), np.nan) for name in STATISTICS}
+        self.totals = np.zeros((draws, info.dim))
+        self.counts = np.zeros((draws, info.dim + 1), dtype=np.int64)
+
+    def add(
+        self,
+        x: np.ndarray,
+        mask: np.ndarray,
+        part: slice,
+        rows: np.ndarray,
+        *,
+        seen: np.ndarray | None = None,
+        goes_on: bool = True,
+    ) -> None:
+        """Take in some replicates of some sequences.
+
+        Args:
+            x: the replicates, (K, B, T, D).
+            mask: True where a frame counts, (B, T).
+            part: which of the S replicates they are.
+            rows: which of the N sequences.
+            seen: the observed sequences that they go on from, frame by frame, (B, T, D).
+            goes_on: whether each frame of a replicate goes on from the one before in it.
+        """
+        for draw, frames in zip(range(part.start, part.stop), x, strict=True):
+            frames = np.where(mask[..., None], frames, 0).astype(np.float32, copy=False)
+            put = {"activity": _activity(frames, mask), "spread": _spread(frames, mask)}
+            if goes_on:
+                put["persistence"] = _persistence(frames, frames, mask)
+            if seen is not None:
+                put["one-step persistence"] = _persistence(seen, frames, mask)
+            for name, numbers in put.items():
+                self.values[name][draw, rows] = numbers
+            self.totals[draw] += frames.sum((0, 1), dtype=np.float64)
+            top = self.counts.shape[1]
+            ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
+            self.counts[draw] += np.bincount(ones, minlength=top)
+
+    def over_sequences(self) -> dict[str, np.ndarray]:
+        """Every statistic's mean over the sequences that have it, each (S,)."""
+        kept = {name: values[:, ~np.isnan(values[0])] for name, values in self.values.items()}
+        return {name: values.mean(1) for name, values in kept.items() if values.size}
+
+    @property
+    def feature_means(self) -> np.ndarray:
+        """Mean of every feature over all frames, (S, D)."""
+        return self.totals / self.frames
+
+
+def _activity(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return x.sum((1, 2)) / (mask.sum(1) * x.shape[-1])
+
+
+def _spread(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    sums, lengths = x.sum(-1), mask.sum(1)
+    mean = sums.sum(1) / lengths
+    return np.sqrt((((sums - mean[:, None]) ** 2) * mask).sum(1) / lengths)
+
+
+def _persistence(before: np.ndarray, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    change = np.abs(x[:, 1:] - before[:, :-1]).mean(-1) * mask[:, 1:]
+    steps = mask[:, 1:].sum(1)
+    return 1 - np.divide(change.sum(1), steps, out=np.full(len(x), np.nan), where=steps > 0)
+
+
+def observed(splits: Splits, split: str, *, draws: int = 1, seed: int = 0) -> Summary:
+    """The statistics of the data.
+
+    Grey values are probabilities under the likelihood that scores them by cross-entropy, and
+    replicates of them are zeros and ones; so that like is compared with like, they are turned
+    into zeros and ones at random, once for every replicate.
+
+    Args:
+        splits: the data.
+        split: whose sequences.
+        draws: replicates S to compare with; only grey values need more than one.
+        seed: of the zeros and ones.
+    """
+    sequences, grey = splits[split], splits.info.kind == "unit"
+    batch = sequences.batch(np.arange(len(sequences)))
+    x, mask, rows = batch.x.numpy(), batch.mask.numpy(), np.arange(len(sequences))
+    summary = Summary(splits.info, draws if grey else 1, sequences)
+    rng = numpy_generator(seed, "binarise")
+    for draw in range(draws if grey else 1):
+        values = rng.random(x.shape, dtype=np.float32) < x if grey else x
+        summary.add(values[None], mask, slice(draw, draw + 1), rows, seen=x)
+    return summary
+
+
+def posterior_replicates(tree: xr.DataTree, splits: Splits) -> Summary:
+    """The statistics of the replicates in a tree from `pyrodgm.evaluate.posterior.to_datatree`.
+
+    Each frame was drawn given the observed frames before it and latents that have seen it: the
+    easier test, of one step at a time. Frames of one replicate do not go on from each other.
+    """
+    x = tree["posterior_predictive"].to_dataset()["x"].values[0]
+    sequences = splits[tree.attrs["split"]]
+    rows = np.arange(len(sequences))
+    batch = sequences.batch(rows)
+    seen, mask = batch.x.numpy(), batch.mask.numpy()
+    summary = Summary(splits.info, len(x), sequences)
+    summary.add(x, mask, slice(0, len(x)), rows, seen=seen, goes_on=False)
+    return summary
+
+
+def prior_replicates(
+    model: SequenceModel, splits: Splits, split: str, *, draws: int = 100, seed: int = 0
+) -> Summary:
+    """The statistics of whole sequences drawn from the model, of the lengths that the data has.
+
+    The harder test: what the model does by itself, with its own errors fed back.
+
+    Args:
+        model: a sequence model.
+        splits: the data.
+        split: whose lengths.
+        draws: replicates S of the whole split.
+        seed: of the draws; the global generator is left alone.
+    """
+    sequences, like = splits[split], next(model.parameters())
+    summary = Summary(splits.info, draws, sequences)
+    with forked(seed, "prior replicates"):
+        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
+            lengths = sequences.lengths[rows]
+            mask = np.arange(lengths.max()) < lengths[:, None]
+            for part in draws_at_once(draws, mask.size):
+                num = (part.stop - part.start) * len(rows)
+                x = generate(model, num, mask.shape[1], like)["x"]
+                shape = (part.stop - part.start, *mask.shape, -1)
+                summary.add(x.reshape(shape).cpu().numpy(), mask, part, rows)
+    return summary
+
+
+def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
+    r"""Bayesian p-value of every statistic's mean over sequences.
+
+    .. math:: P(T_{\text{rep}} > T_{\text{obs}}) + \tfrac12 P(T_{\text{rep}} = T_{\text{obs}})
+
+    Near 0 the replicates have too little of it, near 1 too much. ``feature means`` is the share
+    of features whose own p-value lies outside [0.025, 0.975]; about 0.05 where the model is right.
+
+    Args:
+        data: from `observed`, with as many draws or one.
+        replicates: from `posterior_replicates` or `prior_replicates`.
+    """
+    of_data, of_replicates = data.over_sequences(), replicates.over_sequences()
+    values = {
+        name: float(_p_value(of_data[name], replicated))
+        for name, replicated in of_replicates.items()
+    }
+    by_feature = _p_value(data.feature_means, replicates.feature_means)
+    return {**values, FEATURE_MEANS: float((np.abs(by_feature - 0.5) > 0.475).mean())}
+
+
+def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
+    """Which statistics the replicates miss, and in which direction.
+
+    >>> misfits({"activity": 0.4, "persistence": 0.0, "feature means": 0.3})
+    {'persistence': 'too low'}
+    """
+    return {
+        name: "too low" if value < 0.5 else "too high"
+        for name, value in p.items()
+        if name != FEATURE_MEANS and abs(value - 0.5) > (1 - level) / 2
+    }
+
+
+def _p_value(data: np.ndarray, replicated: np.ndarray) -> np.ndarray:
+    return (replicated > data).mean(0) + 0.5 * (replicated == data).mean(0)

@@ -1,0 +1,184 @@
+"""As which file do sequences leave? Arrays, videos, MIDI or a figure, by the ending."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import plots
+from pyrodgm.evaluate.pictures import pictures
+from pyrodgm.files import replacing
+
+TICKS_PER_FRAME = 480
+VELOCITY = 80
+ON = 0.5  # a key sounds where its value exceeds this
+VIDEO_PIXELS = 720  # a grid of videos is scaled up to about this width
+MARGIN = 1  # pixels between videos, before scaling
+PANELS = 12  # sequences in one figure
+
+
+def save_samples(
+    x: Tensor, info: DataInfo, path: Path, *, probabilities: Tensor | None = None
+) -> list[Path]:
+    """Write sequences in the format that the ending of the file names.
+
+    ``.npz``: arrays ``x``, ``probabilities`` where given, ``frame_rate``, and ``image_shape`` or
+    ``lowest_pitch`` where the data has one; no pickles. ``.gif``: the videos in a grid, at the
+    frame rate; a viewer shows equal frames in a row as one of longer duration. ``.mid``: one file
+    per sequence, since tracks of one file sound together; several are numbered, ``name-001.mid``.
+    A frame is a quarter note at a tempo that gives the frame rate, and a key that is on in
+    neighbouring frames is one held note. ``.png``: a figure of at most 12 of them.
+
+    Args:
+        x: the sequences, (N, T, D).
+        info: facts of the data that they are like.
+        path: the file; its folder must exist, an older file is replaced.
+        probabilities: of ones, (N, T, D); pictures show them in the place of x.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: an ending that does not fit the data, other shapes, or no such folder.
+    """
+    write = _writer(path, info)
+    if x.dim() != 3 or x.shape[-1] != info.dim or 0 in x.shape:
+        raise UsageError(
+            f"samples have shape {tuple(x.shape)}; expected (sequences, frames, {info.dim})"
+        )
+    if probabilities is not None and probabilities.shape != x.shape:
+        raise UsageError(
+            f"probabilities have shape {tuple(probabilities.shape)} and samples {tuple(x.shape)}; "
+            "they must be the same"
+        )
+    chances = None if probabilities is None else probabilities.detach().float().cpu().numpy()
+    return write(x.detach().float().cpu().numpy(), chances, info, path)
+
+
+def fitting(info: DataInfo) -> list[str]:
+    """The endings that fit a kind of data.
+
+    >>> fitting(DataInfo("rows", "binary", 2, (0.5, 0.5), 3.0, 3, lowest_pitch=60))
+    ['.mid', '.npz', '.png']
+    """
+    has = {".gif": info.image_shape is not None, ".mid": info.lowest_pitch is not None}
+    return sorted(ending for ending in _WRITERS if has.get(ending, True))
+
+
+def _writer(path: Path, info: DataInfo) -> Writer:
+    ending, fit = path.suffix.lower(), fitting(info)
+    if ending not in _WRITERS:
+        shown = f"unknown ending '{ending}' of {path}" if ending else f"{path} has no ending"
+        raise UsageError(f"{shown}; those that fit '{info.name}': {', '.join(fit)}")
+    if ending not in fit:
+        needs = {".gif": "pictures (image_shape)", ".mid": "a piano roll (lowest_pitch)"}[ending]
+        raise UsageError(
+            f"{ending} needs {needs}, and '{info.name}' has none; those that fit: {', '.join(fit)}"
+        )
+    return _WRITERS[ending]
+
+
+def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    arrays: dict[str, np.ndarray] = {"x": x, "frame_rate": np.array(info.frame_rate)}
+    if info.kind == "binary" and np.isin(x, (0, 1)).all():
+        arrays["x"] = x.astype(np.uint8)
+    if chances is not None:
+        arrays["probabilities"] = chances
+    for name in ("image_shape", "lowest_pitch"):
+        if getattr(info, name) is not None:
+            arrays[name] = np.array(getattr(info, name))
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    return [path]
+
+
+def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    shown = (x if chances is None else chances)[:PANELS]
+    rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
+    plots.save(pictures(rows, info), path)
+    return [path]
+
+
+def _write_gif(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    frames = _grid(_grey(x if chances is None else chances, info), info)
+    scale = max(1, VIDEO_PIXELS // frames.shape[2])
+    images = [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
+    milliseconds = max(10, round(1000 / info.frame_rate))
+    with replacing(path) as unfinished:
+        images[0].save(
+            unfinished, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
+    return [path]
+
+
+def _grey(x: np.ndarray, info: DataInfo) -> np.ndarray:
+    """Values as bytes; real ones from their least to their greatest."""
+    if info.kind == "real":
+        x = (x - x.min()) / max(float(np.ptp(x)), np.finfo(x.dtype).tiny)
+    return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
+
+
+def _grid(x: np.ndarray, info: DataInfo) -> np.ndarray:
+    """N videos side by side and below each other, (T, height, width)."""
+    height, width = info.image_shape or (1, info.dim)
+    columns = math.ceil(math.sqrt(len(x)))
+    lines = math.ceil(len(x) / columns)
+    size = (lines * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN)
+    grid = np.full((x.shape[1], *size), 90, dtype=np.uint8)
+    for number, video in enumerate(x):
+        top = (number // columns) * (height + MARGIN) + MARGIN
+        left = (number % columns) * (width + MARGIN) + MARGIN
+        grid[:, top : top + height, left : left + width] = video.reshape(-1, height, width)
+    return grid
+
+
+def _write_midi(
+    x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
+    del chances
+    paths = [path]
+    if len(x) > 1:
+        digits = max(3, len(str(len(x))))
+        paths = [
+            path.with_name(f"{path.stem}-{number:0{digits}d}{path.suffix}")
+            for number in range(1, len(x) + 1)
+        ]
+    for sequence, target in zip(x, paths, strict=True):
+        with replacing(target) as unfinished:
+            _midi(sequence > ON, info).save(unfinished)
+    return paths
+
+
+def _midi(roll: np.ndarray, info: DataInfo) -> mido.MidiFile:
+    """A piano roll (T, D) of booleans as one track; neighbouring frames of a key are one note."""
+    lowest = info.lowest_pitch or 0
+    track = mido.MidiTrack()
+    track.append(mido.MetaMessage("set_tempo", tempo=round(1e6 / info.frame_rate), time=0))
+    padded = np.pad(roll.astype(np.int8), ((1, 1), (0, 0)))
+    waited = 0
+    for change in np.diff(padded, axis=0):
+        for key in np.flatnonzero(change):
+            kind = "note_on" if change[key] > 0 else "note_off"
+            track.append(mido.Message(kind, note=int(key) + lowest, velocity=VELOCITY, time=waited))
+            waited = 0
+        waited += TICKS_PER_FRAME
+    track.append(mido.MetaMessage("end_of_track", time=max(0, waited - TICKS_PER_FRAME)))
+    return mido.MidiFile(ticks_per_beat=TICKS_PER_FRAME, tracks=[track])
+
+
+Writer = Callable[[np.ndarray, np.ndarray | None, DataInfo, Path], list[Path]]
+
+_WRITERS: dict[str, Writer] = {
+    ".gif": _write_gif,
+    ".mid": _write_midi,
+    ".npz": _write_npz,
+    ".png": _write_png,
+}

@@ -1,0 +1,48 @@
+"""Which part of a loss is not finite?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.errors import NonFiniteError
+from pyrodgm.objectives import Loss, Phase
+
+
+class NonFiniteLoss(NonFiniteError):
+    """A loss or gradient that is not finite, the parts at fault, and the batch that led to it."""
+
+    def __init__(
+        self, objective: nn.Module, phase: Phase, loss: Loss, batch: Batch, step: int
+    ) -> None:
+        self.batch = batch
+        self.step = step
+        self.sites = [name for name, term in loss.sites.items() if not torch.isfinite(term).all()]
+        value = loss.surrogate.detach().item()
+        what = f"step {step}: the loss of phase '{phase.name}' is {value:g}"
+        if self.sites:
+            where = f"not finite at {', '.join(self.sites)}"
+        elif math.isfinite(value):
+            where = f"its gradient is not finite in {_not_finite(objective)}"
+        else:
+            where = "every site is finite, so it is the objective's own part"
+        super().__init__(f"{what}; {where}. Lower fit.lr, or look at the batch")
+
+    def kept(self, path: Path) -> NonFiniteLoss:
+        """The same error, saying where the batch was saved."""
+        self.args = (f"{self.args[0]} saved in {path}",)
+        return self
+
+
+def _not_finite(module: nn.Module) -> str:
+    """Names of the parameters whose gradient is not finite."""
+    bad = [
+        name
+        for name, p in module.named_parameters()
+        if p.grad is not None and not torch.isfinite(p.grad).all()
+    ]
+    return ", ".join(bad) or "another process"

@@ -1,0 +1,54 @@
+"""How should training go? The options of the loop, and the schema of the `[fit]` group."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Options of training; the schema of the `[fit]` group.
+
+    Args:
+        steps: batches to train on at most.
+        time_limit: seconds to train at most, across resumes; none by default.
+        batch_size: sequences per batch, over all devices together.
+        lr: learning rate of Adam.
+        lr_decay: factor on the learning rate whenever validation has not improved for
+            `lr_patience` evaluations; 1 keeps it constant.
+        lr_patience: evaluations to wait before that.
+        patience: evaluations without improvement after which training stops.
+        averaging: weight of the past in the exponential average of the weights that is evaluated
+            and kept; 0 keeps the last weights themselves.
+        evaluate_every: steps between evaluations on validation, each followed by a checkpoint.
+        seed: of everything random.
+        device: "auto" takes a GPU where there is one.
+        precision: "32", or "bf16" for mixed precision.
+        devices: processes per node, each with a device of its own.
+        num_nodes: machines.
+    """
+
+    steps: Count = 20_000
+    time_limit: Positive | None = None
+    batch_size: Count = 16
+    lr: Positive = 0.01
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    lr_patience: Count = 5
+    patience: Count = 20
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    evaluate_every: Count = 200
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    devices: Count = 1
+    num_nodes: Count = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a configuration file."""
+        return asdict(self)

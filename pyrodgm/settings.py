@@ -1,0 +1,102 @@
+"""What did a person ask for? Nested values from TOML files and from words on the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pyrodgm.errors import ConfigError
+
+Values = dict[str, dict[str, Any]]
+
+
+class Mistakes:
+    """Collects every mistake, so that a person sees them all at once."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Note a mistake."""
+        self.messages.append(message)
+
+    def raise_if_any(self) -> None:
+        """Stop if there was one.
+
+        Raises:
+            ConfigError: lists every mistake.
+        """
+        if len(self.messages) == 1:
+            raise ConfigError(self.messages[0])
+        if self.messages:
+            lines = [f"{len(self.messages)} mistakes in the configuration:"]
+            raise ConfigError("\n  ".join([*lines, *self.messages]))
+
+
+def read_toml(path: Path) -> Values:
+    """Nested values from a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has a value outside of any group.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    mistakes = Mistakes()
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            mistakes.add(
+                f"{path}: '{key} = {value}' stands outside of any group; "
+                'expected lines such as [model] and below it name = "tsbn"'
+            )
+    mistakes.raise_if_any()
+    return values
+
+
+def parse_settings(settings: Iterable[str]) -> Values:
+    """Nested values from ``group.key=value`` words; values are read as TOML, else as text.
+
+    Raises:
+        ConfigError: lists every word that is not of that form.
+
+    >>> parse_settings(["model.hidden_dim=50", "objective.signal=local"])
+    {'model': {'hidden_dim': 50}, 'objective': {'signal': 'local'}}
+    """
+    mistakes = Mistakes()
+    values: Values = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        group, dot, key = path.strip().partition(".")
+        if not (equals and group and dot and key):
+            mistakes.add(f"--set {setting}: expected group.key=value, such as model.hidden_dim=50")
+            continue
+        values.setdefault(group, {})[key] = _value(text.strip())
+    mistakes.raise_if_any()
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Values:
+    """Nested values laid over each other, later ones on top.
+
+    >>> merge({"fit": {"lr": 0.1, "steps": 5}}, {"fit": {"lr": 0.2}})
+    {'fit': {'lr': 0.2, 'steps': 5}}
+    """
+    merged: Values = {}
+    for layer in layers:
+        for group, options in layer.items():
+            merged.setdefault(group, {}).update(options)
+    return merged

@@ -1,0 +1,122 @@
+"""The command as a whole: help without torch, unknown words, errors as messages."""
+
+import json
+import re
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pyrodgm_cli import main as command
+from pyrodgm_cli.main import COMMANDS
+
+
+def test_help_does_not_import_torch():
+    program = """
+import sys
+from click.testing import CliRunner
+from pyrodgm_cli.main import group
+for words in (["--help"], ["fit", "--help"]):
+    result = CliRunner().invoke(group, words)
+    assert result.exit_code == 0 and "Usage" in result.output, result
+assert not {"torch", "pyro", "numpy", "pyrodgm"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("name", [[], *([name] for name in COMMANDS), ["data", "inspect"]])
+def test_every_command_has_help(cli, name):
+    said = cli(*name, "--help")
+    assert said.code == 0
+    assert "Usage: pyrodgm" in said.out
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (
+            "fit",
+            "--model --guide --objective --data --out --steps --time-limit --batch-size --lr "
+            "--seed --device --precision --devices --num-nodes --config --set --resume --json",
+        ),
+        ("evaluate", "--data --split --particles --estimator --json"),
+        ("sample", "--num --out"),
+        ("check", "--split --json"),
+        ("compare", "--split --json"),
+        ("list", "--json"),
+    ],
+)
+def test_the_flags_are_those_of_the_contract(cli, command, flags):
+    shown = set(re.findall(r"--[a-z-]+", cli(command, "--help").out))
+    assert set(flags.split()) <= shown
+
+
+def test_the_version_is_shown(cli):
+    assert "0.1" in cli("--version").out
+
+
+def test_an_unknown_command_gets_a_hint(cli):
+    said = cli("fti")
+    assert said.code == 2
+    assert "unknown command 'fti'; did you mean 'fit'?" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["fit", "--stpes", "3"], "--steps"),
+        (["fit", "--steps", "many"], "'many' is not a valid integer"),
+        (["fit", "--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (["evaluate"], "Missing argument 'RUN'"),
+        (["compare"], "Missing argument 'RUNS...'"),
+    ],
+)
+def test_mistyped_flags_end_with_code_2(cli, words, part):
+    said = cli(*words)
+    assert said.code == 2
+    assert part in said.err
+    assert said.out == ""
+
+
+def raising(error):
+    @click.command("broken")
+    def broken():
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError("big"), 2, "out of memory; lower --batch-size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nmore"), 2, "9 bytes)"),
+        (BrokenPipeError(), 1, ""),
+    ],
+)
+def test_errors_from_outside_are_messages(cli, monkeypatch, error, code, part):
+    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: raising(error))
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    monkeypatch.setattr("sys.stdout.fileno", lambda: 1, raising=False)
+    said = cli("fit")
+    assert said.code == code
+    assert part in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_bug_of_ours_is_no_message_but_itself(monkeypatch):
+    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: raising(ValueError("bug")))
+    with pytest.raises(ValueError, match="bug"):
+        command.main(["fit"])
+
+
+def test_list_shows_names_and_what_fits(cli):
+    said = cli("list")
+    assert "tsbn + recurrent-bernoulli: " in said.out
+    fits = json.loads(cli("list", "--json").out)["fits"]
+    assert {"model": "tsbn", "guide": "recurrent-bernoulli", "objective": "nvil"} in fits
+    assert cli("list", "data").out.startswith("data\n")
+    assert "fits" not in json.loads(cli("list", "models", "--json").out)
+    assert cli("list", "model").code == 2

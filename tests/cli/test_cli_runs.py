@@ -1,0 +1,135 @@
+"""The commands that look at runs and data: evaluate, sample, check, compare, data inspect."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pyrodgm.settings import read_toml
+from tiny import ragged
+
+
+def test_evaluate_prints_the_fields_of_the_contract(cli, fitted):
+    result = json.loads(cli("evaluate", fitted, "--json").out)
+    assert {
+        "estimator",
+        "particles",
+        "nats_per_example",
+        "standard_error_nats_per_example",
+        "nats_per_frame",
+        "nats_per_frame_sequence_weighted",
+        "examples",
+        "frames",
+    } <= result.keys()
+    assert (result["split"], result["estimator"]) == ("test", "elbo")
+
+
+def test_particles_and_estimator_are_chosen(cli, fitted):
+    words = ["--particles", 3, "--split", "valid", "--json"]
+    assert json.loads(cli("evaluate", fitted, *words).out)["estimator"] == "iwae"
+    result = json.loads(cli("evaluate", fitted, *words, "--estimator", "elbo").out)
+    assert (result["estimator"], result["particles"]) == ("elbo", 3)
+
+
+def test_the_table_compares_with_trivial_predictors(cli, fitted):
+    said = cli("evaluate", fitted)
+    assert "this run" in said.out
+    assert "independent features" in said.out
+
+
+def test_other_data_of_the_same_kind_is_evaluated(cli, fitted, save_data):
+    other = save_data(**ragged(train=30))
+    result = json.loads(cli("evaluate", fitted, "--data", other, "--split", "train", "--json").out)
+    assert result["examples"] == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["--split", "tset"], 2, "unknown split 'tset'; did you mean 'test'?"),
+        (["--particles", "0"], 2, "give at least 1"),
+        (["--seed", "-1"], 2, "seed -1 is negative"),
+        (["--data", "jbs"], 2, "unknown dataset 'jbs'"),
+        (["--data", "none.npz"], 3, "there is no file"),
+    ],
+)
+def test_evaluate_refuses(cli, fitted, words, code, part):
+    said = cli("evaluate", fitted, *words)
+    assert (said.code, said.out) == (code, "")
+    assert part in said.err
+
+
+def test_data_of_another_dimension_is_refused(cli, fitted, save_data):
+    said = cli("evaluate", fitted, "--data", save_data(**ragged(dim=5)))
+    assert said.code == 3
+    assert "6 features per frame, and 'tiny' has 5" in said.err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "check", "compare", "sample"])
+def test_what_is_no_run_is_refused(cli, tmp_path, command):
+    words = ["--out", "x.npz"] if command == "sample" else []
+    for path, part in ((tmp_path / "no", "no run folder"), (tmp_path, "not a run folder")):
+        said = cli(command, path, *words)
+        assert said.code == 2
+        assert part in said.err
+
+
+def test_a_run_without_a_checkpoint_shows_the_way_on(cli, fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    said = cli("evaluate", tmp_path / "run")
+    assert said.code == 3
+    assert "continue with: pyrodgm fit --resume" in said.err
+
+
+def test_data_that_has_gone_is_named(cli, fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    config = tmp_path / "run" / "config.toml"
+    source = read_toml(config)["data"]["source"]
+    config.write_text(config.read_text().replace(source, source + ".gone.npz"))
+    said = cli("evaluate", tmp_path / "run")
+    assert said.code == 3
+    assert ".gone.npz" in said.err
+
+
+def test_compare_ranks_runs_on_the_same_data(cli, fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "copy")
+    result = json.loads(cli("compare", fitted, tmp_path / "copy", "--json").out)
+    assert [run["nats_per_example_below_best"] for run in result["runs"]] == [0, 0]
+    assert str(fitted) in cli("compare", fitted, tmp_path / "copy").out
+
+
+def test_sample_writes_a_file(cli, fitted, tmp_path):
+    said = cli("sample", fitted, "--num", 2, "--length", 4, "--out", tmp_path / "x.npz")
+    assert said.code == 0, said.err
+    assert str(tmp_path / "x.npz") in said.out
+    assert any(array.shape[0] == 8 or array.shape[:2] == (2, 4)
+               for array in np.load(tmp_path / "x.npz").values() if array.ndim > 1)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [(["--num", "0"], "give at least 1"), (["--out", "x.txt"], "unknown ending '.txt'")],
+)
+def test_sample_refuses(cli, fitted, tmp_path, monkeypatch, words, part):
+    monkeypatch.chdir(tmp_path)
+    said = cli("sample", fitted, "--out", "x.npz", *words)
+    assert said.code == 2
+    assert part in said.err
+
+
+def test_inspect_shows_what_fits(cli, tiny):
+    said = cli("data", "inspect", tiny)
+    assert said.code == 0
+    assert f"pyrodgm fit --model tsbn --data {tiny}" in said.out
+    assert json.loads(cli("data", "inspect", tiny, "--json").out)["kind"] == "binary"
+
+
+def test_inspect_shows_why_data_is_refused(cli, save_data):
+    bad = save_data(**{**ragged(), "test": np.ones((28, 5))})
+    said = cli("data", "inspect", bad)
+    assert said.code == 3
+    assert "refused: the splits differ in features" in said.out
+    assert cli("data", "inspect", "jbs").code == 2
+    assert json.loads(cli("data", "inspect", bad, "--json").out)["refused"]

@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.distributions import BernoulliVector
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import posterior
+from pyrodgm.evaluate.posterior import bytes_per_draw, to_datatree, write_netcdf
+from pyrodgm.guides import RecurrentBernoulli
+from pyrodgm.models import TSBN
+
+LENGTHS = np.array([4, 1, 6, 3])
+DIM, HIDDEN, DRAWS = 3, 3, 7
+
+
+def splits(kind="binary", **facts):
+    x = np.random.default_rng(0).random((LENGTHS.sum(), DIM))
+    x = (x > 0.5).astype(np.uint8) if kind == "binary" else x.astype(np.float32)
+    part = Sequences(x, LENGTHS)
+    return Splits.of("toy", kind, {"train": part, "valid": part, "test": part}, **facts)
+
+
+def pair(data):
+    torch.manual_seed(0)
+    model = TSBN(data.info, hidden_dim=HIDDEN, init_scale=1.0)
+    return model, RecurrentBernoulli(data.info, hidden_dim=HIDDEN, init_scale=1.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return splits(lowest_pitch=60)
+
+
+@pytest.fixture(scope="module")
+def tree(data):
+    return to_datatree(*pair(data), data, draws=DRAWS)
+
+
+def values(tree, group, name):
+    return tree[group].to_dataset()[name].values
+
+
+def test_every_dimension_has_a_name_and_coordinates(tree):
+    frames = ("chain", "draw", "sequence", "time")
+    expected = {
+        "posterior": {"z": (*frames, "z_dim")},
+        "posterior_predictive": {"x": (*frames, "x_dim")},
+        "log_likelihood": {"x": frames},
+        "sample_stats": dict.fromkeys(("log_p", "log_q", "log_w"), frames[:3]) | {"lp": frames[:2]},
+        "observed_data": {"x": ("sequence", "time", "x_dim")},
+        "constant_data": {"length": ("sequence",), "mask": ("sequence", "time")},
+    }
+    found = {
+        group.name: {name: array.dims for name, array in group.data_vars.items()}
+        for group in tree.leaves
+    }
+    assert found == expected
+    for group in tree.leaves:
+        assert set(group.to_dataset().coords) == set(group.to_dataset().dims)
+    assert tree["observed_data"].to_dataset()["x_dim"].values.tolist() == [60, 61, 62]
+
+
+def test_values_are_compact_and_padding_is_blank(tree):
+    mask = values(tree, "constant_data", "mask")
+    assert mask.sum(1).tolist() == LENGTHS.tolist()
+    for group, name in (("posterior", "z"), ("posterior_predictive", "x")):
+        kept = values(tree, group, name)
+        assert kept.dtype == np.int8
+        assert set(np.unique(kept)) == {0, 1}
+        assert not kept[:, :, ~mask].any()
+    log_likelihood = values(tree, "log_likelihood", "x")
+    assert np.isnan(log_likelihood).all((0, 1)).tolist() == (~mask).tolist()
+
+
+def test_grey_values_and_their_padding():
+    grey = splits("unit")
+    tree = to_datatree(*pair(grey), grey, draws=2)
+    mask = values(tree, "constant_data", "mask")
+    assert values(tree, "posterior_predictive", "x").dtype == np.int8
+    observed = values(tree, "observed_data", "x")
+    assert np.isnan(observed[~mask]).all()
+    assert np.array_equal(observed[mask], grey.test.x.numpy())
+
+
+def test_log_likelihood_is_that_of_the_frame_given_latents_and_past(data, tree):
+    model, _ = pair(data)
+    batch = data.test.batch(range(4))
+    z = torch.from_numpy(values(tree, "posterior", "z")[0]).float()
+    past = torch.nn.functional.pad(batch.x, (0, 0, 1, 0))[:, :-1]
+    with torch.no_grad():
+        bias = torch.stack([model.x_bias(torch.tensor(t)) for t in range(6)])
+        logits = model.x_from_z(z) + model.x_from_x(past) + bias
+        expected = BernoulliVector(logits).log_prob(batch.x)
+    found = values(tree, "log_likelihood", "x")[0]
+    mask = batch.mask.numpy()
+    assert found[:, mask] == pytest.approx(expected.numpy()[:, mask], abs=1e-5)
+
+
+def test_sample_stats_fit_together(tree):
+    stats = {name: values(tree, "sample_stats", name) for name in ("log_p", "log_q", "log_w", "lp")}
+    assert stats["log_w"] == pytest.approx(stats["log_p"] - stats["log_q"])
+    assert stats["lp"] == pytest.approx(stats["log_p"].sum(-1))
+    assert (stats["log_q"] <= 0).all()
+
+
+def test_replicates_go_on_from_the_observed_past(data):
+    model, guide = pair(data)
+    with torch.no_grad():  # a frame repeats the one before it, whatever the latents are
+        model.x_from_z.weight.zero_()
+        model.x_from_x.weight.copy_(80 * torch.eye(DIM))
+        for bias in model.x_bias.parameters():
+            bias.fill_(-40)
+    tree = to_datatree(model, guide, data, draws=3)
+    replicate, observed = (values(tree, g, "x") for g in ("posterior_predictive", "observed_data"))
+    mask = values(tree, "constant_data", "mask")
+    for row in range(4):
+        length = int(mask[row].sum())
+        assert (replicate[0, :, row, 1:length] == observed[row, : length - 1]).all()
+        assert not replicate[0, :, row, 0].any()
+
+
+def test_replicates_follow_the_latents_of_their_draw(data):
+    model, guide = pair(data)
+    with torch.no_grad():
+        model.x_from_z.weight.copy_(80 * torch.eye(DIM))
+        model.x_from_x.weight.zero_()
+        for bias in model.x_bias.parameters():
+            bias.fill_(-40)
+    tree = to_datatree(model, guide, data, draws=3)
+    same = values(tree, "posterior_predictive", "x") == values(tree, "posterior", "z")
+    assert same[:, :, values(tree, "constant_data", "mask")].all()
+
+
+def test_draws_depend_on_the_seed_alone(data, tree):
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    again = to_datatree(*pair(data), data, draws=DRAWS)
+    torch.manual_seed(99)
+    assert torch.equal(torch.get_rng_state(), before)
+    other = to_datatree(*pair(data), data, draws=DRAWS, seed=1)
+    assert np.array_equal(values(again, "posterior", "z"), values(tree, "posterior", "z"))
+    assert not np.array_equal(values(other, "posterior", "z"), values(tree, "posterior", "z"))
+
+
+def test_many_small_parts_fill_every_place(data, monkeypatch):
+    monkeypatch.setattr(posterior, "FRAMES_AT_ONCE", 8)
+    tree = to_datatree(*pair(data), data, draws=DRAWS)
+    mask = values(tree, "constant_data", "mask")
+    assert np.isfinite(values(tree, "log_likelihood", "x")[:, :, mask]).all()
+    assert np.isfinite(values(tree, "sample_stats", "log_w")).all()
+
+
+def test_netcdf_opens_in_arviz_and_xarray_with_the_same_values(tree, tmp_path):
+    arviz = pytest.importorskip("arviz")
+    path = tmp_path / "posterior.nc"
+    write_netcdf(tree, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["posterior.nc"]
+    opened = xr.open_datatree(path, engine="h5netcdf")
+    for group in tree.leaves:
+        xr.testing.assert_equal(opened[group.name].to_dataset(), group.to_dataset())
+    assert opened.attrs["model"] == "TSBN"
+    legacy = arviz.from_netcdf(path)
+    assert legacy["posterior"]["z"].dims == ("chain", "draw", "sequence", "time", "z_dim")
+    assert legacy["sample_stats"]["log_w"].shape == (1, DRAWS, 4)
+
+
+def test_attributes_are_plain(tree):
+    for group in tree.subtree:
+        assert all(type(value) in (str, int, float) for value in group.attrs.values())
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tree, tmp_path, monkeypatch):
+    path = tmp_path / "posterior.nc"
+    path.write_text("old")
+
+    def fail(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+    with pytest.raises(UsageError, match="No space left"):
+        write_netcdf(tree, path)
+    assert path.read_text() == "old"
+    with pytest.raises(UsageError, match="there is no folder"):
+        write_netcdf(tree, tmp_path / "missing" / "posterior.nc")
+
+
+def test_too_many_draws_are_refused_before_they_are_made(data):
+    model, guide = pair(data)
+    most = posterior.MAX_BYTES // bytes_per_draw(model, data.test)
+    with pytest.raises(UsageError, match=f"at most {most} draws"):
+        to_datatree(model, guide, data, draws=most + 1)
+    with pytest.raises(UsageError, match="at least 1"):
+        to_datatree(model, guide, data, draws=0)

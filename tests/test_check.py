@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+import pyrodgm as dgm
+from pyrodgm import check as module
+from pyrodgm.check import check
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.errors import UsageError
+
+
+@pytest.fixture(scope="module", params=["binary", "unit"])
+def run(request, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    lengths = np.array([9, 5, 12])
+    x = rng.random((lengths.sum(), 6)).astype(np.float32)
+    facts = {"image_shape": (2, 3)} if request.param == "unit" else {"lowest_pitch": 60}
+    part = Sequences((x > 0.5).astype(np.uint8) if request.param == "binary" else x, lengths)
+    parts = {"train": part, "valid": part, "test": part}
+    splits = Splits.of("toy", request.param, parts, **facts)
+    model = dgm.models.TSBN(splits.info, hidden_dim=4)
+    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=4)
+    objective = dgm.objectives.NVIL(model, guide)
+    return dgm.fit(objective, splits, steps=100, out=tmp_path_factory.mktemp("run") / "toy")
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return check(run, draws=100, posterior_draws=10)
+
+
+def test_every_file_is_written_and_opens(run, found):
+    names = ["posterior", "predictive", "guide", "example", "learning", "check"]
+    assert list(found.paths) == names
+    assert all(path.is_relative_to(run.folder.path) for path in found.paths.values())
+    tree = xr.open_datatree(found.paths["posterior"], engine="h5netcdf")
+    assert tree["posterior"].sizes["draw"] == 10
+    for name in ("predictive", "guide", "example", "learning"):
+        with Image.open(found.paths[name]) as image:
+            assert image.size[0] > 500
+
+
+def test_numbers_have_one_entry_per_sequence(found):
+    assert found.k.shape == found.efficiency.shape == found.gap.shape == (3,)
+    assert ((found.efficiency > 0) & (found.efficiency <= 1)).all()
+    assert set(found.p_values) == {"one step", "ancestral"}
+
+
+def test_json_is_strict_and_equal_to_the_file(found):
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert json.loads(found.paths["check"].read_text()) == json.loads(text)
+
+
+def test_an_infinite_k_is_null(found):
+    k = np.array([np.inf, 0.2, 0.9])
+    values = module.Check(**{**vars(found), "k": k}).to_dict()
+    assert values["k"] == [None, 0.2, 0.9]
+    assert values["trusted"] == 1
+
+
+def test_text_says_what_was_found(found):
+    text = found.text()
+    assert found.verdict in text
+    assert "unreliable below 1000" in text
+    assert "10 replicates" in text
+    assert str(found.paths["posterior"]) in text
+
+
+def test_fewer_draws_are_kept_where_memory_is_short(run, monkeypatch):
+    monkeypatch.setattr(module, "POSTERIOR_BYTES", 1)
+    assert check(run, draws=30, posterior_draws=50).posterior_draws == module.FEWEST_DRAWS
+
+
+def test_a_second_check_gives_the_same_numbers(run, found):
+    again = check(run, draws=100, posterior_draws=10)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_too_few_draws_and_unknown_splits_are_refused(run):
+    with pytest.raises(UsageError, match="too few"):
+        check(run, draws=5)
+    with pytest.raises(UsageError, match="unknown split"):
+        check(run, split="tset")

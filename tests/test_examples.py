@@ -1,0 +1,68 @@
+"""Every example runs, in a process of its own, and every command that the README shows exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Arguments that keep an example short; an example that is missing here fails the suite.
+EXAMPLES = {
+    "next_frame_guide.py": ["--steps", "2"],
+    "own_program_svi.py": ["--steps", "2"],
+    "tsbn_music.py": ["--steps", "2", "--data", "balls"],
+}
+
+
+def test_every_example_is_listed() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    path = ROOT / "examples" / name
+    done = subprocess.run(
+        [sys.executable, path, *EXAMPLES[name]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nats per frame" in done.stdout
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_is_short_enough_to_read(name: str) -> None:
+    assert len((ROOT / "examples" / name).read_text().splitlines()) <= 80
+
+
+def documented_commands() -> list[str]:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
+    text = "\n".join(page.read_text() for page in pages)
+    return sorted(set(re.findall(r"^\s*(pyrodgm [a-z].*?)\s*(?:#.*)?$", text, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_command_parses(line: str) -> None:
+    """The command exists and has every option shown; nothing is run."""
+    from pyrodgm_cli.main import group
+
+    words = shlex.split(line.replace("...", ""))[1:]
+    command: click.Command = group
+    context = click.Context(command)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"no command {name}"
+        command = found
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = {word.split("=")[0] for word in words if word.startswith("-")}
+    assert used <= known | {"--help"}, used - known
+
+
+def test_documentation_shows_commands() -> None:
+    assert len(documented_commands()) >= 5

@@ -1,0 +1,112 @@
+import pytest
+
+from pyrodgm.config import resolve
+from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
+from pyrodgm.fitting import fit_config
+from pyrodgm.folder import RunFolder
+from tiny import metrics, tiny_values
+
+
+class Listener:
+    """A watcher that remembers."""
+
+    def __init__(self):
+        self.started, self.steps, self.scores = [], [], []
+
+    def on_start(self, run, options, first_step, seconds):
+        self.started.append((run, first_step))
+
+    def on_progress(self, progress):
+        self.steps.append(progress.step)
+
+    def on_evaluation(self, step, valid, best):
+        self.scores.append((step, valid.nats_per_frame, best))
+
+
+@pytest.fixture
+def values(tiny):
+    return tiny_values(tiny)
+
+
+def test_a_watcher_hears_of_everything(values, tmp_path):
+    listener = Listener()
+    fit_config(resolve(values), tmp_path / "run", listener)
+    assert listener.started == [(tmp_path / "run", 0)]
+    assert listener.steps == list(range(1, 13))
+    assert [step for step, _, _ in listener.scores] == [5, 10, 12]
+
+
+def test_the_run_keeps_the_best_of_its_evaluations(values, tmp_path):
+    listener = Listener()
+    values["fit"] |= {"lr": 0.3, "steps": 40}
+    run = fit_config(resolve(values), tmp_path / "run", listener)
+    best = max(listener.scores, key=lambda score: score[1])
+    assert run.folder.best().name == f"step-{best[0]:08d}"
+    assert run.evaluate("valid").nats_per_frame == pytest.approx(best[1], rel=1e-6)
+
+
+def test_metrics_hold_the_curve(values, tmp_path):
+    values["fit"] |= {"steps": 60, "lr_decay": 1.0}
+    fit_config(resolve(values), tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    (recorded,) = [line for line in lines if "elbo_nats_per_frame" in line]
+    assert (recorded["step"], recorded["lr"]) == (50, 0.01)
+    assert [line["step"] for line in lines if "best" in line] == list(range(5, 61, 5))
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+
+
+def test_training_stops_when_validation_no_longer_improves(values, tmp_path):
+    values["fit"] |= {"lr": 0.5, "steps": 2000, "evaluate_every": 2, "patience": 3}
+    listener = Listener()
+    run = fit_config(resolve(values), tmp_path / "run", listener)
+    assert run.steps < 2000
+    assert [best for _, _, best in listener.scores][-3:] == [False] * 3
+
+
+def test_the_learning_rate_decays_when_validation_waits(values, tmp_path):
+    values["fit"] |= {"lr": 0.5, "steps": 200, "evaluate_every": 2, "lr_patience": 1}
+    fit_config(resolve(values), tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    assert min(line["lr"] for line in lines if "lr" in line) < 0.5
+
+
+def test_runs_get_the_next_free_folder(values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values["fit"]["steps"] = 1
+    names = [str(fit_config(resolve(values)).folder.path) for _ in range(2)]
+    assert names == ["runs/tsbn-tiny-001", "runs/tsbn-tiny-002"]
+
+
+def test_an_occupied_folder_is_refused_before_the_data_is_read(values, tmp_path):
+    (tmp_path / "a").write_text("")
+    values["data"]["source"] = "missing.npz"
+    with pytest.raises(RunFolderError, match="not empty"):
+        fit_config(resolve(values), tmp_path)
+
+
+def test_what_is_wrong_with_the_data_leaves_no_folder(values, tmp_path):
+    values["data"]["source"] = "missing.npz"
+    with pytest.raises(DataError, match="there is no file"):
+        fit_config(resolve(values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bound_that_is_not_finite_never_becomes_a_checkpoint(values, tmp_path, monkeypatch):
+    import pyrodgm.recorder
+
+    original = pyrodgm.recorder.bound
+
+    def poisoned(model, *arguments, **options):
+        model.x_bias.bias.data.fill_(float("nan"))
+        return original(model, *arguments, **options)
+
+    monkeypatch.setattr(pyrodgm.recorder, "bound", poisoned)
+    with pytest.raises(NonFiniteError, match="step 5: the bound on validation is nan"):
+        fit_config(resolve(values), tmp_path / "run")
+    assert not RunFolder.open(tmp_path / "run").has_checkpoint()
+
+
+def test_tracegraph_and_unrolled_execution_fit_too(values, tmp_path):
+    for objective in ({"name": "trace-elbo"}, {"name": "elbo", "execution": "unrolled"}):
+        values["objective"] = objective
+        assert fit_config(resolve(values), tmp_path / objective["name"]).steps == 12

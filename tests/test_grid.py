@@ -1,0 +1,166 @@
+"""One contract for every model, guide and objective of the registries."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pyrodgm import checkpoint, compat
+from pyrodgm.batch import Batch
+from pyrodgm.config import schema
+from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.errors import CompatibilityError, DataError
+from pyrodgm.guides import GUIDES, Guide, GuideTraits
+from pyrodgm.models import MODELS
+from pyrodgm.objectives import OBJECTIVES, Objective
+from pyrodgm.training import FitOptions, Training
+
+# A tiny size for everything that has a size: one row per model and per guide.
+MODEL_SIZES: dict[str, dict[str, Any]] = {"tsbn": {"hidden_dim": 3, "history": 2}}
+GUIDE_SIZES: dict[str, dict[str, Any]] = {"recurrent-bernoulli": {"hidden_dim": 3, "history": 2}}
+
+D = 4
+INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5)
+TRIPLES = list(compat.table())
+
+
+def batch() -> Batch:
+    x = torch.rand(3, 5, D).round()
+    mask = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
+    return Batch(x * mask[..., None], mask, torch.arange(3))
+
+
+def build(triple: tuple[str, str, str]) -> Objective:
+    model_name, guide_name, objective_name = triple
+    model = MODELS[model_name](INFO, **MODEL_SIZES[model_name])
+    guide = GUIDES[guide_name](INFO, **GUIDE_SIZES[guide_name])
+    compat.check(model, guide, OBJECTIVES[objective_name])
+    return OBJECTIVES[objective_name](model, guide)
+
+
+def test_every_model_and_guide_is_in_some_triple_and_has_a_size() -> None:
+    assert {model for model, _, _ in TRIPLES} == set(MODELS) == set(MODEL_SIZES)
+    assert {guide for _, guide, _ in TRIPLES} == set(GUIDES) == set(GUIDE_SIZES)
+    assert {objective for _, _, objective in TRIPLES} == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
+def test_loss_is_finite_and_every_parameter_learns(triple: tuple[str, str, str]) -> None:
+    objective, data = build(triple), batch()
+    updated: set[int] = set()
+    for _ in range(3):  # a baseline that starts at zero passes nothing back at first
+        for number, phase in enumerate(objective.phases):
+            loss = objective(data, number)
+            assert loss.surrogate.shape == ()
+            assert all(torch.isfinite(value).all() for value in loss.report.values())
+            assert not any(value.requires_grad for value in loss.report.values())
+            parameters = list(phase.parameters())
+            optimizer = torch.optim.SGD(parameters, lr=1e-2)
+            optimizer.zero_grad()
+            loss.surrogate.backward()
+            updated |= {id(p) for p in parameters if p.grad is not None and p.grad.any()}
+            optimizer.step()
+    idle = [name for name, p in objective.named_parameters() if id(p) not in updated]
+    assert not idle
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
+def test_same_seed_same_result(triple: tuple[str, str, str]) -> None:
+    values = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        objective, data = build(triple), batch()
+        values.append([objective(data, n).surrogate for n in range(len(objective.phases))])
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
+def test_weights_survive_a_checkpoint_bit_for_bit(triple, tmp_path) -> None:
+    torch.manual_seed(1)
+    first, second = build(triple), build(triple)
+    first(batch())  # running averages are part of the state
+    checkpoint.write(tmp_path / "step", {"objective": first}, {"step": 1})
+    checkpoint.read_weights(tmp_path / "step", {"objective": second})
+    losses = []
+    data = batch()
+    for objective in (first, second):
+        torch.manual_seed(2)
+        losses.append(objective(data).surrogate)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
+def test_padding_and_order_of_the_batch_do_not_matter(triple: tuple[str, str, str]) -> None:
+    """On a pair that cannot vary: with saturated latents every draw is the same."""
+    objective = build(triple)
+    for module in (objective.model, objective.guide):
+        with torch.no_grad():
+            module.z_bias.bias.fill_(60.0)
+            for layer in (module.z_from_z,):
+                layer.weight.zero_()
+    objective.eval()
+    data = batch()
+    extra = Batch(
+        torch.cat([data.x, torch.ones(3, 2, D)], 1),
+        torch.cat([data.mask, torch.zeros(3, 2, dtype=torch.bool)], 1),
+        data.index,
+    )
+    order = torch.tensor([2, 0, 1])
+    turned = Batch(data.x[order], data.mask[order], data.index[order])
+    reports = [
+        float(objective(each).report["elbo_nats_per_frame"]) for each in (data, extra, turned)
+    ]
+    assert reports[1:] == pytest.approx([reports[0]] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
+def test_a_few_steps_of_training_run(triple: tuple[str, str, str]) -> None:
+    from pyrodgm.devices import launch
+
+    split = Sequences(np.eye(D, dtype=np.uint8).repeat(3, 0), np.array([5, 4, 3]))
+    splits = Splits(INFO, split, split, split)
+    options = FitOptions(steps=3, batch_size=2)
+    training = Training(build(triple), splits, options, launch(options))
+    assert [progress.step for progress in training.steps()] == [1, 2, 3]
+
+
+def test_what_does_not_fit_is_refused_with_what_would() -> None:
+    class Smooth(Guide):
+        """Draws numbers where bits are asked for."""
+
+        traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+        latents = {"z": 3}  # noqa: RUF012
+
+        def forward(self, batch: Batch) -> None:
+            raise AssertionError("must not run")
+
+    model = MODELS["tsbn"](INFO, **MODEL_SIZES["tsbn"])
+    with pytest.raises(CompatibilityError, match="draws continuous latents") as caught:
+        compat.check(model, Smooth(), OBJECTIVES["nvil"])
+    assert "recurrent-bernoulli" in str(caught.value)
+
+
+def test_latent_sizes_must_agree() -> None:
+    model = MODELS["tsbn"](INFO, hidden_dim=3)
+    guide = GUIDES["recurrent-bernoulli"](INFO, hidden_dim=4)
+    with pytest.raises(CompatibilityError, match=r"'z': 3.*'z': 4"):
+        compat.check(model, guide, OBJECTIVES["elbo"])
+
+
+def test_real_valued_data_is_refused_by_bernoulli_models() -> None:
+    with pytest.raises(DataError, match="real-valued"):
+        MODELS["tsbn"](DataInfo("r", "real", D, (0.0,) * D, 4.0, 5))
+
+
+@pytest.mark.parametrize("registry", [MODELS, GUIDES, OBJECTIVES])
+def test_constructors_are_schemas(registry: dict[str, type[nn.Module]]) -> None:
+    """Every option is keyword-only, typed and has a default, and the docstring explains it."""
+    for name, cls in registry.items():
+        for option, parameter in schema(cls).items():
+            assert parameter.default is not inspect.Parameter.empty, (name, option)
+            assert f"{option}:" in (cls.__doc__ or ""), (name, option)

@@ -1,0 +1,34 @@
+import tomllib
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pyrodgm
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_folder_is_shipped():
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("pyrodgm/**/__init__.py")}
+    packages = {".".join(folder.parts) for folder in folders} | {"pyrodgm_cli"}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
+    with_code = {path.parent.relative_to(ROOT) for path in ROOT.glob("pyrodgm/**/*.py")}
+    assert with_code == folders
+
+
+def test_type_hints_are_shipped():
+    assert (ROOT / "pyrodgm" / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["pyrodgm"]
+
+
+def test_versions_agree():
+    assert pyrodgm.__version__ == version("pyrodgm") == PROJECT["project"]["version"]
+
+
+def test_the_command_is_installed_and_its_package_is_not_called_cli():
+    (command,) = entry_points(group="console_scripts", name="pyrodgm")
+    assert command.value == "pyrodgm_cli.main:main"
+
+
+def test_public_names_exist():
+    assert all(hasattr(pyrodgm, name) for name in pyrodgm.__all__)

@@ -1,0 +1,154 @@
+import gc
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import pyrodgm as dgm
+from pyrodgm.config import resolve
+from pyrodgm.data import ragged
+from pyrodgm.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NonFiniteError,
+    RunFolderError,
+    UsageError,
+)
+from pyrodgm.fitting import fit_config
+from pyrodgm.run import Run
+from pyrodgm.seeds import seed_everything
+from tiny import ragged as ragged_arrays
+from tiny import tiny_values
+
+OPTIONS = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
+
+
+@pytest.fixture
+def splits(tiny):
+    return ragged.read(tiny)
+
+
+def objective(splits, hidden_dim=3):
+    seed_everything(0)
+    model = dgm.models.TSBN(splits.info, hidden_dim=hidden_dim)
+    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=hidden_dim)
+    return dgm.objectives.NVIL(model, guide, signal="future")
+
+
+def test_a_loaded_run_gives_the_numbers_of_the_fitted_one(tiny, tmp_path):
+    run = fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    again = Run.load(tmp_path / "run")
+    assert again.results().to_dict() == run.results().to_dict()
+    assert again.steps == 12
+    draws = [r.sample(2, 5, seed=3)["x"] for r in (run, again)]
+    assert torch.equal(*draws)
+
+
+def test_results_hold_what_the_contract_names(fitted):
+    results = Run.load(fitted).results().to_dict()
+    assert {"run", "steps", "seconds", "valid", "test", "floors"} == results.keys()
+    fields = {
+        "estimator",
+        "particles",
+        "nats_per_example",
+        "standard_error_nats_per_example",
+        "nats_per_frame",
+        "nats_per_frame_sequence_weighted",
+        "examples",
+        "frames",
+    }
+    assert results["valid"].keys() == results["test"].keys() == fields
+    assert results["test"]["examples"] == 6
+
+
+def test_a_run_of_python_objects_can_be_saved_and_loaded(splits, tmp_path):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    run.save(tmp_path / "saved")
+    loaded = Run.load(tmp_path / "saved", splits, objective=objective(splits))
+    assert loaded.evaluate() == run.evaluate()
+    with pytest.raises(RunFolderError, match=r"from Python objects.*objective=\.\.\., splits"):
+        Run.load(tmp_path / "saved")
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        Run.load(tmp_path / "saved", splits, objective=objective(splits, hidden_dim=4))
+
+
+def test_the_readme_example_works(splits):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    assert run.evaluate("valid", particles=3).estimator == "iwae"
+    assert run.sample(2)["x"].shape[::2] == (2, 6)
+    assert run.to_datatree(draws=2)["posterior"]["z"].sizes
+
+
+def test_a_temporary_folder_lasts_as_long_as_its_run(splits):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    path = run.folder.path
+    assert path.is_dir()
+    del run
+    gc.collect()
+    assert not path.exists()
+
+
+def test_where_training_fails_its_temporary_folder_stays(splits, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = objective(splits)
+    made.model.z_from_x.weight.data.fill_(float("inf"))
+    with pytest.raises(NonFiniteError) as caught:
+        dgm.fit(made, splits, **OPTIONS)
+    (batch,) = tmp_path.glob("pyrodgm-*/nonfinite-batch-1-0.npz")
+    assert str(batch) in str(caught.value)
+    assert np.load(batch)["x"].shape[0] == 8
+
+
+def test_a_fit_takes_options_by_name_and_refuses_others(splits):
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        dgm.fit(objective(splits), splits, step=3)
+
+
+def test_the_objective_ends_with_the_weights_that_did_best(splits, tmp_path):
+    made = objective(splits)
+    run = dgm.fit(made, splits, out=tmp_path / "run", **OPTIONS)
+    loaded = Run.load(tmp_path / "run", splits, objective=objective(splits))
+    assert run.objective is made
+    state = loaded.objective.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
+
+
+def test_fewer_steps_than_between_evaluations_still_give_a_run(splits):
+    run = dgm.fit(objective(splits), splits, steps=2)
+    assert (run.steps, run.folder.best().name) == (2, "step-00000002")
+
+
+def test_saving_to_an_occupied_place_is_refused(fitted):
+    with pytest.raises(RunFolderError, match="already exists and is not empty"):
+        Run.load(fitted).save(fitted)
+
+
+def test_data_with_other_features_is_refused(fitted, save_data):
+    other = ragged.read(save_data(**ragged_arrays(dim=5)))
+    with pytest.raises(DataError, match="6 features per frame, and 'tiny' has 5"):
+        Run.load(fitted, other)
+
+
+def test_real_values_for_a_run_on_binary_data_are_refused(fitted, save_data):
+    with pytest.raises(DataError, match=r"binary data in \[0,1\].*rescale"):
+        Run.load(fitted, ragged.read(save_data(**ragged_arrays(kind="real"))))
+
+
+def test_other_data_of_the_same_kind_is_scored(fitted, save_data):
+    other = ragged.read(save_data(**ragged_arrays(kind="unit", train=7)))
+    assert Run.load(fitted, other).evaluate("train").examples == 7
+
+
+def test_nothing_to_draw_is_refused(fitted):
+    for num, length in ((0, 3), (1, 0)):
+        with pytest.raises(UsageError, match="give at least 1"):
+            Run.load(fitted).sample(num, length)
+
+
+def test_a_damaged_configuration_is_named(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run" / "config.toml").write_text("[model\n")
+    with pytest.raises(ConfigError, match=r"config\.toml is not valid TOML"):
+        Run.load(tmp_path / "run")

@@ -1,0 +1,244 @@
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from pyrodgm.data import ragged
+from pyrodgm.devices import check_devices, launch
+from pyrodgm.errors import UsageError
+from pyrodgm.guides import RecurrentBernoulli
+from pyrodgm.models import TSBN
+from pyrodgm.nonfinite import NonFiniteLoss
+from pyrodgm.objectives import ELBO, NVIL, Loss, Needs, Objective, Phase
+from pyrodgm.options import FitOptions
+from pyrodgm.seeds import seed_everything
+from pyrodgm.training import Training, warm_average
+from tiny import ragged as ragged_arrays
+
+
+@pytest.fixture
+def splits(tiny):
+    return ragged.read(tiny)
+
+
+def objective(splits, kind=ELBO, **own):
+    seed_everything(0)
+    pieces = [c(splits.info, hidden_dim=3) for c in (TSBN, RecurrentBernoulli)]
+    return kind(*pieces, **own)
+
+
+def training(splits, made=None, **options):
+    chosen = FitOptions(**{"steps": 3, "batch_size": 8, "device": "cpu", **options})
+    return Training(made or objective(splits), splits, chosen, launch(chosen))
+
+
+def weights(module):
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+class TwoPhases(Objective):
+    """Model and guide in turns, to see who moves when."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(self, model, guide, *, repeats=1, clip=False):
+        super().__init__(model, guide)
+        self.order = []
+        self.repeats, self.clip = repeats, clip
+
+    @property
+    def phases(self):
+        after = self.clamp if self.clip else None
+        return (
+            Phase("model", (self.model,), self.turn("model"), self.repeats),
+            Phase("guide", (self.guide,), self.turn("guide"), after=after),
+        )
+
+    def clamp(self):
+        for p in self.guide.parameters():
+            p.data.clamp_(-0.01, 0.01)
+
+    def turn(self, name):
+        def loss(batch):
+            self.order.append(name)
+            self.asked = [n for n, p in self.named_parameters() if p.requires_grad]
+            # Both modules take part in both losses; only the phase's own may move.
+            total = sum((p**2).sum() for p in self.parameters())
+            return Loss(total, {name: total.detach()})
+
+        return loss
+
+
+def test_the_steps_are_counted_and_reported(splits):
+    made = training(splits)
+    progress = list(made.steps())
+    assert [p.step for p in progress] == [1, 2, 3]
+    assert progress[-1].seconds > progress[0].seconds > 0
+    assert set(progress[0].report) == {"elbo_nats_per_frame"}
+    assert not any(value.requires_grad for p in progress for value in p.report.values())
+
+
+def test_phases_take_turns_and_report_together(splits):
+    made = objective(splits, TwoPhases, repeats=2)
+    (progress,) = training(splits, made, steps=1).steps()
+    assert made.order == ["model", "model", "guide"]
+    assert set(progress.report) == {"model", "guide"}
+
+
+def test_a_phase_moves_its_own_parameters_only(splits):
+    made = objective(splits, TwoPhases)
+    trained = training(splits, made, steps=1)
+    before = weights(made)
+    model, guide = trained._stepping
+    batch = splits.train.batch([0, 1])
+    trained._turn(0, *model, batch)
+    moved = [name for name, p in made.named_parameters() if not torch.equal(p, before[name])]
+    assert moved
+    assert all(name.startswith("model.") for name in moved)
+    assert all(name.startswith("model.") for name in made.asked)
+    before = weights(made)
+    trained._turn(1, *guide, batch)
+    moved = [name for name, p in made.named_parameters() if not torch.equal(p, before[name])]
+    assert moved
+    assert all(name.startswith("guide.") for name in moved)
+
+
+def test_what_runs_after_a_phase_runs_after_its_step(splits):
+    made = objective(splits, TwoPhases, clip=True)
+    list(training(splits, made).steps())
+    assert max(float(p.detach().abs().max()) for p in made.guide.parameters()) <= 0.01
+
+
+@pytest.mark.parametrize("kind", [ELBO, TwoPhases])
+def test_frozen_parameters_stay_frozen_and_unmoved(splits, kind):
+    made = objective(splits, kind)
+    made.model.x_bias.bias.requires_grad_(False)
+    before = made.model.x_bias.bias.clone()
+    list(training(splits, made).steps())
+    assert torch.equal(made.model.x_bias.bias, before)
+    assert not made.model.x_bias.bias.requires_grad
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(splits):
+    results = []
+    for seed in (0, 0, 1):
+        made = objective(splits)
+        list(training(splits, made, seed=seed).steps())
+        results.append(weights(made))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+    assert not all(torch.equal(results[0][name], results[2][name]) for name in results[0])
+
+
+def test_the_time_limit_ends_training(splits):
+    made = training(splits, steps=10**6, time_limit=0.05)
+    assert len(list(made.steps())) < 10**4
+    assert made.seconds >= 0.05
+
+
+def test_an_infinite_weight_is_found_at_its_site_and_nothing_moves(splits):
+    made = objective(splits)
+    made.model.z_from_x.weight.data.fill_(float("inf"))
+    before = weights(made)
+    with pytest.raises(NonFiniteLoss) as caught:
+        list(training(splits, made).steps())
+    assert {"p(z)"} <= set(caught.value.sites)
+    assert "step 1: the loss of phase 'all' is nan; not finite at p(z)" in str(caught.value)
+    assert caught.value.batch.size == 8
+    assert all(torch.equal(p, before[name]) for name, p in made.named_parameters())
+
+
+class BadGradient(Objective):
+    """A loss that is finite while its gradient is not."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    @property
+    def phases(self):
+        return (Phase("all", (self,), self.loss),)
+
+    def loss(self, batch):
+        return Loss((self.model.x_bias.bias * 0).sum().sqrt(), {})
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_nothing_moves(splits):
+    made = objective(splits, BadGradient)
+    before = weights(made)
+    with pytest.raises(NonFiniteLoss, match=r"is 0; its gradient is not finite in model\.x_bias"):
+        list(training(splits, made).steps())
+    assert all(torch.equal(p, before[name]) for name, p in made.named_parameters())
+
+
+def test_the_objectives_own_part_is_named_where_the_sites_are_finite(splits):
+    made = objective(splits, NVIL)
+    made.baseline[-1].bias.data.fill_(1e30)
+    with pytest.raises(NonFiniteLoss, match="every site is finite"):
+        list(training(splits, made).steps())
+
+
+def test_without_averaging_the_last_weights_are_evaluated(splits):
+    made = objective(splits)
+    assert training(splits, made, averaging=0.0).evaluated is made
+    assert training(splits, objective(splits)).evaluated is not made
+
+
+def test_the_average_forgets_its_start():
+    update = warm_average(0.9)
+    kept = [torch.zeros(1)]
+    for n in range(1, 200):
+        update(kept, [torch.ones(1)], n)
+    assert torch.allclose(kept[0], torch.ones(1))
+
+
+def test_the_average_follows_running_values(splits):
+    made = training(splits, objective(splits, NVIL))
+    list(made.steps())
+    assert torch.equal(made.evaluated.mean.value, made.objective.mean.value)
+
+
+def test_the_state_holds_everything(splits):
+    half = training(splits, steps=2)
+    list(half.steps())
+    state = half.state_dict()
+    whole = training(splits, steps=4)
+    list(whole.steps())
+    continued = training(splits, steps=4)
+    continued.objective.load_state_dict(half.objective.state_dict())
+    continued.evaluated.load_state_dict(half.evaluated.state_dict())
+    continued.load_state_dict(state)
+    assert len(list(continued.steps())) == 2
+    for name, parameter in whole.objective.named_parameters():
+        assert torch.equal(parameter, dict(continued.objective.named_parameters())[name])
+    for name, parameter in whole.evaluated.named_parameters():
+        assert torch.equal(parameter, dict(continued.evaluated.named_parameters())[name])
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(splits):
+    made = training(splits, batch_size=1000)
+    assert len(next(made.sampler)) == len(splits.train) == len(ragged_arrays()["train_lengths"])
+
+
+def test_mixed_precision_trains(splits):
+    made = training(splits, precision="bf16")
+    assert len(list(made.steps())) == 3
+    assert all(p.dtype == torch.float32 for p in made.objective.parameters())
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match="torch sees no CUDA device here; use --device auto"):
+        check_devices(FitOptions(device="cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="--devices 2: torch sees 1 CUDA devices"):
+        check_devices(FitOptions(device="cuda", devices=2))
+
+
+def test_more_processes_than_sequences_in_a_batch_are_refused():
+    with pytest.raises(UsageError, match="give --batch-size 4 or more"):
+        check_devices(FitOptions(devices=2, num_nodes=2, batch_size=3))
+
+
+def test_modules_of_a_phase_are_counted_once():
+    linear = nn.Linear(2, 2)
+    phase = Phase("all", (nn.Sequential(linear), linear), lambda batch: Loss(torch.ones(()), {}))
+    assert len(list(phase.parameters())) == 2
