@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
@@ -69,11 +68,12 @@ def lagged(value: Tensor, history: int) -> Tensor:
             [1., 0.],
             [2., 1.]])
     """
-    length = value.shape[-2]
+    *leading, length, dim = value.shape
     shifts = [
-        F.pad(value[..., : max(length - lag, 0), :], (0, 0, min(lag, length), 0))
-        for lag in range(1, history + 1)
+        torch.cat([value.new_zeros(*leading, lag, dim), value[..., : length - lag, :]], -2)
+        for lag in range(1, min(history, length) + 1)
     ]
+    shifts.extend(torch.zeros_like(value) for _ in range(history - len(shifts)))
     return shifts[0] if history == 1 else torch.cat(shifts, -1)
 
 
@@ -131,12 +131,15 @@ class Rollout:
         known = {name: value.unbind(-2) for name, value in values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
+        # A single particle needs no dimension of its own in the loop, where every operation counts.
+        single = len(self.leading) > 1 and self.leading[0] == 1
+        leading = self.leading[1:] if single else self.leading
         past = {
-            name: self.like.new_zeros(*self.leading, program.history * dim)
+            name: self.like.new_zeros(*leading, program.history * dim)
             for name, dim in unknown.items()
         }
         paths: dict[str, list[Tensor]] = {name: [] for name in unknown}
-        draw_at = _Sampler(self.leading, self.length)
+        draw_at = _Sampler(leading, self.length)
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -148,11 +151,14 @@ class Rollout:
 
         with nullcontext() if program.reparameterised else torch.no_grad():
             for t in range(self.length):
-                past.update((name, steps[t]) for name, steps in given_past.items())
+                for name, steps in given_past.items():
+                    past[name] = steps[t]
                 program.step(draw, past, None if encoded is None else encoded[t], frames[t])
                 for name, dim in unknown.items():
                     past[name] = push(past[name], paths[name][-1], dim)
-            values.update((name, torch.stack(path, -2)) for name, path in paths.items())
+            for name, dim in unknown.items():
+                path = torch.stack(paths[name], -2)
+                values[name] = path.reshape(*self.leading, self.length, dim)
         return values
 
     def visit(self, draw: Draw) -> None:

@@ -64,6 +64,7 @@ class Training:
         self.schedules = [
             ReduceLROnPlateau(o, "max", factor=options.lr_decay, patience=options.lr_patience)
             for o in self.optimizers
+            if options.lr_decay < 1
         ]
         self.average = (
             AveragedModel(objective, multi_avg_fn=warm_average(options.averaging)).eval()

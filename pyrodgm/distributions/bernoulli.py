@@ -79,7 +79,8 @@ class BernoulliVector(TorchDistribution):
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The value that this noise stands for: one where the log-odds exceed it."""
-        return (self.logits.detach() - noise).gt_(0)
+        logits = self.logits.detach() if torch.is_grad_enabled() else self.logits
+        return (logits - noise).gt_(0)
 
     def entropy(self) -> Tensor:
         """Nats per event."""
