@@ -9,10 +9,11 @@ import sys
 
 import rich_click as click
 
-# Read when torch is imported, which happens inside the commands. Threads that spin while they wait
-# make small steps tens of times slower as soon as anything else runs on the machine; and several
-# processes warn of every parameter that one objective has no use for.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when torch is imported, which happens inside the commands. OpenMP's threads wait for each
+# other by spinning, by default for milliseconds, which makes small steps up to a hundred times
+# slower as soon as anything else runs on the machine (docs/performance.md); and several processes
+# warn of every parameter that one objective has no use for.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # Name of the command -> module with its function; imported only when it is called, since torch

@@ -63,7 +63,8 @@ def contenders(batch: Batch, *, slow: bool) -> dict[str, Step]:
     steps = {
         "hand-written PyTorch": torch_step(hand, lambda: hand(batch.x)),
         "pyrodgm nvil, fused": library_step("nvil", info, batch, signal="future"),
-        "pyrodgm rloo with 4 draws, fused": library_step("rloo", info, batch),
+        "pyrodgm rloo-local, 4 draws a frame": library_step("rloo-local", info, batch),
+        "pyrodgm rloo, 4 paths, fused": library_step("rloo", info, batch),
     }
     if find_spec("jax"):
         from floor_jax import jax_step
