@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -100,6 +100,7 @@ class Rollout:
         leading: shape of everything drawn in front of time, usually (K, B) or (B,).
         length: number of frames T.
         like: a tensor of the wanted dtype and device.
+        expected: sites that take their mean instead of a draw.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Rollout:
         leading: torch.Size,
         length: int,
         like: Tensor,
+        expected: Collection[str] = (),
     ) -> None:
         self.program = program
         self.encoded = encoded
@@ -119,6 +121,7 @@ class Rollout:
         self.leading = leading
         self.length = length
         self.like = like
+        self.expected = expected
         self._scored: tuple[dict[str, Tensor], dict[str, TorchDistribution]] = ({}, {})
 
     def draw(self) -> dict[str, Tensor]:
@@ -145,7 +148,10 @@ class Rollout:
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name not in unknown:
                 return known[name][t]
-            value = draw_at(t, name, distribution)
+            if name in self.expected:
+                value = distribution.mean.expand(*leading, -1)
+            else:
+                value = draw_at(t, name, distribution)
             paths[name].append(value)
             return value
 

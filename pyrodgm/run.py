@@ -26,6 +26,7 @@ from pyrodgm.sequences import generate
 from pyrodgm.settings import read_toml
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 
@@ -137,6 +138,12 @@ class Run:
             test_floors=floors(self.splits, "test"),
         )
 
+    def metrics(self) -> pd.DataFrame:
+        """What training reported, one row per line of `metrics.jsonl`, in order of steps."""
+        import pandas as pd  # slow to import
+
+        return pd.read_json(self.folder.metrics, lines=True)
+
     def to_datatree(self, split: str = "test", *, draws: int = 100, seed: int = 0) -> xr.DataTree:
         """Draws from the guide as an arviz tree; see `pyrodgm.evaluate.posterior.to_datatree`."""
         from pyrodgm.evaluate.posterior import to_datatree  # arviz is slow to import
@@ -158,6 +165,8 @@ class Run:
     def sample(self, num: int, length: int | None = None, *, seed: int = 0) -> dict[str, Tensor]:
         """Ancestral draws from the model, every site (num, length, D).
 
+        Grey observations in [0,1] are their mean given the latents, not black or white.
+
         Args:
             num: how many sequences.
             length: frames of each; the mean training length by default.
@@ -173,7 +182,8 @@ class Run:
         if num < 1 or length < 1:
             raise UsageError(f"cannot draw {num} sequences of {length} frames; give at least 1")
         with forked(seed, "sample"):
-            return generate(model, num, length, like=next(model.parameters()))
+            like, means = next(model.parameters()), self.splits.info.kind == "unit"
+            return generate(model, num, length, like, means=means)
 
 
 def read_config(folder: RunFolder) -> RunConfig | None:

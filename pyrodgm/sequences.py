@@ -111,10 +111,32 @@ def _expand(window: Tensor, value: Tensor) -> Tensor:
     return window.expand(*value.shape[:-1], window.shape[-1])
 
 
-def generate(program: SequenceProgram, num: int, length: int, like: Tensor) -> dict[str, Tensor]:
-    """Ancestral draws of every site, each (num, length, D); `like` gives dtype and device."""
+def generate(
+    program: SequenceProgram, num: int, length: int, like: Tensor, *, means: bool = False
+) -> dict[str, Tensor]:
+    """Ancestral draws of every site, each (num, length, D).
+
+    Args:
+        program: the sequence program.
+        num: how many sequences.
+        length: frames of each.
+        like: gives dtype and device.
+        means: observations take, and feed back, their mean given the latents instead of a draw;
+            right for grey values scored by cross-entropy, where a draw would be black or white.
+
+    Raises:
+        UsageError: nothing to draw.
+    """
     if length < 1 or num < 1:
         raise UsageError(f"cannot generate {num} sequences of {length} frames; both must be >= 1")
-    rollout = Rollout(program, None, {}, leading=torch.Size([num]), length=length, like=like)
+    rollout = Rollout(
+        program,
+        None,
+        {},
+        leading=torch.Size([num]),
+        length=length,
+        like=like,
+        expected=program.observed if means else (),
+    )
     with torch.no_grad():
         return rollout.draw()

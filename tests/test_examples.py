@@ -66,3 +66,12 @@ def test_documented_command_parses(line: str) -> None:
 
 def test_documentation_shows_commands() -> None:
     assert len(documented_commands()) >= 5
+
+
+def test_benchmark_runs() -> None:
+    script = ROOT / "tests" / "benchmarks" / "step_time.py"
+    sizes = ["--dim", "4", "--length", "3", "--batch-size", "2", "--rounds", "1"]
+    done = subprocess.run([sys.executable, script, *sizes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| hand-written PyTorch |" in done.stdout
+    assert "TraceGraph_ELBO" in done.stdout

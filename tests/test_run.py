@@ -152,3 +152,9 @@ def test_a_damaged_configuration_is_named(fitted, tmp_path):
     (tmp_path / "run" / "config.toml").write_text("[model\n")
     with pytest.raises(ConfigError, match=r"config\.toml is not valid TOML"):
         Run.load(tmp_path / "run")
+
+
+def test_metrics_are_a_table(fitted):
+    table = Run.load(fitted).metrics()
+    assert table["step"].is_monotonic_increasing
+    assert table["valid_nats_per_frame"].notna().any()

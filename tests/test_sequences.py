@@ -168,16 +168,32 @@ def test_both_executions_draw_from_the_same_distribution() -> None:
         assert statistic < chi2.isf(2e-5, int(big.sum()))
 
 
-def test_generation_follows_the_model() -> None:
-    info = DataInfo("tiny", "binary", 1, (0.5,), 2.0, 2)
-    model = TSBN(info, hidden_dim=1, init_scale=1.5)
-    draws = generate(model, 100_000, 2, like=torch.zeros(()))
-    assert draws["x"].shape == (100_000, 2, 1)
-    exact = torch.zeros(4, dtype=torch.float64)
-    for place, x in enumerate(all_paths(2, 1)):
-        exact[place] = tsbn_log_p(model.double(), x, all_paths(2, 1)).sum(-1).exp().sum()
-    kind = (2 * draws["x"][:, 0, 0] + draws["x"][:, 1, 0]).long()
-    assert_mean(torch.nn.functional.one_hot(kind, 4).double(), exact.detach())
+@pytest.mark.parametrize("history", [1, 2])
+def test_generation_follows_the_model(history: int) -> None:
+    info = DataInfo("tiny", "binary", 1, (0.5,), 3.0, 3)
+    model = TSBN(info, hidden_dim=1, history=history, init_scale=1.5)
+    draws = generate(model, 200_000, 3, like=torch.zeros(()))["x"]
+    assert draws.shape == (200_000, 3, 1)
+    paths = all_paths(3, 1)
+    exact = torch.stack(
+        [tsbn_log_p(model.double(), x, paths).sum(-1).exp().sum() for x in paths]
+    ).detach()
+    kind = (draws[..., 0] @ torch.tensor([4.0, 2.0, 1.0])).long()
+    assert_mean(torch.nn.functional.one_hot(kind, 8).double(), exact)
+
+
+def test_generated_means_are_fed_back() -> None:
+    info = DataInfo("tiny", "unit", 1, (0.5,), 2.0, 2)
+    model = TSBN(info, hidden_dim=1)
+    with torch.no_grad():
+        for weight in (model.x_from_z.weight, model.x_bias.bias):
+            weight.zero_()
+        model.x_from_x.weight.fill_(2.0)
+    frames = generate(model, 3, 3, like=torch.zeros(()), means=True)["x"][0, :, 0]
+    second = torch.tensor(2 * 0.5).sigmoid()
+    torch.testing.assert_close(
+        frames, torch.stack([torch.tensor(0.5), second, (2 * second).sigmoid()])
+    )
 
 
 def test_unconditioned_unrolled_program_feeds_its_own_draws_back() -> None:

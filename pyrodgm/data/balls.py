@@ -29,7 +29,7 @@ def load(
     length: int = 100,
     seed: int = 0,
 ) -> Splits:
-    """Generate a dataset; the published one has 4000 training and 200 test videos.
+    """Videos of bouncing balls, generated; the published set has 4000 for training, 200 for test.
 
     Args:
         num_train: training videos. Each split has a random stream of its own, so the size of

@@ -142,7 +142,7 @@ def loader(collection: Collection) -> Callable[..., Splits]:
     def load(*, path: str | None = None) -> Splits:
         return collection.load(path)
 
-    load.__doc__ = f"Piano rolls of {collection.name}; `path` names a file to read them from."
+    load.__doc__ = f"Polyphonic music as piano rolls: {collection.name}. `path` names a file of it."
     return load
 
 
