@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ LINE_EVERY = 10.0  # seconds between plain lines
 REDRAW_EVERY = 0.1  # seconds between redraws of the bar
 
 
-class _Display:
+class _Display(ABC):
     """State both displays share: the options of the run, and the newest numbers."""
 
     def __init__(self, every: float) -> None:
@@ -57,9 +58,9 @@ class _Display:
         """Print a line that stays."""
         click.echo(line, err=True)
 
+    @abstractmethod
     def show(self, progress: Progress) -> None:
         """Show the newest numbers."""
-        raise NotImplementedError
 
     def share(self, progress: Progress) -> float:
         """How much of the run is done, by steps or by time, whichever is further."""
