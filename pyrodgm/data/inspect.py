@@ -42,6 +42,9 @@ def inspect(source: str | Path) -> Report:
     arrays = _arrays(source, splits)
     parts = {split: _sequences(arrays, split) for split in SPLITS if split in arrays}
     notes = [*(splits.notes if splits else ()), *_constant_features(arrays)]
+    fits = splits is not None and splits.info.kind != "real"
+    if splits and not fits:
+        notes.append("real-valued: tsbn needs values in {0,1} or [0,1]; rescale or binarise them")
     return {
         "source": str(source),
         "kind": splits.info.kind if splits else None,
@@ -49,7 +52,7 @@ def inspect(source: str | Path) -> Report:
         "duplicates": _duplicates(parts),
         "notes": notes,
         "refused": refused,
-        "fit": f"pyrodgm fit --model tsbn --data {shlex.quote(str(source))}" if splits else None,
+        "fit": f"pyrodgm fit --model tsbn --data {shlex.quote(str(source))}" if fits else None,
     }
 
 
@@ -63,7 +66,10 @@ def render(report: Report) -> str:
         if count
     ]
     lines += [f"note: {note}" for note in report["notes"]]
-    lines.append(f"refused: {report['refused']}" if report["refused"] else report["fit"])
+    if report["refused"]:
+        lines.append(f"refused: {report['refused']}")
+    elif report["fit"]:
+        lines.append(report["fit"])
     return "\n".join(lines)
 
 

@@ -98,3 +98,12 @@ def test_nottingham_repeats_a_tune(real_data):
     assert report["duplicates"]["valid in train"] == 1
     assert report["duplicates"]["test in train"] == 1
     assert report["splits"]["train"]["lengths"]["max"] == 1788
+
+
+def test_no_fit_line_for_what_no_model_takes(tmp_path):
+    path = tmp_path / "real.npz"
+    np.savez(path, train=np.random.default_rng(0).normal(size=(20, 2)), train_lengths=[5, 5, 5, 5])
+    report = inspect(path)
+    assert report["kind"] == "real"
+    assert report["fit"] is None
+    assert "rescale or binarise" in render(report)
