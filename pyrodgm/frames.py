@@ -33,21 +33,11 @@ def frame_log_probs(
     Returns:
         Log-probabilities (K, B, T); `values` holds the draws, (K, B, T, D), not the path.
     """
-    leading = torch.Size([batch.size])
     shape = torch.Size([particles, batch.size, batch.length])
-    proposal = Rollout(
-        guide, guide.encode(batch), {}, leading=leading, length=batch.length, like=batch.x
-    )
-    paths = proposal.draw()
-    joint = Rollout(
-        model,
-        model.encode(batch),
-        {**paths, **dict.fromkeys(model.observed, batch.x)},
-        leading=leading,
-        length=batch.length,
-        like=batch.x,
-    )
-    values: dict[str, Tensor] = dict.fromkeys(model.observed, batch.x)
+    observed = dict.fromkeys(model.observed, batch.x)
+    proposal = Rollout.over(guide, batch, {})
+    joint = Rollout.over(model, batch, {**proposal.draw(), **observed})
+    values: dict[str, Tensor] = dict(observed)
     log_q: dict[str, Tensor] = {}
     log_p: dict[str, Tensor] = {}
 

@@ -124,6 +124,18 @@ class Rollout:
         self.expected = expected
         self._scored: tuple[dict[str, Tensor], dict[str, TorchDistribution]] = ({}, {})
 
+    @classmethod
+    def over(cls, program: SequenceProgram, batch: Batch, known: Mapping[str, Tensor]) -> Rollout:
+        """A rollout over the frames of a batch, without particles so far."""
+        return cls(
+            program,
+            program.encode(batch),
+            known,
+            leading=torch.Size([batch.size]),
+            length=batch.length,
+            like=batch.x,
+        )
+
     def draw(self) -> dict[str, Tensor]:
         """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths."""
         program, values = self.program, self.values

@@ -41,14 +41,7 @@ def fused(program: SequenceProgram) -> PyroProgram:
 
     def run(batch: Batch) -> None:
         known = dict.fromkeys(program.observed, batch.x)
-        rollout = Rollout(
-            program,
-            program.encode(batch),
-            known,
-            leading=torch.Size([batch.size]),
-            length=batch.length,
-            like=batch.x,
-        )
+        rollout = Rollout.over(program, batch, known)
         with (
             pyro.plate("batch", batch.size, dim=-2),
             pyro.plate("time", batch.length, dim=-1),
