@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import UsageError
+from pyrodgm.past import ShiftedPast, push
 
 Draw = Callable[[str, TorchDistribution], Tensor]
 Past = Mapping[str, Tensor]
@@ -51,43 +52,6 @@ class SequenceProgram(Protocol):
             t: frame number from zero, a scalar or (T,).
         """
         ...
-
-
-def lagged(value: Tensor, history: int) -> Tensor:
-    """The last `history` values before each frame, side by side, newest first.
-
-    Args:
-        value: (..., T, D).
-        history: number of lags n.
-
-    Returns:
-        (..., T, n D), zero where a lag reaches before the first frame.
-
-    >>> lagged(torch.tensor([[1.0], [2.0], [3.0]]), 2)
-    tensor([[0., 0.],
-            [1., 0.],
-            [2., 1.]])
-    """
-    *leading, length, dim = value.shape
-    shifts = [
-        torch.cat([value.new_zeros(*leading, lag, dim), value[..., : length - lag, :]], -2)
-        for lag in range(1, min(history, length) + 1)
-    ]
-    shifts.extend(torch.zeros_like(value) for _ in range(history - len(shifts)))
-    return shifts[0] if history == 1 else torch.cat(shifts, -1)
-
-
-class _ShiftedPast(dict[str, Tensor]):
-    """The past of all frames at once, shifted on first use."""
-
-    def __init__(self, values: Mapping[str, Tensor], history: int) -> None:
-        super().__init__()
-        self.values_by_name = values
-        self.history = history
-
-    def __missing__(self, name: str) -> Tensor:
-        past = self[name] = lagged(self.values_by_name[name], self.history)
-        return past
 
 
 class Rollout:
@@ -141,7 +105,7 @@ class Rollout:
         program, values = self.program, self.values
         sites = {**program.latents, **program.observed}
         unknown = {name: dim for name, dim in sites.items() if name not in values}
-        given = _ShiftedPast(values, program.history)
+        given = ShiftedPast(values, program.history)
         given_past = {name: given[name].unbind(-2) for name in sites if name in values}
         known = {name: value.unbind(-2) for name, value in values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
@@ -181,7 +145,7 @@ class Rollout:
 
     def visit(self, draw: Draw) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
-        past = _ShiftedPast(self.values, self.program.history)
+        past = ShiftedPast(self.values, self.program.history)
         frames = torch.arange(self.length, device=self.like.device)
         self.program.step(draw, past, self.encoded, frames)
 
@@ -198,31 +162,6 @@ class Rollout:
             self.visit(draw)
             self._scored = (dict(self.values), scored)
         return scored
-
-
-def join(*parts: Tensor) -> Tensor:
-    """Features side by side, (..., sum of D), where leading dimensions broadcast.
-
-    What `torch.cat` does not: in a step, draws may have particles in front that features lack.
-
-    >>> join(torch.ones(5, 1, 2), torch.zeros(3, 4)).shape
-    torch.Size([5, 3, 6])
-    """
-    leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
-
-
-def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
-    """The window of past values after one more frame.
-
-    Args:
-        window: the last n values side by side, newest first, (..., n D).
-        value: the newest value, (..., D).
-        dim: its size D.
-    """
-    if window.shape[-1] == dim:
-        return value
-    return torch.cat([value, window[..., :-dim]], -1)
 
 
 class _Sampler:

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import UsageError
-from pyrodgm.rollout import Draw, Past, Path, Rollout, SequenceProgram, join, lagged, push
+from pyrodgm.past import join, lagged, push
+from pyrodgm.rollout import Draw, Past, Path, Rollout, SequenceProgram
 
 __all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 

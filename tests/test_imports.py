@@ -21,6 +21,7 @@ LAYERS = [
     ["traces"],
     ["models", "guides"],
     ["networks", "distributions", "sequences", "rollout", "data"],
+    ["past"],
     ["batch", "seeds", "files"],
     ["errors"],
 ]

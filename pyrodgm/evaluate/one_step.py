@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.evaluate.posterior import draws_at_once
 from pyrodgm.guides import Guide
 from pyrodgm.models import SequenceModel
-from pyrodgm.rollout import lagged
+from pyrodgm.past import lagged
 from pyrodgm.seeds import forked
 from pyrodgm.traces import log_probs
 
