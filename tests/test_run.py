@@ -19,8 +19,8 @@ from pyrodgm.errors import (
 from pyrodgm.fitting import fit_config
 from pyrodgm.run import Run
 from pyrodgm.seeds import seed_everything
+from tiny import BOUND_FIELDS, tiny_values
 from tiny import ragged as ragged_arrays
-from tiny import tiny_values
 
 OPTIONS = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
 
@@ -49,17 +49,7 @@ def test_a_loaded_run_gives_the_numbers_of_the_fitted_one(tiny, tmp_path):
 def test_results_hold_what_the_contract_names(fitted):
     results = Run.load(fitted).results().to_dict()
     assert {"run", "steps", "seconds", "valid", "test", "floors"} == results.keys()
-    fields = {
-        "estimator",
-        "particles",
-        "nats_per_example",
-        "standard_error_nats_per_example",
-        "nats_per_frame",
-        "nats_per_frame_sequence_weighted",
-        "examples",
-        "frames",
-    }
-    assert results["valid"].keys() == results["test"].keys() == fields
+    assert results["valid"].keys() == results["test"].keys() == BOUND_FIELDS
     assert results["test"]["examples"] == 6
 
 

@@ -6,6 +6,18 @@ from typing import Any
 
 import numpy as np
 
+# What a bound says of itself in JSON.
+BOUND_FIELDS = {
+    "estimator",
+    "particles",
+    "nats_per_example",
+    "standard_error_nats_per_example",
+    "nats_per_frame",
+    "nats_per_frame_sequence_weighted",
+    "examples",
+    "frames",
+}
+
 TINY_FIT = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
 
 

@@ -9,19 +9,9 @@ import torch
 
 from pyrodgm.folder import RunFolder
 from pyrodgm.settings import read_toml
-from tiny import ragged
+from tiny import BOUND_FIELDS, ragged
 
 FAST = ["--steps", 12, "--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=5"]
-FIELDS = {
-    "estimator",
-    "particles",
-    "nats_per_example",
-    "standard_error_nats_per_example",
-    "nats_per_frame",
-    "nats_per_frame_sequence_weighted",
-    "examples",
-    "frames",
-}
 OWN = """
 from pyrodgm.models import TSBN
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
@@ -60,7 +50,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(cli, tiny, here):
     assert said.code == 0
     result = json.loads(said.out)
     assert {"run", "steps", "seconds", "valid", "test"} <= result.keys()
-    assert result["valid"].keys() == result["test"].keys() == FIELDS
+    assert result["valid"].keys() == result["test"].keys() == BOUND_FIELDS
     assert (result["run"], result["steps"]) == ("runs/tsbn-tiny-001", 12)
     assert "runs/tsbn-tiny-001: training, at most 12 steps" in said.err
 
