@@ -13,9 +13,10 @@ class Batch:
     """B sequences padded to a common length T. Independent rows are sequences with T = 1.
 
     Args:
-        x: observations, (B, T, D), zero where padded.
+        x: observations, (B, T, D), zero where padded, and the training mean where missing.
         mask: True where a frame is data, (B, T).
         index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
+        seen: True where a feature was observed, (B, T, D); None where nothing is missing.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
     >>> batch.lengths.tolist(), batch.num_frames
@@ -25,6 +26,7 @@ class Batch:
     x: Tensor
     mask: Tensor
     index: Tensor
+    seen: Tensor | None = None
 
     @classmethod
     def of(cls, x: Tensor) -> Batch:
@@ -54,4 +56,5 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        return Batch(self.x.to(device), self.mask.to(device), self.index.to(device))
+        seen = None if self.seen is None else self.seen.to(device)
+        return Batch(self.x.to(device), self.mask.to(device), self.index.to(device), seen)

@@ -7,6 +7,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
 from pyrodgm.rollout import Rollout, SequenceProgram
 from pyrodgm.traces import LogProbs
 
@@ -50,11 +51,12 @@ def frame_log_probs(
         return values[name]
 
     def look_up(name: str, distribution: TorchDistribution) -> Tensor:
-        log_p[name] = _masked(distribution.log_prob(values[name]), batch.mask)
+        law = partial(distribution, batch.seen if name in model.observed else None)
+        log_p[name] = _masked(law.log_prob(values[name]), batch.mask)
         return values[name]
 
-    proposal.visit(propose)
-    joint.visit(look_up)
+    proposal.visit(propose, proposal.states() if guide.states else None)
+    joint.visit(look_up, joint.states() if model.states else None)
     total_q = sum(log_q.values(), batch.x.new_zeros(shape))
     return LogProbs(
         log_p=sum(log_p.values(), batch.x.new_zeros(shape)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ def lagged(value: Tensor, history: int) -> Tensor:
             [2., 1.]])
     """
     *leading, length, dim = value.shape
+    if history == 0:
+        return value[..., :0]
     shifts = [
         torch.cat([value.new_zeros(*leading, lag, dim), value[..., : length - lag, :]], -2)
         for lag in range(1, min(history, length) + 1)
@@ -32,17 +35,118 @@ def lagged(value: Tensor, history: int) -> Tensor:
     return shifts[0] if history == 1 else torch.cat(shifts, -1)
 
 
-class ShiftedPast(dict[str, Tensor]):
-    """The past of all frames at once, shifted on first use."""
+class Cell(Protocol):
+    """A recurrence without noise: what a step carries from frame to frame.
 
-    def __init__(self, values: Mapping[str, Tensor], history: int) -> None:
-        super().__init__()
+    Args:
+        dim: size of its output, which is the first part of its state.
+        state_dim: numbers that it carries.
+    """
+
+    dim: int
+    state_dim: int
+
+    def __call__(self, drive: Tensor, state: Tensor) -> Tensor:
+        """The next state (..., S) from this frame's input (..., E) and the state before."""
+        ...
+
+    def outputs(self, drive: Tensor) -> Tensor:
+        """The outputs of all frames from rest, (..., T, H), from all inputs (..., T, E)."""
+        ...
+
+
+class Past(dict[str, Tensor]):
+    """The past of one frame: ``past[name]`` holds the last n values of a site, newest first."""
+
+    def __init__(self, windows: Mapping[str, Tensor]) -> None:
+        super().__init__(windows)
+        self.states: dict[str, Tensor] = {}
+
+    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+        """Move a deterministic state on by one frame and return its output, (..., H).
+
+        What does not depend on the state belongs into `drive`: where all frames are known, it is
+        computed for all of them at once, and only the recurrence itself runs frame by frame.
+
+        Args:
+            name: of the state; every step must carry it exactly once.
+            drive: this frame's input, (..., E).
+            cell: the recurrence.
+        """
+        state = self.states.get(name)
+        if state is None:
+            state = drive.new_zeros(*drive.shape[:-1], cell.state_dim)
+        self.states[name] = state = cell(drive, state)
+        return state[..., : cell.dim]
+
+    def seen(self, name: str) -> Tensor | None:
+        """Which of the last n values of a site were observed, (..., n D); None where all were."""
+        return self.get(seen_key(name))
+
+    def push(self, name: str, value: Tensor, dim: int) -> None:
+        """Let a new value enter the window of a site."""
+        self[name] = push(self[name], value, dim)
+
+
+class ShiftedPast(Past):
+    """The past of all frames at once, shifted on first use; states run over all of time.
+
+    Args:
+        values: values of every site, (..., T, D).
+        history: number of lags n.
+        path_states: states along a path, (..., T, S), for values that leave the path in one frame
+            only; without them, states follow the values.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Tensor],
+        history: int,
+        path_states: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__({})
         self.values_by_name = values
         self.history = history
+        self.path_states = path_states or {}
 
     def __missing__(self, name: str) -> Tensor:
         past = self[name] = lagged(self.values_by_name[name], self.history)
         return past
+
+    def seen(self, name: str) -> Tensor | None:
+        """Which of the last n values of a site were observed, (..., T, n D)."""
+        key = seen_key(name)
+        return self[key] if key in self.values_by_name else None
+
+    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+        """The outputs of a deterministic state in all frames, (..., T, H)."""
+        if name in self.path_states:
+            return cell(drive, lagged(self.path_states[name], 1))[..., : cell.dim]
+        return cell.outputs(drive)
+
+
+class PathStates(ShiftedPast):
+    """The past of all frames at once that also keeps every state, as `path_states` wants them."""
+
+    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+        """The outputs of a deterministic state in all frames; its states are in `states`."""
+        self.states[name] = states = scan(cell, drive)
+        return states[..., : cell.dim]
+
+
+def seen_key(name: str) -> str:
+    """Where values say which of a site's features were observed."""
+    return f"{name} seen"
+
+
+def scan(cell: Cell, drive: Tensor) -> Tensor:
+    """The states of a recurrence in all frames, (..., T, S), from all its inputs (..., T, E)."""
+    state = drive.new_zeros(*drive.shape[:-2], cell.state_dim)
+    states = []
+    for now in drive.unbind(-2):
+        state = cell(now, state)
+        states.append(state)
+    return torch.stack(states, -2)
 
 
 def join(*parts: Tensor) -> Tensor:
@@ -67,4 +171,6 @@ def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
     """
     if window.shape[-1] == dim:
         return value
+    if window.shape[-1] == 0:
+        return window
     return torch.cat([value, window[..., :-dim]], -1)

@@ -11,11 +11,11 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import ShiftedPast, push
+from pyrodgm.past import Past, PathStates, ShiftedPast, seen_key
 
 Draw = Callable[[str, TorchDistribution], Tensor]
-Past = Mapping[str, Tensor]
 
 
 class SequenceProgram(Protocol):
@@ -25,9 +25,12 @@ class SequenceProgram(Protocol):
         history: how many past frames a step may look at, n.
         latents: name and dimension of every site that is drawn.
         observed: name and dimension of every site whose values the batch gives.
+        states: names of the deterministic states that a step carries.
         reparameterised: whether gradients flow through the draws.
     """
 
+    @property
+    def states(self) -> Collection[str]: ...
     @property
     def history(self) -> int: ...
     @property
@@ -47,7 +50,8 @@ class SequenceProgram(Protocol):
         Args:
             draw: ``draw(name, distribution)`` returns the value of a site.
             past: ``past[name]`` holds the last n values of a site side by side, (..., n D), newest
-                first, zero before the first frame.
+                first, zero before the first frame; ``past.carry(name, drive, cell)`` moves a
+                deterministic state on, see `pyrodgm.past.Past.carry`.
             encoded: this frame's features, (..., E).
             t: frame number from zero, a scalar or (T,).
         """
@@ -94,7 +98,7 @@ class Rollout:
         return cls(
             program,
             program.encode(batch),
-            known,
+            {**known, **seen_values(program, batch)},
             leading=torch.Size([batch.size]),
             length=batch.length,
             like=batch.x,
@@ -106,17 +110,19 @@ class Rollout:
         sites = {**program.latents, **program.observed}
         unknown = {name: dim for name, dim in sites.items() if name not in values}
         given = ShiftedPast(values, program.history)
-        given_past = {name: given[name].unbind(-2) for name in sites if name in values}
+        given_past = {name: given[name].unbind(-2) for name in list(values)}
         known = {name: value.unbind(-2) for name, value in values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
         # A single particle needs no dimension of its own in the loop, where every operation counts.
         single = len(self.leading) > 1 and self.leading[0] == 1
         leading = self.leading[1:] if single else self.leading
-        past = {
-            name: self.like.new_zeros(*leading, program.history * dim)
-            for name, dim in unknown.items()
-        }
+        past = Past(
+            {
+                name: self.like.new_zeros(*leading, program.history * dim)
+                for name, dim in unknown.items()
+            }
+        )
         paths: dict[str, list[Tensor]] = {name: [] for name in unknown}
         draw_at = _Sampler(leading, self.length)
         t = 0
@@ -137,15 +143,23 @@ class Rollout:
                     past[name] = steps[t]
                 program.step(draw, past, None if encoded is None else encoded[t], frames[t])
                 for name, dim in unknown.items():
-                    past[name] = push(past[name], paths[name][-1], dim)
+                    past.push(name, paths[name][-1], dim)
             for name, dim in unknown.items():
                 path = torch.stack(paths[name], -2)
                 values[name] = path.reshape(*self.leading, self.length, dim)
         return values
 
-    def visit(self, draw: Draw) -> None:
+    def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
-        past = ShiftedPast(self.values, self.program.history)
+        self._step(draw, ShiftedPast(self.values, self.program.history, path_states))
+
+    def states(self) -> dict[str, Tensor]:
+        """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""
+        past = PathStates(self.values, self.program.history)
+        self._step(lambda name, _: self.values[name], past)
+        return past.states
+
+    def _step(self, draw: Draw, past: Past) -> None:
         frames = torch.arange(self.length, device=self.like.device)
         self.program.step(draw, past, self.encoded, frames)
 
@@ -162,6 +176,13 @@ class Rollout:
             self.visit(draw)
             self._scored = (dict(self.values), scored)
         return scored
+
+
+def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
+    """Which features of the observed sites were seen, for a past to tell; empty where all were."""
+    if batch.seen is None:
+        return {}
+    return {seen_key(name): batch.seen for name in program.observed}
 
 
 class _Sampler:
@@ -188,14 +209,23 @@ class Path(TorchDistribution):
 
     Its batch shape ends in time, (..., B, T). The paths of the other sites of the program are
     taken from the rollout, so several sites of one frame may depend on each other.
+
+    Args:
+        rollout: the program on its way through time.
+        name: of the site.
+        dim: its size D.
+        seen: True where a feature was observed, (B, T, D); None where all were.
     """
 
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, rollout: Rollout, name: str, dim: int) -> None:
+    def __init__(
+        self, rollout: Rollout, name: str, dim: int, seen: Tensor | None = None
+    ) -> None:
         self.rollout = rollout
         self.name = name
+        self.seen = seen
         shape = rollout.leading + torch.Size([rollout.length])
         super().__init__(shape, torch.Size([dim]), validate_args=False)
 
@@ -206,7 +236,7 @@ class Path(TorchDistribution):
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> Path:
         """The same site with more particles in front."""
         self.rollout.leading = torch.Size(batch_shape)[:-1]
-        return Path(self.rollout, self.name, self.event_shape[0])
+        return Path(self.rollout, self.name, self.event_shape[0], self.seen)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """The whole path, (..., B, T, D), drawn together with every other unknown site."""
@@ -228,4 +258,4 @@ class Path(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per frame, (..., B, T)."""
         self.rollout.values[self.name] = value
-        return self.rollout.score()[self.name].log_prob(value)
+        return partial(self.rollout.score()[self.name], self.seen).log_prob(value)

@@ -24,9 +24,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import join, lagged, push
-from pyrodgm.rollout import Draw, Past, Path, Rollout, SequenceProgram
+from pyrodgm.past import Past, ShiftedPast, join, lagged
+from pyrodgm.rollout import Draw, Path, Rollout, SequenceProgram, seen_values
 
 __all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 
@@ -51,7 +52,7 @@ def fused(program: SequenceProgram) -> PyroProgram:
             for name, dim in program.latents.items():
                 rollout.values[name] = pyro.sample(name, Path(rollout, name, dim))
             for name, dim in program.observed.items():
-                pyro.sample(name, Path(rollout, name, dim), obs=known[name])
+                pyro.sample(name, Path(rollout, name, dim, batch.seen), obs=known[name])
 
     return run
 
@@ -66,10 +67,10 @@ def unrolled(program: SequenceProgram) -> PyroProgram:
     def run(batch: Batch) -> None:
         encoded = program.encode(batch)
         sites = {**program.latents, **program.observed}
-        window = {
-            name: batch.x.new_zeros(batch.size, program.history * dim)
-            for name, dim in sites.items()
-        }
+        past = Past(
+            {name: batch.x.new_zeros(batch.size, program.history * d) for name, d in sites.items()}
+        )
+        seen = ShiftedPast(seen_values(program, batch), program.history)
         with pyro.plate("batch", batch.size, dim=-1):
             for t in pyro.markov(range(batch.length), history=program.history):
                 values: dict[str, Tensor] = {}
@@ -80,17 +81,20 @@ def unrolled(program: SequenceProgram) -> PyroProgram:
                     t: int = t,
                     values: dict[str, Tensor] = values,
                 ) -> Tensor:
-                    observed = batch.x[:, t] if name in program.observed else None
+                    observed = None
+                    if name in program.observed:
+                        observed, seen = batch.x[:, t], batch.seen
+                        distribution = partial(distribution, None if seen is None else seen[:, t])
                     values[name] = pyro.sample(f"{name}_{t + 1}", distribution, obs=observed)
                     return values[name]
 
                 with poutine.mask(mask=_bool(batch.mask[:, t])):
                     frame = torch.tensor(t, device=batch.x.device)
-                    program.step(draw, window, None if encoded is None else encoded[:, t], frame)
-                window = {
-                    name: push(_expand(window[name], values[name]), values[name], sites[name])
-                    for name in sites
-                }
+                    past.update({key: seen[key][:, t] for key in seen.values_by_name})
+                    program.step(draw, past, None if encoded is None else encoded[:, t], frame)
+                for name, dim in sites.items():
+                    past[name] = _expand(past[name], values[name])
+                    past.push(name, values[name], dim)
 
     return run
 

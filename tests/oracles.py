@@ -24,52 +24,146 @@ def all_paths(length: int, dim: int) -> Tensor:
     return bits.reshape(-1, length, dim).double()
 
 
-def _bernoulli(logits: Tensor, value: Tensor) -> Tensor:
+def bernoulli(logits: Tensor, value: Tensor) -> Tensor:
     """log p(value) summed over the last dimension, cross-entropy for grey values."""
     p = torch.sigmoid(logits)
     return (value * torch.log(p) + (1 - value) * torch.log(1 - p)).sum(-1)
 
 
-def _past(values: Tensor, t: int, weight: Tensor, history: int) -> Tensor:
+def gaussian(numbers: Tensor, value: Tensor) -> Tensor:
+    """Normal log-density by mean and log-variance, standard deviations at least a thousandth."""
+    mean, log_variance = numbers.chunk(2, -1)
+    sigma = torch.exp(log_variance / 2) + 1e-3
+    return (
+        -0.5 * ((value - mean) / sigma) ** 2 - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
+    ).sum(-1)
+
+
+def multinomial(logits: Tensor, value: Tensor) -> Tensor:
+    """Counts by a softmax, without the coefficient."""
+    p = torch.exp(logits) / torch.exp(logits).sum(-1, keepdim=True)
+    return (value * torch.log(p)).sum(-1)
+
+
+def nade(weight_in: Tensor, weight_out: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """One bit after the other, hidden units from the bits before."""
+
+    def score(numbers: Tensor, value: Tensor) -> Tensor:
+        dim = len(weight_in)
+        total = numbers.new_zeros(numbers.shape[:-1])
+        before = numbers[..., dim:]
+        for d in range(dim):
+            logit = numbers[..., d] + (torch.sigmoid(before) * weight_out[d]).sum(-1)
+            p = torch.sigmoid(logit)
+            total = total + value[..., d] * torch.log(p) + (1 - value[..., d]) * torch.log(1 - p)
+            before = before + value[..., d : d + 1] * weight_in[d]
+        return total
+
+    return score
+
+
+Score = Callable[[Tensor, Tensor], Tensor]
+Paths = dict[str, Tensor]
+
+
+def _past(values: Tensor, t: int, layer: nn.Linear | None, history: int) -> Tensor | float:
     """Sum over the lags that exist at frame t of W_lag v_{t-lag}; values (..., T, D)."""
-    dim = values.shape[-1]
+    if layer is None:
+        return 0.0
+    weight, dim = layer.weight, values.shape[-1]
     total = values.new_zeros(*values.shape[:-2], weight.shape[0])
     for lag in range(1, min(t, history) + 1):
         total = total + values[..., t - lag, :] @ weight[:, (lag - 1) * dim : lag * dim].T
     return total
 
 
-def tsbn_log_p(model: nn.Module, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x_t, z_t | past) of every path and frame, (S, T); x (T, D), z (S, T, J)."""
-    m, n = model, model.history
+def _now(value: Tensor | None, layer: nn.Linear | None) -> Tensor | float:
+    return 0.0 if layer is None else value @ layer.weight.T
+
+
+def layered_log_p(model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli) -> Tensor:
+    """log p(x_t, z_t | past) of every path and frame, (S, T); x (T, D), every z (S, T, J).
+
+    For every model whose layers are all stochastic: the TSBN, the HMSBN, the deep ones, the SBN.
+    """
+    n, names, frames = model.history, list(z), []
+    for t in range(len(x)):
+        total, above = 0.0, None
+        for l in reversed(range(len(names))):
+            layer, below = model.layers[l], x if l == 0 else z[names[l - 1]]
+            logits = _past(z[names[l]], t, layer.own, n) + _past(below, t, layer.past, n)
+            logits = logits + _now(above, layer.now) + layer.bias.bias[min(t, n)]
+            above = z[names[l]][:, t]
+            total = total + bernoulli(logits, above)
+        numbers = _now(above, model.x_from_z) + _past(x, t, model.x_from_x, n)
+        frames.append(total + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
+    return torch.stack(frames, -1)
+
+
+def deterministic_log_p(model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli) -> Tensor:
+    """The same for the model with a deterministic recurrent layer."""
+    n, z, layer = model.history, z["z"], model.layer
+    h = z.new_zeros(len(z), 0, model.cell.dim)
     frames = []
     for t in range(len(x)):
-        first = min(t, n)
-        prior = _past(z, t, m.z_from_z.weight, n) + _past(x, t, m.z_from_x.weight, n)
-        emission = z[:, t] @ m.x_from_z.weight.T + _past(x, t, m.x_from_x.weight, n)
-        log_z = _bernoulli(prior + m.z_bias.bias[first], z[:, t])
-        frames.append(log_z + _bernoulli(emission + m.x_bias.bias[first], x[t]))
+        log_z = bernoulli(_past(z, t, layer.own, n) + layer.bias.bias[min(t, n)], z[:, t])
+        drive = z[:, t] @ model.h_from_z.weight.T + model.h_from_z.bias
+        drive = drive + _past(x, t, model.h_from_x, n) + _past(h, t, model.cell.recurrent, n)
+        h = torch.cat([h, drive.clamp(min=0)[:, None]], 1)
+        numbers = h[:, t] @ model.x_from_h.weight.T + _past(x, t, model.x_from_x, n)
+        frames.append(log_z + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
+
+
+def layered_log_q(guide: nn.Module, x: Tensor, z: Paths) -> Tensor:
+    """log q(z_t | z before t, x to t) of every path and frame, (S, T)."""
+    n, frames = guide.history, []
+    y = deterministic_features(guide, x) if hasattr(guide, "cell") else x
+    for t in range(len(x)):
+        total, below = 0.0, y
+        for layer, path in zip(guide.layers, z.values(), strict=True):
+            logits = _now(below[..., t, :], layer.now) + _past(below, t, layer.past, n)
+            logits = logits + _past(path, t, layer.own, n) + layer.bias.bias[min(t, n)]
+            total, below = total + bernoulli(logits, path[:, t]), path
+        frames.append(total)
+    return torch.stack(frames, -1)
+
+
+def deterministic_features(guide: nn.Module, x: Tensor) -> Tensor:
+    """Rectified recurrent units of a guide, (T, G)."""
+    n, dim = guide.history, x.shape[-1]
+    g = x.new_zeros(0, guide.cell.dim)
+    for t in range(len(x)):
+        drive = guide.drive.bias + x[t] @ guide.drive.weight[:, :dim].T
+        for lag in range(1, min(t, n) + 1):
+            drive = drive + x[t - lag] @ guide.drive.weight[:, lag * dim : (lag + 1) * dim].T
+        drive = drive + _past(g, t, guide.cell.recurrent, n)
+        g = torch.cat([g, drive.clamp(min=0)[None]])
+    return g
+
+
+def tsbn_log_p(model: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    """`layered_log_p` of a single layer, z (S, T, J)."""
+    return layered_log_p(model, x, {"z": z})
 
 
 def recurrent_log_q(guide: nn.Module, x: Tensor, z: Tensor) -> Tensor:
-    """log q(z_t | z before t, x to t) of every path and frame, (S, T)."""
-    g, n = guide, guide.history
-    frames = []
-    for t in range(len(x)):
-        logits = x[t] @ g.z_from_now.weight.T + _past(x, t, g.z_from_past.weight, n)
-        logits = logits + _past(z, t, g.z_from_z.weight, n) + g.z_bias.bias[min(t, n)]
-        frames.append(_bernoulli(logits, z[:, t]))
-    return torch.stack(frames, -1)
+    """`layered_log_q` of a single layer, z (S, T, J)."""
+    return layered_log_q(guide, x, {"z": z})
 
 
 class Enumerated:
-    """A TSBN and its recurrent guide on one sequence x (T, D), over all paths."""
+    """A model with binary latents and its guide on one sequence x (T, D), over all paths."""
 
-    def __init__(self, model: nn.Module, guide: nn.Module, x: Tensor) -> None:
-        self.paths = all_paths(len(x), model.latents["z"])
-        self.log_p = tsbn_log_p(model, x, self.paths)
-        self.log_q = recurrent_log_q(guide, x, self.paths)
+    def __init__(
+        self, model: nn.Module, guide: nn.Module, x: Tensor, score: Score = bernoulli
+    ) -> None:
+        self.paths = all_paths(len(x), sum(model.latents.values()))
+        parts = self.paths.split(list(model.latents.values()), -1)
+        z = dict(zip(model.latents, parts, strict=True))
+        log_p = deterministic_log_p if hasattr(model, "cell") else layered_log_p
+        self.log_p = log_p(model, x, z, score)
+        self.log_q = layered_log_q(guide, x, z)
 
     @property
     def q(self) -> Tensor:

@@ -151,7 +151,7 @@ def test_importance_weights_recover_the_evidence() -> None:
     torch.testing.assert_close(exact.q.sum(), torch.ones((), dtype=torch.float64))
 
 
-def test_variance_falls_from_plain_scores_to_nvil_to_leave_one_out() -> None:
+def test_baselines_lower_the_variance_of_plain_scores() -> None:
     torch.manual_seed(1)
     model, guide = tiny()
     rows = sequences()[:1]
@@ -176,4 +176,4 @@ def test_variance_falls_from_plain_scores_to_nvil_to_leave_one_out() -> None:
         spread.append(float(samples.var(0).sum()))
     # 200 draws of a dozen parameters: an F-test at 2e-5 needs a ratio of about 1.35 in one of
     # them, and far less in their sum.
-    assert spread[0] > 1.35 * spread[1] > 1.1 * spread[2]
+    assert spread[0] > 1.35 * max(spread[1:])

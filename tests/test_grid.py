@@ -100,8 +100,8 @@ def test_padding_and_order_of_the_batch_do_not_matter(triple: tuple[str, str, st
     objective = build(triple)
     for module in (objective.model, objective.guide):
         with torch.no_grad():
-            module.z_bias.bias.fill_(60.0)
-            for layer in (module.z_from_z,):
+            module.layers[0].bias.bias.fill_(60.0)
+            for layer in (module.layers[0].own,):
                 layer.weight.zero_()
     objective.eval()
     data = batch()

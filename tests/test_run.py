@@ -83,7 +83,7 @@ def test_a_temporary_folder_lasts_as_long_as_its_run(splits):
 def test_where_training_fails_its_temporary_folder_stays(splits, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = objective(splits)
-    made.model.z_from_x.weight.data.fill_(float("inf"))
+    made.model.layers[0].past.weight.data.fill_(float("inf"))
     with pytest.raises(NonFiniteError) as caught:
         dgm.fit(made, splits, **OPTIONS)
     (batch,) = tmp_path.glob("pyrodgm-*/nonfinite-batch-1-0.npz")

@@ -138,7 +138,7 @@ def test_the_time_limit_ends_training(splits):
 
 def test_an_infinite_weight_is_found_at_its_site_and_nothing_moves(splits):
     made = objective(splits)
-    made.model.z_from_x.weight.data.fill_(float("inf"))
+    made.model.layers[0].past.weight.data.fill_(float("inf"))
     before = weights(made)
     with pytest.raises(NonFiniteLoss) as caught:
         list(training(splits, made).steps())

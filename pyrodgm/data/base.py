@@ -12,7 +12,7 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.errors import UsageError, did_you_mean
 
-Kind = Literal["binary", "unit", "real"]
+Kind = Literal["binary", "unit", "count", "real"]
 SPLITS = ("train", "valid", "test")
 
 
@@ -22,9 +22,11 @@ class DataInfo:
 
     Args:
         name: dataset name or file stem.
-        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "real" for anything else.
+        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "count" for whole numbers from
+            zero, "real" for anything else.
         dim: observed features per frame, D.
         mean: per-feature mean over all training frames, D numbers.
+        std: per-feature standard deviation over all training frames, D numbers; ones if not given.
         mean_length: mean training sequence length, in frames.
         max_length: longest sequence of any split, in frames.
         image_shape: (height, width) where a frame is a picture.
@@ -38,6 +40,7 @@ class DataInfo:
     mean: tuple[float, ...] = field(repr=False)
     mean_length: float
     max_length: int
+    std: tuple[float, ...] = field(default=(), repr=False)
     image_shape: tuple[int, int] | None = None
     lowest_pitch: int | None = None
     frame_rate: float = 10.0
@@ -50,8 +53,8 @@ class DataInfo:
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:
         """The inverse of `to_dict`, also after a round trip through JSON."""
         shape = values.get("image_shape")
-        mean = tuple(values["mean"])
-        return cls(**{**values, "mean": mean, "image_shape": tuple(shape) if shape else None})
+        numbers = {key: tuple(values.get(key, ())) for key in ("mean", "std")}
+        return cls(**{**values, **numbers, "image_shape": tuple(shape) if shape else None})
 
 
 class Sequences:

@@ -1,5 +1,18 @@
 """Distributions that torch and Pyro lack."""
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.distributions.counts import CountVector
+from pyrodgm.distributions.mixture import Mixture
+from pyrodgm.distributions.nade import NADE
+from pyrodgm.distributions.normal import LowRankNormal
+from pyrodgm.distributions.partial import Partial, partial
 
-__all__ = ["BernoulliVector"]
+__all__ = [
+    "NADE",
+    "BernoulliVector",
+    "CountVector",
+    "LowRankNormal",
+    "Mixture",
+    "Partial",
+    "partial",
+]

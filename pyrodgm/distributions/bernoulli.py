@@ -61,6 +61,11 @@ class BernoulliVector(TorchDistribution):
             return _cross_entropy(logits, value)
         return _CrossEntropy.apply(logits, value)
 
+    def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
+        """Nats of the features that were seen; seen (..., D)."""
+        each = value * self.logits - F.softplus(self.logits)
+        return (each * seen).sum(-1)
+
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Zeros and ones, sample_shape + (..., D)."""
         noise = torch.rand(

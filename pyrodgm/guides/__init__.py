@@ -1,10 +1,23 @@
 """What q is: approximate posteriors."""
 
 from pyrodgm.guides.base import Guide, GuideTraits, SequenceGuide
-from pyrodgm.guides.recurrent import RecurrentBernoulli
+from pyrodgm.guides.nothing import NoGuide
+from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 
 GUIDES: dict[str, type[Guide]] = {
+    "bernoulli": LayeredBernoulli,
+    "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
+    "recurrent-deterministic": RecurrentDeterministic,
 }
 
-__all__ = ["GUIDES", "Guide", "GuideTraits", "RecurrentBernoulli", "SequenceGuide"]
+__all__ = [
+    "GUIDES",
+    "Guide",
+    "GuideTraits",
+    "LayeredBernoulli",
+    "NoGuide",
+    "RecurrentBernoulli",
+    "RecurrentDeterministic",
+    "SequenceGuide",
+]

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.sequences import Draw, Past, fused
+from pyrodgm.past import Past
+from pyrodgm.sequences import Draw, fused
 
-Latents = Literal["binary", "categorical", "continuous"]
+Latents = Literal["binary", "categorical", "continuous", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class GuideTraits:
         reparameterised: whether gradients flow through its draws.
         has_density: whether the log-probability of a draw can be computed.
         sequential: whether it runs over time.
+        causal: whether it never looks at frames after the one it draws, so that what it draws for
+            a sequence it also draws for every beginning of it.
     """
 
     latents: Latents
     sequential: bool
     reparameterised: bool = False
     has_density: bool = True
+    causal: bool = False
 
 
 class Guide(nn.Module, ABC):
@@ -49,6 +53,7 @@ class SequenceGuide(Guide):
     """
 
     history: int
+    states: tuple[str, ...] = ()
 
     @property
     def observed(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, final
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -11,53 +12,179 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
-from pyrodgm.networks.first_steps import FirstSteps
-from pyrodgm.sequences import Draw, Past, lagged
+from pyrodgm.networks.cells import ReLUCell
+from pyrodgm.networks.emissions import Inputs
+from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, layer_sites, plus
+from pyrodgm.past import Past, lagged
+from pyrodgm.sequences import Draw
+
+Order = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(gt=0)]
 
 
-@final
-class RecurrentBernoulli(SequenceGuide):
-    r"""The recognition model of the temporal sigmoid belief network, itself of its form.
+class SigmoidRecognition(SequenceGuide):
+    r"""Layers of binary draws, from the observation upward.
 
-    .. math:: q(z_t = 1 \mid z_{<t}, x_{\le t}) =
-        \sigma(U_1 z_{t-n:t-1} + U_2 x_t + U_3 x_{t-n:t-1} + d)
+    With :math:`z^0 = x` and n lags of everything,
+
+    .. math:: q(z^l_t = 1 \mid \cdot) =
+        \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + d^l)
 
     Args:
         info: the data's facts; its features are D.
-        hidden_dim: latent variables per frame, J.
+        hidden_dim: units J of the latent layer, or of every layer, the lowest first.
+        history: order n; 0 for rows without time.
+        feedback: whether the lags of lower layers are there, U_3.
+        init_scale: standard deviation of the initial weights.
+        features_dim: size of what the lowest layer looks at; D if not given.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes,
+        history: int,
+        feedback: bool,
+        init_scale: float,
+        features_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.history = history
+        self.latents = layer_sites(hidden_dim)
+        self.inputs = Inputs(info)
+        sizes = [features_dim or info.dim, *self.latents.values()]
+        lags = history if feedback else 0
+        self.layers = nn.ModuleList(
+            SigmoidLayer(own, history * own, lags * below, below, history=history, scale=init_scale)
+            for below, own in zip(sizes, sizes[1:], strict=False)
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the lowest layer looks at, (B, T, F), from the observations (B, T, D)."""
+        return self.inputs(x)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """What the odds of the lowest layer owe to the observations, (B, T, J)."""
+        layer, y = self.layers[0], self.features(batch.x)
+        total = plus(layer.bias.over(batch.length), layer.now, y)
+        return plus(total, layer.past, lagged(y, self.history))
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One frame: what the observations say plus what the draws before it say, layer by layer."""
+        names = list(self.latents)
+        z = draw(names[0], BernoulliVector(plus(encoded, self.layers[0].own, past[names[0]])))
+        for below, name, layer in zip(names, names[1:], list(self.layers)[1:], strict=False):
+            z = draw(name, BernoulliVector(layer(past[name], past[below], z, layer.bias(t))))
+
+
+@final
+class RecurrentBernoulli(SigmoidRecognition):
+    r"""The recognition model of the temporal sigmoid belief network, itself of its form.
+
+    .. math:: q(z^l_t = 1 \mid \cdot) =
+        \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + d^l),
+        \qquad z^0 = x
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables per frame J, or those of every layer, the lowest first.
         history: order n.
+        feedback: whether it looks at earlier observations and earlier draws of lower layers, U_3.
         init_scale: standard deviation of the initial weights.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks for sequence modeling, 2015,
     equation 16 of the slides. The first n frames have a bias d of their own.
     """
 
-    traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=True)
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=True, causal=True)
 
     def __init__(
         self,
         info: DataInfo,
         *,
-        hidden_dim: Annotated[int, Field(ge=1)] = 100,
-        history: Annotated[int, Field(ge=1)] = 1,
-        init_scale: Annotated[float, Field(gt=0)] = 0.01,
+        hidden_dim: LayerSizes = 100,
+        history: Order = 1,
+        feedback: bool = True,
+        init_scale: Scale = 0.01,
     ) -> None:
-        super().__init__()
-        self.history = history
-        self.latents = {"z": hidden_dim}
-        self.z_from_z = nn.Linear(history * hidden_dim, hidden_dim, bias=False)
-        self.z_from_now = nn.Linear(info.dim, hidden_dim, bias=False)
-        self.z_from_past = nn.Linear(history * info.dim, hidden_dim, bias=False)
-        for layer in (self.z_from_z, self.z_from_now, self.z_from_past):
-            nn.init.normal_(layer.weight, std=init_scale)
-        self.z_bias = FirstSteps(hidden_dim, history)
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=history,
+            feedback=feedback,
+            init_scale=init_scale,
+        )
 
-    def encode(self, batch: Batch) -> Tensor:
-        """What every frame's odds owe to the observations, (B, T, J)."""
-        past = self.z_from_past(lagged(batch.x, self.history))
-        return self.z_from_now(batch.x) + past + self.z_bias.over(batch.length)
 
-    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: what the observations say plus what the draws before it say."""
-        del t
-        draw("z", BernoulliVector(encoded + self.z_from_z(past["z"])))
+@final
+class LayeredBernoulli(SigmoidRecognition):
+    r"""The recognition model of a sigmoid belief network of independent rows.
+
+    .. math:: q(z^l = 1 \mid z^{l-1}) = \sigma(U^l z^{l-1} + d^l), \qquad z^0 = x
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables J, or those of every layer, the lowest first.
+        init_scale: standard deviation of the initial weights.
+
+    Reference: Mnih and Gregor, Neural variational inference and learning in belief networks, 2014.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=False, causal=True)
+
+    def __init__(
+        self, info: DataInfo, *, hidden_dim: LayerSizes = 200, init_scale: Scale = 0.01
+    ) -> None:
+        super().__init__(
+            info, hidden_dim=hidden_dim, history=0, feedback=False, init_scale=init_scale
+        )
+
+
+@final
+class RecurrentDeterministic(SigmoidRecognition):
+    r"""A deterministic recurrent layer below binary draws.
+
+    .. math::
+        g_t &= \max(0, U_2 x_t + U_3 x_{t-n:t-1} + U_6 g_{t-n:t-1} + a) \\
+        q(z_t = 1 \mid z_{<t}, x_{\le t}) &= \sigma(U_1 z_{t-n:t-1} + U_4 g_t
+            + U_5 g_{t-n:t-1} + d)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables per frame J, or those of every layer, the lowest first; higher
+            layers are those of `RecurrentBernoulli`.
+        layer_dim: deterministic rectified units, G.
+        history: order n.
+        init_scale: standard deviation of the initial weights.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
+    connections of the published code. The first n frames have a bias d of their own.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=True, causal=True)
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes = 100,
+        layer_dim: Annotated[int, Field(ge=1)] = 100,
+        history: Order = 1,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=history,
+            feedback=True,
+            init_scale=init_scale,
+            features_dim=layer_dim,
+        )
+        self.drive = nn.Linear((history + 1) * info.dim, layer_dim)
+        self.cell = ReLUCell(layer_dim, history, init_scale)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The rectified units, (B, T, G)."""
+        x = self.inputs(x)
+        return self.cell.outputs(self.drive(torch.cat([x, lagged(x, self.history)], -1)))

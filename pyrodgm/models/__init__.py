@@ -1,10 +1,34 @@
 """What p is: generative models."""
 
+from pyrodgm.models.autoregressive import AR, RNN
 from pyrodgm.models.base import Model, ModelTraits, SequenceModel
-from pyrodgm.models.tsbn import TSBN
+from pyrodgm.models.statespace import HMM, LDS
+from pyrodgm.models.tsbn import DTSBND, DTSBNS, HMSBN, SBN, TSBN
 
 MODELS: dict[str, type[Model]] = {
     "tsbn": TSBN,
+    "hmsbn": HMSBN,
+    "dtsbn-s": DTSBNS,
+    "dtsbn-d": DTSBND,
+    "sbn": SBN,
+    "ar": AR,
+    "rnn": RNN,
+    "hmm": HMM,
+    "lds": LDS,
 }
 
-__all__ = ["MODELS", "TSBN", "Model", "ModelTraits", "SequenceModel"]
+__all__ = [
+    "AR",
+    "DTSBND",
+    "DTSBNS",
+    "HMM",
+    "HMSBN",
+    "LDS",
+    "MODELS",
+    "RNN",
+    "SBN",
+    "TSBN",
+    "Model",
+    "ModelTraits",
+    "SequenceModel",
+]

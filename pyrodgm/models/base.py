@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.sequences import Draw, Past, fused
+from pyrodgm.past import Past
+from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
 
@@ -65,6 +66,7 @@ class SequenceModel(Model):
     """A model given by what happens in one frame; see `pyrodgm.sequences`."""
 
     history: int
+    states: tuple[str, ...] = ()
 
     @property
     def reparameterised(self) -> bool:

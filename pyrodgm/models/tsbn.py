@@ -4,44 +4,123 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, final
 
-import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.networks.cells import ReLUCell
+from pyrodgm.networks.emissions import EmissionName, Inputs, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
-from pyrodgm.sequences import Draw, Past
+from pyrodgm.networks.layers import (
+    LayerSizes,
+    SigmoidLayer,
+    layer_sites,
+    plus,
+    weights,
+)
+from pyrodgm.past import Past
+from pyrodgm.sequences import Draw
+
+Order = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(gt=0)]
+NadeDim = Annotated[int, Field(ge=1)] | None
+
+
+class SigmoidBeliefNetwork(SequenceModel):
+    r"""Layers of binary latents over time, from one observed layer upward.
+
+    With :math:`z^0 = x` and n lags of everything,
+
+    .. math::
+        p(z^l_t = 1 \mid \cdot) &= \sigma(W^l_1 z^l_{t-n:t-1} + W^l_3 z^{l-1}_{t-n:t-1}
+            + W^l_2 z^{l+1}_t + b^l) \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 z^1_t + W_4 x_{t-n:t-1} + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: units J of the latent layer, or of every layer, the lowest first.
+        history: order n; 0 for rows without time.
+        feedback: whether the lags of lower layers are there, W_3 and W_4.
+        emission: what a frame is made of.
+        nade_dim: hidden units of a NADE.
+        init_scale: standard deviation of the initial weights.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes,
+        history: int,
+        feedback: bool,
+        emission: EmissionName,
+        nade_dim: int | None,
+        init_scale: float,
+    ) -> None:
+        super().__init__()
+        self.history = history
+        self.latents = layer_sites(hidden_dim)
+        self.observed = {"x": info.dim}
+        self.inputs = Inputs(info)
+        self.emission = make_emission(emission, info, nade_dim)
+        sizes = [info.dim, *self.latents.values(), 0]
+        lags = history if feedback else 0
+        self.layers = nn.ModuleList(
+            SigmoidLayer(own, history * own, lags * below, above, history=history, scale=init_scale)
+            for below, own, above in zip(sizes, sizes[1:], sizes[2:], strict=False)
+        )
+        self.x_from_z = weights(sizes[1], self.emission.size, init_scale)
+        self.x_from_x = weights(lags * info.dim, self.emission.size, init_scale)
+        self.x_bias = FirstSteps(self.emission.size, history, init=self.emission.start(info))
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One frame: the latents from the top down, then the observation."""
+        del encoded
+        names = list(self.latents)
+        seen = self.inputs(past["x"])
+        z = None
+        for name, below, layer in reversed(list(zip(names, ["x", *names], self.layers, strict=False))):
+            lower = seen if below == "x" else past[below]
+            z = draw(name, BernoulliVector(layer(past[name], lower, z, layer.bias(t))))
+        shared = plus(self.x_bias(t), self.x_from_x, seen)
+        draw("x", self.emission(plus(shared, self.x_from_z, z)))
+
+
+_TRAITS = ModelTraits(latents="binary", sequential=True)
 
 
 @final
-class TSBN(SequenceModel):
+class TSBN(SigmoidBeliefNetwork):
     r"""Temporal sigmoid belief network of order n.
 
     .. math::
         p(z_t = 1 \mid z_{<t}, x_{<t}) &= \sigma(W_1 z_{t-n:t-1} + W_3 x_{t-n:t-1} + b) \\
-        p(x_t = 1 \mid z_t, x_{<t}) &= \sigma(W_2 z_t + W_4 x_{t-n:t-1} + c)
+        p(x_t \mid z_t, x_{<t}) &= \text{emission}(W_2 z_t + W_4 x_{t-n:t-1} + c)
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, J.
         history: order n, how many frames back the past reaches.
+        emission: what a frame is made of: "bernoulli", "gaussian" (mean and log-variance),
+            "multinomial" or "nade"; "auto" fits the data.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 
-    Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D) with values in {0,1}, or in [0,1] where
-    they score by cross-entropy.
+    Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D).
 
     Raises:
-        DataError: the data has values outside [0,1].
+        DataError: the emission cannot score such data.
 
     Reference: Gan, Li, Henao, Carlson and Carin, Deep temporal sigmoid belief networks for sequence
-    modeling, 2015, equations 2 and 3. The first n frames have biases b and c of their own; c starts
-    at the log-odds of the data where the authors start at zero.
+    modeling, 2015, equations 2 and 3; emissions are equations 12 to 14 of the slides. The first n
+    frames have biases b and c of their own; c starts at the data's means where the authors start
+    at zero. Counts enter as log(1 + x), real numbers standardised.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)
+    traits: ClassVar[ModelTraits] = _TRAITS
     companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
 
     def __init__(
@@ -49,38 +128,238 @@ class TSBN(SequenceModel):
         info: DataInfo,
         *,
         hidden_dim: Annotated[int, Field(ge=1)] = 100,
-        history: Annotated[int, Field(ge=1)] = 1,
-        init_scale: Annotated[float, Field(gt=0)] = 0.01,
+        history: Order = 1,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=history,
+            feedback=True,
+            emission=emission,
+            nade_dim=nade_dim,
+            init_scale=init_scale,
+        )
+
+
+@final
+class HMSBN(SigmoidBeliefNetwork):
+    r"""Hidden Markov sigmoid belief network: a TSBN whose past is in the latents alone.
+
+    .. math::
+        p(z_t = 1 \mid z_{<t}) = \sigma(W_1 z_{t-n:t-1} + b), \qquad
+        p(x_t \mid z_t) = \text{emission}(W_2 z_t + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables per frame, or those of every layer, the lowest first: two
+            layers are the deep DHMSBN-s.
+        history: order n, how many frames back the past reaches.
+        emission: as of `TSBN`.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
+        init_scale: standard deviation of the initial weights.
+
+    Shapes: site ``z`` (K, B, T, J), or ``z1``, ``z2``, ... from the lowest layer up.
+
+    Raises:
+        DataError: the emission cannot score such data.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, W3 = W4 = 0; in the deep one
+    all lags of lower layers are zero too.
+    """
+
+    traits: ClassVar[ModelTraits] = _TRAITS
+    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "stu")
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes = 100,
+        history: Order = 1,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=history,
+            feedback=False,
+            emission=emission,
+            nade_dim=nade_dim,
+            init_scale=init_scale,
+        )
+
+
+@final
+class DTSBNS(SigmoidBeliefNetwork):
+    r"""Deep temporal sigmoid belief network whose layers are all stochastic.
+
+    .. math::
+        p(z^l_t = 1 \mid \cdot) &= \sigma(W^l_1 z^l_{t-n:t-1} + W^l_3 z^{l-1}_{t-n:t-1}
+            + W^l_2 z^{l+1}_t + b^l), \qquad z^0 = x \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 z^1_t + W_4 x_{t-n:t-1} + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables of every layer, the lowest first.
+        history: order n, how many frames back the past reaches.
+        emission: as of `TSBN`.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
+        init_scale: standard deviation of the initial weights.
+
+    Shapes: sites ``z1``, ``z2``, ... (K, B, T, J_l) from the lowest layer up.
+
+    Raises:
+        DataError: the emission cannot score such data.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
+    connections of the published code.
+    """
+
+    traits: ClassVar[ModelTraits] = _TRAITS
+    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes = (100, 100),
+        history: Order = 1,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=history,
+            feedback=True,
+            emission=emission,
+            nade_dim=nade_dim,
+            init_scale=init_scale,
+        )
+
+
+@final
+class SBN(SigmoidBeliefNetwork):
+    r"""Sigmoid belief network of independent rows.
+
+    .. math::
+        p(z^L = 1) = \sigma(b^L), \quad p(z^l = 1 \mid z^{l+1}) = \sigma(W^l z^{l+1} + b^l), \quad
+        p(x \mid z^1) = \text{emission}(W z^1 + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables, or those of every layer, the lowest first.
+        emission: as of `TSBN`.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
+        init_scale: standard deviation of the initial weights.
+
+    Shapes: site ``z`` (K, B, T, J), or ``z1``, ``z2``, ... from the lowest layer up. Frames of a
+    sequence count as independent rows.
+
+    Raises:
+        DataError: the emission cannot score such data.
+
+    Reference: Neal, Connectionist learning of belief networks, 1992.
+    """
+
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=False)
+    companions: ClassVar[Companions] = Companions("bernoulli", "rloo", "mnist")
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: LayerSizes = 200,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__(
+            info,
+            hidden_dim=hidden_dim,
+            history=0,
+            feedback=False,
+            emission=emission,
+            nade_dim=nade_dim,
+            init_scale=init_scale,
+        )
+
+
+@final
+class DTSBND(SequenceModel):
+    r"""Deep temporal sigmoid belief network with a deterministic recurrent layer.
+
+    .. math::
+        p(z_t = 1 \mid z_{<t}) &= \sigma(W_1 z_{t-n:t-1} + b) \\
+        h_t &= \max(0, W_5 z_t + W_6 h_{t-n:t-1} + W_7 x_{t-n:t-1} + a) \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 h_t + W_4 x_{t-n:t-1} + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables per frame, J.
+        layer_dim: deterministic rectified units, H.
+        history: order n, how many frames back the past reaches.
+        emission: as of `TSBN`.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
+        dropout: share of rectified units left out at random in training.
+        init_scale: standard deviation of the initial weights.
+
+    Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D).
+
+    Raises:
+        DataError: the emission cannot score such data.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
+    connections of the published code.
+    """
+
+    traits: ClassVar[ModelTraits] = _TRAITS
+    companions: ClassVar[Companions] = Companions("recurrent-deterministic", "rloo-local", "balls")
+    states = ("h",)
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: Annotated[int, Field(ge=1)] = 100,
+        layer_dim: Annotated[int, Field(ge=1)] = 100,
+        history: Order = 1,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        init_scale: Scale = 0.01,
     ) -> None:
         super().__init__()
-        if info.kind not in ("binary", "unit"):
-            raise DataError(
-                f"tsbn scores values in {{0,1}} or [0,1] and the data '{info.name}' is "
-                f"{info.kind}-valued; rescale it into [0,1] or binarise it"
-            )
         self.history = history
         self.latents = {"z": hidden_dim}
         self.observed = {"x": info.dim}
-        self.z_from_z = nn.Linear(history * hidden_dim, hidden_dim, bias=False)
-        self.z_from_x = nn.Linear(history * info.dim, hidden_dim, bias=False)
-        self.x_from_z = nn.Linear(hidden_dim, info.dim, bias=False)
-        self.x_from_x = nn.Linear(history * info.dim, info.dim, bias=False)
-        for layer in (self.z_from_z, self.z_from_x, self.x_from_z, self.x_from_x):
-            nn.init.normal_(layer.weight, std=init_scale)
-        self.z_bias = FirstSteps(hidden_dim, history)
-        self.x_bias = FirstSteps(info.dim, history, init=log_odds(info))
+        self.inputs = Inputs(info)
+        self.dropout = dropout
+        self.emission = make_emission(emission, info, nade_dim)
+        size, past = self.emission.size, history * info.dim
+        self.layer = SigmoidLayer(
+            hidden_dim, history * hidden_dim, 0, 0, history=history, scale=init_scale
+        )
+        self.h_from_z = nn.Linear(hidden_dim, layer_dim)
+        self.h_from_x = nn.Linear(past, layer_dim, bias=False)
+        self.cell = ReLUCell(layer_dim, history, init_scale)
+        self.x_from_h = nn.Linear(layer_dim, size, bias=False)
+        self.x_from_x = nn.Linear(past, size, bias=False)
+        nn.init.normal_(self.x_from_x.weight, std=init_scale)
+        self.x_bias = FirstSteps(size, history, init=self.emission.start(info))
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: the latents given the past, then the observation given both."""
+        """One frame: the latents, the rectified units that they drive, the observation."""
         del encoded
-        # What all particles share is added up first, once.
-        shared = self.z_from_x(past["x"]) + self.z_bias(t)
-        z = draw("z", BernoulliVector(self.z_from_z(past["z"]) + shared))
-        shared = self.x_from_x(past["x"]) + self.x_bias(t)
-        draw("x", BernoulliVector(self.x_from_z(z) + shared))
-
-
-def log_odds(info: DataInfo, floor: float = 1e-3) -> Tensor:
-    """Log-odds of the data's mean, (D,), with means kept `floor` away from zero and one."""
-    mean = torch.tensor(info.mean, dtype=torch.get_default_dtype())
-    return mean.clamp(floor, 1 - floor).logit()
+        seen = self.inputs(past["x"])
+        bias = self.layer.bias(t)
+        z = draw("z", BernoulliVector(self.layer(past["z"], seen, None, bias)))
+        h = past.carry("h", self.h_from_z(z) + self.h_from_x(seen), self.cell)
+        h = F.dropout(h, self.dropout, self.training)
+        draw("x", self.emission(self.x_from_h(h) + (self.x_from_x(seen) + self.x_bias(t))))

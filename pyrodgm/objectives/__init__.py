@@ -2,6 +2,7 @@
 
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, SinglePhase
 from pyrodgm.objectives.elbo import ELBO
+from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
@@ -9,6 +10,7 @@ from pyrodgm.objectives.svi import ObjectiveELBO
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
+    "ml": ML,
     "nvil": NVIL,
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
@@ -18,6 +20,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 __all__ = [
     "ELBO",
+    "ML",
     "NVIL",
     "OBJECTIVES",
     "RLOO",

@@ -29,10 +29,10 @@ def exact():
     guide = RecurrentBernoulli(splits.info, hidden_dim=HIDDEN)
     with torch.no_grad():
         model.x_from_z.weight.zero_()
-        guide.z_from_z.weight.copy_(model.z_from_z.weight)
-        guide.z_from_past.weight.copy_(model.z_from_x.weight)
-        guide.z_from_now.weight.zero_()
-    guide.z_bias.load_state_dict(model.z_bias.state_dict())
+        guide.layers[0].own.weight.copy_(model.layers[0].own.weight)
+        guide.layers[0].past.weight.copy_(model.layers[0].past.weight)
+        guide.layers[0].now.weight.zero_()
+    guide.layers[0].bias.load_state_dict(model.layers[0].bias.state_dict())
     return model, guide, part
 
 
@@ -49,7 +49,7 @@ def test_a_wrong_guide_is_caught(exact):
     model, guide, part = exact
     state = {name: value.clone() for name, value in guide.state_dict().items()}
     with torch.no_grad():
-        for parameter in guide.z_bias.parameters():
+        for parameter in guide.layers[0].bias.parameters():
             parameter.add_(3.0)
     log_w = importance_weights(model, guide, part, particles=2000)
     guide.load_state_dict(state)

@@ -74,10 +74,10 @@ def test_latents_of_the_frame_come_from_the_model(info, x):
     p = model(info)
     with torch.no_grad():
         for name, parameter in p.named_parameters():
-            parameter.fill_(-40.0 if name.startswith("z_bias") else 0.0)
+            parameter.fill_(-40.0 if "layers.0.bias" in name else 0.0)
         p.x_from_z.weight.fill_(40.0)
     q = RecurrentBernoulli(info, hidden_dim=HIDDEN)
     with torch.no_grad():
-        for bias in q.z_bias.parameters():
+        for bias in q.layers[0].bias.parameters():
             bias.fill_(40.0)
     assert torch.allclose(one_step(p, q, x), torch.full_like(x, 0.5))

@@ -1,0 +1,73 @@
+"""Vectors of counts whose total is given: words of a document."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+
+
+class CountVector(TorchDistribution):
+    r"""N tokens of D kinds, scored as a sequence of tokens: without the multinomial coefficient.
+
+    .. math:: \log p(x) = \sum_d x_d \log \mathrm{softmax}(l)_d
+
+    The coefficient depends on the data alone; without it the numbers are nats per token, and
+    comparable between documents.
+
+    Args:
+        logits: l, (..., D).
+        total: tokens N of a draw.
+
+    >>> CountVector(torch.zeros(2, 4), 10.0).log_prob(torch.tensor([1.0, 2.0, 0.0, 0.0])).shape
+    torch.Size([2])
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
+    support = constraints.independent(constraints.nonnegative_integer, 1)  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, logits: Tensor, total: float) -> None:
+        self.logits = logits
+        self.total = total
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of each kind, (..., D)."""
+        return self.logits.softmax(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected counts, (..., D)."""
+        return self.total * self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances of the counts, (..., D)."""
+        return self.total * self.probs * (1 - self.probs)
+
+    def expand(self, batch_shape: torch.Size, _instance: None = None) -> CountVector:
+        """The same over a larger batch."""
+        return CountVector(
+            self.logits.expand(torch.Size(batch_shape) + self.event_shape), self.total
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats per event; value (..., D), counts."""
+        # The normaliser once per set of logits, not once per value that shares them.
+        normaliser = self.logits.logsumexp(-1) * value.sum(-1)
+        return torch.linalg.vecdot(value.to(self.logits.dtype), self.logits) - normaliser
+
+    def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
+        """Nats of the counts seen, given their total: a multinomial over the kinds seen."""
+        value = (value * seen).to(self.logits.dtype)
+        # Finite, so that a frame of which nothing was seen has a gradient of zero and not NaN.
+        normaliser = self.logits.masked_fill(~seen, -1e9).logsumexp(-1)
+        return torch.linalg.vecdot(value, self.logits) - normaliser * value.sum(-1)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Counts that add up to the total, sample_shape + (..., D)."""
+        law = torch.distributions.Multinomial(
+            max(1, round(self.total)), logits=self.logits.detach(), validate_args=False
+        )
+        return law.sample(sample_shape)

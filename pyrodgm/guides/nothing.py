@@ -1,0 +1,38 @@
+"""The guide of models without latent variables."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.guides.base import GuideTraits, SequenceGuide
+from pyrodgm.past import Past
+from pyrodgm.sequences import Draw
+
+
+@final
+class NoGuide(SequenceGuide):
+    """Draws nothing: for models whose likelihood is known.
+
+    Args:
+        info: the data's facts, of which it needs none.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="none", sequential=True, causal=True)
+    history = 0
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        del info
+        self.latents = {}
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The observations, which nothing looks at."""
+        return batch.x
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """Nothing happens."""
+        del draw, past, encoded, t

@@ -1,0 +1,228 @@
+"""What a frame is made of: from numbers that a model computes to a distribution over x_t."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, final
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyrodgm.data.base import DataInfo, Kind
+from pyrodgm.distributions import NADE, BernoulliVector, CountVector
+from pyrodgm.errors import DataError, UsageError
+
+EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
+
+RATE_FLOOR = 1e-3  # features that training never shows still have some odds
+LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up
+
+
+class Emission(nn.Module, ABC):
+    """A map from `size` real numbers a frame to a distribution over its D features.
+
+    Args:
+        info: the data's facts.
+
+    Attributes:
+        kinds: kinds of data it can score.
+        size: how many numbers it takes.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]]
+    size: int
+
+    @abstractmethod
+    def start(self, info: DataInfo) -> Tensor:
+        """Numbers (size,) that give the training data's means, for biases to start from."""
+
+    @abstractmethod
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """The distribution of frames, event (D,), given numbers (..., size)."""
+
+
+@final
+class Bernoulli(Emission):
+    """Independent bits by their log-odds; grey values in [0,1] score by cross-entropy."""
+
+    kinds = ("binary", "unit")
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        self.size = info.dim
+
+    def start(self, info: DataInfo) -> Tensor:
+        """Log-odds of the means."""
+        return _mean(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """Bits with these log-odds."""
+        return BernoulliVector(numbers)
+
+
+@final
+class Gaussian(Emission):
+    r"""Independent real numbers by mean and log-variance.
+
+    .. math:: x_t \sim \mathcal N(\mu_t, \mathrm{diag}\, \sigma_t^2)
+
+    Takes :math:`(\mu_t, \log \sigma_t^2)`, both in the units of a standardised feature.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equations 12 and 13 of the
+    slides; there the data is standardised, here the emission does it. Standard deviations stay
+    above a thousandth of the feature's own.
+    """
+
+    kinds = ("real", "unit")
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        self.size = 2 * info.dim
+        self.register_buffer("centre", _mean(info))
+        self.register_buffer("scale", spread(info))
+
+    def start(self, info: DataInfo) -> Tensor:
+        """The mean and the variance of the data."""
+        return torch.zeros(2 * info.dim)
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """Independent normal numbers."""
+        mean, log_variance = numbers.chunk(2, -1)
+        scale = (0.5 * log_variance).exp() + LEAST_SCALE
+        return dist.Normal(
+            self.centre + self.scale * mean, self.scale * scale, validate_args=False
+        ).to_event(1)
+
+
+@final
+class Multinomial(Emission):
+    """Counts of D kinds of tokens, by logits, given how many tokens a frame has.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equation 14 of the slides.
+    """
+
+    kinds = ("count", "binary")
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        self.size = info.dim
+        self.total = sum(info.mean)
+
+    def start(self, info: DataInfo) -> Tensor:
+        """Logarithms of the mean counts."""
+        mean = _mean(info)
+        return mean.clamp(min=RATE_FLOOR * float(mean.mean())).log()
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """Tokens with these logits."""
+        return CountVector(numbers, self.total)
+
+
+@final
+class AutoregressiveBits(Emission):
+    """Bits that depend on each other within a frame, by a NADE whose biases the model computes.
+
+    Args:
+        info: the data's facts.
+        dim: hidden units H.
+    """
+
+    kinds = ("binary",)
+
+    def __init__(self, info: DataInfo, dim: int = 100) -> None:
+        super().__init__()
+        self.split = [info.dim, dim]
+        self.size = info.dim + dim
+        self.weight_in = nn.Parameter(0.01 * torch.randn(info.dim, dim))
+        self.weight_out = nn.Parameter(0.01 * torch.randn(info.dim, dim))
+
+    def start(self, info: DataInfo) -> Tensor:
+        """Log-odds of the means, and hidden units in the middle of their range."""
+        log_odds = _mean(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        return torch.cat([log_odds, torch.zeros(self.split[1])])
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """A NADE with these biases."""
+        visible, hidden = numbers.split(self.split, -1)
+        return NADE(visible, hidden, self.weight_in, self.weight_out)
+
+
+EMISSIONS: dict[str, type[Emission]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "multinomial": Multinomial,
+    "nade": AutoregressiveBits,
+}
+DEFAULTS: dict[Kind, str] = {
+    "binary": "bernoulli",
+    "unit": "bernoulli",
+    "count": "multinomial",
+    "real": "gaussian",
+}
+
+
+def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = None) -> Emission:
+    """The emission of a name; "auto" is the one that fits the data.
+
+    Args:
+        name: "bernoulli", "gaussian", "multinomial", "nade" or "auto".
+        info: the data's facts.
+        nade_dim: hidden units of a NADE, 100 if not given.
+
+    Raises:
+        DataError: it cannot score such data.
+        UsageError: `nade_dim` is given for another emission.
+    """
+    chosen = DEFAULTS[info.kind] if name == "auto" else name
+    emission = EMISSIONS[chosen]
+    if info.kind not in emission.kinds:
+        fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
+        raise DataError(
+            f"emission '{chosen}' scores {' or '.join(emission.kinds)} values and the data "
+            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}"
+        )
+    if emission is AutoregressiveBits:
+        return AutoregressiveBits(info, nade_dim or 100)
+    if nade_dim is not None:
+        raise UsageError(f"nade_dim is for emission 'nade', and this one is '{chosen}'")
+    return emission(info)
+
+
+class Inputs(nn.Module):
+    """Observations as networks want to see them: counts on a log scale, real numbers standardised.
+
+    Args:
+        info: the data's facts.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        self.kind = info.kind
+        self.register_buffer("centre", _mean(info))
+        self.register_buffer("scale", spread(info))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of one frame or of several side by side, (..., n D)."""
+        if self.kind == "count":
+            return x.log1p()
+        if self.kind != "real" or x.shape[-1] == 0:
+            return x
+        frames = x.unflatten(-1, (-1, len(self.centre)))
+        return ((frames - self.centre) / self.scale).flatten(-2)
+
+
+def spread(info: DataInfo) -> Tensor:
+    """Standard deviations of the training data, (D,); one where a feature is constant."""
+    std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
+    return std.where(std > 0, 1.0)
+
+
+def _mean(info: DataInfo) -> Tensor:
+    return torch.tensor(info.mean, dtype=torch.get_default_dtype())

@@ -1,0 +1,79 @@
+"""Layers of sigmoid belief networks: the log-odds of binary units from their past and their parents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from pyrodgm.networks.first_steps import FirstSteps
+
+LayerSizes = (
+    Annotated[int, Field(ge=1)]
+    | Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+)
+
+
+def layer_sizes(hidden_dim: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Units of every layer, the lowest first; a number is a single layer.
+
+    >>> layer_sizes(100), layer_sizes((25, 30))
+    ((100,), (25, 30))
+    """
+    return (hidden_dim,) if isinstance(hidden_dim, int) else tuple(hidden_dim)
+
+
+def layer_sites(hidden_dim: int | tuple[int, ...]) -> dict[str, int]:
+    """Name and units of the site of every layer, the lowest first.
+
+    >>> layer_sites(100), layer_sites((25, 30))
+    ({'z': 100}, {'z1': 25, 'z2': 30})
+    """
+    sizes = layer_sizes(hidden_dim)
+    if len(sizes) == 1:
+        return {"z": sizes[0]}
+    return {f"z{number}": size for number, size in enumerate(sizes, start=1)}
+
+
+def weights(in_dim: int, out_dim: int, scale: float) -> nn.Linear | None:
+    """A linear map without bias; None where there is nothing to map."""
+    if in_dim == 0:
+        return None
+    layer = nn.Linear(in_dim, out_dim, bias=False)
+    nn.init.normal_(layer.weight, std=scale)
+    return layer
+
+
+def plus(total: Tensor, layer: nn.Linear | None, value: Tensor | None) -> Tensor:
+    """A sum with one more term, where there is one."""
+    return total if layer is None or value is None else total + layer(value)
+
+
+class SigmoidLayer(nn.Module):
+    r"""Log-odds of the units of a layer.
+
+    .. math:: l_t = W_{own}\, z_{t-n:t-1} + W_{past}\, y_{t-n:t-1} + W_{now}\, u_t + b_{\min(t,n)}
+
+    Args:
+        dim: its units J.
+        own_dim: size of its own past, n J; 0 leaves the term out.
+        past_dim: size of another layer's past.
+        now_dim: size of another layer in the same frame.
+        history: lags n; the first n frames have biases of their own.
+        scale: standard deviation of the initial weights.
+    """
+
+    def __init__(
+        self, dim: int, own_dim: int, past_dim: int, now_dim: int, *, history: int, scale: float
+    ) -> None:
+        super().__init__()
+        self.own = weights(own_dim, dim, scale)
+        self.past = weights(past_dim, dim, scale)
+        self.now = weights(now_dim, dim, scale)
+        self.bias = FirstSteps(dim, history)
+
+    def forward(self, own: Tensor, past: Tensor, now: Tensor | None, bias: Tensor) -> Tensor:
+        """The log-odds (..., J); what all particles share is added up first, once."""
+        shared = plus(bias, self.past, past)
+        return plus(plus(shared, self.own, own), self.now, now)

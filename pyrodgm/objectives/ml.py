@@ -1,0 +1,34 @@
+"""Maximum likelihood, for models whose likelihood is known."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
+from pyrodgm.objectives.base import Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.traces import LogProbs
+
+
+@final
+class ML(SinglePhase):
+    r"""The log-likelihood itself.
+
+    .. math:: L = \sum_t \log p(x_t \mid x_{<t})
+
+    Args:
+        model: a model without latent variables, or with its latent variables summed out.
+        guide: draws nothing.
+
+    Reference: Ou, A review of learning with deep generative models, section 2.
+    """
+
+    needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}))
+
+    def __init__(self, model: Model, guide: Guide) -> None:
+        super().__init__(model, guide, particles=1, execution="fused")
+
+    def estimate(self, log_probs: LogProbs) -> Loss:
+        """Minus the log-likelihood per sequence."""
+        report = {"nats_per_frame": log_probs.log_p.detach().sum() / log_probs.mask.sum()}
+        return Loss(-sequence_mean(log_probs.log_p), report, log_probs.sites)
