@@ -19,10 +19,16 @@ class FitOptions:
         steps: batches to train on at most.
         time_limit: seconds to train at most, across resumes; none by default.
         batch_size: sequences per batch, over all devices together.
-        lr: learning rate of Adam.
+        optimizer: "adam" (with decoupled weight decay where there is one), or "rmsprop" as the
+            published sigmoid belief networks were trained.
+        lr: learning rate.
         lr_decay: factor on the learning rate whenever validation has not improved for
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
+        weight_decay: pull of all parameters toward zero, relative to the learning rate.
+        clip_norm: norm that the gradient of a step is cut down to; none by default.
+        per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
+            and not over sequences; Adam hardly notices.
         patience: evaluations without improvement after which training stops.
         averaging: weight of the past in the exponential average of the weights that is evaluated
             and kept; 0 keeps the last weights themselves.
@@ -37,9 +43,13 @@ class FitOptions:
     steps: Count = 20_000
     time_limit: Positive | None = None
     batch_size: Count = 16
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     lr: Positive = 0.01
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = None
+    per_frame: bool = False
     patience: Count = 20
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
     evaluate_every: Count = 200

@@ -54,6 +54,10 @@ class Cell(Protocol):
         """The outputs of all frames from rest, (..., T, H), from all inputs (..., T, E)."""
         ...
 
+    def states(self, drive: Tensor) -> Tensor:
+        """The states of all frames, (..., T, S)."""
+        ...
+
 
 class Past(dict[str, Tensor]):
     """The past of one frame: ``past[name]`` holds the last n values of a site, newest first."""
@@ -130,7 +134,7 @@ class PathStates(ShiftedPast):
 
     def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames; its states are in `states`."""
-        self.states[name] = states = scan(cell, drive)
+        self.states[name] = states = cell.states(drive)
         return states[..., : cell.dim]
 
 

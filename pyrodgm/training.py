@@ -18,6 +18,7 @@ from pyrodgm.data.base import Splits
 from pyrodgm.data.loader import BatchSampler
 from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.objectives import Loss, Objective, Phase
+from pyrodgm.optimisers import make_optimizer
 from pyrodgm.options import FitOptions
 from pyrodgm.seeds import generator_state, restore_generators, seed_everything
 
@@ -56,8 +57,7 @@ class Training:
         self.fabric = fabric
         seed_everything(options.seed + self.fabric.global_rank)
         self.optimizers = [
-            torch.optim.Adam(phase.parameters(), lr=options.lr, fused=True)
-            for phase in objective.phases
+            make_optimizer(phase.parameters(), options) for phase in objective.phases
         ]
         self._module, *optimizers = self._setup(objective)
         self._stepping = list(zip(objective.phases, optimizers, strict=True))
@@ -122,8 +122,11 @@ class Training:
         with _only(self.objective, phase, alone=len(self._stepping) == 1):
             loss: Loss = self._module(batch, number)
             optimizer.zero_grad()
-            self.fabric.backward(loss.surrogate)
+            frames = batch.num_frames / batch.size if self.options.per_frame else 1.0
+            self.fabric.backward(loss.surrogate / frames)
             self._check_finite(phase, loss, batch)
+            if self.options.clip_norm is not None:
+                nn.utils.clip_grad_norm_(phase.parameters(), self.options.clip_norm)
             optimizer.step()
         if phase.after is not None:
             phase.after()

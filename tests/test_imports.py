@@ -13,7 +13,7 @@ LAYERS = [
     ["run"],
     ["recorder"],
     ["build"],
-    ["config", "nonfinite", "training", "folder"],
+    ["config", "nonfinite", "training", "folder", "optimisers"],
     ["registry", "compat", "devices", "export", "results"],
     ["evaluate", "options", "settings", "userfile", "checkpoint"],
     ["objectives"],

@@ -242,3 +242,24 @@ def test_modules_of_a_phase_are_counted_once():
     linear = nn.Linear(2, 2)
     phase = Phase("all", (nn.Sequential(linear), linear), lambda batch: Loss(torch.ones(()), {}))
     assert len(list(phase.parameters())) == 2
+
+
+def gradient_after_one_step(splits, **options):
+    made = training(splits, steps=1, **options)
+    list(made.steps())
+    grads = [p.grad.flatten() for p in made.objective.parameters() if p.grad is not None]
+    return torch.cat(grads)
+
+
+def test_a_long_gradient_is_cut_down(splits):
+    whole = gradient_after_one_step(splits)
+    cut = gradient_after_one_step(splits, clip_norm=0.5)
+    assert float(whole.norm()) > 1
+    torch.testing.assert_close(cut, 0.5 * whole / whole.norm(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_per_frame_is_divided_by_the_frames_of_a_sequence(splits):
+    everything = len(splits.train)
+    whole = gradient_after_one_step(splits, batch_size=everything)
+    each = gradient_after_one_step(splits, batch_size=everything, per_frame=True)
+    torch.testing.assert_close(each * splits.info.mean_length, whole)

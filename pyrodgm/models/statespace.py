@@ -108,6 +108,8 @@ class ForwardCell(nn.Module):
         """The beliefs of all frames, (..., T, C)."""
         return scan(self, drive)
 
+    states = outputs
+
 
 @final
 class LDS(SequenceModel):
@@ -217,6 +219,8 @@ class CovarianceCell:
         """Those of all frames."""
         return scan(self, drive)
 
+    states = outputs
+
 
 class AffineCell:
     r"""The recurrence :math:`m_t = b_t + F_t m_{t-1}`, driven by b and F side by side.
@@ -237,6 +241,8 @@ class AffineCell:
     def outputs(self, drive: Tensor) -> Tensor:
         """Those of all frames."""
         return scan(self, drive)
+
+    states = outputs
 
 
 def _drive(*parts: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyrodgm.past import Cell, scan
+from pyrodgm.past import Cell, lagged, scan
 
 CellName = Literal["gru", "lstm", "relu"]
 
@@ -41,7 +41,51 @@ class ReLUCell(nn.Module):
 
     def outputs(self, drive: Tensor) -> Tensor:
         """The outputs of all frames, (..., T, H)."""
-        return scan(self, drive)[..., : self.dim]
+        flat = drive.reshape(-1, *drive.shape[-2:])
+        return _ReLUScan.apply(flat, self.recurrent.weight).view(drive.shape)
+
+    def states(self, drive: Tensor) -> Tensor:
+        """The states of all frames, (..., T, n H)."""
+        outputs = self.outputs(drive)
+        return torch.cat([outputs, lagged(outputs, self.state_dim // self.dim - 1)], -1)
+
+
+class _ReLUScan(torch.autograd.Function):
+    """The recurrence over (N, T, H), whose weight gradient is one product and not T of them."""
+
+    @staticmethod
+    def forward(ctx: Any, drive: Tensor, weight: Tensor) -> Tensor:
+        size, length, dim = drive.shape
+        lags = weight.shape[1] // dim
+        if torch.is_autocast_enabled(drive.device.type):
+            drive = drive.to(torch.get_autocast_dtype(drive.device.type))
+        # Oldest first, so that the state of a frame is a slice of what came before it.
+        moved = weight.to(drive.dtype).unflatten(1, (lags, dim)).flip(1).flatten(1).T
+        path = drive.new_zeros(size, lags + length, dim)
+        for t in range(length):
+            state = path[:, t : t + lags].flatten(1)
+            torch.clamp(torch.addmm(drive[:, t], state, moved), min=0, out=path[:, t + lags])
+        ctx.save_for_backward(path, moved)
+        ctx.weight_dtype = weight.dtype
+        return path[:, lags:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        path, moved = ctx.saved_tensors
+        grad = grads[0]
+        size, length, dim = grad.shape
+        lags = path.shape[1] - length
+        # What frame t owes to t + 1, ..., t + n: the block of each lag, in that order.
+        back = moved.T.unflatten(1, (lags, dim)).flip(1).transpose(0, 1).flatten(0, 1)
+        delta = path.new_zeros(size, length + lags, dim)
+        on = path[:, lags:] > 0
+        for t in reversed(range(length)):
+            later = delta[:, t + 1 : t + 1 + lags].flatten(1)
+            torch.mul(torch.addmm(grad[:, t].to(path.dtype), later, back), on[:, t], out=delta[:, t])
+        delta = delta[:, :length]
+        states = path.unfold(1, lags, 1)[:, :length].transpose(2, 3).flatten(2)
+        for_weight = (delta.reshape(-1, dim).T @ states.reshape(-1, lags * dim)).to(ctx.weight_dtype)
+        return delta, for_weight.unflatten(1, (lags, dim)).flip(1).flatten(1)
 
 
 @final
@@ -74,6 +118,10 @@ class GRUCell(nn.Module):
         """The outputs of all frames, (..., T, H), by torch's own loop."""
         return _over_time(self.network, drive)
 
+    def states(self, drive: Tensor) -> Tensor:
+        """The states of all frames, which are the outputs."""
+        return self.outputs(drive)
+
 
 @final
 class LSTMCell(nn.Module):
@@ -105,6 +153,10 @@ class LSTMCell(nn.Module):
     def outputs(self, drive: Tensor) -> Tensor:
         """The outputs of all frames, (..., T, H), by torch's own loop."""
         return _over_time(self.network, drive)
+
+    def states(self, drive: Tensor) -> Tensor:
+        """The states of all frames, (..., T, 2 H); torch's loop does not give the memory."""
+        return scan(self, drive)
 
 
 def make_cell(name: CellName, input_dim: int, dim: int) -> Cell:
@@ -145,7 +197,11 @@ class DrivenReLU(nn.Module):
 
     def outputs(self, drive: Tensor) -> Tensor:
         """The outputs of all frames, (..., T, H)."""
-        return scan(self.cell, self.drive(drive))
+        return self.cell.outputs(self.drive(drive))
+
+    def states(self, drive: Tensor) -> Tensor:
+        """The states of all frames, which are the outputs."""
+        return self.outputs(drive)
 
 
 def _over_time(network: nn.GRU | nn.LSTM, drive: Tensor) -> Tensor:

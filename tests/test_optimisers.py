@@ -1,0 +1,47 @@
+"""Update rules against the formulas, number by number."""
+
+import pytest
+import torch
+from torch import nn
+
+from pyrodgm.optimisers import GravesRMSprop, make_optimizer
+from pyrodgm.options import FitOptions
+
+
+def test_graves_rmsprop_is_the_published_rule() -> None:
+    theta = nn.Parameter(torch.tensor([0.5, -2.0], dtype=torch.float64))
+    gradients = torch.randn(7, 2, dtype=torch.float64)
+    optimizer = GravesRMSprop([theta], lr=0.1, weight_decay=0.3)
+    by_hand = theta.detach().clone().tolist()
+    moments = [None, None]
+    for gradient in gradients:
+        for i, g in enumerate(gradient.tolist()):
+            r, m, b = moments[i] or (g * g, g, 0.0)
+            r, m = 0.95 * r + 0.05 * g * g, 0.95 * m + 0.05 * g
+            b = 0.9 * b + 0.1 * (g + 0.3 * by_hand[i]) / (r - m * m + 1e-4) ** 0.5
+            by_hand[i] -= b
+            moments[i] = (r, m, b)
+        theta.grad = gradient.clone()
+        optimizer.step()
+    assert theta.tolist() == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_parameters_without_gradient_stay() -> None:
+    theta = nn.Parameter(torch.ones(2))
+    GravesRMSprop([theta], lr=1.0).step()
+    assert theta.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, torch.optim.Adam),
+        ({"weight_decay": 0.1}, torch.optim.AdamW),
+        ({"optimizer": "rmsprop"}, GravesRMSprop),
+    ],
+)
+def test_the_options_choose_the_rule(options, kind) -> None:
+    made = make_optimizer([nn.Parameter(torch.ones(1))], FitOptions(lr=0.2, **options))
+    assert type(made) is kind
+    assert made.param_groups[0]["lr"] == 0.2
+    assert made.param_groups[0]["weight_decay"] == options.get("weight_decay", 0)
