@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["pyrodgm_cli"],
     ["pyrodgm"],  # the package itself re-exports
+    ["reproduce"],
     ["check", "fitting"],
     ["run"],
     ["recorder"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -14,7 +15,7 @@ from pyrodgm.distributions import BernoulliVector
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.emissions import Inputs
-from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, layer_sites, plus
+from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, layer_sites, plus
 from pyrodgm.past import Past, lagged
 from pyrodgm.sequences import Draw
 
@@ -55,9 +56,9 @@ class SigmoidRecognition(SequenceGuide):
         self.inputs = Inputs(info)
         sizes = [features_dim or info.dim, *self.latents.values()]
         lags = history if feedback else 0
-        self.layers = nn.ModuleList(
+        self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, below, history=history, scale=init_scale)
-            for below, own in zip(sizes, sizes[1:], strict=False)
+            for below, own in pairwise(sizes)
         )
 
     def features(self, x: Tensor) -> Tensor:
@@ -66,16 +67,19 @@ class SigmoidRecognition(SequenceGuide):
 
     def encode(self, batch: Batch) -> Tensor:
         """What the odds of the lowest layer owe to the observations, (B, T, J)."""
-        layer, y = self.layers[0], self.features(batch.x)
+        layer, y = next(iter(self.layers)), self.features(batch.x)
         total = plus(layer.bias.over(batch.length), layer.now, y)
         return plus(total, layer.past, lagged(y, self.history))
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: what the observations say plus what the draws before it say, layer by layer."""
-        names = list(self.latents)
-        z = draw(names[0], BernoulliVector(plus(encoded, self.layers[0].own, past[names[0]])))
-        for below, name, layer in zip(names, names[1:], list(self.layers)[1:], strict=False):
+        """One frame: what the observations say plus what the draws before it say."""
+        assert encoded is not None
+        below, *names = self.latents
+        lowest, *layers = self.layers
+        z = draw(below, BernoulliVector(plus(encoded, lowest.own, past[below])))
+        for name, layer in zip(names, layers, strict=True):
             z = draw(name, BernoulliVector(layer(past[name], past[below], z, layer.bias(t))))
+            below = name
 
 
 @final

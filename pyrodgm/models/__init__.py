@@ -2,8 +2,10 @@
 
 from pyrodgm.models.autoregressive import AR, RNN
 from pyrodgm.models.base import Model, ModelTraits, SequenceModel
+from pyrodgm.models.dtsbn import DTSBND
+from pyrodgm.models.sbn import SBN
 from pyrodgm.models.statespace import HMM, LDS
-from pyrodgm.models.tsbn import DTSBND, DTSBNS, HMSBN, SBN, TSBN
+from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
 
 MODELS: dict[str, type[Model]] = {
     "tsbn": TSBN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -78,15 +79,15 @@ class AR(SequenceModel):
         self.linear: nn.Module | None = None
         if history:
             whole = coupling == "all"
-            self.linear = _small(history * info.dim, size) if whole else OwnPast(
-                info.dim, size, history
+            self.linear = (
+                _small(history * info.dim, size) if whole else OwnPast(info.dim, size, history)
             )
         self.network: nn.Module | None = None
         if history and hidden_dim:
             sizes = [history * info.dim, *[hidden_dim] * hidden_layers]
             layers = [
                 nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
-                for a, b in zip(sizes, sizes[1:], strict=False)
+                for a, b in pairwise(sizes)
             ]
             self.network = nn.Sequential(*layers, _small(hidden_dim, size))
 

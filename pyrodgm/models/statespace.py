@@ -137,9 +137,7 @@ class LDS(SequenceModel):
     companions: ClassVar[Companions] = Companions("none", "ml", "mocap")
     states = ("covariance", "mean")
 
-    def __init__(
-        self, info: DataInfo, *, state_dim: Annotated[int, Field(ge=1)] = 10
-    ) -> None:
+    def __init__(self, info: DataInfo, *, state_dim: Annotated[int, Field(ge=1)] = 10) -> None:
         super().__init__()
         if info.kind != "real":
             raise DataError(

@@ -81,10 +81,14 @@ class _ReLUScan(torch.autograd.Function):
         on = path[:, lags:] > 0
         for t in reversed(range(length)):
             later = delta[:, t + 1 : t + 1 + lags].flatten(1)
-            torch.mul(torch.addmm(grad[:, t].to(path.dtype), later, back), on[:, t], out=delta[:, t])
+            torch.mul(
+                torch.addmm(grad[:, t].to(path.dtype), later, back), on[:, t], out=delta[:, t]
+            )
         delta = delta[:, :length]
         states = path.unfold(1, lags, 1)[:, :length].transpose(2, 3).flatten(2)
-        for_weight = (delta.reshape(-1, dim).T @ states.reshape(-1, lags * dim)).to(ctx.weight_dtype)
+        for_weight = (delta.reshape(-1, dim).T @ states.reshape(-1, lags * dim)).to(
+            ctx.weight_dtype
+        )
         return delta, for_weight.unflatten(1, (lags, dim)).flip(1).flatten(1)
 
 
@@ -107,12 +111,10 @@ class GRUCell(nn.Module):
 
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., H)."""
-        n = self.network
-        reset, update, new = F.linear(drive, n.weight_ih_l0, n.bias_ih_l0).chunk(3, -1)
-        old_reset, old_update, old_new = F.linear(state, n.weight_hh_l0, n.bias_hh_l0).chunk(3, -1)
-        update = (update + old_update).sigmoid()
-        proposal = (new + (reset + old_reset).sigmoid() * old_new).tanh()
-        return proposal + update * (state - proposal)
+        drive, state = _rows(drive, state)
+        rows = drive.flatten(0, -2), state.flatten(0, -2)
+        moved = torch.gru_cell(*rows, *_weights(self.network))
+        return moved.view(state.shape)
 
     def outputs(self, drive: Tensor) -> Tensor:
         """The outputs of all frames, (..., T, H), by torch's own loop."""
@@ -142,13 +144,10 @@ class LSTMCell(nn.Module):
 
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., 2 H)."""
-        n = self.network
-        output, memory = state.chunk(2, -1)
-        gates = F.linear(drive, n.weight_ih_l0, n.bias_ih_l0)
-        gates = gates + F.linear(output, n.weight_hh_l0, n.bias_hh_l0)
-        enter, forget, new, leave = gates.chunk(4, -1)
-        memory = forget.sigmoid() * memory + enter.sigmoid() * new.tanh()
-        return torch.cat([leave.sigmoid() * memory.tanh(), memory], -1)
+        drive, state = _rows(drive, state)
+        before = [half.contiguous() for half in state.flatten(0, -2).chunk(2, -1)]
+        moved = torch.lstm_cell(drive.flatten(0, -2), before, *_weights(self.network))
+        return torch.cat(moved, -1).view(state.shape)
 
     def outputs(self, drive: Tensor) -> Tensor:
         """The outputs of all frames, (..., T, H), by torch's own loop."""
@@ -202,6 +201,17 @@ class DrivenReLU(nn.Module):
     def states(self, drive: Tensor) -> Tensor:
         """The states of all frames, which are the outputs."""
         return self.outputs(drive)
+
+
+def _rows(drive: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with the same leading dimensions, of which there is at least one."""
+    leading = torch.broadcast_shapes(drive.shape[:-1], state.shape[:-1], (1,))
+    return drive.expand(*leading, drive.shape[-1]), state.expand(*leading, state.shape[-1])
+
+
+def _weights(network: nn.GRU | nn.LSTM) -> list[Any]:
+    """The weights of its only layer, in the order that torch's functions take them."""
+    return network._flat_weights
 
 
 def _over_time(network: nn.GRU | nn.LSTM, drive: Tensor) -> Tensor:

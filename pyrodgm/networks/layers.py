@@ -1,8 +1,9 @@
-"""Layers of sigmoid belief networks: the log-odds of binary units from their past and their parents."""
+"""Layers of sigmoid belief networks: log-odds of binary units from past and parents."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -48,6 +49,13 @@ def weights(in_dim: int, out_dim: int, scale: float) -> nn.Linear | None:
 def plus(total: Tensor, layer: nn.Linear | None, value: Tensor | None) -> Tensor:
     """A sum with one more term, where there is one."""
     return total if layer is None or value is None else total + layer(value)
+
+
+class SigmoidLayers(nn.ModuleList):
+    """Sigmoid layers, the lowest first."""
+
+    def __iter__(self) -> Iterator[SigmoidLayer]:
+        return cast("Iterator[SigmoidLayer]", super().__iter__())
 
 
 class SigmoidLayer(nn.Module):

@@ -1,0 +1,94 @@
+"""Deep temporal sigmoid belief networks with a deterministic layer."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import BernoulliVector
+from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.tsbn import NadeDim, Order, Scale
+from pyrodgm.networks.cells import ReLUCell
+from pyrodgm.networks.emissions import EmissionName, Inputs, make_emission
+from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.layers import SigmoidLayer
+from pyrodgm.past import Past
+from pyrodgm.sequences import Draw
+
+
+@final
+class DTSBND(SequenceModel):
+    r"""Deep temporal sigmoid belief network with a deterministic recurrent layer.
+
+    .. math::
+        p(z_t = 1 \mid z_{<t}) &= \sigma(W_1 z_{t-n:t-1} + b) \\
+        h_t &= \max(0, W_5 z_t + W_6 h_{t-n:t-1} + W_7 x_{t-n:t-1} + a) \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 h_t + W_4 x_{t-n:t-1} + c)
+
+    Args:
+        info: the data's facts; its features are D.
+        hidden_dim: latent variables per frame, J.
+        layer_dim: deterministic rectified units, H.
+        history: order n, how many frames back the past reaches.
+        emission: as of `TSBN`.
+        nade_dim: hidden units of the emission "nade", 100 if not given.
+        dropout: share of rectified units left out at random in training.
+        init_scale: standard deviation of the initial weights.
+
+    Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D).
+
+    Raises:
+        DataError: the emission cannot score such data.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
+    connections of the published code.
+    """
+
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)
+    companions: ClassVar[Companions] = Companions("recurrent-deterministic", "rloo-local", "balls")
+    states = ("h",)
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        hidden_dim: Annotated[int, Field(ge=1)] = 100,
+        layer_dim: Annotated[int, Field(ge=1)] = 100,
+        history: Order = 1,
+        emission: EmissionName = "auto",
+        nade_dim: NadeDim = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        init_scale: Scale = 0.01,
+    ) -> None:
+        super().__init__()
+        self.history = history
+        self.latents = {"z": hidden_dim}
+        self.observed = {"x": info.dim}
+        self.inputs = Inputs(info)
+        self.dropout = dropout
+        self.emission = make_emission(emission, info, nade_dim)
+        size, past = self.emission.size, history * info.dim
+        self.layer = SigmoidLayer(
+            hidden_dim, history * hidden_dim, 0, 0, history=history, scale=init_scale
+        )
+        self.h_from_z = nn.Linear(hidden_dim, layer_dim)
+        self.h_from_x = nn.Linear(past, layer_dim, bias=False)
+        self.cell = ReLUCell(layer_dim, history, init_scale)
+        self.x_from_h = nn.Linear(layer_dim, size, bias=False)
+        self.x_from_x = nn.Linear(past, size, bias=False)
+        nn.init.normal_(self.x_from_x.weight, std=init_scale)
+        self.x_bias = FirstSteps(size, history, init=self.emission.start(info))
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One frame: the latents, the rectified units that they drive, the observation."""
+        del encoded
+        seen = self.inputs(past["x"])
+        bias = self.layer.bias(t)
+        z = draw("z", BernoulliVector(self.layer(past["z"], seen, None, bias)))
+        h = past.carry("h", self.h_from_z(z) + self.h_from_x(seen), self.cell)
+        h = F.dropout(h, self.dropout, self.training)
+        draw("x", self.emission(self.x_from_h(h) + (self.x_from_x(seen) + self.x_bias(t))))

@@ -1,0 +1,81 @@
+"""What a table of a paper is: rows, the protocols each is run under, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pyrodgm.data.base import Splits
+from pyrodgm.run import Run
+
+Values = Mapping[str, Mapping[str, Any]]
+
+
+class Measured(NamedTuple):
+    """A number with its standard error over sequences; NaN where there is none."""
+
+    value: float
+    error: float = float("nan")
+
+
+Numbers = Mapping[str, Measured]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model under one protocol: trained once for every seed.
+
+    Args:
+        row: name of the model.
+        protocol: "published" or "ours".
+        config: what `pyrodgm.config.resolve` takes; the seed is set by the runner.
+        quick: what the small version changes.
+    """
+
+    row: str
+    protocol: str
+    config: Values
+    quick: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper.
+
+    Args:
+        name: what a person types.
+        title: what it shows.
+        metrics: column heading of every number, in order.
+        better: which way each metric improves, "lower" or "higher".
+        cells: what is trained.
+        measure: what is measured of a fitted run.
+        baselines: what needs no training, by row, from the data.
+        published: the paper's numbers as printed, by row and metric.
+        notes: what a reader must know to compare.
+    """
+
+    name: str
+    title: str
+    metrics: Mapping[str, str]
+    better: Mapping[str, str]
+    cells: tuple[Cell, ...]
+    measure: Callable[[Run], Numbers]
+    baselines: Callable[[Splits], Mapping[str, Numbers]]
+    published: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
+
+
+def config(
+    model: str, data: str, *, model_options: Mapping[str, Any] | None = None, **groups: Any
+) -> dict[str, dict[str, Any]]:
+    """Nested values of a cell: names, and options by group.
+
+    >>> config("tsbn", "jsb", model_options={"history": 2}, fit={"lr": 0.1})["model"]
+    {'name': 'tsbn', 'history': 2}
+    """
+    values: dict[str, dict[str, Any]] = {
+        "model": {"name": model, **(model_options or {})},
+        "data": {"source": data, **groups.pop("data", {})},
+    }
+    return values | groups
