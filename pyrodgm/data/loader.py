@@ -9,18 +9,20 @@ import numpy as np
 from pyrodgm.errors import UsageError
 from pyrodgm.seeds import numpy_generator
 
-POOL = 64  # batches sorted by length together: more means less padding and less variety
+TOLERANCE = 0.1  # padding that a batch may hold, in mean full batches
+BLUR = 0.075  # of lengths before they are sorted, in mean lengths: other company in every epoch
 
 
 class BatchSampler(Iterator[np.ndarray]):
     """An endless stream of batches of rows; every epoch holds every row exactly once.
 
     An epoch is a function of (seed, epoch) alone: resuming at any batch is exact and costs no
-    replay. One batch of an epoch is smaller where the batch size does not divide the rows.
+    replay. Batches hold sequences of similar length. One is closed early where lengths differ so
+    much that padding would cost it a tenth of a mean batch; that happens to the longest.
 
     Args:
         lengths: frames per sequence, (N,).
-        batch_size: sequences per batch, over all processes together.
+        batch_size: sequences per batch at most, over all processes together.
         seed: of the order.
         rank: which process this is; it receives rows rank, rank + world_size, ... of each batch.
         world_size: number of processes. Where a batch has fewer rows than that, rows repeat, so
@@ -55,7 +57,7 @@ class BatchSampler(Iterator[np.ndarray]):
         if len(lengths) == 0:
             raise UsageError("there are no sequences to batch")
         self._lengths = np.asarray(lengths)
-        self._batch_size = batch_size
+        self._ends = np.cumsum(_sizes(np.sort(self._lengths)[::-1], batch_size))
         self._seed = seed
         self._rank, self._world_size = rank, world_size
         self._start(epoch=0)
@@ -63,7 +65,7 @@ class BatchSampler(Iterator[np.ndarray]):
     @property
     def batches_per_epoch(self) -> int:
         """Batches until every row has been seen once."""
-        return -(-len(self._lengths) // self._batch_size)
+        return len(self._ends)
 
     def __next__(self) -> np.ndarray:
         if self._position == self.batches_per_epoch:
@@ -93,19 +95,21 @@ class BatchSampler(Iterator[np.ndarray]):
     def _start(self, epoch: int, position: int = 0) -> None:
         self._epoch, self._position = epoch, position
         rng = numpy_generator(self._seed, "batches", str(epoch))
-        order = rng.permutation(len(self._lengths))
-        pool = POOL * self._batch_size
-        pools = np.split(order, np.arange(pool, len(order), pool))
-        batches = [batch for rows in pools for batch in self._cut(rows, rng)]
+        noise = BLUR * self._lengths.mean() * rng.uniform(-1, 1, len(self._lengths))
+        batches = np.split(np.argsort(-(self._lengths + noise)), self._ends[:-1])
         self._batches = [batches[place] for place in rng.permutation(len(batches))]
 
-    def _cut(self, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """One pool, sorted by length and cut into batches."""
-        rows = rows[np.argsort(self._lengths[rows], kind="stable")]
-        sizes = np.full(-(-len(rows) // self._batch_size), self._batch_size)
-        sizes[-1] -= sizes.sum() - len(rows)
-        # The smaller batch may lie anywhere: not always the longest sequences, and other company.
-        return np.split(rows, np.cumsum(rng.permutation(sizes))[:-1])
+
+def _sizes(lengths: np.ndarray, batch_size: int) -> list[int]:
+    """Rows of every batch of sequences that are sorted by length, the longest first."""
+    tolerated = TOLERANCE * batch_size * lengths.mean()
+    sizes: list[int] = []
+    start = 0
+    while start < len(lengths):
+        padding = np.cumsum(lengths[start] - lengths[start : start + batch_size])
+        sizes.append(int(np.searchsorted(padding, tolerated, side="right")))
+        start += sizes[-1]
+    return sizes
 
 
 def evaluation_batches(lengths: np.ndarray, frames_per_batch: int) -> list[np.ndarray]:

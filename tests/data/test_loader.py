@@ -24,16 +24,19 @@ def test_every_sequence_once_per_epoch(batch_size):
     for _ in range(3):
         batches = epoch(sampler)
         assert rows(batches) == list(range(77))
-        sizes = sorted(map(len, batches))
-        assert set(sizes[1:]) <= {batch_size}
-        assert 0 < sizes[0] <= batch_size
+        assert 1 <= min(map(len, batches)) <= max(map(len, batches)) <= batch_size
 
 
-def test_many_pools_still_give_every_sequence_once(monkeypatch):
-    monkeypatch.setattr("pyrodgm.data.loader.POOL", 2)
-    batches = epoch(BatchSampler(LENGTHS, 10, seed=0))
-    assert rows(batches) == list(range(77))
-    assert len(batches) == 8
+def test_equal_lengths_leave_one_smaller_batch():
+    sampler = BatchSampler(np.full(77, 5), 10, seed=0)
+    for _ in range(3):
+        assert sorted(map(len, epoch(sampler))) == [7, *[10] * 7]
+
+
+def test_sequences_meet_others_in_every_epoch():
+    sampler = BatchSampler(LENGTHS, 10, seed=0)
+    one, two = ({tuple(sorted(batch)) for batch in epoch(sampler)} for _ in range(2))
+    assert len(one & two) < len(one) / 2
 
 
 def test_order_depends_on_seed_and_epoch_alone():
@@ -59,7 +62,7 @@ def test_resuming_equals_continuing(position):
 
 def test_resuming_with_other_batches_is_refused():
     sampler = BatchSampler(LENGTHS, 50, seed=0)
-    with pytest.raises(UsageError, match="cannot resume at batch 8 of 2"):
+    with pytest.raises(UsageError, match="cannot resume at batch 8 of 4"):
         sampler.load_state_dict({"epoch": 0, "position": 8})
 
 
@@ -67,7 +70,7 @@ def test_processes_share_each_batch():
     whole = epoch(BatchSampler(LENGTHS, 12, seed=0))
     parts = [epoch(BatchSampler(LENGTHS, 12, seed=0, rank=r, world_size=3)) for r in range(3)]
     for place, batch in enumerate(whole):
-        assert rows([part[place] for part in parts]) == sorted(batch.tolist())
+        assert set(rows([part[place] for part in parts])) == set(batch.tolist())
 
 
 def test_no_process_is_left_without_rows():
@@ -89,13 +92,25 @@ def test_impossible_samplers_are_refused(arguments, message):
         BatchSampler(seed=0, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "batch_size"), [("jsb_chorales", 16), ("jsb_chorales", 32), ("nottingham", 16)]
-)
+def mean_padding(lengths, batch_size):
+    sampler = BatchSampler(lengths, batch_size, seed=0)
+    return np.mean([padding_share(lengths, epoch(sampler)) for _ in range(5)])
+
+
+@pytest.mark.parametrize("batch_size", [8, 16, 32])
+@pytest.mark.parametrize("name", ["jsb_chorales", "nottingham"])
 def test_little_of_a_batch_is_padding(real_data, name, batch_size):
     lengths = ragged.read(real_data(f"polyphonic/{name}.npz")).train.lengths
+    assert mean_padding(lengths, batch_size) < 0.15
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(8, 0.12), (16, 0.15), (32, 0.2)])
+def test_a_long_tail_is_cut_into_small_batches(batch_size, most):
+    """87 pieces of 100 to 3857 frames, spread as those of Piano-midi are: most of them short."""
+    lengths = np.geomspace(100, 3857, 87).astype(int)
+    assert mean_padding(lengths, batch_size) < most
     sampler = BatchSampler(lengths, batch_size, seed=0)
-    assert np.mean([padding_share(lengths, epoch(sampler)) for _ in range(5)]) < 0.15
+    assert sampler.batches_per_epoch <= 87 / batch_size + 5  # nor are they many more
 
 
 @pytest.mark.parametrize("bound", [1, 50, 99, 500, 10**6])
