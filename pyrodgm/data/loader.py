@@ -18,7 +18,8 @@ class BatchSampler(Iterator[np.ndarray]):
 
     An epoch is a function of (seed, epoch) alone: resuming at any batch is exact and costs no
     replay. Batches hold sequences of similar length. One is closed early where lengths differ so
-    much that padding would cost it a tenth of a mean batch; that happens to the longest.
+    much that padding would cost it a tenth of a mean batch; that happens to the longest. A batch
+    size that takes in all rows is never divided.
 
     Args:
         lengths: frames per sequence, (N,).
@@ -102,6 +103,8 @@ class BatchSampler(Iterator[np.ndarray]):
 
 def _sizes(lengths: np.ndarray, batch_size: int) -> list[int]:
     """Rows of every batch of sequences that are sorted by length, the longest first."""
+    if batch_size >= len(lengths):
+        return [len(lengths)]
     tolerated = TOLERANCE * batch_size * lengths.mean()
     sizes: list[int] = []
     start = 0

@@ -33,6 +33,11 @@ def test_equal_lengths_leave_one_smaller_batch():
         assert sorted(map(len, epoch(sampler))) == [7, *[10] * 7]
 
 
+def test_a_batch_that_holds_all_is_not_divided():
+    assert [len(batch) for batch in epoch(BatchSampler(LENGTHS, 77, seed=0))] == [77]
+    assert len(epoch(BatchSampler(LENGTHS, 76, seed=0))) > 1
+
+
 def test_sequences_meet_others_in_every_epoch():
     sampler = BatchSampler(LENGTHS, 10, seed=0)
     one, two = ({tuple(sorted(batch)) for batch in epoch(sampler)} for _ in range(2))
