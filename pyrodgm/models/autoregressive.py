@@ -95,7 +95,7 @@ class AR(SequenceModel):
         """One frame given the n before it."""
         del encoded
         numbers = self.x_bias(t)
-        seen = self.inputs(past["x"])
+        seen = self.inputs.past(past["x"], t)
         for part in (self.linear, self.network):
             if part is not None:
                 numbers = numbers + part(seen)
@@ -177,7 +177,7 @@ class RNN(SequenceModel):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given all before it."""
         del encoded
-        drive = F.dropout(self.inputs(past["x"]), self.dropout, self.training)
+        drive = F.dropout(self.inputs.past(past["x"], t), self.dropout, self.training)
         h = F.dropout(past.carry("h", drive, self.cell), self.dropout, self.training)
         draw("x", self.emission(self.x_from_h(h) + self.x_bias(t)))
 

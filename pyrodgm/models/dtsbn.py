@@ -86,7 +86,7 @@ class DTSBND(SequenceModel):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: the latents, the rectified units that they drive, the observation."""
         del encoded
-        seen = self.inputs(past["x"])
+        seen = self.inputs.past(past["x"], t)
         bias = self.layer.bias(t)
         z = draw("z", BernoulliVector(self.layer(past["z"], seen, None, bias)))
         h = past.carry("h", self.h_from_z(z) + self.h_from_x(seen), self.cell)

@@ -79,7 +79,7 @@ class SigmoidBeliefNetwork(SequenceModel):
         """One frame: the latents from the top down, then the observation."""
         del encoded
         names = list(self.latents)
-        seen = self.inputs(past["x"])
+        seen = self.inputs.past(past["x"], t)
         z = None
         for name, below, layer in reversed(
             list(zip(names, ["x", *names], self.layers, strict=False))

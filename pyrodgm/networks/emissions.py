@@ -209,13 +209,25 @@ class Inputs(nn.Module):
         self.register_buffer("scale", spread(info))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of one frame or of several side by side, (..., n D)."""
+        """Of frames (..., D)."""
         if self.kind == "count":
             return x.log1p()
-        if self.kind != "real" or x.shape[-1] == 0:
-            return x
-        frames = x.unflatten(-1, (-1, len(self.centre)))
-        return ((frames - self.centre) / self.scale).flatten(-2)
+        return (x - self.centre) / self.scale if self.kind == "real" else x
+
+    def past(self, window: Tensor, t: Tensor) -> Tensor:
+        """Of the n frames before frame t side by side, (..., n D); zero before the first frame.
+
+        Args:
+            window: those frames, newest first, (..., n D).
+            t: frame number from zero, a scalar or (T,).
+        """
+        if self.kind != "real":
+            return self(window)
+        dim = len(self.centre)
+        lags = 1 + torch.arange(window.shape[-1] // dim, device=t.device)
+        exists = t[..., None] >= lags
+        frames = self(window.unflatten(-1, (len(lags), dim)))
+        return (frames * exists[..., None]).flatten(-2)
 
 
 def spread(info: DataInfo) -> Tensor:
