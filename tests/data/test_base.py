@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import DataError, UsageError
 
 LENGTHS = np.array([2, 3, 1])
 
@@ -45,10 +46,75 @@ def test_select_gives_the_same_sequences(split):
 def test_facts_are_measured_on_train_and_survive_json(split):
     longer = Sequences(np.zeros((9, 2), np.float32), np.array([9]))
     parts = {"train": split, "valid": split, "test": longer}
-    info = Splits.of("toy", "real", parts, image_shape=(1, 2)).info
+    facts = {"image_shape": (1, 2), "words": ("a", "b"), "frame_labels": ("1790", "1791")}
+    info = Splits.of("toy", "real", parts, **facts).info
     assert info.mean == (5.0, 6.0)
+    np.testing.assert_allclose(info.std, split.x.numpy().std(0))
     assert (info.mean_length, info.max_length, info.dim) == (2.0, 9, 2)
     assert DataInfo.from_dict(json.loads(json.dumps(info.to_dict()))) == info
+
+
+NAN = np.nan
+GAPS = np.array([[0, 4], [NAN, 6], [2, NAN], [NAN, NAN], [4, 2], [1, 1]], np.float32)
+
+
+@pytest.fixture
+def gaps():
+    return Sequences(GAPS, LENGTHS)
+
+
+def test_batches_fill_what_is_missing_with_the_mean_of_what_training_saw(gaps, split):
+    splits = Splits.of("toy", "real", {"train": gaps, "valid": split, "test": gaps.select([1])})
+    assert splits.info.mean == (1.75, 3.25)
+    for part, row in ((splits.train, 1), (splits.test, 0), (splits.test.select([0]), 0)):
+        batch = part.batch([row])
+        assert batch.x.tolist() == [[[2, 3.25], [1.75, 3.25], [4, 2]]]
+        assert batch.seen.tolist() == [[[True, False], [False, False], [True, True]]]
+    padded = splits.train.batch([2, 0])
+    assert padded.x[0].tolist() == [[1, 1], [0, 0]]
+    assert padded.seen[0].tolist() == [[True, True], [False, False]]
+    assert splits.valid.batch([0]).seen is None
+
+
+def test_gaps_in_a_split_are_told_from_a_batch_without(gaps):
+    assert gaps.batch([2]).seen.tolist() == [[[True, True]]]
+
+
+def test_batches_leave_the_gaps_in_what_is_stored(gaps):
+    gaps.batch([0, 1, 2])
+    np.testing.assert_array_equal(gaps.x.numpy(), GAPS)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [([1], r"1 of the 2 features of 'toy' \(1\)"), ([0, 1], r"2 of the 2.*0, 1")],
+)
+def test_a_feature_that_training_never_observes_is_refused(missing, message):
+    x = GAPS.copy()
+    x[:, missing] = NAN
+    parts = dict.fromkeys(("train", "valid", "test"), Sequences(x, LENGTHS))
+    with pytest.raises(DataError, match=message):
+        Splits.of("toy", "real", parts)
+
+
+def test_held_out_frames_go_where_their_sequence_goes(split):
+    x = split.x.numpy()
+    both = Sequences(x, LENGTHS, held_out=100 + x)
+    batch, held_out = both.batch([2, 1]), both.held_out_batch([2, 1])
+    assert torch.equal(held_out, (batch.x + 100) * batch.mask[..., None])
+    assert held_out.dtype == torch.get_default_dtype()
+    part = both.select([1, 0])
+    assert torch.equal(part.held_out_batch([1]), both.held_out_batch([0]))
+    assert part.filled(np.zeros(2)).held_out is not None
+    with pytest.raises(DataError, match="nothing is held out"):
+        split.held_out_batch([0])
+
+
+def test_training_looks_at_augmented_sequences_where_there_are_some(split):
+    splits = Splits.of("toy", "real", dict.fromkeys(("train", "valid", "test"), split))
+    assert splits.training is split
+    more = split.select([0, 0, 1])
+    assert replace(splits, augmented=more).training is more
 
 
 def test_unknown_split_is_named(split):
