@@ -170,7 +170,7 @@ class LDS(SequenceModel):
         seen_x = self.inputs(past["x"]) - self.offset
         push = ((move @ weight.mT) @ seen_x[..., None]).squeeze(-1)
         push = push + (1 - started)[..., None] * self.initial_mean
-        mean = past.carry("mean", _drive(push, keep), AffineCell(push.shape[-1]))
+        mean = past.carry("mean", join(push, keep.flatten(-2)), AffineCell(push.shape[-1]))
         factor = self.loading @ torch.linalg.cholesky(covariance)
         loc = mean @ self.loading.T + self.offset
         draw("x", LowRankNormal(loc, factor, noise).scaled(self.inputs.centre, self.inputs.scale))
@@ -181,7 +181,7 @@ class LDS(SequenceModel):
         """Of the state given the frames before, P_t, and of the last one given its own too, V."""
         size = information.shape[-1]
         cell = CovarianceCell(self.transition, self.log_initial.exp().diag())
-        drive = _drive(started[..., None], information)
+        drive = join(started[..., None], information.flatten(-2))
         both = past.carry("covariance", drive, cell).unflatten(-1, (2, size, size))
         return both[..., 0, :, :], both[..., 1, :, :]
 
@@ -211,7 +211,8 @@ class CovarianceCell:
         smoothed = torch.linalg.solve(eye + before @ information, before)
         smoothed = started * (smoothed + smoothed.mT) / 2
         moved = self.transition @ smoothed @ self.transition.T + eye
-        return _drive(torch.where(started > 0, moved, self.initial), smoothed)
+        predicted = torch.where(started > 0, moved, self.initial)
+        return join(predicted.flatten(-2), smoothed.flatten(-2))
 
     def outputs(self, drive: Tensor) -> Tensor:
         """Those of all frames."""
@@ -241,10 +242,3 @@ class AffineCell:
         return scan(self, drive)
 
     states = outputs
-
-
-def _drive(*parts: Tensor) -> Tensor:
-    """Vectors and square matrices flat and side by side; leading dimensions broadcast."""
-    size = parts[-1].shape[-1]
-    flat = [p.flatten(-2) if p.dim() > 1 and p.shape[-2:] == (size, size) else p for p in parts]
-    return join(*flat)
