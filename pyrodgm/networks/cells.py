@@ -111,9 +111,8 @@ class GRUCell(nn.Module):
 
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., H)."""
-        drive, state = _rows(drive, state)
-        rows = drive.flatten(0, -2), state.flatten(0, -2)
-        moved = torch.gru_cell(*rows, *_weights(self.network))
+        drive, state = _alike(drive, state)
+        moved = torch.gru_cell(_rows(drive), _rows(state), *_weights(self.network))
         return moved.view(state.shape)
 
     def outputs(self, drive: Tensor) -> Tensor:
@@ -144,9 +143,9 @@ class LSTMCell(nn.Module):
 
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., 2 H)."""
-        drive, state = _rows(drive, state)
-        before = [half.contiguous() for half in state.flatten(0, -2).chunk(2, -1)]
-        moved = torch.lstm_cell(drive.flatten(0, -2), before, *_weights(self.network))
+        drive, state = _alike(drive, state)
+        before = [half.contiguous() for half in _rows(state).chunk(2, -1)]
+        moved = torch.lstm_cell(_rows(drive), before, *_weights(self.network))
         return torch.cat(moved, -1).view(state.shape)
 
     def outputs(self, drive: Tensor) -> Tensor:
@@ -203,10 +202,15 @@ class DrivenReLU(nn.Module):
         return self.outputs(drive)
 
 
-def _rows(drive: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with the same leading dimensions, of which there is at least one."""
-    leading = torch.broadcast_shapes(drive.shape[:-1], state.shape[:-1], (1,))
+def _alike(drive: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with the same leading dimensions."""
+    leading = torch.broadcast_shapes(drive.shape[:-1], state.shape[:-1])
     return drive.expand(*leading, drive.shape[-1]), state.expand(*leading, state.shape[-1])
+
+
+def _rows(value: Tensor) -> Tensor:
+    """All leading dimensions as one."""
+    return value.reshape(-1, value.shape[-1])
 
 
 def _weights(network: nn.GRU | nn.LSTM) -> list[Any]:
