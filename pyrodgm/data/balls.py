@@ -58,18 +58,23 @@ def load(
 
 def simulate(num: int, length: int, rng: np.random.Generator) -> np.ndarray:
     """Trajectories of the ball centres, (num, length, 3, 2), in box coordinates [0, 10]."""
+    return motion(num, length, rng)[0]
+
+
+def motion(num: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and velocities per frame of the balls, each (num, length, 3, 2)."""
     x = _initial_positions(num, rng)
     v = rng.standard_normal(x.shape)
     v *= SPEED / np.linalg.norm(v, axis=(1, 2), keepdims=True)
-    path = np.empty((num, length, NUM_BALLS, 2))
+    path, speed = np.empty((2, num, length, NUM_BALLS, 2))
     for t in range(length):
-        path[:, t] = x
+        path[:, t], speed[:, t] = x, v
         for _ in range(SUBSTEPS):
             x += v / SUBSTEPS
             v = np.where(x < RADIUS, np.abs(v), v)
             v = np.where(x > BOX - RADIUS, -np.abs(v), v)
             _collide(x, v)
-    return path
+    return path, speed
 
 
 def render(centres: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-SPARSE = 0.25  # share of ones in the fullest frame up to which hidden units are shared
+SPARSE = 0.25  # share of ones up to which hidden units are shared
 
 
 class NADE(TorchDistribution):
@@ -25,7 +25,7 @@ class NADE(TorchDistribution):
 
     The hidden units change only after a variable that is one. Where few are, as in piano rolls,
     they are computed once for each of the M ones of a frame and not for each of its D variables:
-    (M + 1) H sigmoids in the place of D H.
+    (M + 1) H sigmoids in the place of D H, and two matrix products.
 
     There is no closed form of the mean: average draws.
 
@@ -64,25 +64,36 @@ class NADE(TorchDistribution):
 
     def conditional_logits(self, value: Tensor) -> Tensor:
         """Log-odds of every variable given those before it in `value`, (..., D)."""
-        most = int(value.sum(-1).max())
-        if most <= SPARSE * value.shape[-1]:
-            return self.visible_bias + self._by_ones(value, most)
+        if value.mean() <= SPARSE:
+            return self.visible_bias + self._by_ones(value)
         before = F.pad(value[..., :-1, None] * self.weight_in[:-1], (0, 0, 1, 0)).cumsum(-2)
         hidden = (self.hidden_bias[..., None, :] + before).sigmoid()
         return self.visible_bias + (hidden * self.weight_out).sum(-1)
 
-    def _by_ones(self, value: Tensor, most: int) -> Tensor:
-        """V_d h_d for all d, (..., D), with hidden units computed after each of up to M ones."""
-        dim = value.shape[-1]
-        places = torch.arange(dim, device=value.device).where(value > 0, dim)
-        ones = places.sort(-1).values[..., :most]  # (..., M), ascending, D where there are fewer
-        weight = F.pad(self.weight_in, (0, 0, 0, 1))
-        before = F.pad(F.embedding(ones, weight).cumsum(-2), (0, 0, 1, 0))  # (..., M + 1, H)
-        hidden = (self.hidden_bias[..., None, :] + before).sigmoid()
-        each = hidden @ self.weight_out.T  # (..., M + 1, D)
-        so_far = (value.cumsum(-1) - value).long()
-        so_far = so_far.expand(each.shape[:-2] + so_far.shape[-1:])
-        return each.gather(-2, so_far[..., None, :]).squeeze(-2)
+    def _by_ones(self, value: Tensor) -> Tensor:
+        """V_d h_d for all d, (..., D), from R hidden vectors: one per frame and one per one in it."""
+        batch = torch.broadcast_shapes(value.shape[:-1], self.hidden_bias.shape[:-1])
+        leading, shared = (
+            batch[: len(batch) - value.dim() + 1],
+            batch[len(batch) - value.dim() + 1 :],
+        )
+        value = value.expand(shared + value.shape[-1:])
+        frames = value.reshape(-1, value.shape[-1])
+        so_far = frames.cumsum(-1)
+        ones = so_far[:, -1].long()
+        first = F.pad((ones + 1).cumsum(0), (1, 0))[:-1]  # where each frame's vectors begin
+        frame = torch.arange(len(frames), device=value.device).repeat_interleave(ones + 1)
+        count = torch.arange(len(frame), device=value.device) - first[frame]
+        before = frames[frame] * (so_far[frame] <= count[:, None])  # the first ones of a frame
+        bias = self.hidden_bias.expand(batch + self.hidden_bias.shape[-1:])
+        bias = bias.flatten(len(leading), -2).index_select(-2, frame)
+        each = (
+            bias + before.to(self.weight_in.dtype) @ self.weight_in
+        ).sigmoid() @ self.weight_out.T
+        vector = first[:, None] + (so_far - frames).long()
+        place = vector * value.shape[-1] + torch.arange(value.shape[-1], device=value.device)
+        found = each.flatten(-2).index_select(-1, place.flatten())
+        return found.view(leading + value.shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Zeros and ones, sample_shape + (..., D)."""
