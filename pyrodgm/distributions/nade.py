@@ -71,29 +71,17 @@ class NADE(TorchDistribution):
         return self.visible_bias + (hidden * self.weight_out).sum(-1)
 
     def _by_ones(self, value: Tensor) -> Tensor:
-        """V_d h_d for all d, (..., D), from R hidden vectors: one per frame and one per one in it."""
+        """V_d h_d for all d, (..., D), from one hidden vector for each one of a frame and one more."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.hidden_bias.shape[:-1])
-        leading, shared = (
-            batch[: len(batch) - value.dim() + 1],
-            batch[len(batch) - value.dim() + 1 :],
-        )
-        value = value.expand(shared + value.shape[-1:])
-        frames = value.reshape(-1, value.shape[-1])
-        so_far = frames.cumsum(-1)
-        ones = so_far[:, -1].long()
-        first = F.pad((ones + 1).cumsum(0), (1, 0))[:-1]  # where each frame's vectors begin
-        frame = torch.arange(len(frames), device=value.device).repeat_interleave(ones + 1)
-        count = torch.arange(len(frame), device=value.device) - first[frame]
-        before = frames[frame] * (so_far[frame] <= count[:, None])  # the first ones of a frame
+        split = len(batch) - value.dim() + 1
+        value = value.expand(batch[split:] + value.shape[-1:])
+        frame, before, vector = _prefixes(value.reshape(-1, value.shape[-1]))
         bias = self.hidden_bias.expand(batch + self.hidden_bias.shape[-1:])
-        bias = bias.flatten(len(leading), -2).index_select(-2, frame)
-        each = (
-            bias + before.to(self.weight_in.dtype) @ self.weight_in
-        ).sigmoid() @ self.weight_out.T
-        vector = first[:, None] + (so_far - frames).long()
+        bias = bias.flatten(split, -2).index_select(-2, frame)
+        hidden = (bias + before.to(self.weight_in.dtype) @ self.weight_in).sigmoid()
+        each = (hidden @ self.weight_out.T).flatten(-2)
         place = vector * value.shape[-1] + torch.arange(value.shape[-1], device=value.device)
-        found = each.flatten(-2).index_select(-1, place.flatten())
-        return found.view(leading + value.shape)
+        return each.index_select(-1, place.flatten()).view(batch[:split] + value.shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Zeros and ones, sample_shape + (..., D)."""
@@ -109,3 +97,19 @@ class NADE(TorchDistribution):
                 before = before + value[..., None] * self.weight_in[d]
                 drawn.append(value)
         return torch.stack(drawn, -1)
+
+
+def _prefixes(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All different beginnings of frames (N, D): without their ones, with the first, the first two.
+
+    Returns:
+        The frame of each beginning (R,), the beginning itself (R, D), and for every frame and
+        variable the number of the beginning that ends before it (N, D).
+    """
+    so_far = frames.cumsum(-1)
+    sizes = so_far[:, -1].long() + 1
+    first = F.pad(sizes.cumsum(0), (1, 0))[:-1]
+    frame = torch.arange(len(frames), device=frames.device).repeat_interleave(sizes)
+    ones = torch.arange(len(frame), device=frames.device) - first[frame]
+    before = frames[frame] * (so_far[frame] <= ones[:, None])
+    return frame, before, first[:, None] + (so_far - frames).long()
