@@ -71,13 +71,13 @@ class NADE(TorchDistribution):
         return self.visible_bias + (hidden * self.weight_out).sum(-1)
 
     def _by_ones(self, value: Tensor) -> Tensor:
-        """V_d h_d for all d, (..., D), from one hidden vector for each one of a frame and one more."""
+        """V_d h_d for all d, (..., D), with hidden units computed once per beginning of a frame."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.hidden_bias.shape[:-1])
         split = len(batch) - value.dim() + 1
         value = value.expand(batch[split:] + value.shape[-1:])
         frame, before, vector = _prefixes(value.reshape(-1, value.shape[-1]))
         bias = self.hidden_bias.expand(batch + self.hidden_bias.shape[-1:])
-        bias = bias.flatten(split, -2).index_select(-2, frame)
+        bias = bias.reshape(*batch[:split], -1, bias.shape[-1]).index_select(-2, frame)
         hidden = (bias + before.to(self.weight_in.dtype) @ self.weight_in).sigmoid()
         each = (hidden @ self.weight_out.T).flatten(-2)
         place = vector * value.shape[-1] + torch.arange(value.shape[-1], device=value.device)
