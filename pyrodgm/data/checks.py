@@ -6,15 +6,15 @@ import difflib
 
 import numpy as np
 
-from pyrodgm.data.base import SPLITS, Kind
+from pyrodgm.data.base import SPLITS
+from pyrodgm.data.kinds import Arrays
 from pyrodgm.errors import DataError, did_you_mean
 
-KEYS = tuple(f"{split}{suffix}" for split in SPLITS for suffix in ("", "_lengths"))
-Arrays = dict[str, np.ndarray]
+KEYS = tuple(f"{split}{suffix}" for split in SPLITS for suffix in ("", "_lengths", "_held_out"))
 
 
-def check(arrays: Arrays, others: tuple[str, ...] = ()) -> tuple[Arrays, Arrays]:
-    """Frames and lengths per split, once every check has passed.
+def check(arrays: Arrays, others: tuple[str, ...] = ()) -> tuple[Arrays, Arrays, Arrays]:
+    """Frames, lengths and what is held out, per split, once every check has passed.
 
     Args:
         arrays: the arrays of the format that are there.
@@ -29,36 +29,29 @@ def check(arrays: Arrays, others: tuple[str, ...] = ()) -> tuple[Arrays, Arrays]
     _check_names(arrays, others)
     frames = {split: arrays[split] for split in SPLITS if split in arrays}
     lengths: Arrays = {}
+    held_out: Arrays = {}
     for split, x in frames.items():
         _check_frames(split, x)
         lengths[split] = arrays.get(f"{split}_lengths", np.ones(len(x), np.int64))
         _check_lengths(split, lengths[split], len(x))
         _check_finite(split, x, lengths[split])
+        _check_observed(split, x)
+        if f"{split}_held_out" in arrays:
+            held_out[split] = arrays[f"{split}_held_out"]
+            _check_held_out(split, held_out[split], x)
     _check_dims({split: x.shape[1] for split, x in frames.items()})
-    return frames, lengths
+    return frames, lengths, held_out
 
 
-def infer_kind(frames: Arrays) -> Kind:
-    """What the values of all splits are.
+def infinite(x: np.ndarray) -> np.ndarray:
+    """True where a number is infinite as float32, in the shape of x.
 
-    >>> infer_kind({"train": np.array([[0.0, 1.0]]), "test": np.array([[0.5, 1.0]])})
-    'unit'
-    """
-    if all(((x == 0) | (x == 1)).all() for x in frames.values()):
-        return "binary"
-    unit = all(x.min() >= 0 and x.max() <= 1 for x in frames.values())
-    return "unit" if unit else "real"
-
-
-def missing(x: np.ndarray) -> np.ndarray:
-    """True where a number is NaN or not finite as float32, in the shape of x.
-
-    >>> missing(np.array([1.0, np.nan, 1e300]))
-    array([False,  True,  True])
+    >>> infinite(np.array([1.0, np.nan, 1e300]))
+    array([False, False,  True])
     """
     if x.dtype.kind != "f":
         return np.zeros(x.shape, bool)
-    return ~(np.abs(x) <= np.finfo(np.float32).max)
+    return np.abs(x) > np.finfo(np.float32).max
 
 
 def _check_names(arrays: Arrays, others: tuple[str, ...]) -> None:
@@ -118,17 +111,39 @@ def _check_lengths(split: str, lengths: np.ndarray, num_frames: int) -> None:
 
 
 def _check_finite(split: str, x: np.ndarray, lengths: np.ndarray) -> None:
-    """Refuse NaN and infinity, and say where the first one is."""
-    if not (bad := missing(x)).any():
+    """Refuse infinity, and say where the first one is; NaN is a value that is missing."""
+    if not (bad := infinite(x)).any():
         return
     frame, feature = np.unravel_index(int(bad.argmax()), bad.shape)
     ends = np.cumsum(lengths)
     sequence = int(np.searchsorted(ends, frame, side="right"))
     raise DataError(
-        f"'{split}' has missing values (NaN, or infinite as float32): {bad.sum()}, the first in "
-        f"sequence {sequence}, frame {frame - ends[sequence] + lengths[sequence]}, "
-        f"feature {feature}; they are not supported yet: fill them in or drop these sequences"
+        f"'{split}' has infinite values (as float32): {bad.sum()}, the first in sequence "
+        f"{sequence}, frame {frame - ends[sequence] + lengths[sequence]}, feature {feature}; "
+        "rescale them, or give NaN where a value is missing"
     )
+
+
+def _check_observed(split: str, x: np.ndarray) -> None:
+    """Refuse a split of which nothing was observed."""
+    if np.isnan(x).all():
+        raise DataError(
+            f"'{split}' is NaN throughout, so nothing in it was observed; "
+            "leave the array out or fill it"
+        )
+
+
+def _check_held_out(split: str, held_out: np.ndarray, x: np.ndarray) -> None:
+    """Refuse held-out counts that do not go with the frames they are held out of."""
+    if held_out.shape != x.shape or held_out.dtype.kind not in "buif":
+        raise DataError(
+            f"'{split}_held_out' has shape {held_out.shape} and type {held_out.dtype}; expected "
+            f"counts of the same frames and features as '{split}', {x.shape}"
+        )
+    if not np.isfinite(held_out).all():
+        raise DataError(
+            f"'{split}_held_out' has NaN or infinity; where nothing is held out the count is 0"
+        )
 
 
 def _check_dims(dims: dict[str, int]) -> None:

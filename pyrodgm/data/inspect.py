@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from pyrodgm.data import DATASETS, load
-from pyrodgm.data.base import SPLITS, Splits
-from pyrodgm.data.checks import Arrays, missing
+from pyrodgm.data.base import SPLITS, DataInfo, Splits
+from pyrodgm.data.checks import infinite
+from pyrodgm.data.kinds import Arrays
 from pyrodgm.data.loader import BatchSampler, padding_share
 from pyrodgm.data.ragged import read_arrays
 from pyrodgm.errors import DataError
@@ -40,19 +41,16 @@ def inspect(source: str | Path) -> Report:
     except DataError as error:
         refused = str(error)
     arrays = _arrays(source, splits)
-    parts = {split: _sequences(arrays, split) for split in SPLITS if split in arrays}
-    notes = [*(splits.notes if splits else ()), *_constant_features(arrays)]
-    fits = splits is not None and splits.info.kind != "real"
-    if splits and not fits:
-        notes.append("real-valued: tsbn needs values in {0,1} or [0,1]; rescale or binarise them")
+    lengths = {split: _lengths(arrays, split) for split in SPLITS if split in arrays}
+    model = _model(splits.info) if splits else None
     return {
         "source": str(source),
         "kind": splits.info.kind if splits else None,
-        "splits": {split: _describe(*parts[split]) for split in parts},
-        "duplicates": _duplicates(parts),
-        "notes": notes,
+        "splits": {split: _describe(arrays, split, lengths[split]) for split in lengths},
+        "duplicates": _duplicates(arrays, lengths),
+        "notes": [*(splits.notes if splits else ()), *_constant_features(arrays)],
         "refused": refused,
-        "fit": f"pyrodgm fit --model tsbn --data {shlex.quote(str(source))}" if fits else None,
+        "fit": f"pyrodgm fit --model {model} --data {shlex.quote(str(source))}" if model else None,
     }
 
 
@@ -73,6 +71,13 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _model(info: DataInfo) -> str:
+    """A model to begin with; each takes the emission that fits the data."""
+    if info.max_length == 1:
+        return "sbn"
+    return "hmsbn" if info.kind == "count" else "tsbn"
+
+
 def _arrays(source: str | Path, splits: Splits | None) -> Arrays:
     """The arrays as the file has them; of a named dataset, as its loader made them."""
     if str(source) not in DATASETS:
@@ -82,27 +87,37 @@ def _arrays(source: str | Path, splits: Splits | None) -> Arrays:
             return {}
     if splits is None:
         return {}
-    frames = {split: splits[split].x.numpy() for split in SPLITS}
-    return frames | {f"{split}_lengths": splits[split].lengths for split in SPLITS}
+    arrays: Arrays = {}
+    for split in SPLITS:
+        part = splits[split]
+        arrays |= {split: part.x.numpy(), f"{split}_lengths": part.lengths}
+        if part.held_out is not None:
+            arrays[f"{split}_held_out"] = part.held_out.numpy()
+    return arrays
 
 
-def _sequences(arrays: Arrays, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Frames and lengths of one split; no lengths where they do not cut up the frames."""
+def _lengths(arrays: Arrays, split: str) -> np.ndarray | None:
+    """Lengths of the sequences of one split; None where they do not cut up its frames."""
     x = arrays[split]
     lengths = arrays.get(f"{split}_lengths", np.ones(x.shape[:1], np.int64))
     fit = lengths.ndim == 1 and lengths.dtype.kind in "ui" and x.ndim > 0 and x.size > 0
     if not fit or (lengths < 1).any() or lengths.sum() != len(x):
-        return x, None
-    return x, lengths.astype(np.int64)
+        return None
+    return lengths.astype(np.int64)
 
 
-def _describe(x: np.ndarray, lengths: np.ndarray | None) -> Report:
+def _describe(arrays: Arrays, split: str, lengths: np.ndarray | None) -> Report:
+    x, held_out = arrays[split], arrays.get(f"{split}_held_out")
     facts: Report = {"shape": list(x.shape), "dtype": str(x.dtype)}
     if x.dtype.kind in "buif" and x.size:
-        gaps = missing(x)
-        present = x[~gaps] if gaps.any() else x
+        gaps = np.isnan(x)
+        usable = ~(gaps | infinite(x))
+        present = x if usable.all() else x[usable]
         facts["range"] = [present.min().item(), present.max().item()] if present.size else None
         facts["missing"] = int(gaps.sum())
+        facts["missing_share"] = facts["missing"] / x.size
+    if held_out is not None and held_out.dtype.kind in "buif":
+        facts["held_out"] = int(held_out[np.isfinite(held_out)].sum())
     if lengths is not None:
         facts["lengths"] = _describe_lengths(lengths)
     return facts
@@ -122,12 +137,10 @@ def _describe_lengths(lengths: np.ndarray) -> Report:
     }
 
 
-def _duplicates(parts: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> dict[str, int]:
+def _duplicates(arrays: Arrays, lengths: dict[str, np.ndarray | None]) -> dict[str, int]:
     """How many sequences of the second split are bit-equal to one of the first, per pair."""
     content = {
-        split: [frames.tobytes() for frames in np.split(x, np.cumsum(lengths)[:-1])]
-        for split, (x, lengths) in parts.items()
-        if lengths is not None
+        split: _contents(arrays, split, cut) for split, cut in lengths.items() if cut is not None
     }
     return {
         f"{second} in {first}": sum(map(set(content[first]).__contains__, content[second]))
@@ -135,11 +148,21 @@ def _duplicates(parts: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> dict[
     }
 
 
+def _contents(arrays: Arrays, split: str, lengths: np.ndarray) -> list[bytes]:
+    """All that is known of every sequence, what is held out of it included."""
+    whole = [arrays[name] for name in (split, f"{split}_held_out") if name in arrays]
+    ends = np.cumsum(lengths)[:-1]
+    sequences = zip(*(np.split(x, ends) for x in whole), strict=True)
+    return [b"".join(part.tobytes() for part in parts) for parts in sequences]
+
+
 def _constant_features(arrays: Arrays) -> list[str]:
     x = arrays.get("train", np.empty(0))
-    if x.ndim != 2 or not x.size or not (count := int((x == x[0]).all(0).sum())):
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
         return []
-    return [f"{count} of {x.shape[1]} features never change in train"]
+    # These two ignore NaN, unless there is nothing else.
+    count = int((np.fmin.reduce(x) == np.fmax.reduce(x)).sum())
+    return [f"{count} of {x.shape[1]} features never change in train"] if count else []
 
 
 def _render_split(split: str, facts: Report) -> str:
@@ -147,7 +170,9 @@ def _render_split(split: str, facts: Report) -> str:
     if facts.get("range"):
         line += f", {facts['range'][0]:g} to {facts['range'][1]:g}"
     if facts.get("missing"):
-        line += f", {facts['missing']} missing"
+        line += f", {facts['missing']} missing ({facts['missing_share']:.1%})"
+    if "held_out" in facts:
+        line += f", {facts['held_out']} held out"
     if not (lengths := facts.get("lengths")):
         return line
     if lengths["max"] == 1:

@@ -2,7 +2,9 @@
 
     train (frames, D), train_lengths (sequences,), and the same for valid and test
 
-Arrays without lengths are independent rows, that is, sequences of one frame.
+Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a value that
+is missing. Of counts there may be more in train_held_out, valid_held_out and test_held_out, of the
+same frames, which are for evaluation alone.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pyrodgm.data.base import SPLITS, Sequences, Splits
-from pyrodgm.data.checks import KEYS, Arrays, check, infer_kind
+from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
+from pyrodgm.data.checks import KEYS, check
+from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.errors import DataError
 from pyrodgm.seeds import numpy_generator
 
@@ -32,6 +35,7 @@ DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib
 def read(
     path: str | Path,
     *,
+    kind: KindOption = "auto",
     image_shape: tuple[int, int] | None = None,
     lowest_pitch: int | None = None,
     frame_rate: float = 10.0,
@@ -41,31 +45,34 @@ def read(
 
     Args:
         path: the npz file.
+        kind: of the values, "binary", "unit", "count" or "real"; "auto" looks at them.
         image_shape: (height, width) where a frame is a picture.
         lowest_pitch: MIDI number of feature 0; 21 where the data is binary with 88 features.
         frame_rate: frames per second.
         split_seed: for holding out a missing valid or test split, by sequence.
 
     Raises:
-        DataError: the file cannot be read or its arrays are not sequences.
+        DataError: the file cannot be read, its arrays are not sequences, or its values are not of
+            the kind that was asked for.
     """
     path = Path(path).expanduser()
     arrays, others = read_arrays(path)
-    frames, lengths = check(arrays, others)
-    kind = infer_kind(frames)
-    stored = np.uint8 if kind == "binary" else np.float32
+    frames, lengths, held_out = check(arrays, others)
+    chosen = _kind(frames, held_out, kind)
     parts = {
-        split: Sequences(x.astype(stored, copy=False), lengths[split])
+        split: _sequences(x, lengths[split], held_out.get(split), chosen)
         for split, x in frames.items()
     }
     dim = frames["train"].shape[1]
-    if lowest_pitch is None and (kind, dim) == ("binary", PIANO_KEYS):
+    if lowest_pitch is None and (chosen, dim) == ("binary", PIANO_KEYS):
         lowest_pitch = LOWEST_PIANO_PITCH
     if image_shape is not None and image_shape[0] * image_shape[1] != dim:
         raise DataError(f"image_shape {image_shape} does not fit {dim} features per frame")
-    notes = [*_observations(frames, others), *_hold_out(parts, split_seed)]
+    notes = [f"ignored arrays: {', '.join(others)}"] if others else []
+    notes += _doubts(frames, chosen) if kind == "auto" else []
+    notes += _hold_out(parts, split_seed)
     facts = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
-    splits = Splits.of(path.stem, kind, parts, **facts)
+    splits = Splits.of(path.stem, chosen, parts, **facts)
     return replace(splits, sha256=_sha256(path), notes=tuple(notes))
 
 
@@ -82,8 +89,11 @@ def write(path: str | Path, splits: Splits) -> None:
     path = Path(path)
     arrays: Arrays = {}
     for split in SPLITS:
-        arrays[split] = splits[split].x.numpy()
-        arrays[f"{split}_lengths"] = splits[split].lengths
+        part = splits[split]
+        arrays[split] = _as_given(part.x.numpy(), splits.info.kind)
+        arrays[f"{split}_lengths"] = part.lengths
+        if part.held_out is not None:
+            arrays[f"{split}_held_out"] = _as_given(part.held_out.numpy(), "count")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
         with unfinished.open("wb") as file:
@@ -139,11 +149,39 @@ def _refuse_other_formats(path: Path) -> None:
         )
 
 
-def _observations(frames: Arrays, others: tuple[str, ...]) -> list[str]:
-    notes = [f"ignored arrays: {', '.join(others)}"] if others else []
-    if any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
-        notes.append("bytes up to 255 are read as real numbers; divide by 255 for grey values")
-    return notes
+def _kind(frames: Arrays, held_out: Arrays, asked: KindOption) -> Kind:
+    """The kind of all values; what is held out must be counts."""
+    further = {f"{split}_held_out": x for split, x in held_out.items()}
+    kind = choose_kind({**frames, **further}, asked)
+    if held_out and kind != "count":
+        raise DataError(
+            f"'{next(iter(further))}' must be counts, and this data is '{kind}'; store counts as "
+            "integers of more than a byte, or give the option kind=count"
+        )
+    return kind
+
+
+def _sequences(
+    x: np.ndarray, lengths: np.ndarray, held_out: np.ndarray | None, kind: Kind
+) -> Sequences:
+    """The smallest of the types that hold the values: bytes where all of them are 0 or 1."""
+    stored = np.uint8 if kind == "binary" and not np.isnan(x).any() else np.float32
+    further = None if held_out is None else held_out.astype(np.float32)
+    return Sequences(x.astype(stored, copy=False), lengths, held_out=further)
+
+
+def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:
+    """Values of the type by which `read` knows their kind."""
+    return x.astype(np.uint32) if kind == "count" and not np.isnan(x).any() else x
+
+
+def _doubts(frames: Arrays, kind: Kind) -> list[str]:
+    """What a person may have meant otherwise."""
+    if kind == "count":
+        return ["whole numbers are read as counts; with the option kind=real they are not"]
+    if kind == "real" and any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
+        return ["bytes up to 255 are read as real numbers; divide by 255 for grey values"]
+    return []
 
 
 def _hold_out(parts: dict[str, Sequences], seed: int) -> list[str]:

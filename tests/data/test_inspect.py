@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -42,16 +43,39 @@ def test_facts_of_a_file(save):
         assert part in text
 
 
-def test_missing_values_are_counted_where_load_refuses(save):
+def test_missing_values_are_counted(save):
+    x = np.array([[0.0, 2.5], [np.nan, 2.5], [1.0, np.nan], [1.0, 2.5]])
+    report = inspect(save(train=x, train_lengths=[2, 2], test=x[:1], test_lengths=[1]))
+    train, test = report["splits"]["train"], report["splits"]["test"]
+    assert (train["missing"], train["missing_share"], train["range"]) == (2, 0.25, [0, 2.5])
+    assert (test["missing"], test["missing_share"]) == (0, 0)
+    text = render(report)
+    assert "2 missing (25.0%)" in text
+    assert "0 missing" not in text
+    assert "1 of 2 features never change" in text
+    assert report["fit"]
+
+
+def test_infinite_values_are_left_out_where_load_refuses(save):
     x = np.ones((4, 2))
     x[1, 0], x[2, 1] = np.nan, np.inf
     report = inspect(save(train=x, train_lengths=[2, 2]))
-    assert report["splits"]["train"]["missing"] == 2
+    assert report["splits"]["train"]["missing"] == 1
     assert report["splits"]["train"]["range"] == [1, 1]
     assert report["fit"] is None
-    assert "first in sequence 0, frame 1, feature 0" in report["refused"]
-    assert "2 missing" in render(report)
-    assert "refused: 'train' has missing values" in render(report)
+    assert "first in sequence 1, frame 0, feature 1" in report["refused"]
+    assert "refused: 'train' has infinite values" in render(report)
+
+
+def test_held_out_counts_are_shown_and_tell_sequences_apart(save):
+    x = np.array([[0, 2], [1, 0], [3, 1], [0, 1]])
+    arrays = {"train": x, "valid": x, "test": x}
+    lengths = {f"{split}_lengths": [1, 3] for split in arrays}
+    report = inspect(save(**arrays, **lengths, test_held_out=x + 1))
+    assert report["splits"]["test"]["held_out"] == 16
+    assert "held_out" not in report["splits"]["train"]
+    assert ", 16 held out" in render(report)
+    assert report["duplicates"] == {"valid in train": 2, "test in train": 0, "test in valid": 0}
 
 
 @pytest.mark.parametrize(
@@ -100,10 +124,23 @@ def test_nottingham_repeats_a_tune(real_data):
     assert report["splits"]["train"]["lengths"]["max"] == 1788
 
 
-def test_no_fit_line_for_what_no_model_takes(tmp_path):
-    path = tmp_path / "real.npz"
-    np.savez(path, train=np.random.default_rng(0).normal(size=(20, 2)), train_lengths=[5, 5, 5, 5])
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "lengths", "kind", "model"),
+    [
+        (RNG.normal(size=(20, 2)), [5] * 4, "real", "tsbn"),
+        (RNG.poisson(3.0, (20, 2)), [5] * 4, "count", "hmsbn"),
+        (RNG.poisson(3.0, (20, 2)), [1] * 20, "count", "sbn"),
+        (RNG.random((20, 2)) < 0.5, [5] * 4, "binary", "tsbn"),
+    ],
+)
+def test_the_line_that_fits_is_right(save, tmp_path, cli, values, lengths, kind, model):
+    path = save(train=values, train_lengths=lengths)
     report = inspect(path)
-    assert report["kind"] == "real"
-    assert report["fit"] is None
-    assert "rescale or binarise" in render(report)
+    assert report["kind"] == kind
+    assert report["fit"] == f"pyrodgm fit --model {model} --data '{path}'"
+    line = shlex.split(report["fit"])[1:]
+    small = ["--steps", "1", "--set", "model.hidden_dim=2", "--out", tmp_path / "run"]
+    assert cli(*line, *small).code == 0

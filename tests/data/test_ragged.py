@@ -52,7 +52,8 @@ def test_arrays_without_lengths_are_rows(save):
         (np.array([[True, False]]), "binary", "uint8"),
         (np.array([[0.0, 1.0]]), "binary", "uint8"),
         (np.array([[0.0, 0.5]], np.float16), "unit", "float32"),
-        (np.array([[0, 2]], np.uint16), "real", "float32"),
+        (np.array([[0, 2]], np.uint16), "count", "float32"),
+        (np.array([[0.0, np.nan], [1.0, 1.0]]), "binary", "float32"),
         (np.array([[-0.5, 0.5]]), "real", "float32"),
     ],
 )
@@ -72,6 +73,79 @@ def test_bytes_are_real_with_a_hint(save):
     splits = ragged.read(save(**three(np.array([[0, 255]], np.uint8))))
     assert splits.info.kind == "real"
     assert "divide by 255" in splits.notes[0]
+
+
+def test_whole_numbers_are_counts_with_a_hint(save):
+    x = np.array([[0, 255]])
+    splits = ragged.read(save(**three(x)))
+    assert splits.info.kind == "count"
+    assert "kind=real" in splits.notes[0]
+    asked = ragged.read(save(**three(x)), kind="real")
+    assert (asked.info.kind, asked.notes) == ("real", ())
+    with pytest.raises(DataError, match="'binary' was asked for"):
+        ragged.read(save(**three(x)), kind="binary")
+
+
+def gaps():
+    x = frames()
+    x[[1, 3, 3], [0, 0, 1]] = np.nan
+    return x
+
+
+def test_missing_values_stay_missing(save):
+    x = gaps()
+    splits = ragged.read(save(train=x, valid=frames(), test=x[:2]))
+    np.testing.assert_array_equal(splits.train.x.numpy(), x.astype(np.float32))
+    np.testing.assert_allclose(splits.info.mean, np.nanmean(x, 0))
+    np.testing.assert_allclose(splits.info.std, np.nanstd(x, 0))
+    batch = splits.test.batch([0, 1])
+    assert batch.seen.tolist() == [[[True, True]], [[False, True]]]
+    np.testing.assert_allclose(batch.x[1, 0, 0], splits.info.mean[0])
+    assert splits.valid.batch([0]).seen is None
+
+
+def test_missing_values_follow_their_sequence_into_a_split(save):
+    x = np.repeat(np.arange(10.0)[:, None], 2, 1)
+    x[5, 1] = np.nan
+    splits = ragged.read(save(train=x))
+    members = [
+        (name, row)
+        for name in SPLITS
+        for row in range(len(splits[name]))
+        if splits[name].sequence(row)[0, 0] == 5
+    ]
+    ((name, row),) = members
+    assert splits[name].batch([row]).seen.tolist() == [[[True, False]]]
+
+
+COUNTS = np.array([[0, 2], [1, 0], [3, 1], [0, 0]])
+
+
+def test_held_out_counts_come_with_their_frames(save):
+    path = save(
+        **three(COUNTS),
+        **{f"{split}_lengths": np.array([1, 3]) for split in SPLITS},
+        valid_held_out=COUNTS + 1,
+        test_held_out=(COUNTS + 2).astype(np.uint16),
+    )
+    splits = ragged.read(path)
+    assert splits.train.held_out is None
+    np.testing.assert_array_equal(splits.valid.held_out_batch([1])[0], COUNTS[1:] + 1)
+    np.testing.assert_array_equal(splits.test.held_out_batch([1])[0], COUNTS[1:] + 2)
+    assert splits.valid.batch([0]).x.tolist() == [[[0, 2]]]
+
+
+def test_held_out_counts_show_that_zeros_and_ones_are_counts(save):
+    bits = np.array([[0, 1]])
+    splits = ragged.read(save(**three(bits), test_held_out=bits + 1))
+    assert splits.info.kind == "count"
+
+
+def test_held_out_counts_follow_their_sequence_into_a_split(save):
+    x = np.arange(20).reshape(10, 2)
+    splits = ragged.read(save(train=x, train_held_out=x + 1))
+    for name in SPLITS:
+        assert splits[name].held_out.equal(splits[name].x + 1)
 
 
 @pytest.mark.parametrize(("dim", "pitch"), [(88, 21), (87, None)])
@@ -109,25 +183,37 @@ def test_image_shape_must_fit(save):
         ragged.read(path, image_shape=(2, 2))
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_write_then_read_gives_the_same(save, tmp_path, binary):
-    x = (frames() > 0) if binary else frames()
-    splits = ragged.read(save(**three(x)))
+CONTENTS = {
+    "binary": three(frames() > 0),
+    "real": three(frames()),
+    "gaps": three(gaps()),
+    "bits with gaps": three(np.where(gaps() > 0, 1, gaps() * 0)),
+    "counts": three(COUNTS),
+    "counts with gaps": three(np.where(COUNTS == 3, np.nan, COUNTS)),
+    "held out": {**three(COUNTS), "test_held_out": COUNTS},
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_write_then_read_gives_the_same(save, tmp_path, content):
+    splits = ragged.read(save(**CONTENTS[content]))
     target = tmp_path / "copy.npz"
     ragged.write(target, splits)
     ragged.write(target, splits)  # replaces
     again = ragged.read(target)
     assert again.info.kind == splits.info.kind
     for split in SPLITS:
-        assert again[split].x.equal(splits[split].x)
+        np.testing.assert_array_equal(again[split].x.numpy(), splits[split].x.numpy())
         assert again[split].lengths.tolist() == splits[split].lengths.tolist()
+        assert (again[split].held_out is None) == (splits[split].held_out is None)
+    if content == "held out":
+        assert again.test.held_out.equal(splits.test.held_out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.npz", "toy.npz"]
 
 
 X = frames()
-NAN = X.copy()
-NAN[3, 1] = np.nan
-NAN[4, 0] = -np.inf
+INFINITE = X.copy()
+INFINITE[[2, 3, 4], [0, 1, 0]] = np.nan, np.inf, -np.inf
 REFUSED = {
     "no train": ({"test": X}, "no array 'train'; known: test"),
     "train by another name": ({"training": X}, "no array 'train'; did you mean 'training'"),
@@ -145,11 +231,34 @@ REFUSED = {
     "vector": ({"train": X[:, 0]}, r"'train' has shape \(5,\); expected two dimensions"),
     "three dimensions": ({"train": X[None]}, r"shape \(1, 5, 2\).*numpy.full\(N, T\)"),
     "empty": ({"train": X, "test": X[:0]}, r"'test' is empty, shape \(0, 2\)"),
-    "nan": (
-        {"train": NAN, "train_lengths": [2, 3]},
-        r"'train' has missing values .*: 2, the first in sequence 1, frame 1, feature 1",
+    "infinity": (
+        {"train": INFINITE, "train_lengths": [2, 3]},
+        r"'train' has infinite values .*: 2, the first in sequence 1, frame 1, feature 1; .*NaN",
     ),
-    "beyond float32": ({"train": X, "test": X * 1e300}, "'test' has missing values"),
+    "beyond float32": ({"train": X, "test": X * 1e300}, "'test' has infinite values"),
+    "nothing seen in train": ({"train": X * np.nan}, "'train' is NaN throughout"),
+    "nothing seen in test": ({"train": X, "test": X * np.nan}, "'test' is NaN throughout"),
+    "a feature never seen": (
+        {**three(np.where([True, False], X, np.nan)), "test": X},
+        r"training never observes 1 of the 2 features of 'toy' \(1\)",
+    ),
+    "held out of other frames": (
+        {**three(COUNTS), "test_held_out": COUNTS[1:]},
+        r"'test_held_out' has shape \(3, 2\) .* as 'test', \(4, 2\)",
+    ),
+    "held-out words": ({**three(COUNTS), "test_held_out": COUNTS.astype(str)}, "and type <U21"),
+    "held-out gaps": (
+        {**three(COUNTS), "test_held_out": COUNTS * np.nan},
+        "NaN or infinity; where",
+    ),
+    "held-out real numbers": (
+        {**three(X), "test_held_out": X},
+        "'test_held_out' must be counts, and this data is 'real'",
+    ),
+    "misspelt held out": (
+        {"train": COUNTS, "tests_held_out": COUNTS},
+        "unknown array 'tests_held_out'; did you mean 'test_held_out'",
+    ),
     "sum of lengths": (
         {"train": X, "train_lengths": [2, 2]},
         "'train_lengths' adds up to 4 frames, but 'train' has 5",
