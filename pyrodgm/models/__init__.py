@@ -1,6 +1,6 @@
 """What p is: generative models."""
 
-from pyrodgm.models.autoregressive import AR, RNN
+from pyrodgm.models.autoregressive import AR, RNN, RNNNADE
 from pyrodgm.models.base import Model, ModelTraits, SequenceModel
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.sbn import SBN
@@ -15,6 +15,7 @@ MODELS: dict[str, type[Model]] = {
     "sbn": SBN,
     "ar": AR,
     "rnn": RNN,
+    "rnn-nade": RNNNADE,
     "hmm": HMM,
     "lds": LDS,
 }
@@ -28,6 +29,7 @@ __all__ = [
     "LDS",
     "MODELS",
     "RNN",
+    "RNNNADE",
     "SBN",
     "TSBN",
     "Model",
