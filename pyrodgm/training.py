@@ -72,8 +72,8 @@ class Training:
             else None
         )
         self.sampler = BatchSampler(
-            splits.train.lengths,
-            min(options.batch_size, max(len(splits.train), self.fabric.world_size)),
+            splits.training.lengths,
+            min(options.batch_size, max(len(splits.training), self.fabric.world_size)),
             options.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
@@ -105,7 +105,7 @@ class Training:
         self.objective.train()
         while not self._is_over():
             start = time.perf_counter()
-            batch = self.splits.train.batch(next(self.sampler)).to(self.fabric.device)
+            batch = self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
             report: dict[str, Tensor] = {}
             for number, (phase, optimizer) in enumerate(self._stepping):
                 for _ in range(phase.repeats):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -216,6 +217,15 @@ def test_the_state_holds_everything(splits):
 def test_a_batch_larger_than_the_data_is_all_of_it(splits):
     made = training(splits, batch_size=1000)
     assert len(next(made.sampler)) == len(splits.train) == len(ragged_arrays()["train_lengths"])
+
+
+def test_training_looks_at_augmented_sequences(splits):
+    more = replace(splits, augmented=splits.train.select([1, 1, 2]))
+    seen = []
+    made = training(more, steps=1, batch_size=1000)
+    made._module = lambda batch, phase: seen.append(batch) or made.objective(batch, phase)
+    list(made.steps())
+    assert sorted(seen[0].lengths.tolist()) == sorted(more.training.lengths.tolist())
 
 
 def test_mixed_precision_trains(splits):

@@ -1,12 +1,11 @@
 """Polyphonic music: four collections of piano rolls with 88 keys (Boulanger-Lewandowski, 2012).
 
-Each is looked for in the folder PYRODGM_DATA, then in the user's cache, and then downloaded. What
-is found must have the sequences and frames of the published splits.
+Each is looked for on this machine (`pyrodgm.data.local`), and then downloaded. What is found must
+have the sequences and frames of the published splits.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -17,13 +16,12 @@ from typing import Any
 import numpy as np
 import pooch
 
-from pyrodgm.data import ragged
+from pyrodgm.data import local, ragged
 from pyrodgm.data.base import SPLITS, Sequences, Splits
-from pyrodgm.errors import DataError
+from pyrodgm.errors import DataError, UsageError
 
 SOURCE = "https://github.com/pyro-ppl/datasets/blob/master/polyphonic"
-ENVIRONMENT = "PYRODGM_DATA"
-Shape = tuple[tuple[int, int], ...]
+FOLDER = "polyphonic"
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,26 @@ class Collection:
 
     name: str
     stem: str
-    shape: Shape
+    shape: local.Shape
     frame_rate: float
     url: str
 
-    def load(self, path: str | Path | None = None) -> Splits:
+    def load(self, path: str | Path | None = None, *, transpose: int = 0) -> Splits:
         """The collection from a file, or from wherever it is found, or from the internet.
 
         Args:
             path: a ragged npz, or a pickle of lists of notes as published.
+            transpose: semitones up and down that training pieces are also moved by; see
+                `transposed`.
 
         Raises:
             DataError: it is not to be had, or what was found is not the published collection.
+            UsageError: a negative number of semitones.
         """
-        found = Path(path).expanduser() if path else self._find()
+        if transpose < 0:
+            raise UsageError(f"transpose is {transpose}; give semitones, 0 or more")
+        names = [f"{self.stem}{suffix}" for suffix in (".npz", ".pickle", ".pkl")]
+        found = Path(path).expanduser() if path else local.find(FOLDER, names)
         splits = _read(found) if found else self._download()
         self._verify(splits, str(found or self.url))
         info = replace(
@@ -62,19 +66,12 @@ class Collection:
             lowest_pitch=ragged.LOWEST_PIANO_PITCH,
             frame_rate=self.frame_rate,
         )
-        return replace(splits, info=info)
-
-    def _find(self) -> Path | None:
-        folders = [_cache()]
-        if given := os.environ.get(ENVIRONMENT):
-            folders = [Path(given).expanduser(), Path(given).expanduser() / "polyphonic", *folders]
-        names = [f"{self.stem}{suffix}" for suffix in (".npz", ".pickle", ".pkl")]
-        files = (folder / name for folder in folders for name in names)
-        return next((file for file in files if file.is_file()), None)
+        augmented = transposed(splits.train, transpose) if transpose else None
+        return replace(splits, info=info, augmented=augmented)
 
     def _download(self) -> Splits:
         """Fetch and verify the pickle, and leave nothing but a ragged npz in the cache."""
-        target = _cache() / f"{self.stem}.npz"
+        target = local.cache() / f"{self.stem}.npz"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
@@ -88,21 +85,14 @@ class Collection:
         return ragged.read(target)
 
     def _verify(self, splits: Splits, origin: str) -> None:
-        parts = (splits.train, splits.valid, splits.test)
-        shape = tuple((len(part), part.num_frames) for part in parts)
-        if shape != self.shape or splits.info.dim != ragged.PIANO_KEYS:
-            raise DataError(
-                f"'{origin}' is not the published {self.name}: expected {ragged.PIANO_KEYS} keys "
-                f"and (sequences, frames) {self.shape}, found {splits.info.dim} and {shape}. "
-                "To use it all the same, give its path, as a ragged npz, in place of the name"
-            )
+        local.verify(splits, self.name, origin, self.shape, ragged.PIANO_KEYS)
 
     def _how_to_get(self, error: OSError) -> str:
         return (
             f"'{self.name}' is not on this machine and could not be downloaded ({error}). Either "
-            f"(1) download {self.url} by hand and put it into {_cache()} as {self.stem}.pickle, "
-            f"(2) set {ENVIRONMENT} to a folder with {self.stem}.npz or {self.stem}.pickle, or "
-            "(3) name such a file with the option path"
+            f"(1) download {self.url} by hand and put it into {local.cache()} as "
+            f"{self.stem}.pickle, (2) set {local.ENVIRONMENT} to a folder with {self.stem}.npz or "
+            f"{self.stem}.pickle, or (3) name such a file with the option path"
         )
 
 
@@ -139,11 +129,37 @@ MUSE = Collection(
 def loader(collection: Collection) -> Callable[..., Splits]:
     """The collection's loader, with the signature that configurations and `data.load` read."""
 
-    def load(*, path: str | None = None) -> Splits:
-        return collection.load(path)
+    def load(*, path: str | None = None, transpose: int = 0) -> Splits:
+        return collection.load(path, transpose=transpose)
 
-    load.__doc__ = f"Polyphonic music as piano rolls: {collection.name}. `path` names a file of it."
+    load.__doc__ = (
+        f"Polyphonic music as piano rolls: {collection.name}. `path` names a file of it; training "
+        "also sees its pieces moved by up to `transpose` semitones."
+    )
     return load
+
+
+def transposed(pieces: Sequences, most: int) -> Sequences:
+    """Pieces as they are, followed by the same pieces in other keys.
+
+    Args:
+        pieces: piano rolls in bytes.
+        most: semitones up and down; a piece is left out where a note would leave the keyboard.
+
+    >>> piece = Sequences(np.eye(1, 88, 86, dtype=np.uint8), np.array([1]))
+    >>> transposed(piece, 2).x.numpy().argmax(1).tolist()
+    [86, 84, 85, 87]
+    """
+    ever = np.maximum.reduceat(pieces.x.numpy(), pieces.starts)
+    lowest, highest = ever.argmax(1), ever.shape[1] - 1 - ever[:, ::-1].argmax(1)
+    frames, lengths = [pieces.x.numpy()], [pieces.lengths]
+    for shift in [*range(-most, 0), *range(1, most + 1)]:
+        rows = np.flatnonzero((lowest + shift >= 0) & (highest + shift < ever.shape[1]))
+        if len(rows):
+            moved = pieces.select(rows)
+            frames.append(np.roll(moved.x.numpy(), shift, axis=1))
+            lengths.append(moved.lengths)
+    return Sequences(np.concatenate(frames), np.concatenate(lengths))
 
 
 def read_pickle(path: Path) -> Splits:
@@ -185,7 +201,3 @@ def _piano_rolls(pieces: list[list[tuple[int, ...]]]) -> Sequences:
 
 def _read(path: Path) -> Splits:
     return read_pickle(path) if path.suffix in {".pickle", ".pkl"} else ragged.read(path)
-
-
-def _cache() -> Path:
-    return Path(pooch.os_cache("pyrodgm"))

@@ -9,7 +9,6 @@ same frames, which are for evaluation alone.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
 from pyrodgm.data.checks import KEYS, check
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
@@ -73,7 +73,7 @@ def read(
     notes += _hold_out(parts, split_seed)
     facts = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
     splits = Splits.of(path.stem, chosen, parts, **facts)
-    return replace(splits, sha256=_sha256(path), notes=tuple(notes))
+    return replace(splits, sha256=local.sha256(path), notes=tuple(notes))
 
 
 def write(path: str | Path, splits: Splits) -> None:
@@ -123,11 +123,6 @@ def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
             ) from error
         raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
     return arrays, tuple(name for name in names if name not in KEYS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_other_formats(path: Path) -> None:

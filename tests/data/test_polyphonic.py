@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pyrodgm import data
-from pyrodgm.data import polyphonic
+from pyrodgm.data import local, polyphonic
 from pyrodgm.data.polyphonic import JSB, Collection
-from pyrodgm.errors import DataError
+from pyrodgm.errors import DataError, UsageError
 
 PIECES = {
     "train": [[(21, 60), (), (108,)], [(60, 64, 67)]],
@@ -26,8 +26,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.delenv(polyphonic.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(polyphonic.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.delenv(local.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(local.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     return tmp_path / "cache" / "pyrodgm"
 
 
@@ -127,7 +127,7 @@ def test_the_folder_of_the_environment_comes_first(web, tmp_path, monkeypatch, f
     target = tmp_path / "mine" / folder
     target.mkdir(parents=True)
     (target / f"tiny{suffix}").write_bytes(pickle.dumps(PIECES))
-    monkeypatch.setenv(polyphonic.ENVIRONMENT, str(tmp_path / "mine"))
+    monkeypatch.setenv(local.ENVIRONMENT, str(tmp_path / "mine"))
     assert tiny.load().train.num_frames == 4
 
 
@@ -135,6 +135,40 @@ def test_a_path_may_be_given(web, tmp_path):
     tiny, _ = web
     (tmp_path / "any.pickle").write_bytes(pickle.dumps(PIECES))
     assert tiny.load(tmp_path / "any.pickle").info.name == "tiny"
+
+
+def notes(piece):
+    return [np.flatnonzero(frame).tolist() for frame in piece.numpy()]
+
+
+def test_training_sees_pieces_in_all_keys_of_the_keyboard(web, tmp_path):
+    tiny, _ = web
+    (tmp_path / "tiny.pickle").write_bytes(pickle.dumps(PIECES))
+    plain, splits = (
+        tiny.load(tmp_path / "tiny.pickle"),
+        tiny.load(tmp_path / "tiny.pickle", transpose=2),
+    )
+    assert plain.augmented is None
+    assert splits.train.x.equal(plain.train.x)
+    assert splits.info == plain.info
+    # The first piece spans the keyboard and cannot move; the second can.
+    assert splits.training.lengths.tolist() == [3, 1, 1, 1, 1, 1]
+    assert [notes(splits.training.sequence(row)) for row in (0, 1)] == [
+        notes(splits.train.sequence(row)) for row in (0, 1)
+    ]
+    moved = [notes(splits.training.sequence(row))[0] for row in range(2, 6)]
+    assert moved == [[39 + s, 43 + s, 46 + s] for s in (-2, -1, 1, 2)]
+    assert splits.training.x.dtype == splits.train.x.dtype
+    with pytest.raises(UsageError, match="transpose is -1"):
+        tiny.load(tmp_path / "tiny.pickle", transpose=-1)
+
+
+def test_no_note_falls_off_and_none_is_lost(real_data, monkeypatch):
+    monkeypatch.setenv(local.ENVIRONMENT, str(real_data("polyphonic/jsb_chorales.npz").parents[1]))
+    splits = data.load("jsb", transpose=6)
+    assert len(splits.training) == 13 * len(splits.train)  # chorales keep to the middle
+    per_frame = splits.training.x.numpy().reshape(13, -1, 88).sum(2)
+    assert (per_frame == per_frame[0]).all()
 
 
 def test_a_name_means_the_published_collection(real_data, monkeypatch):
@@ -146,7 +180,7 @@ def test_a_name_means_the_published_collection(real_data, monkeypatch):
     ("name", "file", "floor"), [("jsb", "jsb_chorales", 11.06), ("nottingham", "nottingham", 10.25)]
 )
 def test_real_collections_have_the_published_facts(real_data, monkeypatch, name, file, floor):
-    monkeypatch.setenv(polyphonic.ENVIRONMENT, str(real_data(f"polyphonic/{file}.npz").parents[1]))
+    monkeypatch.setenv(local.ENVIRONMENT, str(real_data(f"polyphonic/{file}.npz").parents[1]))
     splits = data.load(name)
     assert (splits.info.name, splits.info.lowest_pitch) == (name, 21)
     assert splits.notes == ()
