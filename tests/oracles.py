@@ -63,7 +63,13 @@ def nade(weight_in: Tensor, weight_out: Tensor) -> Callable[[Tensor, Tensor], Te
 
 
 Score = Callable[[Tensor, Tensor], Tensor]
+Look = Callable[[Tensor], Tensor]  # observations as networks see them
 Paths = dict[str, Tensor]
+
+
+def as_it_is(x: Tensor) -> Tensor:
+    """Bits and grey values enter networks unchanged."""
+    return x
 
 
 def _past(values: Tensor, t: int, layer: nn.Linear | None, history: int) -> Tensor | float:
@@ -81,44 +87,48 @@ def _now(value: Tensor | None, layer: nn.Linear | None) -> Tensor | float:
     return 0.0 if layer is None else value @ layer.weight.T
 
 
-def layered_log_p(model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli) -> Tensor:
+def layered_log_p(
+    model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli, look: Look = as_it_is
+) -> Tensor:
     """log p(x_t, z_t | past) of every path and frame, (S, T); x (T, D), every z (S, T, J).
 
     For every model whose layers are all stochastic: the TSBN, the HMSBN, the deep ones, the SBN.
     """
-    n, names, frames = model.history, list(z), []
+    n, names, frames, seen = model.history, list(z), [], look(x)
     for t in range(len(x)):
         total, above = 0.0, None
         for l in reversed(range(len(names))):
-            layer, below = model.layers[l], x if l == 0 else z[names[l - 1]]
+            layer, below = model.layers[l], seen if l == 0 else z[names[l - 1]]
             logits = _past(z[names[l]], t, layer.own, n) + _past(below, t, layer.past, n)
             logits = logits + _now(above, layer.now) + layer.bias.bias[min(t, n)]
             above = z[names[l]][:, t]
             total = total + bernoulli(logits, above)
-        numbers = _now(above, model.x_from_z) + _past(x, t, model.x_from_x, n)
+        numbers = _now(above, model.x_from_z) + _past(seen, t, model.x_from_x, n)
         frames.append(total + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 
 
-def deterministic_log_p(model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli) -> Tensor:
+def deterministic_log_p(
+    model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli, look: Look = as_it_is
+) -> Tensor:
     """The same for the model with a deterministic recurrent layer."""
-    n, z, layer = model.history, z["z"], model.layer
+    n, z, layer, seen = model.history, z["z"], model.layer, look(x)
     h = z.new_zeros(len(z), 0, model.cell.dim)
     frames = []
     for t in range(len(x)):
         log_z = bernoulli(_past(z, t, layer.own, n) + layer.bias.bias[min(t, n)], z[:, t])
         drive = z[:, t] @ model.h_from_z.weight.T + model.h_from_z.bias
-        drive = drive + _past(x, t, model.h_from_x, n) + _past(h, t, model.cell.recurrent, n)
+        drive = drive + _past(seen, t, model.h_from_x, n) + _past(h, t, model.cell.recurrent, n)
         h = torch.cat([h, drive.clamp(min=0)[:, None]], 1)
-        numbers = h[:, t] @ model.x_from_h.weight.T + _past(x, t, model.x_from_x, n)
+        numbers = h[:, t] @ model.x_from_h.weight.T + _past(seen, t, model.x_from_x, n)
         frames.append(log_z + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 
 
-def layered_log_q(guide: nn.Module, x: Tensor, z: Paths) -> Tensor:
+def layered_log_q(guide: nn.Module, x: Tensor, z: Paths, look: Look = as_it_is) -> Tensor:
     """log q(z_t | z before t, x to t) of every path and frame, (S, T)."""
     n, frames = guide.history, []
-    y = deterministic_features(guide, x) if hasattr(guide, "cell") else x
+    y = deterministic_features(guide, look(x)) if hasattr(guide, "cell") else look(x)
     for t in range(len(x)):
         total, below = 0.0, y
         for layer, path in zip(guide.layers, z.values(), strict=True):
@@ -156,14 +166,19 @@ class Enumerated:
     """A model with binary latents and its guide on one sequence x (T, D), over all paths."""
 
     def __init__(
-        self, model: nn.Module, guide: nn.Module, x: Tensor, score: Score = bernoulli
+        self,
+        model: nn.Module,
+        guide: nn.Module,
+        x: Tensor,
+        score: Score = bernoulli,
+        look: Look = as_it_is,
     ) -> None:
-        self.paths = all_paths(len(x), sum(model.latents.values()))
-        parts = self.paths.split(list(model.latents.values()), -1)
-        z = dict(zip(model.latents, parts, strict=True))
+        paths = all_paths(len(x), sum(model.latents.values()))
+        parts = paths.split(list(model.latents.values()), -1)
+        self.paths: Paths = dict(zip(model.latents, parts, strict=True))
         log_p = deterministic_log_p if hasattr(model, "cell") else layered_log_p
-        self.log_p = log_p(model, x, z, score)
-        self.log_q = layered_log_q(guide, x, z)
+        self.log_p = log_p(model, x, self.paths, score, look)
+        self.log_q = layered_log_q(guide, x, self.paths, look)
 
     @property
     def q(self) -> Tensor:

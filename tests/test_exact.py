@@ -12,6 +12,7 @@ from pyrodgm.evaluate.bounds import sequence_bounds
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, TraceELBO, TraceGraphELBO
+from variants import VARIANTS, frames, pair, scoring
 
 D, J = 3, 2
 LENGTHS = [3, 2, 1]
@@ -89,6 +90,37 @@ def test_mean_gradient_is_that_of_the_stated_target(name: str, history: int) -> 
     batch = ragged_batch(rows, COPIES, padding=1)
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
     assert_mean(samples, exact)
+
+
+# Every variant and every estimator that treats it differently, each with an emission.
+CELLS = [
+    ("hmsbn", "gaussian", "rloo-local"),
+    ("deep hmsbn", "multinomial", "rloo future"),
+    ("deep hmsbn", "multinomial", "rloo-local"),
+    ("dtsbn-s", "bernoulli", "nvil future"),
+    ("dtsbn-s", "nade", "rloo-local"),
+    ("dtsbn-s order 2", "bernoulli", "rloo future"),
+    ("dtsbn-d", "bernoulli", "nvil future"),
+    ("dtsbn-d", "gaussian", "rloo future"),
+    ("dtsbn-d", "multinomial", "rloo unrolled"),
+    ("dtsbn-d order 2", "bernoulli", "rloo-local"),
+    ("dtsbn-d order 2", "nade", "rloo-local"),
+    ("sbn", "bernoulli", "rloo future"),
+]
+
+
+@pytest.mark.parametrize(("variant", "emission", "name"), CELLS)
+def test_mean_gradients_of_the_variants(variant: str, emission: str, name: str) -> None:
+    """Where states follow the path, the model's part must be exact for the local signal too."""
+    model, guide = pair(variant, emission)
+    x = frames(emission, VARIANTS[variant].length)
+    build, discount = OBJECTIVES[name]
+    objective = build(model, guide)
+    parameters = [*model.parameters(), *guide.parameters()]
+    surrogate = Enumerated(model, guide, x, **scoring(model, emission)).score_surrogate(discount)
+    batch = ragged_batch([x], 4 * COPIES, padding=1)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    assert_mean(samples, gradient(surrogate, parameters))
 
 
 def test_future_signal_is_the_gradient_of_the_bound_and_local_is_not() -> None:

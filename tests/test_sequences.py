@@ -23,6 +23,7 @@ from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import TSBN
 from pyrodgm.sequences import fused, generate, join, lagged, unrolled
 from pyrodgm.traces import log_probs, stepwise_log_probs
+from variants import assert_executions_agree
 
 B, T, D, J, K = 3, 6, 4, 3, 5
 INFO = DataInfo("tiny", "binary", D, (0.3,) * D, float(T), T)
@@ -96,19 +97,7 @@ def programs() -> dict[str, nn.Module]:
 def test_fused_and_unrolled_agree_on_the_same_path(name: str) -> None:
     program, batch = programs()[name].double(), ragged()
     batch.x = batch.x.double()
-    paths = {
-        site: torch.rand(K, B, T, dim).round().double() for site, dim in program.latents.items()
-    }
-    with pyro.plate("particles", K, dim=-3):
-        whole = poutine.trace(poutine.condition(fused(program), data=paths)).get_trace(batch)
-    steps = {f"{site}_{t + 1}": path[:, :, t] for site, path in paths.items() for t in range(T)}
-    with pyro.plate("particles", K, dim=-2):
-        single = poutine.trace(poutine.condition(unrolled(program), data=steps)).get_trace(batch)
-    for trace in (whole, single):
-        trace.compute_log_prob()
-    for site in [*program.latents, *program.observed]:
-        frames = [single.nodes[f"{site}_{t + 1}"]["log_prob"].expand(K, B) for t in range(T)]
-        torch.testing.assert_close(whole.nodes[site]["log_prob"], torch.stack(frames, -1))
+    assert_executions_agree(program, batch)
 
 
 @pytest.mark.parametrize("execution", [fused, unrolled])

@@ -17,16 +17,16 @@ class CountVector(TorchDistribution):
 
     Args:
         logits: l, (..., D).
-        total: tokens N of a draw.
+        total: tokens N of a draw, at least 1.
 
-    >>> CountVector(torch.zeros(2, 4), 10.0).log_prob(torch.tensor([1.0, 2.0, 0.0, 0.0])).shape
+    >>> CountVector(torch.zeros(2, 4), 10).log_prob(torch.tensor([1.0, 2.0, 0.0, 0.0])).shape
     torch.Size([2])
     """
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
     support = constraints.independent(constraints.nonnegative_integer, 1)  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, logits: Tensor, total: float) -> None:
+    def __init__(self, logits: Tensor, total: int) -> None:
         self.logits = logits
         self.total = total
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
@@ -68,6 +68,6 @@ class CountVector(TorchDistribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Counts that add up to the total, sample_shape + (..., D)."""
         law = torch.distributions.Multinomial(
-            max(1, round(self.total)), logits=self.logits.detach(), validate_args=False
+            self.total, logits=self.logits.detach(), validate_args=False
         )
         return law.sample(sample_shape)

@@ -56,7 +56,7 @@ class LowRankNormal(TorchDistribution):
         factor = self.factor * seen[..., None]
         diagonal = torch.where(seen, self.diagonal, 1.0)
         nats = self._normal(factor, diagonal).log_prob(torch.where(seen, value, self.loc))
-        return nats + 0.5 * math.log(2 * math.pi) * (~seen).sum(-1)
+        return nats + 0.5 * math.log(2 * math.pi) * (~seen).to(nats.dtype).sum(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draws, sample_shape + (..., D)."""

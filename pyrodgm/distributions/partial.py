@@ -66,6 +66,10 @@ class Partial(TorchDistribution):
         """A whole vector."""
         return self.base.expand(self.batch_shape).sample(sample_shape)
 
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """A whole vector, with gradients."""
+        return self.base.expand(self.batch_shape).rsample(sample_shape)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats of the features that were seen."""
         base: Any = self.base

@@ -110,7 +110,7 @@ class Multinomial(Emission):
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
         self.size = info.dim
-        self.total = sum(info.mean)
+        self.total = max(1, round(sum(info.mean)))
 
     def start(self, info: DataInfo) -> Tensor:
         """Logarithms of the mean counts."""

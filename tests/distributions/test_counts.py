@@ -1,0 +1,87 @@
+"""Counts against scipy's multinomial."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import gammaln
+from scipy.stats import multinomial
+
+from oracles import assert_mean
+from pyrodgm.distributions import CountVector, Partial
+
+LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [1.0, 1.0, -2.0, 0.5]]).double()
+COUNTS = torch.tensor([[0, 3, 1, 2], [4, 0, 0, 1]]).double()
+
+
+def scipy_nats(counts: np.ndarray, probs: np.ndarray) -> float:
+    """The log-probability of a sequence of tokens, without the coefficient."""
+    total = counts.sum()
+    coefficient = gammaln(total + 1) - gammaln(counts + 1).sum()
+    return multinomial.logpmf(counts, total, probs) - coefficient
+
+
+def test_log_prob_is_the_multinomial_without_its_coefficient() -> None:
+    nats = CountVector(LOGITS, 5).log_prob(COUNTS)
+    rows = zip(COUNTS.numpy(), LOGITS.softmax(-1).numpy(), strict=True)
+    assert nats.tolist() == pytest.approx([scipy_nats(*row) for row in rows])
+
+
+def test_all_counts_of_a_total_sum_to_one_with_their_coefficients() -> None:
+    outputs = [c for c in itertools.product(range(4), repeat=4) if sum(c) == 3]
+    nats = CountVector(LOGITS[0], 3).log_prob(torch.tensor(outputs).double())
+    ways = [math.factorial(3) / math.prod(map(math.factorial, c)) for c in outputs]
+    assert float((nats.exp() * torch.tensor(ways)).sum()) == pytest.approx(1)
+
+
+def test_counts_seen_are_a_multinomial_over_the_kinds_seen() -> None:
+    seen = torch.tensor([[True, False, True, True], [False, True, True, False]])
+    nats = Partial(CountVector(LOGITS, 5), seen).log_prob(COUNTS)
+    rows = zip(COUNTS.numpy(), LOGITS.softmax(-1).numpy(), seen.numpy(), strict=True)
+    exact = [scipy_nats(count[keep], p[keep] / p[keep].sum()) for count, p, keep in rows]
+    assert nats.tolist() == pytest.approx(exact)
+
+
+def test_values_may_share_logits_and_logits_values() -> None:
+    wide = CountVector(LOGITS.expand(5, 2, 4), 5)
+    torch.testing.assert_close(
+        wide.log_prob(COUNTS), CountVector(LOGITS, 5).log_prob(COUNTS).expand(5, 2)
+    )
+    each = torch.stack([CountVector(LOGITS[0], 5).log_prob(count) for count in COUNTS])
+    torch.testing.assert_close(CountVector(LOGITS[0], 5).log_prob(COUNTS), each)
+
+
+def test_nothing_seen_says_nothing_and_has_no_gradient() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    seen = torch.tensor([[False] * 4, [True] * 4])
+    nats = CountVector(logits, 5).log_prob_seen(COUNTS, seen)
+    nats.sum().backward()
+    assert nats[0] == 0
+    assert logits.grad[0].eq(0).all()
+    assert logits.grad[1].isfinite().all()
+    assert logits.grad[1].any()
+
+
+def test_gradients() -> None:
+    logits, seen = LOGITS.clone().requires_grad_(), torch.rand(2, 4) < 0.5
+    assert torch.autograd.gradcheck(lambda l: CountVector(l, 5).log_prob(COUNTS), logits)
+    assert torch.autograd.gradcheck(lambda l: CountVector(l, 5).log_prob_seen(COUNTS, seen), logits)
+
+
+def test_draws_have_the_stated_total_mean_and_variance() -> None:
+    law = CountVector(LOGITS, 7).expand(torch.Size([2]))
+    draws = law.sample(torch.Size([100_000]))
+    assert draws.shape == (100_000, 2, 4)
+    assert draws.sum(-1).eq(7).all()
+    assert_mean(draws, law.mean)
+    assert_mean((draws - law.mean).square(), law.variance)
+
+
+def test_expand() -> None:
+    law = CountVector(LOGITS, 5).expand(torch.Size([3, 2]))
+    assert (law.batch_shape, law.event_shape) == ((3, 2), (4,))
+    assert law.sample().shape == (3, 2, 4)

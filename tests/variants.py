@@ -1,0 +1,176 @@
+"""Tiny pairs of every variant of the family with every emission, for exact tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from oracles import Look, Score, bernoulli, gaussian, multinomial, nade
+from pyrodgm import sequences
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.guides import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
+from pyrodgm.guides.base import SequenceGuide
+from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, SequenceModel
+
+D = 3
+CENTRE, SPREAD = torch.tensor([-1.0, 0.5, 4.0]).double(), torch.tensor([0.5, 1.0, 2.0]).double()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a pair is made.
+
+    Args:
+        model: class of p.
+        guide: class of q.
+        both: options of both.
+        p: options of the model alone.
+        q: options of the guide alone.
+        length: frames of a sequence whose paths can be enumerated.
+    """
+
+    model: type[SequenceModel]
+    guide: type[SequenceGuide]
+    both: Mapping[str, Any]
+    p: Mapping[str, Any]
+    q: Mapping[str, Any]
+    length: int = 3
+
+
+ONE, TWO = {"hidden_dim": 2}, {"hidden_dim": (2, 2)}
+SECOND = {"history": 2}
+VARIANTS = {
+    "tsbn": Variant(TSBN, RecurrentBernoulli, ONE, {}, {}),
+    "tsbn order 2": Variant(TSBN, RecurrentBernoulli, ONE | SECOND, {}, {}),
+    "hmsbn": Variant(HMSBN, RecurrentBernoulli, ONE, {}, {"feedback": False}),
+    "deep hmsbn": Variant(HMSBN, RecurrentBernoulli, TWO, {}, {"feedback": False}),
+    "dtsbn-s": Variant(DTSBNS, RecurrentBernoulli, TWO, {}, {}),
+    "dtsbn-s order 2": Variant(
+        DTSBNS, RecurrentDeterministic, TWO | SECOND, {}, {"layer_dim": 3}
+    ),
+    "dtsbn-d": Variant(
+        DTSBND, RecurrentDeterministic, ONE, {"layer_dim": 3}, {"layer_dim": 3}
+    ),
+    "dtsbn-d order 2": Variant(
+        DTSBND, RecurrentDeterministic, ONE | SECOND, {"layer_dim": 3}, {"layer_dim": 3}
+    ),
+    "sbn": Variant(SBN, LayeredBernoulli, TWO, {}, {}, length=1),
+}  # fmt: skip
+
+INFOS = {
+    "bernoulli": DataInfo("tiny", "unit", D, (0.3, 0.5, 0.7), 2.0, 3),
+    "nade": DataInfo("tiny", "binary", D, (0.3, 0.5, 0.7), 2.0, 3),
+    "gaussian": DataInfo("tiny", "real", D, tuple(CENTRE.tolist()), 2.0, 3, tuple(SPREAD.tolist())),
+    "multinomial": DataInfo("tiny", "count", D, (2.0, 0.5, 1.0), 2.0, 3),
+}
+EMISSIONS = tuple(INFOS)
+
+
+def randomised(module: nn.Module, std: float = 0.8) -> nn.Module:
+    """In double precision, with weights large enough for every term to matter."""
+    for parameter in module.double().parameters():
+        nn.init.normal_(parameter, std=std)
+    return module
+
+
+def pair(variant: str, emission: str = "bernoulli") -> tuple[SequenceModel, SequenceGuide]:
+    """The model and the guide of a variant."""
+    made, info = VARIANTS[variant], INFOS[emission]
+    size = {"nade_dim": 2} if emission == "nade" else {}
+    model = made.model(info, **made.both, **made.p, **size, emission=emission)
+    guide = made.guide(info, **made.both, **made.q)
+    return randomised(model), randomised(guide)
+
+
+def frames(emission: str, *shape: int) -> Tensor:
+    """Observations (*shape, D) such as the emission scores."""
+    uniform = torch.rand(*shape, D).double()
+    return {
+        "bernoulli": uniform,
+        "nade": uniform.round(),
+        "gaussian": CENTRE + SPREAD * torch.randn(*shape, D).double(),
+        "multinomial": (4 * uniform).floor(),
+    }[emission]
+
+
+def scoring(
+    model: SequenceModel, emission: str, seen: slice = slice(None)
+) -> dict[str, Score | Look]:
+    """What the oracles must know of an emission, `score` and `look`.
+
+    Args:
+        model: whose emission it is.
+        emission: its name.
+        seen: features that were observed, the same in every frame.
+    """
+
+    def kept(score: Score) -> Score:
+        def of_kept(numbers: Tensor, x: Tensor) -> Tensor:
+            each = numbers.unflatten(-1, (-1, D))  # one number or two per feature
+            return score(each[..., seen].flatten(-2), x[..., seen])
+
+        return of_kept
+
+    def standardised(x: Tensor) -> Tensor:
+        return (x - CENTRE) / SPREAD
+
+    def scaled(numbers: Tensor, x: Tensor) -> Tensor:
+        return kept(gaussian)(numbers, standardised(x)) - SPREAD[seen].log().sum()
+
+    return {
+        "bernoulli": lambda: {"score": kept(bernoulli)},
+        "gaussian": lambda: {"score": scaled, "look": standardised},
+        "multinomial": lambda: {"score": kept(multinomial), "look": torch.log1p},
+        "nade": lambda: {"score": nade(model.emission.weight_in, model.emission.weight_out)},
+    }[emission]()
+
+
+def path_log_probs(
+    program: Any, batch: Batch, paths: Mapping[str, Tensor], *, fused: bool = True
+) -> dict[str, Tensor]:
+    """Log-probabilities of every site, (K, B, T), on given paths.
+
+    Args:
+        program: a sequence model or guide.
+        batch: B sequences.
+        paths: value of every latent site, each (K, 1 or B, T, J).
+        fused: by the fused program, and not by the unrolled one.
+    """
+    values = {name: path.expand(-1, batch.size, -1, -1) for name, path in paths.items()}
+    particles = max((len(path) for path in paths.values()), default=1)
+    numbers = [""] if fused else [f"_{t + 1}" for t in range(batch.length)]
+    if not fused:
+        values = {
+            name + number: path[:, :, t]
+            for name, path in values.items()
+            for t, number in enumerate(numbers)
+        }
+    run = poutine.condition((sequences.fused if fused else sequences.unrolled)(program), values)
+    with pyro.plate("particles", particles, dim=-3 if fused else -2):
+        trace = poutine.trace(run).get_trace(batch)
+    trace.compute_log_prob()
+    shape = (particles, batch.size, *([batch.length] if fused else []))
+    nats = {
+        name: [trace.nodes[name + number]["log_prob"].expand(shape) for number in numbers]
+        for name in [*program.latents, *program.observed]
+    }
+    return {name: each[0] if fused else torch.stack(each, -1) for name, each in nats.items()}
+
+
+def assert_executions_agree(program: Any, batch: Batch, particles: int = 5) -> None:
+    """Fused and unrolled give the same log-probabilities for the same random paths of bits."""
+    paths = {
+        name: torch.rand(particles, batch.size, batch.length, dim).round().to(batch.x)
+        for name, dim in program.latents.items()
+    }
+    with torch.no_grad():
+        whole = path_log_probs(program, batch, paths)
+        steps = path_log_probs(program, batch, paths, fused=False)
+    torch.testing.assert_close(whole, steps)
