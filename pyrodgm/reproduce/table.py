@@ -31,12 +31,14 @@ class Cell:
         protocol: "published" or "ours".
         config: what `pyrodgm.config.resolve` takes; the seed is set by the runner.
         quick: what the small version changes.
+        variant: what tells it from other cells of the row and protocol, such as the data.
     """
 
     row: str
     protocol: str
     config: Values
     quick: Values = field(default_factory=dict)
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,27 @@ class Table:
 
 
 def config(
-    model: str, data: str, *, model_options: Mapping[str, Any] | None = None, **groups: Any
+    model: str,
+    source: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    **groups: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """Nested values of a cell: names, and options by group.
+    """Nested values of a cell.
 
-    >>> config("tsbn", "jsb", model_options={"history": 2}, fit={"lr": 0.1})["model"]
+    Args:
+        model: name of the model.
+        source: name of the dataset.
+        options: of the model.
+        data: options of the dataset.
+        groups: whatever else, by group.
+
+    >>> config("tsbn", "jsb", options={"history": 2}, fit={"lr": 0.1})["model"]
     {'name': 'tsbn', 'history': 2}
     """
-    values: dict[str, dict[str, Any]] = {
-        "model": {"name": model, **(model_options or {})},
-        "data": {"source": data, **groups.pop("data", {})},
+    return {
+        "model": {"name": model, **(options or {})},
+        "data": {"source": source, **(data or {})},
+        **{group: dict(values) for group, values in groups.items()},
     }
-    return values | groups

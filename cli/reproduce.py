@@ -1,0 +1,56 @@
+"""`pyrodgm reproduce`: the tables of a paper, measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command("reproduce")
+@click.argument("name")
+@click.option("--quick", is_flag=True, help="A small version, in minutes.")
+@click.option("--seeds", default=1, show_default=True, help="Runs of every cell.")
+@click.option("--row", "rows", multiple=True, help="Only this row; repeatable.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of runs and results [default: reproductions/NAME].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(
+    name: str, quick: bool, seeds: int, rows: tuple[str, ...], out: Path | None, as_json: bool
+) -> None:
+    """Train and measure the models of a published table, beside the paper's own numbers.
+
+    NAME is tsbn-balls, tsbn-mocap, tsbn-music or tsbn-stu. Every model runs under the published
+    protocol and under ours; what needs no training stands below. Stopped at any moment, the same
+    command continues. results.csv, results.json and table.md are written into the folder.
+    """
+    from pyrodgm.reproduce import find, present
+    from pyrodgm.reproduce.runner import reproduce
+
+    from .progress import watching
+    from .report import print_json, print_table
+
+    table = find(name)
+    folder = out or Path("reproductions") / table.name
+    with watching() as watcher:
+        outcomes = reproduce(
+            table,
+            folder,
+            seeds=seeds,
+            quick=quick,
+            rows=rows,
+            watcher=watcher,
+            say=lambda text: click.echo(text, err=True),
+        )
+    paths = present.write(table, outcomes, folder / ("quick" if quick else "full"))
+    if as_json:
+        print_json(present.to_dict(table, outcomes))
+        return
+    click.echo(table.title)
+    print_table(*present.lines(table, outcomes))
+    for note in table.notes:
+        click.echo(f"- {note}")
+    click.echo("\n".join(str(path) for path in paths))

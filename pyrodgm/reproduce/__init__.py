@@ -1,0 +1,28 @@
+"""The tables of papers, measured here beside what was printed."""
+
+from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.reproduce import balls, mocap, music, stu
+from pyrodgm.reproduce.table import Cell, Measured, Table
+
+TABLES: dict[str, Table] = {
+    "tsbn-balls": balls.TABLE,
+    "tsbn-mocap": mocap.TABLE,
+    "tsbn-music": music.TABLE,
+    "tsbn-stu": stu.TABLE,
+}
+
+__all__ = ["TABLES", "Cell", "Measured", "Table", "find"]
+
+
+def find(name: str) -> Table:
+    """The table of a name.
+
+    Raises:
+        UsageError: there is none.
+
+    >>> find("tsbn-balls").title
+    'Bouncing balls: one-step prediction and log-likelihood per frame'
+    """
+    if name not in TABLES:
+        raise UsageError(f"unknown table '{name}'; {did_you_mean(name, TABLES)}")
+    return TABLES[name]

@@ -1,0 +1,163 @@
+"""Cell after cell: train, measure, keep; what is finished is never done again."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyrodgm.build import build_data
+from pyrodgm.config import RunConfig, resolve
+from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.files import replacing
+from pyrodgm.fitting import fit_config, resume
+from pyrodgm.folder import RunFolder
+from pyrodgm.recorder import Watcher
+from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table
+from pyrodgm.run import Run
+from pyrodgm.settings import merge
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one cell came to with one seed.
+
+    Args:
+        row: name of the model.
+        protocol: "published", "ours" or "baseline".
+        seed: of the run; -1 where nothing is random.
+        numbers: by metric.
+        steps: of training.
+        seconds: of training.
+    """
+
+    row: str
+    protocol: str
+    seed: int
+    numbers: Numbers
+    steps: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        numbers = {name: [_plain(v) for v in measured] for name, measured in self.numbers.items()}
+        return {**self.__dict__, "numbers": numbers}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
+        """The inverse of `to_dict`."""
+        numbers = {
+            name: Measured(*(math.nan if v is None else v for v in pair))
+            for name, pair in values["numbers"].items()
+        }
+        return cls(**{**values, "numbers": numbers})
+
+
+def reproduce(
+    table: Table,
+    out: Path,
+    *,
+    seeds: int = 1,
+    quick: bool = False,
+    rows: tuple[str, ...] = (),
+    say: Say = lambda _: None,
+    watcher: Watcher | None = None,
+) -> list[Outcome]:
+    """Train and measure every cell of a table; a second call continues where one stopped.
+
+    Args:
+        table: what to do.
+        out: folder of all runs, one below it for each cell and seed.
+        seeds: how many seeds, from zero.
+        quick: the small version, in minutes; it has folders of its own.
+        rows: only these; all by default.
+        say: told what happens.
+        watcher: of the training runs.
+
+    Raises:
+        UsageError: no such row.
+    """
+    cells = _chosen(table, rows)
+    outcomes: list[Outcome] = []
+    baselines: list[Outcome] = []
+    for number, (cell, seed) in enumerate((c, s) for c in cells for s in range(seeds)):
+        what = ", ".join(filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}")))
+        say(f"{what} ({number + 1} of {len(cells) * seeds})")
+        folder = out / ("quick" if quick else "full") / _slug(cell) / f"seed-{seed}"
+        outcomes.append(_outcome(table, cell, seed, folder, quick, watcher))
+    by_data = {str(c.data): c for c in (_config(cell, 0, quick) for cell in cells)}
+    for config in by_data.values():
+        baselines += _baselines(table, config, out / ("quick" if quick else "full"))
+    return [*baselines, *outcomes]
+
+
+def _outcome(
+    table: Table, cell: Cell, seed: int, folder: Path, quick: bool, watcher: Watcher | None
+) -> Outcome:
+    """What a cell came to: from its file, else from its run, finished first if it was not."""
+    result = folder / "result.json"
+    config = _config(cell, seed, quick)
+    if result.is_file():
+        kept = json.loads(result.read_text())
+        if kept["config"] == config.to_toml():
+            return Outcome.from_dict(kept["outcome"])
+        raise UsageError(
+            f"{folder} holds a run of another configuration (the table has changed since); "
+            "move it away, or give another --out"
+        )
+    run = _finished(config, folder / "run", watcher)
+    outcome = Outcome(cell.row, cell.protocol, seed, table.measure(run), run.steps, run.seconds)
+    with replacing(result) as unfinished:
+        kept = {"config": config.to_toml(), "outcome": outcome.to_dict()}
+        unfinished.write_text(json.dumps(kept, indent=2))
+    return outcome
+
+
+def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
+    """The run of a configuration, begun, continued, or finished already."""
+    if RunFolder(folder).config.is_file():
+        return resume(folder, watcher=watcher)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return fit_config(config, folder, watcher)
+
+
+def _baselines(table: Table, config: RunConfig, out: Path) -> list[Outcome]:
+    """What needs no training, measured once for each dataset."""
+    result = out / f"baselines-{_words(str(dict(config.data.options)) + config.data.name)}.json"
+    if result.is_file():
+        return [Outcome.from_dict(values) for values in json.loads(result.read_text())]
+    measured = table.baselines(build_data(config))
+    outcomes = [Outcome(row, "baseline", -1, numbers) for row, numbers in measured.items()]
+    with replacing(result) as unfinished:
+        unfinished.write_text(json.dumps([o.to_dict() for o in outcomes], indent=2))
+    return outcomes
+
+
+def _config(cell: Cell, seed: int, quick: bool) -> RunConfig:
+    return resolve(merge(cell.config, cell.quick if quick else {}, {"fit": {"seed": seed}}))
+
+
+def _chosen(table: Table, rows: tuple[str, ...]) -> tuple[Cell, ...]:
+    known = list(dict.fromkeys(cell.row for cell in table.cells))
+    for row in rows:
+        if row not in known:
+            raise UsageError(f"{table.name} has no row '{row}'; {did_you_mean(row, known)}")
+    return tuple(cell for cell in table.cells if not rows or cell.row in rows)
+
+
+def _slug(cell: Cell) -> str:
+    return _words(f"{cell.row} {cell.protocol} {cell.variant}")
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,96 @@
+"""State of the Union: words predicted, of years that were read in part and of the year to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pyrodgm.data.base import Splits
+from pyrodgm.evaluate.words import Corpus, WordScore, score_model, trivial_scores
+from pyrodgm.reproduce.protocol import PUBLISHED_OBJECTIVE, quick
+from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
+from pyrodgm.run import Run
+
+OURS_FIT = {"lr": 3e-3, "time_limit": 600.0, "steps": 20_000, "evaluate_every": 50}
+PUBLISHED_STEPS = 5000
+
+
+def measure(run: Run) -> Numbers:
+    """The published overlaps, and nats per held-out token."""
+    model, guide = cast("Any", (run.model, run.guide))
+    return _numbers(score_model(model, guide, corpus_of(run.splits))["guide"])
+
+
+def baselines(splits: Splits) -> Mapping[str, Numbers]:
+    """Predictors without training."""
+    return {name: _numbers(score) for name, score in trivial_scores(corpus_of(splits)).items()}
+
+
+def corpus_of(splits: Splits) -> Corpus:
+    """The counts of the test years: all but the last were read in part, of the last nothing."""
+    seen, kept = splits.test.x.numpy(), splits.test.held_out_batch([0])[0].numpy()
+    return Corpus(train=seen[:-1], held_out=kept[:-1], final=kept[-1])
+
+
+def _numbers(score: WordScore) -> Numbers:
+    return {
+        "MP": Measured(score.overlap, score.overlap_sd),
+        "PP": Measured(score.next_overlap, score.next_overlap_sd),
+        "nats": Measured(score.nats, score.nats_error),
+        "next nats": Measured(score.next_nats),
+    }
+
+
+def _cells(row: str, hidden_dim: int | tuple[int, ...], lr: float) -> list[Cell]:
+    start = {"init_scale": 1e-3}
+    theirs = config("hmsbn", "stu", options={"hidden_dim": hidden_dim, **start})
+    theirs["guide"] = {"feedback": False, **start}
+    theirs["objective"] = {**PUBLISHED_OBJECTIVE, "baseline_dim": 25}
+    theirs["fit"] = {
+        "optimizer": "rmsprop",
+        "lr": lr,
+        "weight_decay": 1e-4,
+        "per_frame": True,
+        "averaging": 0.0,
+        "lr_decay": 1.0,
+        "steps": PUBLISHED_STEPS,
+        "evaluate_every": PUBLISHED_STEPS,
+    }
+    ours = config("hmsbn", "stu", options={"hidden_dim": hidden_dim})
+    return [
+        Cell(row, "published", theirs, quick()),
+        Cell(row, "ours", {**ours, "fit": OURS_FIT}, quick()),
+    ]
+
+
+TABLE = Table(
+    name="tsbn-stu",
+    title="State of the Union: words of held-out tokens and of the year to come",
+    metrics={
+        "MP": "MP",
+        "PP": "PP",
+        "nats": "nats per held-out token",
+        "next nats": "nats per token of the last year",
+    },
+    better=dict.fromkeys(("MP", "PP", "nats", "next nats"), "higher"),
+    cells=(
+        *_cells("HMSBN 25", 25, 2e-5),
+        *_cells("DHMSBN-s 25-25", (25, 25), 1e-4),
+        *_cells("HMSBN 100", 100, 2e-5),
+    ),
+    measure=measure,
+    baselines=baselines,
+    published={
+        "HMSBN 25": {"MP": "0.327 ± 0.002", "PP": "0.353 ± 0.070"},
+        "DHMSBN-s 25-25": {"MP": "0.299 ± 0.001", "PP": "0.378 ± 0.006"},
+        "GP-DPFA 100": {"MP": "0.223 ± 0.001", "PP": "0.189 ± 0.003"},
+        "DRFM 25": {"MP": "0.217 ± 0.003", "PP": "0.177 ± 0.010"},
+    },
+    notes=(
+        "MP and PP are shares of the 50 most frequent words that were predicted, of held-out "
+        "tokens of every year and of all tokens of the last year; vocabulary and tokens differ "
+        "from the paper's, so only rows measured here compare.",
+        "Nats per held-out token is the honest number: the log-probability of each token that was "
+        "kept back, given the others of its year.",
+    ),
+)

@@ -1,0 +1,160 @@
+"""Tables: every cell once, resumed where stopped, and shown beside the paper's numbers."""
+
+import csv
+import json
+import math
+
+import pytest
+
+from pyrodgm.config import resolve
+from pyrodgm.errors import Interrupted, UsageError
+from pyrodgm.reproduce import TABLES, present
+from pyrodgm.reproduce.runner import Outcome, reproduce
+from pyrodgm.reproduce.table import Cell, Measured, Table
+from pyrodgm.settings import merge
+from tiny import tiny_values
+
+
+@pytest.fixture
+def table(tiny):
+    """Two models on tiny data; what was measured is remembered in `measured`."""
+    measured = []
+
+    def measure(run):
+        measured.append(run.folder.path)
+        return {"bound": Measured(run.evaluate("test").nats_per_frame, 0.1)}
+
+    values = tiny_values(tiny)
+    other = {**values, "model": {"name": "ar"}}
+    made = Table(
+        name="tiny",
+        title="Two models",
+        metrics={"bound": "nats"},
+        better={"bound": "higher"},
+        cells=(
+            Cell("A", "published", merge(values, {"objective": {"name": "nvil"}})),
+            Cell("A", "ours", values, {"fit": {"steps": 3}}),
+            Cell("B", "ours", other),
+        ),
+        measure=measure,
+        baselines=lambda splits: {"nothing": {"bound": Measured(-float(len(splits.test)))}},
+        published={"A": {"bound": "-7.00 ± 0.10"}, "C": {"bound": "-8.00"}},
+        notes=("A note.",),
+    )
+    return made, measured
+
+
+def test_every_cell_runs_once_for_every_seed(table, tmp_path):
+    made, measured = table
+    first = reproduce(made, tmp_path, seeds=2)
+    assert len(measured) == 6
+    assert [(o.row, o.protocol, o.seed) for o in first] == [
+        ("nothing", "baseline", -1),
+        ("A", "published", 0),
+        ("A", "published", 1),
+        ("A", "ours", 0),
+        ("A", "ours", 1),
+        ("B", "ours", 0),
+        ("B", "ours", 1),
+    ]
+    again = reproduce(made, tmp_path, seeds=2)
+    assert len(measured) == 6, "what is finished is not done again"
+    assert [o.to_dict() for o in again] == [o.to_dict() for o in first]
+    third = reproduce(made, tmp_path, seeds=3, rows=("B",))
+    assert len(measured) == 7
+    assert third[-1].seed == 2
+
+
+def test_a_cell_that_was_stopped_goes_on(table, tmp_path, monkeypatch):
+    made, measured = table
+
+    class Stop:
+        def on_start(self, *_):
+            pass
+
+        def on_progress(self, progress):
+            if progress.step == 7:
+                raise KeyboardInterrupt
+
+        def on_evaluation(self, *_):
+            pass
+
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        reproduce(made, tmp_path, rows=("B",), watcher=Stop())
+    assert not measured
+    stopped = reproduce(made, tmp_path, rows=("B",))
+    whole = reproduce(made, tmp_path / "other", rows=("B",))
+    assert stopped[-1].numbers == whole[-1].numbers
+    assert stopped[-1].steps == 12
+
+
+def test_quick_runs_are_apart_and_smaller(table, tmp_path):
+    made, _ = table
+    quick = reproduce(made, tmp_path, rows=("A",), quick=True)
+    assert quick[-1].steps == 3
+    assert reproduce(made, tmp_path, rows=("A",))[-1].steps == 12
+
+
+def test_a_changed_table_is_not_mixed_with_old_results(table, tmp_path):
+    made, _ = table
+    reproduce(made, tmp_path, rows=("B",))
+    cells = tuple(
+        Cell(c.row, c.protocol, merge(c.config, {"fit": {"lr": 0.5}})) for c in made.cells
+    )
+    with pytest.raises(UsageError, match="another configuration"):
+        reproduce(Table(**{**made.__dict__, "cells": cells}), tmp_path, rows=("B",))
+
+
+def test_unknown_rows_are_refused(table, tmp_path):
+    with pytest.raises(UsageError, match="no row 'D'"):
+        reproduce(table[0], tmp_path, rows=("D",))
+
+
+def outcomes():
+    return [
+        Outcome("nothing", "baseline", -1, {"bound": Measured(-9.0)}),
+        Outcome("A", "published", 0, {"bound": Measured(-7.5, 0.2)}, 5, 10.0),
+        Outcome("A", "ours", 0, {"bound": Measured(-6.0, 0.2)}, 5, 10.0),
+        Outcome("A", "ours", 1, {"bound": Measured(-5.0, 0.2)}, 5, 30.0),
+    ]
+
+
+def test_the_table_stands_beside_the_paper(table):
+    made, _ = table
+    header, rows = present.lines(made, outcomes())
+    assert len({len(header), *map(len, rows)}) == 1
+    by_name = {row[0]: row[1:] for row in rows}
+    # Two seeds: their mean, and the standard error of it over seeds.
+    assert by_name["A"] == ["-7.00 ± 0.10", "-7.500 ± 0.200", "-5.500 ± 0.500", "10", "20"]
+    assert by_name["C"] == ["-8.00", "", "", "", ""]
+    assert by_name["nothing"] == ["", "", "-9.000", "", ""]
+    assert "- A note." in present.markdown(made, outcomes())
+
+
+def test_results_land_as_csv_and_json(table, tmp_path):
+    made, _ = table
+    paths = present.write(made, outcomes(), tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["results.csv", "results.json", "table.md"]
+    with paths[0].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["value"] for row in rows] == ["-9.0", "-7.5", "-6.0", "-5.0"]
+    assert rows[0]["standard_error"] == ""
+    read = [Outcome.from_dict(o) for o in json.loads(paths[1].read_text())["outcomes"]]
+    assert read[1:] == outcomes()[1:]
+    assert math.isnan(read[0].numbers["bound"].error)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_whole(name, monkeypatch, tmp_path):
+    """Every cell is a valid configuration, in both sizes, of a run folder of its own."""
+    made = TABLES[name]
+    assert set(made.better) == set(made.metrics)
+    for row, numbers in made.published.items():
+        assert set(numbers) <= set(made.metrics), row
+    places = set()
+    for cell in made.cells:
+        for changes in ({}, cell.quick):
+            config = resolve(merge(cell.config, changes))
+            assert config.model.name in cell.config["model"]["name"]
+        places.add((cell.row, cell.protocol, cell.variant))
+    assert len(places) == len(made.cells)
