@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from pyrodgm.data import balls, polyphonic, ragged
+from pyrodgm.data import balls, mnist, mocap, polyphonic, ragged, stu
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
 from pyrodgm.data.loader import BatchSampler, evaluation_batches
 from pyrodgm.errors import UsageError, did_you_mean
@@ -27,10 +27,14 @@ __all__ = [
 
 DATASETS: dict[str, Callable[..., Splits]] = {
     "balls": balls.load,
+    "cmu35-walk": mocap.load_cmu35,
     "jsb": polyphonic.loader(polyphonic.JSB),
+    "mnist": mnist.load,
+    "mocap": mocap.load_mit,
     "muse": polyphonic.loader(polyphonic.MUSE),
     "nottingham": polyphonic.loader(polyphonic.NOTTINGHAM),
     "piano": polyphonic.loader(polyphonic.PIANO),
+    "stu": stu.load,
 }
 
 

@@ -180,7 +180,7 @@ def _render_split(split: str, facts: Report) -> str:
     peak = max(lengths["histogram"])
     bars = "".join(BARS[-(-8 * count // peak)] for count in lengths["histogram"])
     return (
-        f"{line}\n         {lengths['sequences']} sequences, "
+        f"{line}\n         {lengths['sequences']} sequence{'s' * (lengths['sequences'] > 1)}, "
         f"{lengths['min']} |{bars}| {lengths['max']} frames, median {lengths['median']:g}\n"
         f"         padding {lengths['padding_to_longest']:.0%} to the longest, "
         f"{lengths['padding_in_batches']:.0%} in batches of {BATCH_SIZE} by length"

@@ -23,24 +23,25 @@ def find(folder: str, names: Iterable[str]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def need(name: str, folder: str, file: str, what: str) -> Path:
-    """The file of a dataset that cannot be downloaded.
+def need(name: str, folder: str, what: str, *files: str) -> Path:
+    """The first file of a dataset that cannot be downloaded; the others lie beside it.
 
     Args:
         name: of the dataset, as a person types it.
         folder: where it may be below either place.
-        file: its name.
-        what: what it holds and where it comes from.
+        what: what it is and where it comes from.
+        files: their names.
 
     Raises:
         DataError: it is not there.
     """
-    if found := find(folder, [file]):
+    if found := find(folder, files[:1]):
         return found
     raise DataError(
         f"'{name}' is not on this machine, and no public address has it in this form. It is "
-        f"{what}. Put {file} into a folder, or its subfolder {folder}, and (1) set {ENVIRONMENT} "
-        f"to that folder, or (2) take {cache()} for it, or (3) name the place with the option path"
+        f"{what}. Put {' and '.join(files)} into a folder, or its subfolder {folder}, and (1) set "
+        f"{ENVIRONMENT} to that folder, or (2) take {cache()} for it, or (3) name the place with "
+        "the option path"
     )
 
 

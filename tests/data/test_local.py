@@ -44,18 +44,18 @@ def test_names_are_tried_in_order_in_each_place(places):
 
 def test_what_is_missing_is_explained(places):
     with pytest.raises(DataError) as error:
-        local.need("walks", "mocap", "walks.npz", "walks of Alice: train (5, 2)")
+        local.need("walks", "mocap", "walks of Alice: train (5, 2)", "walks.npz", "names.txt")
     for words in (
         "'walks' is not on this machine",
         "walks of Alice: train (5, 2)",
-        "walks.npz into a folder, or its subfolder mocap",
+        "Put walks.npz and names.txt into a folder, or its subfolder mocap",
         "PYRODGM_DATA",
         str(places[1]),
         "option path",
     ):
         assert words in str(error.value)
     there = put(places[0] / "mocap" / "walks.npz")
-    assert local.need("walks", "mocap", "walks.npz", "walks of Alice") == there
+    assert local.need("walks", "mocap", "walks of Alice", "walks.npz") == there
 
 
 def test_a_digest_is_of_all_files_in_order(tmp_path):
