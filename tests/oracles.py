@@ -21,7 +21,7 @@ def all_paths(length: int, dim: int) -> Tensor:
     """Every binary path, (2^(T J), T, J)."""
     assert length * dim <= 12
     bits = torch.tensor(list(itertools.product([0.0, 1.0], repeat=length * dim)))
-    return bits.reshape(-1, length, dim).double()
+    return bits.reshape(len(bits), length, dim).double()
 
 
 def bernoulli(logits: Tensor, value: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from oracles import Look, Score, bernoulli, gaussian, multinomial, nade
+from oracles import Look, Score, all_paths, bernoulli, gaussian, multinomial, nade
 from pyrodgm import sequences
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
@@ -174,3 +174,17 @@ def assert_executions_agree(program: Any, batch: Batch, particles: int = 5) -> N
         whole = path_log_probs(program, batch, paths)
         steps = path_log_probs(program, batch, paths, fused=False)
     torch.testing.assert_close(whole, steps)
+
+
+def latent_paths(program: Any, length: int) -> dict[str, Tensor]:
+    """Every path of all latents, each (S, 1, T, J)."""
+    sizes = list(program.latents.values())
+    parts = all_paths(length, sum(sizes)).split(sizes, -1)
+    return {name: part[:, None] for name, part in zip(program.latents, parts, strict=True)}
+
+
+def output_log_probs(model: SequenceModel, x: Tensor) -> Tensor:
+    """log p(x) of every sequence, (B,), by a sum over all paths of the latents; x (B, T, D)."""
+    paths = latent_paths(model, x.shape[1])
+    sites = path_log_probs(model, Batch.of(x), paths)
+    return sum(sites.values()).sum(-1).logsumexp(0)

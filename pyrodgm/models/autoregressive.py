@@ -14,7 +14,13 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.cells import CellName, make_cell
-from pyrodgm.networks.emissions import Emission, EmissionName, Inputs, make_emission
+from pyrodgm.networks.emissions import (
+    AutoregressiveBits,
+    Emission,
+    EmissionName,
+    Inputs,
+    make_emission,
+)
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
@@ -47,6 +53,7 @@ class AR(SequenceModel):
 
     Raises:
         DataError: the emission cannot score such data.
+        UsageError: coupling "own" with hidden layers or with the emission "nade".
 
     Reference: the rows without latent variables of Gan et al., Deep temporal sigmoid belief
     networks, 2015, published code. The first n frames have biases c of their own. A ridge
@@ -74,6 +81,8 @@ class AR(SequenceModel):
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
         self.emission = make_emission(emission, info, nade_dim)
+        if coupling == "own":
+            _check_own(self.emission, hidden_dim)
         size = self.emission.size
         self.x_bias = FirstSteps(size, history, init=self.emission.start(info))
         self.linear: nn.Module | None = None
@@ -102,6 +111,18 @@ class AR(SequenceModel):
         draw("x", self.emission(numbers.expand(*seen.shape[:-1], -1)))
 
 
+def _check_own(emission: Emission, hidden_dim: int) -> None:
+    if isinstance(emission, AutoregressiveBits):
+        raise UsageError(
+            'coupling "own" needs an emission of independent features, and a NADE is none'
+        )
+    if hidden_dim:
+        raise UsageError(
+            f"hidden_dim is {hidden_dim}, and hidden layers see all features: leave it at 0 with "
+            'coupling "own"'
+        )
+
+
 class OwnPast(nn.Module):
     """Linear in each feature's own past.
 
@@ -109,15 +130,10 @@ class OwnPast(nn.Module):
         dim: features D.
         size: numbers that the emission takes, one or more per feature, side by side.
         history: lags n.
-
-    Raises:
-        UsageError: the emission's numbers do not belong to single features.
     """
 
     def __init__(self, dim: int, size: int, history: int) -> None:
         super().__init__()
-        if size % dim:
-            raise UsageError('coupling "own" needs an emission of independent features, not nade')
         self.weight = nn.Parameter(0.01 * torch.randn(size // dim, history, dim))
 
     def forward(self, past: Tensor) -> Tensor:
@@ -166,7 +182,7 @@ class RecurrentNetwork(SequenceModel):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given all before it."""
         del encoded
-        drive = F.dropout(self.inputs(past["x"]), self.dropout, self.training)
+        drive = F.dropout(self.inputs.past(past["x"], t), self.dropout, self.training)
         h = F.dropout(past.carry("h", drive, self.cell), self.dropout, self.training)
         draw("x", self.emission(self.x_from_h(h) + self.x_bias(t)))
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.models import AR, HMM, LDS, RNN
+from pyrodgm.models import AR, HMM, LDS, RNN, RNNNADE
 from pyrodgm.objectives import RLOO
 from variants import EMISSIONS, INFOS, VARIANTS, assert_executions_agree, frames, pair, randomised
 
@@ -21,10 +22,19 @@ CASES = [  # an emission, and whether values are missing: a NADE cannot leave fe
 LATENT_FREE = {
     "ar order 0": lambda info, **o: AR(info, history=0, **o),
     "ar order 2": lambda info, **o: AR(info, history=2, hidden_dim=3, hidden_layers=2, **o),
-    "gru": lambda info, **o: RNN(info, hidden_dim=3, **o),
-    "lstm": lambda info, **o: RNN(info, hidden_dim=3, cell="lstm", **o),
-    "relu": lambda info, **o: RNN(info, hidden_dim=3, cell="relu", **o),
+    "gru": lambda info, **o: recurrent(info, "gru", **o),
+    "lstm": lambda info, **o: recurrent(info, "lstm", **o),
+    "relu": lambda info, **o: recurrent(info, "relu", **o),
 }
+
+
+def recurrent(info: DataInfo, cell: str, **options: object) -> RNN | RNNNADE:
+    """The recurrent network of an emission."""
+    options = {"hidden_dim": 3, "cell": cell, **options}
+    if options["emission"] == "nade":
+        del options["emission"]
+        return RNNNADE(info, **options)
+    return RNN(info, **options)
 
 
 def ragged(emission: str, *, missing: bool = False) -> Batch:

@@ -1,0 +1,216 @@
+"""Hidden Markov models against sums over states, linear ones against the joint normal law."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from oracles import assert_mean, bernoulli, gaussian, gradient, multinomial
+from pyrodgm.batch import Batch
+from pyrodgm.errors import DataError, UsageError
+from pyrodgm.guides import NoGuide
+from pyrodgm.models import HMM, LDS
+from pyrodgm.objectives import ML
+from pyrodgm.sequences import generate
+from variants import CENTRE, INFOS, SPREAD, D, frames, path_log_probs, randomised
+
+B, T, C = 5, 4, 3
+EMITTED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bernoulli": bernoulli,
+    "gaussian": gaussian,
+    "multinomial": multinomial,
+}
+LENGTHS = torch.tensor([4, 4, 3, 2, 1])
+RAGGED = torch.arange(T) < LENGTHS[:, None]
+
+
+def nats(model: HMM | LDS, batch: Batch) -> Tensor:
+    """log p(x_t | x_<t), (B, T), zero where padded."""
+    return path_log_probs(model, batch, {})["x"][0]
+
+
+def missing(x: Tensor) -> Tensor:
+    """Which features were seen: some, a whole frame of one row, none of another, all of a third."""
+    seen = torch.rand(x.shape) < 0.6
+    seen[0, 1], seen[1], seen[2] = False, False, True
+    return seen
+
+
+def conditionals(of_prefix: Callable[[int, int], Tensor], lengths: Tensor = LENGTHS) -> Tensor:
+    """log p(x_t | x_<t) from log p(x_<=t) of every row, zero where padded."""
+    rows = []
+    for row, length in enumerate(lengths.tolist()):
+        total = [torch.zeros(()).double(), *(of_prefix(row, t + 1) for t in range(length))]
+        steps = [after - before for before, after in itertools.pairwise(total)]
+        rows.append(torch.stack([*steps, *[torch.zeros(()).double()] * (T - length)]))
+    return torch.stack(rows)
+
+
+def hmm(emission: str) -> HMM:
+    return randomised(HMM(INFOS[emission], num_states=C, emission=emission))
+
+
+def summed(model: HMM, emission: str, x: Tensor, seen: Tensor) -> Tensor:
+    """log p(x) of one sequence (T, D) by a sum over all sequences of states."""
+    initial, moves = model.cell.initial.softmax(-1), model.cell.transition.softmax(-1)
+    value = (x - CENTRE) / SPREAD if emission == "gaussian" else x
+
+    def emitted(t: int, state: int) -> Tensor:
+        numbers = model.by_state[state].unflatten(-1, (-1, D))[:, seen[t]].flatten()
+        score = EMITTED[emission](numbers, value[t, seen[t]])
+        return score - SPREAD[seen[t]].log().sum() if emission == "gaussian" else score
+
+    terms = []
+    for states in itertools.product(range(C), repeat=len(x)):
+        chance = initial[states[0]].log()
+        chance = chance + sum(moves[a, b].log() for a, b in itertools.pairwise(states))
+        terms.append(chance + sum(emitted(t, state) for t, state in enumerate(states)))
+    return torch.stack(terms).logsumexp(0)
+
+
+@pytest.mark.parametrize("some_missing", [False, True])
+@pytest.mark.parametrize("emission", EMITTED)
+def test_hmm_equals_the_sum_over_all_states(emission: str, some_missing: bool) -> None:
+    """Every frame given those before it, of sequences of several lengths; gradients too."""
+    model, x = hmm(emission), frames(emission, B, T)
+    seen = missing(x) if some_missing else torch.ones_like(x, dtype=torch.bool)
+    exact = conditionals(lambda row, t: summed(model, emission, x[row, :t], seen[row, :t]))
+    ours = nats(model, Batch(x, RAGGED, torch.arange(B), seen if some_missing else None))
+    torch.testing.assert_close(ours, exact)
+    parameters = list(model.parameters())
+    torch.testing.assert_close(gradient(ours.sum(), parameters), gradient(exact.sum(), parameters))
+
+
+@pytest.mark.parametrize("emission", ["bernoulli", "gaussian"])
+def test_hmm_equals_that_of_pyro(emission: str) -> None:
+    model, x = hmm(emission), frames(emission, B, T)
+    if emission == "bernoulli":
+        x = x.round()
+        law = dist.Bernoulli(logits=model.by_state).to_event(1)
+    else:
+        mean, log_variance = model.by_state.chunk(2, -1)
+        scale = (log_variance / 2).exp() + 1e-3
+        law = dist.Normal(CENTRE + SPREAD * mean, SPREAD * scale).to_event(1)
+    # Pyro's chain begins one frame earlier: a first move that forgets where it came from.
+    first = model.cell.initial.log_softmax(-1).expand(1, C, C)
+    moves = torch.cat([first, model.cell.transition.log_softmax(-1).expand(T - 1, C, C)])
+    theirs = dist.DiscreteHMM(torch.zeros(C).double(), moves, law)
+    torch.testing.assert_close(nats(model, Batch.of(x)).sum(-1), theirs.log_prob(x))
+
+
+def lds(state_dim: int = 2) -> LDS:
+    return randomised(LDS(INFOS["gaussian"], state_dim=state_dim), std=0.6)
+
+
+def joint(model: LDS) -> tuple[Tensor, Tensor]:
+    """Mean (T, D) and covariance (T, D, T, D) of all frames together."""
+    move, loading = model.transition, model.loading
+    mean, spread = [model.initial_mean], [model.log_initial.exp().diag()]
+    for _ in range(T - 1):
+        mean.append(move @ mean[-1])
+        spread.append(move @ spread[-1] @ move.T + torch.eye(len(move)).double())
+    blocks = torch.zeros(T, D, T, D).double()
+    for t, u in itertools.product(range(T), repeat=2):
+        early, late = min(t, u), max(t, u)
+        cross = torch.linalg.matrix_power(move, late - early) @ spread[early]
+        cross = cross if t >= u else cross.T  # Cov(s_t, s_u)
+        blocks[t, :, u] = loading @ cross @ loading.T
+        if t == u:
+            blocks[t, :, u] += (model.log_noise.exp() + 1e-4).diag()
+    means = torch.stack(mean) @ loading.T + model.offset
+    return CENTRE + SPREAD * means, SPREAD[:, None, None] * blocks * SPREAD
+
+
+def marginal(model: LDS, x: Tensor, seen: Tensor) -> Tensor:
+    """log p of what was seen of one sequence (T', D), T' <= T."""
+    mean, covariance = joint(model)
+    length, keep = len(x), seen.flatten()
+    if not keep.any():
+        return torch.zeros(()).double()
+    covariance = covariance[:length, :, :length].reshape(length * D, length * D)
+    law = MultivariateNormal(mean[:length].flatten()[keep], covariance[keep][:, keep])
+    return law.log_prob(x.flatten()[keep])
+
+
+@pytest.mark.parametrize("some_missing", [False, True])
+@pytest.mark.parametrize("state_dim", [1, 2, T])
+def test_lds_equals_the_joint_normal_law(state_dim: int, some_missing: bool) -> None:
+    """Every frame given those before it, of sequences of several lengths; gradients too."""
+    model, x = lds(state_dim), frames("gaussian", B, T)
+    seen = missing(x) if some_missing else torch.ones_like(x, dtype=torch.bool)
+    filled = torch.where(seen, x, CENTRE)
+    exact = conditionals(lambda row, t: marginal(model, x[row, :t], seen[row, :t]))
+    ours = nats(model, Batch(filled, RAGGED, torch.arange(B), seen if some_missing else None))
+    torch.testing.assert_close(ours, exact)
+    parameters = list(model.parameters())
+    torch.testing.assert_close(gradient(ours.sum(), parameters), gradient(exact.sum(), parameters))
+
+
+def test_lds_equals_that_of_pyro() -> None:
+    model, x = lds(), frames("gaussian", B, T)
+    size = len(model.transition)
+    # Pyro's chain begins one frame earlier: a first move that forgets where it came from.
+    moves = torch.cat(
+        [torch.zeros(1, size, size).double(), model.transition.T.expand(T - 1, -1, -1)]
+    )
+    means = torch.cat([model.initial_mean[None], torch.zeros(T - 1, size).double()])
+    spread = torch.eye(size).double().expand(T - 1, size, size)
+    spread = torch.cat([model.log_initial.exp().diag()[None], spread])
+    noise = (model.log_noise.exp() + 1e-4).sqrt()
+    theirs = dist.GaussianHMM(
+        dist.MultivariateNormal(torch.zeros(size).double(), torch.eye(size).double()),
+        moves,
+        dist.MultivariateNormal(means, spread),
+        model.loading.T,
+        dist.Normal(model.offset, noise).to_event(1),
+    )
+    exact = theirs.log_prob((x - CENTRE) / SPREAD) - T * SPREAD.log().sum()
+    torch.testing.assert_close(nats(model, Batch.of(x)).sum(-1), exact)
+
+
+@pytest.mark.parametrize("make", [lambda: hmm("gaussian"), lds], ids=["hmm", "lds"])
+def test_maximum_likelihood_counts_sequences_and_reports_frames(make) -> None:
+    model = make()
+    batch = Batch(frames("gaussian", B, T), RAGGED, torch.arange(B))
+    total = nats(model, batch).sum()
+    loss = ML(model, NoGuide(INFOS["gaussian"]))(batch)
+    torch.testing.assert_close(loss.surrogate, -total / B)
+    torch.testing.assert_close(next(iter(loss.report.values())), total.detach() / RAGGED.sum())
+
+
+def test_lds_draws_have_the_joint_mean_and_covariance() -> None:
+    model = lds()
+    draws = generate(model, 100_000, T, like=torch.zeros(()).double())["x"].flatten(1)
+    mean, covariance = (part.detach() for part in joint(model))
+    assert_mean(draws, mean)
+    rest = draws - mean.flatten()
+    size = T * D
+    assert_mean(rest[:, :, None] * rest[:, None], covariance.reshape(size, size))
+
+
+def test_long_sequences_stay_finite_in_single_precision() -> None:
+    for model, emission in (
+        (HMM(INFOS["bernoulli"], num_states=20), "bernoulli"),
+        (LDS(INFOS["gaussian"], state_dim=3), "gaussian"),
+    ):
+        values = path_log_probs(model, Batch.of(frames(emission, 1, 800).float()), {})["x"]
+        values.sum().backward()
+        assert values.isfinite().all()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_hmm_has_no_emission_nade() -> None:
+    with pytest.raises(UsageError, match="hmm has no emission 'nade'; take bernoulli"):
+        HMM(INFOS["nade"], emission="nade")
+
+
+@pytest.mark.parametrize("emission", ["nade", "bernoulli", "multinomial"])
+def test_lds_is_for_real_values(emission: str) -> None:
+    with pytest.raises(DataError, match=r"lds models real values.*hmm has"):
+        LDS(INFOS[emission])

@@ -1,0 +1,113 @@
+"""What a frame is made of: where emissions start, what networks see, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.errors import DataError, UsageError
+from pyrodgm.networks.emissions import EMISSIONS, Inputs, make_emission
+
+D = 3
+MEAN, STD = (0.3, 0.5, 0.7), (0.5, 2.0, 0.1)
+INFO = DataInfo("tiny", "binary", D, MEAN, 4.0, 5, STD)
+FIT = {
+    "binary": {"bernoulli", "multinomial", "nade"},
+    "unit": {"bernoulli", "gaussian"},
+    "count": {"multinomial"},
+    "real": {"gaussian"},
+}
+
+
+@pytest.mark.parametrize("kind", FIT)
+def test_data_of_a_kind_takes_the_emissions_that_fit_it(kind: str) -> None:
+    info = replace(INFO, kind=kind)
+    for name in EMISSIONS:
+        if name in FIT[kind]:
+            assert type(make_emission(name, info)) is EMISSIONS[name]
+        else:
+            with pytest.raises(DataError, match=f"'{name}' scores .*has {kind} ones") as caught:
+                make_emission(name, info)
+            fitting = str(caught.value).split("fit: ")[1]
+            assert set(fitting.split(", ")) == FIT[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("binary", "bernoulli"),
+        ("unit", "bernoulli"),
+        ("count", "multinomial"),
+        ("real", "gaussian"),
+    ],
+)
+def test_auto_fits_the_data(kind: str, name: str) -> None:
+    assert type(make_emission("auto", replace(INFO, kind=kind))) is EMISSIONS[name]
+
+
+def test_hidden_units_of_a_nade_are_for_a_nade() -> None:
+    assert make_emission("nade", INFO, 7).size == D + 7
+    for name in ("auto", "bernoulli"):
+        with pytest.raises(UsageError, match=r"nade_dim is for emission 'nade'.*'bernoulli'"):
+            make_emission(name, INFO, 7)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
+def test_what_it_starts_from_gives_the_means_of_the_data(name: str) -> None:
+    info = replace(INFO, kind="unit")
+    emission = make_emission(name, info)
+    torch.testing.assert_close(emission(emission.start(info)).mean, torch.tensor(MEAN))
+
+
+def test_a_gaussian_starts_with_the_variances_of_the_data() -> None:
+    info = replace(INFO, kind="real")
+    emission = make_emission("gaussian", info)
+    scale = emission(emission.start(info)).variance.sqrt()
+    torch.testing.assert_close(scale, torch.tensor(STD), rtol=2e-3, atol=0)  # a thousandth more
+
+
+def test_counts_start_with_their_shares_and_draw_the_mean_total() -> None:
+    info = DataInfo("tiny", "count", D, (6.0, 3.0, 0.8), 4.0, 5)
+    emission = make_emission("multinomial", info)
+    law = emission(emission.start(info))
+    torch.testing.assert_close(law.probs, torch.tensor(info.mean) / sum(info.mean))
+    assert law.sample(torch.Size([4])).sum(-1).tolist() == [10] * 4
+    rare = replace(info, mean=(0.1, 0.1, 0.1))
+    assert make_emission("multinomial", rare)(torch.zeros(D)).sample().sum() == 1
+
+
+def test_a_nade_starts_at_the_means_up_to_its_small_weights() -> None:
+    emission = make_emission("nade", INFO, 4)
+    draws = emission(emission.start(INFO)).sample(torch.Size([20_000]))
+    torch.testing.assert_close(draws.mean(0), torch.tensor(MEAN), atol=0.03, rtol=0)
+
+
+def test_features_that_never_vary_stay_finite() -> None:
+    info = DataInfo("tiny", "real", D, MEAN, 4.0, 5, (0.0,) * D)
+    emission, inputs = make_emission("gaussian", info), Inputs(info)
+    x = torch.tensor(MEAN)
+    assert emission(emission.start(info)).log_prob(x).isfinite()
+    assert inputs(x).eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "look"),
+    [
+        ("binary", lambda x: x),
+        ("unit", lambda x: x),
+        ("count", lambda x: (1 + x).log()),
+        ("real", lambda x: (x - torch.tensor(MEAN)) / torch.tensor(STD)),
+    ],
+)
+def test_networks_see_the_past_as_zero_before_the_first_frame(kind: str, look) -> None:
+    inputs = Inputs(replace(INFO, kind=kind))
+    x = torch.rand(5, D).round()
+    torch.testing.assert_close(inputs(x), look(x))
+    for t in range(3):
+        lags = [look(x[t - lag]) if lag <= t else torch.zeros(D) for lag in (1, 2)]
+        window = torch.cat([x[t - lag] if lag <= t else torch.zeros(D) for lag in (1, 2)])
+        torch.testing.assert_close(inputs.past(window, torch.tensor(t)), torch.cat(lags))
+    assert inputs.past(x[:, :0], torch.arange(5)).shape == (5, 0)
