@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 FLOOR_NAMES = {
     "independent": "independent features",
-    "markov": "two-state Markov chain per feature",
+    "markov": "Markov chain per feature",
+    "previous frame": "mixture with the frame before",
     "entropy": "no prediction can exceed",
 }
 
