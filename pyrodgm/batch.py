@@ -16,7 +16,8 @@ class Batch:
         x: observations, (B, T, D), zero where padded, and the training mean where missing.
         mask: True where a frame is data, (B, T).
         index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
-        seen: True where a feature was observed, (B, T, D); None where nothing is missing.
+        seen: True where a feature was observed, (B, T, D), and False where padded; None where
+            nothing is missing.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
     >>> batch.lengths.tolist(), batch.num_frames

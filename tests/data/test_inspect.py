@@ -1,4 +1,5 @@
 import json
+import math
 import shlex
 
 import numpy as np
@@ -127,6 +128,10 @@ def test_nottingham_repeats_a_tune(real_data):
 RNG = np.random.default_rng(0)
 
 
+def gaps(x):
+    return np.where(RNG.random(x.shape) < 0.2, np.nan, x)
+
+
 @pytest.mark.parametrize(
     ("values", "lengths", "kind", "model"),
     [
@@ -134,6 +139,10 @@ RNG = np.random.default_rng(0)
         (RNG.poisson(3.0, (20, 2)), [5] * 4, "count", "hmsbn"),
         (RNG.poisson(3.0, (20, 2)), [1] * 20, "count", "sbn"),
         (RNG.random((20, 2)) < 0.5, [5] * 4, "binary", "tsbn"),
+        (gaps(RNG.normal(size=(20, 2))), [5] * 4, "real", "tsbn"),
+        (gaps(RNG.random((20, 2))), [5] * 4, "unit", "tsbn"),
+        (gaps(RNG.poisson(3.0, (20, 2))), [5] * 4, "count", "hmsbn"),
+        (gaps(RNG.random((20, 2)) < 0.5), [5] * 4, "binary", "tsbn"),
     ],
 )
 def test_the_line_that_fits_is_right(save, tmp_path, cli, values, lengths, kind, model):
@@ -143,4 +152,8 @@ def test_the_line_that_fits_is_right(save, tmp_path, cli, values, lengths, kind,
     assert report["fit"] == f"pyrodgm fit --model {model} --data '{path}'"
     line = shlex.split(report["fit"])[1:]
     small = ["--steps", "1", "--set", "model.hidden_dim=2", "--out", tmp_path / "run"]
-    assert cli(*line, *small).code == 0
+    said = cli(*line, *small, "--json")
+    assert said.code == 0
+    result = json.loads(said.out)
+    for bound in (result["test"], *result["floors"]["test"].values()):
+        assert math.isfinite(bound["nats_per_frame"])
