@@ -16,13 +16,13 @@ def conflicts(
     """Every trait that does not fit, as (whose trait, what it is, what was needed)."""
     p, q, needs = model.traits, guide.traits, objective.needs
     if p.latents != q.latents:
-        yield f"guide {guide.__name__}", f"draws {q.latents} latents", f"{p.latents} ones"
+        yield f"guide {guide.__name__}", f"draws {_kind(q.latents)}", _kind(p.latents)
     if p.sequential != q.sequential:
         words = {True: "runs over time", False: "has no time"}
         yield f"guide {guide.__name__}", words[q.sequential], f"one that {words[p.sequential]}"
     if p.latents not in needs.latents:
-        kinds = " or ".join(sorted(needs.latents))
-        yield f"model {model.__name__}", f"has {p.latents} latents", f"{kinds} ones"
+        kinds = " or ".join(_kind(kind) for kind in sorted(needs.latents))
+        yield f"model {model.__name__}", f"has {_kind(p.latents)}", kinds
     asked = [
         ("reparameterised", f"guide {guide.__name__}", q.reparameterised, needs.reparameterised),
         ("has a density", f"guide {guide.__name__}", q.has_density, needs.has_density),
@@ -36,6 +36,10 @@ def conflicts(
                 f"is {'' if given else 'not '}{trait}",
                 f"one that is{'' if needed else ' not'}",
             )
+
+
+def _kind(latents: str) -> str:
+    return "no latents" if latents == "none" else f"{latents} latents"
 
 
 def check(model: Model, guide: Guide, objective: type[Objective]) -> None:

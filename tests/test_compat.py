@@ -5,9 +5,9 @@ import pytest
 from pyrodgm import compat
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.guides import RecurrentBernoulli
-from pyrodgm.models import TSBN
-from pyrodgm.objectives import NVIL, OBJECTIVES
+from pyrodgm.guides import NoGuide, RecurrentBernoulli
+from pyrodgm.models import AR, TSBN
+from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 
 INFO = load("balls", num_train=1, num_valid=1, num_test=1, length=3).info
 
@@ -50,6 +50,16 @@ def test_the_error_names_objectives_that_would_fit():
     assert "guide RecurrentBernoulli is not reparameterised" in str(caught.value)
     fitting = ", ".join(name for name in OBJECTIVES if name != "ml")  # that one is without latents
     assert f"objectives that fit this model and guide: {fitting}" in str(caught.value)
+
+
+def test_models_without_latents_are_spoken_of_as_such():
+    with pytest.raises(CompatibilityError) as caught:
+        compat.check(AR(INFO), RecurrentBernoulli(INFO), NVIL)
+    said = str(caught.value)
+    assert "guide RecurrentBernoulli draws binary latents; NVIL on AR needs no latents" in said
+    assert "model AR has no latents; NVIL on AR needs binary latents or categorical" in said
+    with pytest.raises(CompatibilityError, match="draws no latents; ML on TSBN needs binary lat"):
+        compat.check(TSBN(INFO), NoGuide(INFO), ML)
 
 
 def test_latents_of_other_sizes_are_refused():

@@ -123,6 +123,21 @@ def test_mean_gradients_of_the_variants(variant: str, emission: str, name: str) 
     assert_mean(samples, gradient(surrogate, parameters))
 
 
+@pytest.mark.parametrize("name", ["rloo future", "rloo-local"])
+def test_mean_gradients_where_features_are_missing(name: str) -> None:
+    model, guide = pair("dtsbn-d", "gaussian")
+    x, seen = frames("gaussian", 3), slice(0, None, 2)
+    build, discount = OBJECTIVES[name]
+    objective = build(model, guide)
+    parameters = [*model.parameters(), *guide.parameters()]
+    exact = Enumerated(model, guide, x, **scoring(model, "gaussian", seen))
+    batch = ragged_batch([x], 4 * COPIES)
+    batch.seen = torch.zeros_like(batch.x, dtype=torch.bool)
+    batch.seen[..., seen] = True
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    assert_mean(samples, gradient(exact.score_surrogate(discount), parameters))
+
+
 def test_future_signal_is_the_gradient_of_the_bound_and_local_is_not() -> None:
     model, guide = tiny()
     exact = Enumerated(model, guide, sequences()[0])

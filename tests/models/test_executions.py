@@ -8,9 +8,19 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.models import AR, HMM, LDS, RNN, RNNNADE
+from pyrodgm.models import AR, DTSBND, HMM, LDS, RNN, RNNNADE
 from pyrodgm.objectives import RLOO
-from variants import EMISSIONS, INFOS, VARIANTS, assert_executions_agree, frames, pair, randomised
+from variants import (
+    EMISSIONS,
+    INFOS,
+    VARIANTS,
+    assert_executions_agree,
+    frames,
+    latent_paths,
+    pair,
+    path_log_probs,
+    randomised,
+)
 
 LENGTHS = [6, 4, 1]
 CASES = [  # an emission, and whether values are missing: a NADE cannot leave features out
@@ -88,3 +98,23 @@ def test_an_emission_that_cannot_leave_features_out_says_so(execution: str) -> N
     batch.seen = torch.ones_like(batch.x, dtype=torch.bool)
     with pytest.raises(CompatibilityError, match="NADE cannot score a frame of which"):
         objective(batch)
+
+
+DROPPING = {
+    "ar": lambda rate: AR(INFOS["nade"], hidden_dim=5, dropout=rate),
+    "rnn": lambda rate: RNN(INFOS["nade"], hidden_dim=5, dropout=rate),
+    "rnn-nade": lambda rate: RNNNADE(INFOS["nade"], hidden_dim=5, nade_dim=2, dropout=rate),
+    "dtsbn-d": lambda rate: DTSBND(INFOS["nade"], hidden_dim=2, layer_dim=5, dropout=rate),
+}
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_units_are_left_out_in_training_alone(name: str) -> None:
+    model, plain = (randomised(DROPPING[name](rate)) for rate in (0.5, 0.0))
+    plain.load_state_dict(model.state_dict())
+    batch, paths = ragged("nade"), latent_paths(model, 6)
+    paths = {site: path[:3] for site, path in paths.items()}
+    both = [path_log_probs(each, batch, paths)["x"] for each in (model, plain)]
+    assert not torch.equal(*both)
+    both = [path_log_probs(each.eval(), batch, paths)["x"] for each in (model, plain)]
+    assert torch.equal(*both)
