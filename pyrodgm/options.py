@@ -18,7 +18,8 @@ class FitOptions:
     Args:
         steps: batches to train on at most.
         time_limit: seconds to train at most, across resumes; none by default.
-        batch_size: sequences per batch, over all devices together.
+        batch_size: sequences per batch at most, over all devices together; fewer where lengths
+            differ so much that padding would cost too much.
         optimizer: "adam" (with decoupled weight decay where there is one), or "rmsprop" as the
             published sigmoid belief networks were trained.
         lr: learning rate.

@@ -71,9 +71,12 @@ class Training:
             if options.averaging
             else None
         )
+        self.batch_size = min(
+            options.batch_size, max(len(splits.training), self.fabric.world_size)
+        )
         self.sampler = BatchSampler(
             splits.training.lengths,
-            min(options.batch_size, max(len(splits.training), self.fabric.world_size)),
+            self.batch_size,
             options.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
@@ -122,8 +125,7 @@ class Training:
         with _only(self.objective, phase, alone=len(self._stepping) == 1):
             loss: Loss = self._module(batch, number)
             optimizer.zero_grad()
-            frames = batch.num_frames / batch.size if self.options.per_frame else 1.0
-            self.fabric.backward(loss.surrogate / frames)
+            self.fabric.backward(loss.surrogate * self._weight(batch))
             self._check_finite(phase, loss, batch)
             if self.options.clip_norm is not None:
                 nn.utils.clip_grad_norm_(phase.parameters(), self.options.clip_norm)
@@ -131,6 +133,14 @@ class Training:
         if phase.after is not None:
             phase.after()
         return loss
+
+    def _weight(self, batch: Batch) -> float:
+        """Of a batch's mean over sequences, so that all sequences count alike over an epoch.
+
+        Batches of sequences that differ in length are closed early and hold fewer of them.
+        """
+        share = batch.size * self.fabric.world_size / self.batch_size
+        return share * batch.size / batch.num_frames if self.options.per_frame else share
 
     def _check_finite(self, phase: Phase, loss: Loss, batch: Batch) -> None:
         """Look at the loss and at every number of its gradient, in one go."""
