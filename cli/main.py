@@ -21,6 +21,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 COMMANDS = {
     "fit": "fit",
     "evaluate": "evaluate",
+    "predict": "predict",
     "sample": "sample",
     "check": "check",
     "compare": "compare",

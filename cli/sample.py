@@ -11,6 +11,8 @@ import rich_click as click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--num", default=1, show_default=True, help="How many sequences.")
 @click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
+@click.option("--prefix", default=0, help="First frames that are those of sequences of a split.")
+@click.option("--split", default="test", show_default=True, help="Where the prefix comes from.")
 @click.option(
     "--out",
     required=True,
@@ -18,12 +20,14 @@ import rich_click as click
     help="File to write: .npz, .png, .gif (pictures that move) or .mid (piano rolls).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-def command(run: Path, num: int, length: int | None, out: Path, seed: int) -> None:
+def command(
+    run: Path, num: int, length: int | None, prefix: int, split: str, out: Path, seed: int
+) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.export import save_samples
     from pyrodgm.run import Run
 
     loaded = Run.load(run)
-    draws = loaded.sample(num, length, seed=seed)
+    draws = loaded.sample(num, length, prefix=prefix, split=split, seed=seed)
     for path in save_samples(draws["x"], loaded.splits.info, out):
         click.echo(path)

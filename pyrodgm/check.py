@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights
-from pyrodgm.evaluate.one_step import one_step
+from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import pictures
 from pyrodgm.evaluate.posterior import bytes_per_draw, write_netcdf
+from pyrodgm.evaluate.predict import expected_frames
 from pyrodgm.files import replacing
+from pyrodgm.guides import SequenceGuide
 from pyrodgm.models import SequenceModel
 from pyrodgm.run import Run
 
@@ -156,10 +157,11 @@ def _draw_figures(run: Run, found: Check, seed: int) -> None:
     """The other figures; their paths are added to the check's."""
     folder = run.folder.path / "figures"
     drawn = {"guide": plots.guide_quality(found.k, found.efficiency, found.gap)}
-    if isinstance(run.model, SequenceModel):
-        x = run.splits[found.split].sequence(0)[:EXAMPLE_FRAMES].to(torch.get_default_dtype())
-        expected = one_step(run.model, run.guide, x, seed=seed)
-        rows = {"observed": x.numpy(), "expected one\nframe before": expected.numpy()}
+    if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
+        example = run.splits[found.split].batch([0])
+        example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
+        expected = expected_frames(run.model, run.guide, example, seed=seed)[0]
+        rows = {"observed": example.x[0].numpy(), "expected one\nframe before": expected.numpy()}
         drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
     if run.folder.metrics.is_file():
         drawn["learning"] = plots.learning_curve(run.folder.metrics)

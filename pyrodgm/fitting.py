@@ -17,8 +17,9 @@ from pyrodgm.errors import DataError, RunFolderError
 from pyrodgm.folder import RunFolder, write_text
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
+from pyrodgm.pieces import pieces
 from pyrodgm.recorder import Recorder, Watcher
-from pyrodgm.run import Run, pieces
+from pyrodgm.run import Run
 from pyrodgm.settings import merge, read_toml
 from pyrodgm.training import Training
 

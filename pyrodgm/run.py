@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pyrodgm import checkpoint
-from pyrodgm.build import build_data, build_objective
-from pyrodgm.config import RunConfig, resolve
-from pyrodgm.data.base import DataInfo, Splits
-from pyrodgm.errors import DataError, RunFolderError, UsageError
+from pyrodgm.data.base import Splits
+from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.floors import floors
+from pyrodgm.evaluate.forecast import QUANTILES, Forecast, continued, forecast
+from pyrodgm.evaluate.impute import Imputation, impute
+from pyrodgm.evaluate.predict import Prediction, predictions
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
 from pyrodgm.objectives import Objective
+from pyrodgm.pieces import check_kind, pieces, read_config
 from pyrodgm.results import Results
 from pyrodgm.seeds import forked
 from pyrodgm.sequences import generate
-from pyrodgm.settings import read_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +100,7 @@ class Run:
         config = read_config(folder)
         latest = folder.latest()
         objective, splits = pieces(folder, config, objective, splits)
-        _check_kind(folder, splits.info)
+        check_kind(folder, splits.info)
         checkpoint.read_weights(folder.best(), {"evaluated": objective})
         state = checkpoint.read_state(latest)
         return cls(objective, splits, folder, steps=state["step"], seconds=state["seconds"])
@@ -162,7 +164,15 @@ class Run:
         except OSError as error:
             raise RunFolderError(f"cannot copy {self.folder.path} to {path}: {error}") from error
 
-    def sample(self, num: int, length: int | None = None, *, seed: int = 0) -> dict[str, Tensor]:
+    def sample(
+        self,
+        num: int,
+        length: int | None = None,
+        *,
+        prefix: int = 0,
+        split: str = "test",
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
         """Ancestral draws from the model, every site (num, length, D).
 
         Grey observations in [0,1] are their mean given the latents, not black or white.
@@ -170,6 +180,9 @@ class Run:
         Args:
             num: how many sequences.
             length: frames of each; the mean training length by default.
+            prefix: frames that are those of sequences of a split, which take turns; what follows
+                is drawn given them, and only the observations are returned.
+            split: where the prefix comes from.
             seed: of the draws.
 
         Raises:
@@ -181,50 +194,65 @@ class Run:
         length = round(self.splits.info.mean_length) if length is None else length
         if num < 1 or length < 1:
             raise UsageError(f"cannot draw {num} sequences of {length} frames; give at least 1")
+        if prefix:
+            given = {"num": num, "prefix": prefix, "length": length, "seed": seed}
+            x = continued(model, self.guide, self.splits[split], means=self._grey, **given)
+            return dict.fromkeys(model.observed, x)
         with forked(seed, "sample"):
-            like, means = next(model.parameters()), self.splits.info.kind == "unit"
-            return generate(model, num, length, like, means=means)
+            return generate(model, num, length, next(model.parameters()), means=self._grey)
 
+    def predict(
+        self, split: str = "test", *, samples: int = 20, seed: int = 0
+    ) -> dict[str, Prediction]:
+        """One-step-ahead prediction beside trivial predictors, by method.
 
-def read_config(folder: RunFolder) -> RunConfig | None:
-    """The configuration of a run folder; None where it was fitted from Python objects."""
-    values = read_toml(folder.config)
-    return resolve(values) if "model" in values else None
+        See `pyrodgm.evaluate.predict.predictions`.
+        """
+        return predictions(self.model, self.guide, self.splits, split, samples=samples, seed=seed)
 
-
-def pieces(
-    folder: RunFolder,
-    config: RunConfig | None,
-    objective: Objective | None,
-    splits: Splits | None,
-) -> tuple[Objective, Splits]:
-    """Objective and data of a run: as given, else built from its configuration.
-
-    Raises:
-        RunFolderError: the run has no full configuration, and not both are given.
-    """
-    if config is None and (objective is None or splits is None):
-        raise RunFolderError(
-            f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
-            f"Run.load('{folder.path}', objective=..., splits=...)"
+    def forecast(
+        self,
+        horizon: int,
+        split: str = "test",
+        *,
+        start: int | None = None,
+        samples: int = 100,
+        quantiles: Sequence[float] = QUANTILES,
+        seed: int = 0,
+    ) -> Forecast:
+        """What comes after the first frames; see `pyrodgm.evaluate.forecast.forecast`."""
+        return forecast(
+            self.model,
+            self.guide,
+            self.splits[split],
+            horizon=horizon,
+            start=start,
+            samples=samples,
+            quantiles=quantiles,
+            means=self._grey,
+            seed=seed,
         )
-    if splits is None:
-        splits = build_data(cast("RunConfig", config))
-    if objective is None:
-        info = folder.data_info() if folder.environment.is_file() else splits.info
-        objective = build_objective(cast("RunConfig", config), info)
-    return objective, splits
 
+    def impute(
+        self,
+        split: str = "test",
+        *,
+        samples: int = 100,
+        quantiles: Sequence[float] = QUANTILES,
+        seed: int = 0,
+    ) -> Imputation:
+        """What is missing, filled in; see `pyrodgm.evaluate.impute.impute`."""
+        return impute(
+            self.model,
+            self.guide,
+            self.splits[split],
+            samples=samples,
+            quantiles=quantiles,
+            means=self._grey,
+            seed=seed,
+        )
 
-def _check_kind(folder: RunFolder, other: DataInfo) -> None:
-    info = folder.data_info()
-    if other.dim != info.dim:
-        raise DataError(
-            f"the run {folder.path} was fitted on '{info.name}' with {info.dim} features per "
-            f"frame, and '{other.name}' has {other.dim}; give data of the same kind"
-        )
-    if other.kind == "real" and info.kind != "real":
-        raise DataError(
-            f"the run {folder.path} was fitted on {info.kind} data in [0,1], and '{other.name}' "
-            "has values outside; rescale it into [0,1] or binarise it"
-        )
+    @property
+    def _grey(self) -> bool:
+        """Whether observations are grey, so that a draw of one would be black or white."""
+        return self.splits.info.kind == "unit"

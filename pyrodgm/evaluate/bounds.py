@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.smc import sequence_evidence
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 from pyrodgm.traces import log_probs
 
-Estimator = Literal["auto", "elbo", "iwae"]
+Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact"]
 
 FRAMES_AT_ONCE = 5_000  # particles x padded frames scored together: bounds memory, not results
 
@@ -29,7 +30,7 @@ class Bound:
     """A lower bound on the log-likelihood of a split; higher is better.
 
     Args:
-        estimator: "elbo" or "iwae", or "exact" where it is no bound.
+        estimator: "elbo", "iwae" or "fivo", or "exact" where it is no bound.
         particles: draws per sequence, K.
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.
@@ -58,13 +59,13 @@ class Bound:
             per_sequence: nats of each sequence, (N,).
             lengths: its frames, (N,).
             estimator: how the numbers were made.
-            particles: draws per sequence, K.
+            particles: draws per sequence, K; exact numbers need one.
         """
         count = len(per_sequence)
         error = per_sequence.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
         return cls(
             estimator=estimator,
-            particles=particles,
+            particles=1 if estimator == "exact" else particles,
             nats_per_example=float(per_sequence.mean()),
             standard_error_nats_per_example=float(error),
             nats_per_frame=float(per_sequence.sum() / lengths.sum()),
@@ -94,20 +95,25 @@ def bound(
         \text{elbo} = \frac1K \sum_k \log w_k, \qquad
         \text{iwae} = \log \frac1K \sum_k w_k, \qquad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
 
-    Both are lower bounds in expectation; iwae rises with K to log p(x), and equals elbo at K = 1.
+    and fivo is the logarithm of the estimate of p(x) by a particle filter, which resamples as it
+    goes (`pyrodgm.evaluate.smc`). All are lower bounds in expectation; iwae and fivo rise with K to
+    log p(x), fivo sooner where sequences are long, and all are the same at K = 1. Without latents
+    the log-likelihood itself is known: exact.
 
     Args:
         model: the model p.
         guide: the guide q.
         sequences: the split.
         particles: draws per sequence, K.
-        estimator: "auto" is elbo for one particle and iwae for more.
+        estimator: "auto" is exact for models without latents, else elbo for one particle and iwae
+            for more.
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no particles, or an unknown estimator.
+        UsageError: no particles, an unknown estimator, or one that does not fit the model.
 
-    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8.
+    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8;
+    Maddison et al., Filtering variational objectives, 2017, equation 6.
     """
     values, used = sequence_bounds(
         model, guide, sequences, particles=particles, estimator=estimator, seed=seed
@@ -125,14 +131,32 @@ def sequence_bounds(
     seed: int = 0,
 ) -> tuple[np.ndarray, str]:
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
-    if estimator not in ("auto", "elbo", "iwae"):
-        raise UsageError(f"unknown estimator '{estimator}'; known: auto, elbo, iwae")
-    if estimator == "auto":
-        estimator = "elbo" if particles == 1 else "iwae"
-    log_w = importance_weights(model, guide, sequences, particles=particles, seed=seed)
-    if estimator == "elbo":
-        return log_w.mean(0).numpy(), estimator
-    return (log_w.logsumexp(0) - math.log(particles)).numpy(), estimator
+    used = _chosen(model, estimator, particles)
+    if used == "fivo":
+        return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
+    draws = 1 if used == "exact" else particles
+    log_w = importance_weights(model, guide, sequences, particles=draws, seed=seed)
+    if used == "elbo":
+        return log_w.mean(0).numpy(), used
+    return (log_w.logsumexp(0) - math.log(draws)).numpy(), used
+
+
+def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
+    """The estimator that "auto" stands for, or the one asked for."""
+    known = get_args(Estimator)
+    if estimator not in known:
+        raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
+    if particles < 1:
+        raise UsageError(f"particles is {particles}; give at least 1")
+    is_exact = model.traits.latents == "none" and model.traits.normalised
+    if estimator == "exact" and not is_exact:
+        raise UsageError(
+            f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "
+            "iwae and fivo, which rise with --particles"
+        )
+    if estimator != "auto":
+        return estimator
+    return "exact" if is_exact else "elbo" if particles == 1 else "iwae"
 
 
 def importance_weights(

@@ -1,0 +1,185 @@
+"""`pyrodgm predict`: the next frame, the next many, or those that are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from pyrodgm.evaluate.forecast import Forecast
+    from pyrodgm.evaluate.predict import Prediction
+    from pyrodgm.run import Run
+
+SHOWN = 12  # rows of a table of horizons
+
+
+@click.command("predict")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other data of the same kind: a name or a file.")
+@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--samples", type=int, help="Draws [default: 20; 100 for many frames or gaps].")
+@click.option("--horizon", type=int, help="Forecast so many frames instead of one.")
+@click.option(
+    "--from", "start", type=int, help="Frames seen before them [default: all but the last ones]."
+)
+@click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
+@click.option(
+    "--quantiles",
+    default="0.1,0.5,0.9",
+    show_default=True,
+    callback=lambda _context, _option, text: _levels(text),
+    help="Levels to keep of a forecast or of filled gaps.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File for a forecast (.npz, .png, .gif or .mid) or for filled gaps (.npz).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(
+    run: Path,
+    data: str | None,
+    horizon: int | None,
+    start: int | None,
+    impute: bool,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Predict every frame from those before it, beside trivial predictors of the same data.
+
+    With --horizon, forecast many frames; with --impute, fill in missing features.
+    """
+    _check_words(horizon, start, impute, out)
+    from pyrodgm.data import load
+    from pyrodgm.run import Run
+
+    loaded = Run.load(run, load(data) if data else None)
+    given = {name: value for name, value in options.items() if value is not None}
+    if horizon is not None:
+        values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)
+    elif impute and out is not None:
+        values = _impute(loaded, out, as_json, **given)
+    else:
+        del given["quantiles"]
+        values = _predict(loaded, as_json, **given)
+    if as_json:
+        from .report import print_json
+
+        print_json({"split": options["split"], **values})
+
+
+def _check_words(horizon: int | None, start: int | None, impute: bool, out: Path | None) -> None:
+    if impute and horizon is not None:
+        raise click.UsageError("--impute and --horizon are two things; give one")
+    if impute and out is None:
+        raise click.UsageError("--impute needs --out FILE.npz for the filled data")
+    if horizon is None and start is not None:
+        raise click.UsageError("--from goes with --horizon")
+    if horizon is None and not impute and out is not None:
+        raise click.UsageError("--out goes with --horizon or --impute")
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        message = f"--quantiles is '{text}'; give numbers between commas, as in 0.1,0.5,0.9"
+        raise click.UsageError(message) from None
+
+
+def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
+    """One frame ahead: errors of every method."""
+    found = run.predict(**options)
+    if not as_json:
+        click.echo(f"{options['split']}: one frame ahead, squared error summed over features\n")
+        _print_predictions(found, run)
+    return {"predictions": {name: prediction.to_dict() for name, prediction in found.items()}}
+
+
+def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
+    """Errors of every method, the least first."""
+    from .report import print_table
+
+    model, samples = type(run.model).__name__, found["filtered"].samples
+    names = {
+        "filtered": f"{model}, mean of {samples} filtered samples" if run.model.latents else model,
+        "published": f"{model}, one sample, as published",
+        "published-order1": f"{model}, one sample, with the published slip of order 1",
+    }
+    ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
+    print_table(
+        ["", "squared error", "standard error", "sd", "nats per frame"],
+        [
+            [
+                names.get(each.method, each.method),
+                f"{each.squared_error:.3f}",
+                f"{each.standard_error:.3f}",
+                f"{each.sd:.3f}",
+                "" if each.nats_per_frame is None else f"{each.nats_per_frame:.3f}",
+            ]
+            for each in ordered
+        ],
+    )
+    click.echo("\nMeans over frames from the second on, then over sequences; sd over sequences.")
+
+
+def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
+    """Many frames ahead: errors by frames ahead, and a file."""
+    from pyrodgm.export import fitting
+    from pyrodgm.forecast_files import check_ending, save_forecast
+
+    info, sequences = run.splits.info, run.splits[options["split"]]
+    if out is not None:
+        check_ending(out, fitting(info))
+    found = run.forecast(**options)
+    paths = [] if out is None else save_forecast(found, sequences, info, out)
+    if not as_json:
+        click.echo(
+            f"{options['split']}: {len(found.rows)} sequences, squared error summed over features\n"
+        )
+        _print_horizons(found)
+        _print_paths(paths)
+    return {"horizon": found.by_horizon(), "files": [str(path) for path in paths]}
+
+
+def _print_horizons(found: Forecast) -> None:
+    """Errors by frames ahead, of at most a dozen of them."""
+    from .report import print_table
+
+    rows = [row for row in found.by_horizon() if row["sequences"]]
+    numbers = ("squared_error", "standard_error", "copy_last")
+    print_table(
+        ["frames ahead", "sequences", "squared error", "standard error", "copy-last"],
+        [
+            [
+                str(row["ahead"]),
+                str(row["sequences"]),
+                *("" if row[name] is None else f"{row[name]:.3f}" for name in numbers),
+            ]
+            for row in rows[:: -(-len(rows) // SHOWN)]
+        ],
+    )
+
+
+def _impute(run: Run, out: Path, as_json: bool, **options: Any) -> dict[str, Any]:
+    """What is missing, filled in, into a file."""
+    from pyrodgm.forecast_files import check_ending, save_imputation
+
+    check_ending(out, [".npz"])
+    found = run.impute(**options)
+    paths = save_imputation(found, out)
+    if not as_json:
+        values = f"{found.missing} of {found.seen.size} values"
+        click.echo(f"{options['split']}: filled in {values}")
+        _print_paths(paths)
+    files = [str(path) for path in paths]
+    return {"missing": found.missing, "values": int(found.seen.size), "files": files}
+
+
+def _print_paths(paths: list[Path]) -> None:
+    for path in paths:
+        click.echo(path)

@@ -1,0 +1,101 @@
+"""As which file does a forecast leave, or a dataset whose gaps were filled?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import plots
+from pyrodgm.evaluate.forecast import Forecast
+from pyrodgm.evaluate.impute import Imputation
+from pyrodgm.evaluate.pictures import pictures
+from pyrodgm.evaluate.videos import save_gif, side_by_side
+from pyrodgm.export import fitting, save_samples
+from pyrodgm.files import replacing
+
+PIECES = 12  # sequences that are written as MIDI
+
+
+def check_ending(path: Path, endings: list[str]) -> None:
+    """Raise before anything is computed that could not be written.
+
+    Raises:
+        UsageError: the file has none of these endings.
+    """
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"cannot write {path}; endings that fit: {', '.join(endings)}")
+
+
+def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: Path) -> list[Path]:
+    """Write a forecast in the format that the ending of the file names.
+
+    ``.npz``: the arrays of `Forecast`, for all sequences. ``.png`` and ``.gif``: the first sequence
+    as observed, as expected and as drawn once (grey values are means and are not drawn), frames
+    seen included. ``.mid``: the first twelve sequences, frames seen and then one draw, a file each.
+
+    Args:
+        found: the forecast.
+        sequences: the split that it is of.
+        info: facts of the data.
+        path: the file; an older one is replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: an ending that does not fit the data, or no such folder.
+    """
+    check_ending(path, fitting(info))
+    ending = path.suffix.lower()
+    if ending == ".npz":
+        _save_arrays(asdict(found), path)
+        return [path]
+    if ending == ".mid":
+        start = int(found.starts[:PIECES].min())
+        pieces = [_joined(found, sequences, n, found.draw)[-start - found.horizon :]
+                  for n in range(min(PIECES, len(found.rows)))]  # fmt: skip
+        return save_samples(torch.from_numpy(np.stack(pieces)), info, path)
+    rows = {
+        "observed": sequences.batch(found.rows[:1]).x[0].numpy(),
+        "expected": _joined(found, sequences, 0, found.mean),
+        "one draw": _joined(found, sequences, 0, found.draw),
+    }
+    if info.kind == "unit":
+        del rows["one draw"]
+    length = min(map(len, rows.values()))
+    rows = {name: row[:length] for name, row in rows.items()}
+    start = int(found.starts[0])
+    if ending == ".gif":
+        with replacing(path) as unfinished:
+            save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
+    else:
+        plots.save(pictures(rows, info, f"forecast from frame {start + 1}"), path)
+    return [path]
+
+
+def save_imputation(found: Imputation, path: Path) -> list[Path]:
+    """Write the arrays of an `Imputation` to an npz file; returns the files written.
+
+    Raises:
+        UsageError: another ending, or no such folder.
+    """
+    check_ending(path, [".npz"])
+    _save_arrays(asdict(found), path)
+    return [path]
+
+
+def _joined(found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray) -> np.ndarray:
+    """The frames seen of one sequence and those ahead of it, (T_0 + H, D)."""
+    x = sequences.batch(found.rows[number : number + 1]).x[0].numpy()
+    return np.concatenate([x[: found.starts[number]], ahead[number]])
+
+
+def _save_arrays(arrays: dict[str, Any], path: Path) -> None:
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)

@@ -1,0 +1,136 @@
+"""The command predict, and what sample and evaluate gained with it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pyrodgm.config import resolve
+from pyrodgm.fitting import fit_config
+from tiny import TINY_FIT, ragged
+
+
+def test_predictions_stand_beside_trivial_ones(cli, fitted):
+    said = cli("predict", fitted, "--samples", 3)
+    assert said.code == 0, said.err
+    for name in ("mean of 3 filtered samples", "one sample, as published",
+                 "with the published slip of order 1", "copy-last", "linear AR(1)"):  # fmt: skip
+        assert name in said.out
+    found = json.loads(cli("predict", fitted, "--samples", 3, "--json").out)
+    assert found["split"] == "test"
+    assert found["predictions"]["filtered"]["samples"] == 3
+    fields = {"samples", "squared_error", "standard_error", "sd", "nats_per_frame"}
+    assert all(method.keys() == fields for method in found["predictions"].values())
+
+
+@pytest.mark.parametrize("ending", [".npz", ".png"])
+def test_a_forecast_goes_into_a_file(cli, fitted, tmp_path, ending):
+    out = tmp_path / f"ahead{ending}"
+    said = cli("predict", fitted, "--horizon", 2, "--samples", 4, "--out", out)
+    assert said.code == 0, said.err
+    assert "frames ahead" in said.out
+    assert said.out.endswith(f"{out}\n")
+    assert out.stat().st_size > 100
+
+
+def test_the_arrays_of_a_forecast_are_those_asked_for(cli, fitted, tmp_path):
+    out = tmp_path / "ahead.npz"
+    words = ["--horizon", 3, "--from", 2, "--samples", 4, "--quantiles", "0.25,0.75"]
+    found = json.loads(cli("predict", fitted, *words, "--out", out, "--json").out)
+    assert [row["ahead"] for row in found["horizon"]] == [1, 2, 3]
+    assert found["files"] == [str(out)]
+    arrays = np.load(out)
+    count = len(arrays["rows"])
+    assert set(arrays["starts"]) == {2}
+    assert arrays["levels"].tolist() == [0.25, 0.75]
+    assert arrays["quantiles"].shape == (2, count, 3, 6)
+    assert arrays["mean"].shape == arrays["draw"].shape == (count, 3, 6)
+
+
+def test_a_forecast_of_a_video_and_of_music(cli, save_data, tmp_path):
+    """The same numbers as pictures that move and as pitches."""
+    video = save_data("video.npz", **ragged(kind="unit"))
+    fit(video, tmp_path / "video", image_shape=(2, 3))
+    words = ["predict", tmp_path / "video", "--samples", 2]
+    said = cli(*words, "--horizon", 2, "--out", tmp_path / "a.gif")
+    assert said.code == 0, said.err
+    assert (tmp_path / "a.gif").stat().st_size > 100
+    assert "linear extrapolation" in cli(*words).out
+    fit(save_data("music.npz"), tmp_path / "music", lowest_pitch=40)
+    words = ["predict", tmp_path / "music", "--samples", 2, "--horizon", 2]
+    said = cli(*words, "--out", tmp_path / "a.mid")
+    assert said.code == 0, said.err
+    assert len(list(tmp_path.glob("a-*.mid"))) == 6
+
+
+def fit(data, run, **facts):
+    values = {"model": {"hidden_dim": 2}, "data": {"source": str(data), **facts}, "fit": TINY_FIT}
+    fit_config(resolve(values), run)
+
+
+def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
+    arrays = ragged()
+    gaps = arrays["test"].astype(np.float32)
+    gaps[3, 2] = gaps[4] = np.nan
+    data = save_data("gaps.npz", **{**arrays, "test": gaps})
+    out = tmp_path / "filled.npz"
+    words = ["predict", fitted, "--data", data, "--impute", "--samples", 5, "--out", out]
+    said = cli(*words)
+    assert said.code == 0, said.err
+    assert f"filled in 7 of {gaps.size} values" in said.out
+    found = json.loads(cli(*words, "--json").out)
+    assert (found["missing"], found["values"]) == (7, gaps.size)
+    filled = np.load(out)
+    seen = ~np.isnan(gaps)
+    assert np.array_equal(filled["seen"], seen)
+    assert np.array_equal(filled["x"][seen], gaps[seen])
+    assert not np.isnan(filled["x"]).any()
+    assert filled["quantiles"].shape == (3, *gaps.shape)
+    assert filled["lengths"].sum() == len(gaps)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["--impute"], 2, "--impute needs --out"),
+        (["--impute", "--horizon", 2, "--out", "x.npz"], 2, "give one"),
+        (["--impute", "--out", "x.npz"], 3, "nothing is missing"),
+        (["--impute", "--out", "x.png"], 2, "endings that fit: .npz"),
+        (["--from", 2], 2, "--from goes with --horizon"),
+        (["--out", "x.npz"], 2, "--out goes with --horizon or --impute"),
+        (["--horizon", 2, "--out", "x.mid"], 2, "endings that fit: .npz, .png"),
+        (["--horizon", 99], 2, "give another start"),
+        (["--horizon", 0], 2, "cannot forecast 0 frames"),
+        (["--quantiles", "half"], 2, "--quantiles is 'half'"),
+        (["--samples", 0], 2, "samples is 0"),
+        (["--split", "tset"], 2, "did you mean 'test'"),
+    ],
+)
+def test_predict_refuses(cli, fitted, tmp_path, monkeypatch, words, code, part):
+    monkeypatch.chdir(tmp_path)
+    said = cli("predict", fitted, *words)
+    assert (said.code, said.out) == (code, "")
+    assert part in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_draws_go_on_from_a_prefix(cli, fitted, tmp_path):
+    out = tmp_path / "x.npz"
+    words = ["--num", 2, "--length", 5, "--prefix", 3, "--split", "valid", "--out", out]
+    said = cli("sample", fitted, *words)
+    assert said.code == 0, said.err
+    data = np.load(fitted.parent / "tiny.npz")
+    starts = np.cumsum(data["valid_lengths"]) - data["valid_lengths"]
+    firsts = [data["valid"][start : start + 3] for start in starts[:2]]
+    assert np.array_equal(np.load(out)["x"][:, :3], firsts)
+    said = cli("sample", fitted, "--length", 3, "--prefix", 3, "--out", out)
+    assert said.code == 2
+    assert "a prefix below the length" in said.err
+
+
+def test_evaluation_by_a_particle_filter(cli, fitted):
+    words = ["--estimator", "fivo", "--particles", 4]
+    found = json.loads(cli("evaluate", fitted, *words, "--json").out)
+    assert (found["estimator"], found["particles"]) == ("fivo", 4)
+    assert "fivo with 4 particles" in cli("evaluate", fitted, *words).out
+    assert "cannot be summed out" in cli("evaluate", fitted, "--estimator", "exact").err

@@ -1,0 +1,199 @@
+"""Filled gaps against exact conditionals."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from oracles import Enumerated, assert_mean
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.distributions import BernoulliVector
+from pyrodgm.distributions.missing import given_seen
+from pyrodgm.errors import CompatibilityError, DataError, UsageError
+from pyrodgm.evaluate.impute import CompletingFilter, impute
+from pyrodgm.guides import NoGuide
+from pyrodgm.models import AR, HMM, LDS
+from pyrodgm.traces import log_probs
+from variants import D, pair, randomised
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    with torch.no_grad():
+        yield
+    torch.set_default_dtype(torch.float32)
+
+
+def mild(variant):
+    model, guide = pair(variant)
+    return randomised(model, 0.5), randomised(guide, 0.5)
+
+
+def with_gaps(x, places):
+    """x (T, D) without the features at these places."""
+    x = x.clone()
+    for t, d in places:
+        x[t, d] = math.nan
+    return x
+
+
+def split_of(x, copies):
+    return Sequences(
+        np.tile(x.numpy(), (copies, 1)).astype(np.float32),
+        np.full(copies, len(x)),
+        fill=np.full(x.shape[1], 0.4),
+    )
+
+
+def completions(x):
+    """Every way to fill the gaps of x with bits, and the bits of each, (S, gaps)."""
+    places = x.isnan().nonzero()
+    bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * len(places)).view(-1, len(places))
+    rows = x.repeat(len(bits), 1, 1)
+    rows[:, places[:, 0], places[:, 1]] = bits
+    return rows, bits
+
+
+def exact_bits(evidence, x):
+    rows, bits = completions(x)
+    return torch.stack([evidence(row) for row in rows]).softmax(0) @ bits
+
+
+@pytest.mark.parametrize("variant", ["tsbn order 2", "dtsbn-d", "dtsbn-s"])
+@pytest.mark.parametrize("places", [[(1, 1)], [(0, 2), (1, 0), (1, 1), (1, 2)]])
+def test_gaps_are_filled_given_all_that_was_seen(variant, places):
+    """One entry in the middle; and one in the first frame with the whole second one."""
+    model, guide = mild(variant)
+    x = with_gaps(torch.rand(3, D).round(), places)
+    exact = exact_bits(lambda row: Enumerated(model, guide, row).evidence(), x)
+    split = split_of(x, 120)
+    found = impute(model, guide, split, samples=800)
+    gaps = torch.from_numpy(found.x).double().view(120, 3, D)[:, x.isnan()]
+    assert_mean(gaps, exact, power=0.1)
+    seen = ~torch.isnan(split.x)
+    assert np.array_equal(found.seen, seen.numpy())
+    assert np.array_equal(found.x[found.seen], split.x[seen].numpy())
+    assert (found.quantiles[:, found.seen] == found.x[found.seen]).all()
+    assert found.missing == 120 * len(places)
+    assert set(np.unique(found.quantiles[:, ~found.seen])) <= {0.0, 1.0}
+
+
+def test_what_comes_later_counts():
+    """The frame after a gap repeats it: only a smoother can tell."""
+    info = DataInfo("x", "binary", 1, (0.5,), 3.0, 3)
+    model = AR(info)
+    for parameter in model.parameters():
+        parameter.zero_()
+    model.linear.weight.fill_(8.0)
+    model.x_bias.bias[1] = -4.0
+    for after in (0.0, 1.0):
+        x = torch.tensor([[math.nan], [after]])
+        found = impute(model.double(), NoGuide(info), split_of(x, 1), samples=2000)
+        assert found.x[0, 0] == pytest.approx(1 / (1 + math.exp(-8 * (after - 0.5))), abs=0.02)
+
+
+def test_a_filter_with_states_completes_too():
+    info = DataInfo("x", "binary", 2, (0.5, 0.5), 4.0, 4)
+    model, guide = randomised(HMM(info, num_states=3), 0.8), NoGuide(info)
+    x = with_gaps(torch.rand(4, 2).round(), [(0, 1), (2, 0), (2, 1)])
+
+    def evidence(row):
+        batch = split_of(row, 1).batch([0])
+        return log_probs(model, guide, batch).log_p.sum()
+
+    found = impute(model, guide, split_of(x, 40), samples=500)
+    gaps = torch.from_numpy(found.x).double().view(40, 4, 2)[:, x.isnan()]
+    assert_mean(gaps, exact_bits(evidence, x))
+
+
+def test_a_linear_dynamical_system_is_smoothed_as_a_normal_vector_is():
+    info = DataInfo("x", "real", 2, (1.0, -2.0), 3.0, 3, std=(2.0, 0.5))
+    model = LDS(info, state_dim=2).double()
+    mean, covariance = joint_normal(model, 3)
+    x = mean.view(3, 2) + torch.randn(3, 2)
+    x[1, 0] = x[2, 0] = math.nan
+    seen = ~x.flatten().isnan()
+    gain = torch.linalg.solve(covariance[seen][:, seen], covariance[seen][:, ~seen]).T
+    exact = mean[~seen] + gain @ (x.flatten()[seen] - mean[seen])
+    variance = covariance[~seen][:, ~seen] - gain @ covariance[seen][:, ~seen]
+    found = impute(model, NoGuide(info), split_of(x, 40), samples=2000, quantiles=(0.2, 0.8))
+    gaps = torch.from_numpy(found.x).double().view(40, 3, 2)[:, x.isnan()]
+    assert_mean(gaps, exact)
+    width = float(norm.ppf(0.8)) * variance.diagonal().sqrt()
+    for sign, quantile in zip((-1, 1), found.quantiles, strict=True):
+        value = torch.from_numpy(quantile).double().view(40, 3, 2)[:, x.isnan()].mean(0)
+        torch.testing.assert_close(value, exact + sign * width, atol=0.05, rtol=0)
+
+
+def joint_normal(model, length):
+    """Mean and covariance of all frames of a linear dynamical system, end to end."""
+    a, c = model.transition, model.loading
+    size = len(a)
+    moves = torch.zeros(length * size, length * size)
+    for t in range(length):
+        for s in range(t + 1):
+            power = torch.linalg.matrix_power(a, t - s)
+            moves[t * size : (t + 1) * size, s * size : (s + 1) * size] = power
+    noise = torch.block_diag(model.log_initial.exp().diag(), *[torch.eye(size)] * (length - 1))
+    states = moves @ noise @ moves.T
+    big = torch.block_diag(*[c] * length)
+    spread = model.inputs.scale.repeat(length)
+    observed = (model.log_noise.exp() + 1e-4).repeat(length).diag()
+    covariance = spread[:, None] * (big @ states @ big.T + observed) * spread
+    start = torch.cat([model.initial_mean, torch.zeros((length - 1) * size)])
+    standard = big @ moves @ start + model.offset.repeat(length)
+    return model.inputs.centre.repeat(length) + spread * standard, covariance
+
+
+def test_sequences_of_unequal_length_are_completed_side_by_side():
+    model, guide = mild("tsbn order 2")
+    rows = [with_gaps(torch.rand(length, D).round(), [(0, 0)]) for length in (3, 1, 2)]
+    x = torch.cat(rows).numpy().astype(np.float32)
+    split = Sequences(x, np.array([3, 1, 2]), fill=np.full(D, 0.5))
+    found = impute(model, guide, split, samples=20_000)
+    exact = [exact_bits(lambda row: Enumerated(model, guide, row).evidence(), row) for row in rows]
+    np.testing.assert_allclose(found.x[~found.seen], torch.cat(exact), atol=0.05)
+
+
+def test_grey_gaps_take_means():
+    model, guide = mild("tsbn")
+    x = with_gaps(torch.rand(3, D), [(1, 1)])
+    found = impute(model, guide, split_of(x, 1), samples=20, means=True)
+    assert 0 < found.quantiles[1, 1, 1] < 1
+
+
+def test_paths_are_those_of_the_survivors():
+    """A single particle is left before the last frame; its past is that of all."""
+    model, guide = mild("tsbn")
+    x = with_gaps(torch.rand(3, D).round(), [(t, 0) for t in range(3)])
+    found = CompletingFilter(model, guide, split_of(x, 1).batch([0]), 50, means=False)
+    found.threshold = 0.0
+    found.advance()
+    found.advance()
+    found.choose(torch.full((50, 1), 7))
+    found.advance()
+    paths = found.paths()
+    for t in (0, 1):
+        assert torch.equal(paths[t], found.frames[t][7].expand(50, -1, -1))
+    assert torch.equal(paths[2], found.frames[2])
+
+
+def test_what_cannot_be_filled_is_refused():
+    model, guide = mild("tsbn")
+    whole = Sequences(np.ones((2, D), np.uint8), np.array([2]))
+    with pytest.raises(DataError, match="nothing is missing"):
+        impute(model, guide, whole)
+    gaps = split_of(with_gaps(torch.ones(2, D), [(0, 0)]), 1)
+    with pytest.raises(UsageError, match="samples is 0"):
+        impute(model, guide, gaps, samples=0)
+    counts, counting = pair("tsbn", "multinomial")
+    with pytest.raises(CompatibilityError, match="CountVector cannot draw missing"):
+        impute(counts, counting, gaps)
+
+
+def test_independent_features_say_nothing_of_each_other():
+    law = BernoulliVector(torch.zeros(2))
+    assert given_seen(law, torch.ones(2), torch.tensor([True, False])) is law

@@ -1,0 +1,275 @@
+"""Predictions of the next frame against sums over all latent paths, and trivial predictors."""
+
+import numpy as np
+import pytest
+import torch
+
+from oracles import Enumerated, all_paths, assert_mean, bernoulli
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.distributions import BernoulliVector
+from pyrodgm.errors import DataError, UsageError
+from pyrodgm.evaluate import baselines
+from pyrodgm.evaluate.predict import (
+    expected_frames,
+    one_step,
+    predict,
+    predictions,
+    sequence_errors,
+)
+from pyrodgm.guides import GuideTraits, NoGuide, RecurrentBernoulli, SequenceGuide
+from pyrodgm.models import AR, RNN, TSBN
+from variants import pair, randomised
+
+D = 3
+BITS = torch.tensor([[a, b, c] for a in (0.0, 1) for b in (0.0, 1) for c in (0.0, 1)]).double()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+class Smoother(SequenceGuide):
+    """Every latent sees the whole sequence."""
+
+    traits = GuideTraits(latents="binary", sequential=True)
+    history = 1
+
+    def __init__(self):
+        super().__init__()
+        self.latents = {"z": 2}
+
+    def encode(self, batch):
+        total = batch.x.sum((1, 2))[:, None, None]
+        return (6 * (total % 2) - 3).expand(-1, batch.length, 2)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+
+
+def copies(x, count):
+    return Batch.of(x.expand(count, *x.shape).clone())
+
+
+def exact_next(model, guide, x):
+    """E[x_t | x_<t] by all paths and all values of x_t; x (t, D) are the frames before."""
+    ahead = torch.stack(
+        [Enumerated(model, guide, torch.cat([x, now[None]])).evidence() for now in BITS]
+    )
+    return ahead.softmax(0) @ BITS
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "tsbn order 2", "dtsbn-s", "dtsbn-d order 2"])
+def test_filtered_predictions_are_the_conditional_means(variant):
+    model, guide = pair(variant)
+    randomised(model, 0.5), randomised(guide, 0.5)
+    x = torch.rand(3, D).double().round()
+    exact = torch.stack([exact_next(model, guide, x[:t]) for t in range(3)])
+    found, _ = one_step(model, guide, copies(x, 30), samples=1500)
+    assert_mean(found, exact)
+
+
+def test_published_predictions_are_those_of_one_path_of_the_guide():
+    model, guide = pair("tsbn")
+    x = torch.rand(3, D).double().round()
+    exact = []
+    for t in range(3):
+        mean = torch.zeros(D).double()
+        for now in BITS:
+            paths = Enumerated(model, guide, torch.cat([x[:t], now[None]]))
+            q = paths.log_q[:, :t].sum(-1).exp()
+            mean += (q * paths.log_p[:, t].exp()).sum() * now
+        exact.append(mean)
+    found, nats = one_step(model, guide, copies(x, 20_000), samples=1)
+    assert_mean(found, torch.stack(exact))
+    assert_mean(nats.sum(-1)[:, None], Enumerated(model, guide, x).elbo())
+
+
+def test_the_published_slip_lets_latents_see_the_frame_and_nothing_else():
+    model, guide = pair("tsbn")
+    x = torch.rand(2, D).double()
+    layer, z = model.layers[0], all_paths(1, 2)[:, 0]
+    first = layered(guide, x[0], z)
+    exact = torch.zeros(D).double()
+    for before, chance in zip(z, first, strict=True):
+        logits = layer.own.weight @ before + layer.past.weight @ x[1] + layer.bias.bias[1]
+        now = bernoulli(logits, z).exp()
+        means = z @ model.x_from_z.weight.T + model.x_from_x.weight @ x[0] + model.x_bias.bias[1]
+        exact += chance * (now @ means.sigmoid())
+    found, _ = one_step(model, guide, copies(x, 20_000), samples=1, method="published-order1")
+    assert_mean(found[:, 1], exact)
+
+
+def layered(guide, x, z):
+    """q(z_1) of every z (S, J), having seen the first frame."""
+    layer = guide.layers[0]
+    return bernoulli(layer.now.weight @ x + layer.bias.bias[0], z).exp()
+
+
+@pytest.mark.parametrize("history", [1, 2])
+@pytest.mark.parametrize("look_ahead", [False, True])
+def test_what_is_expected_of_a_frame_depends_on_earlier_frames_alone(history, look_ahead):
+    info = DataInfo("tiny", "binary", D, (0.5,) * D, 6.0, 6)
+    model = TSBN(info, hidden_dim=2, init_scale=2.0, history=history)
+    guide = Smoother() if look_ahead else RecurrentBernoulli(info, hidden_dim=2, history=history)
+    x = torch.rand(1, 6, D).round()
+    changed = x.clone()
+    changed[0, 3] = 1 - changed[0, 3]
+    one, two = (expected_frames(model, guide, Batch.of(each))[0] for each in (x, changed))
+    assert torch.equal(one[:4], two[:4])
+    assert not torch.allclose(one[4], two[4])
+
+
+def test_a_guide_that_looks_ahead_predicts_as_well_as_the_weights_say():
+    model, guide = pair("tsbn")
+    x = torch.rand(3, D).double().round()
+    exact = torch.stack([exact_next(model, guide, x[:t]) for t in range(3)])
+    found, _ = one_step(model, Smoother(), copies(x, 30), samples=3000)
+    assert_mean(found, exact)
+
+
+@pytest.fixture
+def splits():
+    rng = np.random.default_rng(0)
+    parts = {
+        name: Sequences((rng.random((lengths.sum(), D)) < 0.4).astype(np.uint8), lengths)
+        for name, lengths in {
+            "train": np.array([9, 8, 7]),
+            "valid": np.array([5, 6]),
+            "test": np.array([4, 1, 3]),
+        }.items()
+    }
+    return Splits.of("toy", "binary", parts)
+
+
+def test_every_method_stands_beside_trivial_predictors(splits):
+    model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    found = predictions(model, guide, splits, "test", samples=3)
+    assert list(found) == [
+        "filtered", "published", "published-order1", "training mean", "copy-last", "linear AR(1)"
+    ]  # fmt: skip
+    assert found["filtered"].samples == 3
+    assert found["published"].samples == 1
+    assert found["filtered"].nats_per_frame is not None
+    assert found["copy-last"].nats_per_frame is None
+    x = splits.test.x.float().numpy()
+    expected = [np.square(np.diff(x[:4], axis=0)).sum(1).mean(), np.nan,
+                np.square(np.diff(x[5:], axis=0)).sum(1).mean()]  # fmt: skip
+    copied = found["copy-last"]
+    np.testing.assert_allclose(copied.errors, expected, rtol=1e-6)
+    kept = np.array(expected)[[0, 2]]
+    assert copied.squared_error == pytest.approx(kept.mean())
+    assert copied.sd == pytest.approx(kept.std(ddof=1))
+    assert copied.standard_error == pytest.approx(kept.std(ddof=1) / np.sqrt(2))
+    again = predictions(model, guide, splits, "test", samples=3)
+    np.testing.assert_array_equal(again["filtered"].errors, found["filtered"].errors)
+
+
+def test_without_latents_one_sample_is_as_good_as_many(splits):
+    model, guide = AR(splits.info, history=2), NoGuide(splits.info)
+    found = predictions(model, guide, splits, "test")
+    assert "published" not in found
+    assert "linear AR(2)" in found
+    one = predict(model, guide, splits.test, kind="binary", samples=1)
+    np.testing.assert_allclose(one.errors, found["filtered"].errors, rtol=1e-6)
+
+
+def test_bits_that_depend_on_each_other_are_predicted_by_draws(splits):
+    model = randomised(RNN(splits.info, hidden_dim=2, emission="nade")).float()
+    batch = splits.test.batch([0])
+    found = expected_frames(model, NoGuide(splits.info), batch, samples=2000)[0, 0]
+    law = {}
+
+    def draw(name, distribution):
+        law[name] = distribution
+        return torch.zeros(D)
+
+    from pyrodgm.past import Past
+
+    model.step(draw, Past({"x": torch.zeros(1, D)}), None, torch.tensor(0))
+    exact = law["x"].log_prob(BITS.float()[:, None]).exp()[:, 0] @ BITS.float()
+    assert torch.allclose(found, exact, atol=0.05)
+
+
+def test_only_what_was_seen_is_scored_and_counts_are_scaled_to_their_total():
+    x = np.array([[1, 2], [3, np.nan], [5, 7]], np.float32)
+    sequences = Sequences(x, np.array([3]), fill=np.array([0.0, 9.0]))
+    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "real", 1)
+    assert zero[0] == pytest.approx((9 + 25 + 49) / 2)
+    counts = Sequences(np.array([[1, 1], [6, 2]], np.uint8), np.array([2]))
+    even = sequence_errors(counts, lambda batch: torch.ones_like(batch.x), "count", 1)
+    assert even[0] == pytest.approx(2 * 2**2)
+
+
+def test_what_cannot_be_predicted_is_refused(splits):
+    model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    rows = Sequences(np.ones((2, D), np.uint8), np.array([1, 1]))
+    with pytest.raises(DataError, match="no sequence has a second frame"):
+        predict(model, guide, rows, kind="binary")
+    with pytest.raises(UsageError, match="samples is 0"):
+        predict(model, guide, splits.test, kind="binary", samples=0)
+    second = TSBN(splits.info, hidden_dim=2, history=2)
+    with pytest.raises(UsageError, match="tsbn with history 1"):
+        predict(second, guide, splits.test, kind="binary", method="published-order1")
+
+
+def autoregression(lengths, seed):
+    """An order-2 process with an offset."""
+    rng = np.random.default_rng(seed)
+    first, second = 0.5 * np.eye(2) + 0.2, np.array([[0.0, 0.3], [-0.3, 0.0]])
+    parts = []
+    for length in lengths:
+        x = [np.zeros(2), np.zeros(2)]
+        for _ in range(length):
+            x.append(x[-1] @ first * 0.7 + x[-2] @ second + rng.normal(size=2) + 1)
+        parts.append(np.array(x[2:]))
+    return Sequences(np.concatenate(parts).astype(np.float32), np.array(lengths))
+
+
+def test_linear_autoregression_is_least_squares(monkeypatch):
+    monkeypatch.setattr(baselines, "FRAMES_AT_ONCE", 50)
+    monkeypatch.setattr(baselines, "PENALTIES", (1e-9,))
+    train, valid = autoregression([40, 60, 30], 0), autoregression([20], 1)
+    centre = train.x.mean(0)
+    ridge = baselines.RidgeAR(train, valid, 2, centre)
+    inputs, outputs = [], []
+    for row in range(3):
+        x = (train.sequence(row) - centre).double().numpy()
+        before = np.concatenate([x[:1], x])[:-2]
+        inputs.append(np.concatenate([x[:-1], before], 1))
+        outputs.append(x[1:])
+    weight = np.linalg.lstsq(np.concatenate(inputs), np.concatenate(outputs), rcond=None)[0]
+    np.testing.assert_allclose(ridge.weight.numpy(), weight, atol=1e-4)
+    batch = valid.batch([0])
+    x = (valid.x - centre).numpy()
+    lagged = np.concatenate([x[4], x[3]])
+    np.testing.assert_allclose(ridge(batch)[0, 5], lagged @ weight + centre.numpy(), atol=1e-3)
+
+
+def test_the_penalty_is_the_best_on_validation():
+    few, valid = autoregression([8], 0), autoregression([400], 1)
+    centre = few.x.mean(0)
+    ridge = baselines.RidgeAR(few, valid, 2, centre)
+    held_out = baselines.Moments(valid, 2, centre)
+    errors = {}
+    for penalty in baselines.PENALTIES:
+        fitted = baselines.Moments(few, 2, centre)
+        eye = torch.eye(4).double() * fitted.gram.diagonal().mean() * penalty
+        errors[penalty] = held_out.error(torch.linalg.solve(fitted.gram + eye, fitted.cross))
+    assert ridge.penalty == min(errors, key=errors.get) > baselines.PENALTIES[0]
+    direct = sequence_errors(valid, ridge, "real", 1)[0]
+    assert direct == pytest.approx(errors[ridge.penalty], rel=1e-4)
+
+
+def test_extrapolation_goes_on_in_a_straight_line_within_the_limits():
+    x = torch.tensor([0.0, 0.4, 0.8, 0.8])[None, :, None]
+    found = baselines.extrapolate(x)[0, 1:, 0]
+    assert torch.allclose(found, torch.tensor([0.0, 0.8, 1.2]))
+    part = Sequences(x[0].numpy(), np.array([4]))
+    splits = Splits.of("grey", "unit", dict.fromkeys(("train", "valid", "test"), part))
+    limited = baselines.baselines(splits, 1)["linear extrapolation"](Batch.of(x))
+    assert torch.allclose(limited[0, 1:, 0], torch.tensor([0.0, 0.8, 1.0]))
+    counts = Splits.of("counts", "count", dict.fromkeys(("train", "valid", "test"), part))
+    assert list(baselines.baselines(counts, 1)) == ["training mean", "copy-last"]
