@@ -14,7 +14,10 @@ from pyrodgm.run import Run
 PARTICLES = 128
 SECONDS = 1500.0
 COLLECTIONS = {"jsb": "JSB", "nottingham": "Nottingham"}
-TRANSPOSE = {"transpose": 6}
+KEYS = 6  # semitones up and down
+DECAY = {"weight_decay": 0.01}
+DROPOUT = {"dropout": 0.3}
+WIDE = {"layer_dim": 200, "dropout": 0.3}
 OURS_FIT = {"time_limit": SECONDS, "steps": 1_000_000, "evaluate_every": 400}
 NADE = {"emission": "nade"}
 
@@ -53,16 +56,16 @@ def baselines(splits: Splits) -> Mapping[str, Numbers]:
     }
 
 
-def _both(row: str, model: str, options: dict[str, Any], **fit: Any) -> list[Cell]:
-    """A model as ours, on every collection, with training pieces in all keys."""
+def _ours(
+    row: str, model: str, options: dict[str, Any], *, transpose: int = 0, **fit: Any
+) -> list[Cell]:
+    """A model as ours on every collection, with training pieces in other keys where that helps."""
+    keys = {"transpose": transpose} if transpose else {}
     return [
         Cell(
             row,
             "ours",
-            {
-                **config(model, data, options=options, data=TRANSPOSE),
-                "fit": {**OURS_FIT, **fit},
-            },
+            {**config(model, data, options=options, data=keys), "fit": {**OURS_FIT, **fit}},
             quick(),
             variant=data,
         )
@@ -102,15 +105,16 @@ TABLE = Table(
     better={f"{data} {kind}": "higher" for data in COLLECTIONS for kind in ("single", "many")},
     cells=(
         *_published("TSBN 100", "tsbn", {"hidden_dim": 100}),
-        *_both("TSBN 100", "tsbn", {"hidden_dim": 100}),
-        *_both("HMSBN 100", "hmsbn", {"hidden_dim": 100}),
-        *_both("DTSBN-s 100-100", "dtsbn-s", {"hidden_dim": (100, 100)}),
-        *_both("DTSBN-d 100-200, NADE", "dtsbn-d", {"layer_dim": 200, **NADE}, lr=0.003),
-        *_both("TSBN 100, NADE", "tsbn", {"hidden_dim": 100, **NADE}),
-        *_both("HMM, 100 states", "hmm", {"num_states": 100}),
-        *_both("AR(1)", "ar", {"history": 1}),
-        *_both("RNN", "rnn", {"hidden_dim": 200, "dropout": 0.3}, lr=0.003),
-        *_both("RNN-NADE", "rnn-nade", {"hidden_dim": 200, "dropout": 0.3}, lr=0.003),
+        *_ours("TSBN 100", "tsbn", {"hidden_dim": 100}, **DECAY),
+        *_ours("HMSBN 100", "hmsbn", {"hidden_dim": 100}, **DECAY),
+        *_ours("DTSBN-s 100-100", "dtsbn-s", {"hidden_dim": (100, 100)}, **DECAY),
+        *_ours("DTSBN-d 100-100", "dtsbn-d", {}, **DECAY),
+        *_ours("TSBN 100, NADE", "tsbn", {"hidden_dim": 100, **NADE}, **DECAY),
+        *_ours("DTSBN-d 100-200, NADE", "dtsbn-d", {**NADE, **WIDE}, transpose=KEYS, lr=0.003),
+        *_ours("HMM, 100 states", "hmm", {"num_states": 100}),
+        *_ours("AR(1)", "ar", {"history": 1}, **DECAY),
+        *_ours("RNN", "rnn", {"hidden_dim": 200, **DROPOUT}, transpose=KEYS, lr=0.003),
+        *_ours("RNN-NADE", "rnn-nade", {"hidden_dim": 300, **DROPOUT}, transpose=KEYS, lr=0.003),
     ),
     measure=measure,
     baselines=baselines,
@@ -125,8 +129,8 @@ TABLE = Table(
         "within and then over sequences. RNN, RNN-NADE, HMM and AR are exact, whatever the column.",
         f"{PARTICLES} particles, by frame: the bound of a particle filter (FIVO), all frames "
         "pooled.",
-        "Our protocol trains on every piece moved by up to six semitones up and down, chooses "
-        "weights by validation and touches the test pieces once. The paper uses the training "
-        "pieces as they are and does not choose.",
+        "Our protocol chooses weights by validation and touches the test pieces once; the "
+        "networks with dropout also train on every piece moved by up to six semitones up and "
+        "down. The paper uses the training pieces as they are and does not choose.",
     ),
 )
