@@ -14,8 +14,9 @@ from pyrodgm import checkpoint
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
+from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.floors import floors
-from pyrodgm.evaluate.forecast import QUANTILES, Forecast, continued, forecast
+from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import Prediction, predictions
 from pyrodgm.folder import RunFolder

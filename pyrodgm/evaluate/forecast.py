@@ -1,32 +1,22 @@
-"""What comes after the frames seen? Draws that go on from filtered particles."""
+"""What comes after the frames seen? Mean, quantiles and errors of many draws."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from pyro.distributions import TorchDistribution
-from torch import Tensor
 
-from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.particles import (
-    Particles,
-    beginning,
-    expected,
-    portions,
-    systematic,
-    weighted_quantiles,
-)
-from pyrodgm.evaluate.smc import ParticleFilter, over_time
-from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import Model, SequenceModel
-from pyrodgm.past import seen_key
+from pyrodgm.evaluate.continuation import continuations
+from pyrodgm.evaluate.particles import beginning, expected, portions, weighted_quantiles
+from pyrodgm.evaluate.smc import over_time
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -128,31 +118,40 @@ def forecast(
             f"cannot forecast {horizon} frames by {samples} samples with quantiles "
             f"{', '.join(map(str, quantiles))}; the first two must be >= 1, quantiles in [0, 1]"
         )
-    starts = sequences.lengths - horizon if start is None else np.full(len(sequences), start)
-    rows = np.flatnonzero((starts > 0) & (starts < sequences.lengths))
-    if not len(rows):
-        raise UsageError(
-            f"no sequence of {sequences.lengths.max()} frames or less can be forecast "
-            f"{horizon} frames ahead from frame {start or 'length - horizon'}; give another start"
-        )
-    chosen, starts = sequences.select(rows), starts[rows]
-    shape = (len(rows), horizon, sequences.x.shape[1])
+    rows, starts = _starting(sequences.lengths, horizon, start)
+    chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
+    mean, draw = np.empty((2, *shape), np.float32)
+    between = np.empty((len(quantiles), *shape), np.float32)
     levels, even = torch.tensor(quantiles), torch.tensor(1 / samples)
-    arrays = [np.empty(shape, np.float32) for _ in range(2)]
-    mean, draw, between = (*arrays, np.empty((len(levels), *shape), np.float32))
     device = next(p.parameters()).device
     with torch.no_grad(), forked(seed, "forecast"):
         for part in portions(chosen, samples):
             batch = chosen.batch(part).to(device)
             seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
             going_on = continuations(p, q, seen, samples, samples, means=means)
+            shown = int(torch.randint(samples, ()))
             for ahead, (law, x) in zip(range(horizon), going_on, strict=False):
                 mean[part, ahead] = expected(law, x.shape[:2]).mean(0).cpu().numpy()
-                draw[part, ahead] = x[0].cpu().numpy()
+                draw[part, ahead] = x[shown].cpu().numpy()
                 found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
                 between[:, part, ahead] = found.cpu().numpy()
     errors, copied = _errors(chosen, starts, mean)
     return Forecast(rows, starts, mean, levels.numpy(), between, draw, errors, copied)
+
+
+def _starting(
+    lengths: np.ndarray, horizon: int, start: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which sequences can be forecast, and from which frame each."""
+    starts = lengths - horizon if start is None else np.full(len(lengths), start)
+    rows = np.flatnonzero((starts > 0) & (starts < lengths))
+    if not len(rows):
+        seen = f"the last {horizon} frames" if start is None else f"frame {start} on"
+        raise UsageError(
+            f"no sequence can be forecast from {seen}: the longest has {lengths.max()} frames; "
+            "give another start, at least 1"
+        )
+    return rows, starts[rows]
 
 
 def _errors(
@@ -168,107 +167,3 @@ def _errors(
         errors[row, :reached] = (seen * (came - mean[row, :reached]) ** 2).sum(-1)
         copied[row, :reached] = (seen * (came - last) ** 2).sum(-1)
     return errors, copied
-
-
-def continuations(
-    model: SequenceModel,
-    guide: SequenceGuide,
-    seen: Batch,
-    particles: int,
-    samples: int,
-    *,
-    means: bool,
-) -> Iterator[tuple[TorchDistribution, Tensor]]:
-    """Frame after frame that the model draws once a batch has ended, without end.
-
-    Args:
-        model: a sequence model.
-        guide: a sequence guide.
-        seen: B sequences, each of which goes on from its own end.
-        particles: of the filter, K.
-        samples: continuations, S; particles are chosen for them by weight.
-        means: frames take their mean given the latents.
-
-    Yields:
-        The law of the frame, of batch shape (S, B) or less, and the frame, (S, B, D).
-    """
-    filtered = ParticleFilter(model, guide, seen, particles).run()
-    shape = torch.Size([samples, seen.size])
-    going = filtered.p.chosen(systematic(filtered.weights, samples))
-    going.encoded = None
-    t = seen.lengths
-    while True:
-        law, values = _draw_frame(model, going, t, shape, means)
-        if seen.seen is not None:
-            values |= {seen_key(name): torch.ones_like(seen.seen[:, 0]) for name in model.observed}
-        going.push(values)
-        yield law, values["x"]
-        t = t + 1
-
-
-def _draw_frame(
-    model: SequenceModel, particles: Particles, t: Tensor, shape: torch.Size, means: bool
-) -> tuple[TorchDistribution, dict[str, Tensor]]:
-    """Every site of frame t, each (S, B, D), and the law of the observation."""
-    values: dict[str, Tensor] = {}
-    laws: dict[str, TorchDistribution] = {}
-
-    def draw(name: str, law: TorchDistribution) -> Tensor:
-        if name in model.observed:
-            laws[name] = law
-        take_mean = means and name in model.observed
-        values[name] = expected(law, shape) if take_mean else law.expand(shape).sample()
-        return values[name]
-
-    particles.step(draw, t)
-    return laws["x"], values
-
-
-def continued(
-    model: Model,
-    guide: Guide,
-    sequences: Sequences,
-    *,
-    num: int,
-    prefix: int,
-    length: int,
-    particles: int = 100,
-    means: bool = False,
-    seed: int = 0,
-) -> Tensor:
-    """Sequences that begin as those of a split do and go on as the model draws, (num, length, D).
-
-    Args:
-        model: the model p.
-        guide: the guide q.
-        sequences: the split; those with at least `prefix` frames take turns.
-        num: how many.
-        prefix: frames that are those of the split.
-        length: frames of each, those included.
-        particles: of the filter by which the latents of the prefix are chosen.
-        means: frames take, and feed back, their mean given the latents; for grey values.
-        seed: of the draws; the global generator is left alone.
-
-    Raises:
-        UsageError: no sequence model, nothing to draw, or no sequence that is long enough.
-    """
-    p, q = over_time(model, guide)
-    long = np.flatnonzero(sequences.lengths >= prefix)
-    if num < 1 or not 0 < prefix < length or not len(long):
-        raise UsageError(
-            f"cannot draw {num} sequences of {length} frames after {prefix}: give at least one "
-            f"sequence, and a prefix below the length and up to {sequences.lengths.max()} frames, "
-            "which the longest sequence has"
-        )
-    chosen = sequences.select(np.resize(long, num))
-    x = torch.empty(num, length, sequences.x.shape[1])
-    device = next(p.parameters()).device
-    with torch.no_grad(), forked(seed, "continued"):
-        for rows in portions(chosen, particles):
-            batch = chosen.batch(rows).to(device)
-            seen = beginning(batch, torch.full_like(batch.index, prefix))
-            x[rows, :prefix] = seen.x.cpu()
-            going_on = continuations(p, q, seen, particles, 1, means=means)
-            for t, (_, frame) in zip(range(prefix, length), going_on, strict=False):
-                x[rows, t] = frame[0].cpu()
-    return x

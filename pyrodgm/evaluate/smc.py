@@ -171,41 +171,41 @@ class ParticleFilter:
     def _propose(self, moving: Tensor | None) -> tuple[Values, Tensor]:
         """Latents of this frame from the guide, and their log-probabilities (K, B)."""
         values: Values = {}
-        nats = self.batch.x.new_zeros(self.shape)
+        nats: list[Tensor] = []
 
         def draw(name: str, law: TorchDistribution) -> Tensor:
-            nonlocal nats
             values[name] = law.expand(self.shape).sample()
-            nats = nats + law.log_prob(values[name])
+            nats.append(law.log_prob(values[name]))
             return values[name]
 
         self.q.step(draw, self._frame(), moving)
-        return values, nats
+        return values, sum(nats, self.batch.x.new_zeros(self.shape))
 
     def _weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
         """What enters the windows, and log p - log q of this frame (K, B)."""
         batch, t = self.batch, self.t
         seen = None if batch.seen is None else batch.seen[:, t]
         blind = None if seen is None else ~seen.any(-1)
-        latent, observed = -log_q, torch.zeros_like(log_q)
+        latent: list[Tensor] = []
+        observed: list[Tensor] = []
 
         def draw(name: str, law: TorchDistribution) -> Tensor:
-            nonlocal latent, observed
             if name in self.model.observed:
-                x = values[name] = self.fed_back(law, batch.x[:, t], seen)
-                observed = observed + partial(law, seen).log_prob(x)
-                return x
+                values[name] = self.fed_back(law, batch.x[:, t], seen)
+                observed.append(partial(law, seen).log_prob(values[name]))
+                return values[name]
             if blind is not None:
                 fresh = law.expand(self.shape).sample()
                 values[name] = torch.where(blind[:, None], fresh, values[name])
-            latent = latent + law.log_prob(values[name])
+            latent.append(law.log_prob(values[name]))
             return values[name]
 
         self.p.step(draw, self._frame(), moving)
+        log_ratio = sum(latent, -log_q)
         if seen is not None and blind is not None:
-            latent = latent.masked_fill(blind, 0.0)
+            log_ratio = log_ratio.masked_fill(blind, 0.0)
             values |= {seen_key(name): seen for name in self.model.observed}
-        return values, latent + observed
+        return values, sum(observed, log_ratio)
 
 
 def frame_evidence(

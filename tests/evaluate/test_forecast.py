@@ -9,7 +9,8 @@ import torch
 from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.forecast import continued, forecast
+from pyrodgm.evaluate.continuation import continued
+from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, RNN, TSBN
 from variants import pair, randomised
