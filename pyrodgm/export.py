@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import mido
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import plots
 from pyrodgm.evaluate.pictures import pictures
+from pyrodgm.evaluate.videos import grid, save_gif
 from pyrodgm.files import replacing
 
 TICKS_PER_FRAME = 480
 VELOCITY = 80
 ON = 0.5  # a key sounds where its value exceeds this
-VIDEO_PIXELS = 720  # a grid of videos is scaled up to about this width
-MARGIN = 1  # pixels between videos, before scaling
 PANELS = 12  # sequences in one figure
 
 
@@ -108,36 +105,9 @@ def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
 
 
 def _write_gif(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
-    frames = _grid(_grey(x if chances is None else chances, info), info)
-    scale = max(1, VIDEO_PIXELS // frames.shape[2])
-    images = [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
-    milliseconds = max(10, round(1000 / info.frame_rate))
     with replacing(path) as unfinished:
-        images[0].save(
-            unfinished, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
-        )
+        save_gif(grid(x if chances is None else chances, info), info, unfinished)
     return [path]
-
-
-def _grey(x: np.ndarray, info: DataInfo) -> np.ndarray:
-    """Values as bytes; real ones from their least to their greatest."""
-    if info.kind == "real":
-        x = (x - x.min()) / max(float(np.ptp(x)), np.finfo(x.dtype).tiny)
-    return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
-
-
-def _grid(x: np.ndarray, info: DataInfo) -> np.ndarray:
-    """N videos side by side and below each other, (T, height, width)."""
-    height, width = info.image_shape or (1, info.dim)
-    columns = math.ceil(math.sqrt(len(x)))
-    lines = math.ceil(len(x) / columns)
-    size = (lines * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN)
-    grid = np.full((x.shape[1], *size), 90, dtype=np.uint8)
-    for number, video in enumerate(x):
-        top = (number // columns) * (height + MARGIN) + MARGIN
-        left = (number % columns) * (width + MARGIN) + MARGIN
-        grid[:, top : top + height, left : left + width] = video.reshape(-1, height, width)
-    return grid
 
 
 def _write_midi(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,25 +14,97 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.evaluate.plots import ANCESTRAL, DATA, ONE_STEP
 
 COLUMNS = 10  # frames shown of a video
+LINES = 6  # features shown of a motion
+BEYOND = 0.3  # of its range, that other sequences may leave it by
+LINE_COLOURS = (DATA, ONE_STEP, "#7a5ea8", "#3a9a6b")
 VISIBLE = 0.02  # features that never exceed it lie outside the part of a roll that is shown
 
 
-def pictures(rows: Mapping[str, np.ndarray], info: DataInfo, title: str = "") -> Figure:
+def pictures(
+    rows: Mapping[str, np.ndarray], info: DataInfo, title: str = "", *, mark: int | None = None
+) -> Figure:
     """Sequences below each other: frames side by side where they are images, else features by time.
 
     Args:
         rows: each sequence, (T, D), by its label; at least one.
         info: facts of the data.
         title: of the figure.
+        mark: a frame before which a line is drawn, such as the first that was not seen.
     """
     norm = Normalize() if info.kind == "real" else Normalize(0, 1)
     norm.autoscale_None(np.concatenate(list(rows.values())))
     figure = _videos(rows, info, norm) if info.image_shape else _rolls(rows, info, norm)
+    if mark is not None and not info.image_shape:
+        for ax in figure.axes[: len(rows)]:
+            ax.axvline(mark, color=ANCESTRAL, lw=1, ls=":")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+@dataclass(frozen=True)
+class Band:
+    """Between which values the features of the last frames are expected.
+
+    Args:
+        start: the first frame that was not seen.
+        low, middle, high: of every feature, each (T - start, D).
+        name: what the band is, for a legend.
+    """
+
+    start: int
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+    name: str
+
+
+def motion(rows: Mapping[str, np.ndarray], band: Band | None = None, title: str = "") -> Figure:
+    """Lines over time, of the features that move most in the first sequence.
+
+    What leaves the range of the first sequence by more than a third of it is cut off.
+
+    Args:
+        rows: sequences, (T, D), by their labels; at least one. The first is drawn in black.
+        band: of a forecast.
+        title: of the figure.
+    """
+    first = next(iter(rows.values()))
+    shown = np.sort(np.argsort(-first.std(0), kind="stable")[:LINES])
+    lines = math.ceil(len(shown) / 2)
+    figure = Figure(figsize=(9.6, 0.8 + 1.5 * lines), layout="constrained")
+    axes = figure.subplots(lines, 2, sharex=True, squeeze=False)
+    for ax, feature in zip(axes.flat, shown, strict=False):
+        for (label, row), colour in zip(rows.items(), cycle(LINE_COLOURS)):
+            ax.plot(row[:, feature], color=colour, lw=1.2, label=label)
+        if band is not None:
+            _band(ax, band, int(feature))
+        low, high = first[:, feature].min(), first[:, feature].max()
+        margin = BEYOND * (high - low) or 1.0
+        ax.set_ylim(low - margin, high + margin)
+        ax.set_title(f"feature {feature}", fontsize=8, loc="left")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax in axes[-1]:
+        ax.set_xlabel("frame")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _band(ax: Axes, band: Band, feature: int) -> None:
+    at = band.start + np.arange(len(band.middle))
+    low, high = band.low[:, feature], band.high[:, feature]
+    ax.fill_between(at, low, high, color=ANCESTRAL, alpha=0.25, lw=0)
+    ax.plot(at, band.middle[:, feature], color=ANCESTRAL, lw=1.1, label=band.name)
+    ax.axvline(band.start - 0.5, color="#999999", lw=0.8, ls=":")
 
 
 def _rolls(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize) -> Figure:
@@ -59,11 +134,17 @@ def _roll(ax: Axes, row: np.ndarray, info: DataInfo, norm: Normalize, low: int, 
     extent = (0, len(row), base + low - 0.5, base + high - 0.5)
     image = row[:, low:high].T
     ax.imshow(image, origin="lower", aspect="auto", cmap="Greys", norm=norm, extent=extent)
-    if info.lowest_pitch is not None:
-        octaves = [c for c in range(0, 128, 12) if base + low <= c < base + high]
-        ax.set_yticks(octaves, [f"C{c // 12 - 1}" for c in octaves])
-        for c in octaves:
-            ax.axhline(c - 0.5, color="#b9d3e8", lw=0.7)
+    for c in name_octaves(ax, info, low, high):
+        ax.axhline(c - 0.5, color="#b9d3e8", lw=0.7)
+
+
+def name_octaves(ax: Axes, info: DataInfo, low: int, high: int) -> list[int]:
+    """Ticks at every C among the features low to high of a piano roll; their MIDI numbers."""
+    if info.lowest_pitch is None:
+        return []
+    octaves = [c for c in range(0, 128, 12) if low <= c - info.lowest_pitch < high]
+    ax.set_yticks(octaves, [f"C{c // 12 - 1}" for c in octaves])
+    return octaves
 
 
 def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize) -> Figure:

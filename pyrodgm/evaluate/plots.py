@@ -123,7 +123,8 @@ def learning_curve(metrics: Path) -> Figure:
     records = read_metrics(metrics)
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     ax = figure.subplots()
-    _curve(ax, records, "elbo_nats_per_frame", color="#9bbfdd", lw=1.2, label="training batches")
+    pale = {"color": "#9bbfdd", "lw": 1.2, "marker": ".", "ms": 3}
+    _curve(ax, records, "elbo_nats_per_frame", label="training batches", **pale)
     _curve(
         ax,
         records,

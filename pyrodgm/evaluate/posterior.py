@@ -164,15 +164,15 @@ def _collect(
         yield ("sample_stats", name), value
     for name, site in q.items():
         value = site["value"].expand(*shape, -1)
-        yield ("posterior", name), _blanked(value, batch.mask, _type(_law(site)))
+        yield ("posterior", name), _blanked(value, batch.mask, _type(law_of(site)))
     for name in model.observed:
-        law, log_prob = _law(p[name]), p[name]["log_prob"].expand(shape)
+        law, log_prob = law_of(p[name]), p[name]["log_prob"].expand(shape)
         replicate = law.expand(torch.Size(shape)).sample()
         yield ("log_likelihood", name), _blanked(log_prob, batch.mask, torch.float32)
         yield ("posterior_predictive", name), _blanked(replicate, batch.mask, _type(law))
 
 
-def _law(site: Mapping[str, Any]) -> TorchDistribution:
+def law_of(site: Mapping[str, Any]) -> TorchDistribution:
     """The distribution of a site in every frame, given what the draws before it were."""
     law = site["fn"]
     return law.rollout.score()[law.name] if isinstance(law, SequenceSite) else law

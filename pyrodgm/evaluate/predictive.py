@@ -74,9 +74,10 @@ class Summary:
             for name, numbers in put.items():
                 self.values[name][draw, rows] = numbers
             self.totals[draw] += frames.sum((0, 1), dtype=np.float64)
-            top = self.counts.shape[1]
-            ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
-            self.counts[draw] += np.bincount(ones, minlength=top)
+            if self.info.kind != "real":  # where draws may run away to what is no number
+                top = self.counts.shape[1]
+                ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
+                self.counts[draw] += np.bincount(ones, minlength=top)
 
     def over_sequences(self) -> dict[str, np.ndarray]:
         """Every statistic's mean over the sequences that have it, each (S,)."""

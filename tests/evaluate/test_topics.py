@@ -1,0 +1,194 @@
+"""Topics and the prediction of words, against sums over all latent paths and counts by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from oracles import Enumerated, all_paths, assert_mean, deterministic_log_p, layered_log_p
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import words
+from pyrodgm.evaluate.topics import distinctive, top, top_words, word_chances
+from pyrodgm.evaluate.words import (
+    Corpus,
+    Prediction,
+    WordScore,
+    mixing_share,
+    nats_per_token,
+    overlap,
+    score_model,
+    smoothed,
+    trivial_scores,
+)
+from variants import VARIANTS, D, frames, pair, scoring
+
+SEQUENTIAL = [name for name, variant in VARIANTS.items() if variant.length > 1]
+WORDS = torch.eye(D).double()
+
+
+def frame_terms(model, x, paths, frame):
+    """log p(z_t, x_t = w | past) for every path and word w, and without x_t in the first column."""
+    score = deterministic_log_p if hasattr(model, "cell") else layered_log_p
+    columns = []
+    for word in (torch.zeros(1, D), *WORDS[:, None]):
+        changed = torch.cat([x[:frame], word.to(x), x[frame + 1 :]])
+        columns.append(score(model, changed, paths, **scoring(model, "multinomial"))[:, frame])
+    return torch.stack(columns, -1)
+
+
+def chances_given_paths(model, x, paths):
+    """p(w | z_t, x before t) of every path, (S, T, D)."""
+    terms = torch.stack([frame_terms(model, x, paths, t) for t in range(len(x))], 1)
+    return (terms[..., 1:] - terms[..., :1]).exp()
+
+
+@pytest.mark.parametrize("variant", SEQUENTIAL)
+def test_draws_alike_follow_the_guide_and_then_the_model(variant):
+    """z_<=T from the guide, z_T+1 and its words from the model, summed over all paths."""
+    model, guide = pair(variant, "multinomial")
+    x = frames("multinomial", 2)
+    exact = Enumerated(model, guide, x, **scoring(model, "multinomial"))
+    here = torch.einsum("s,std->td", exact.q, chances_given_paths(model, x, exact.paths))
+    sizes = list(model.latents.values())
+    last = dict(zip(model.latents, all_paths(1, sum(sizes)).split(sizes, -1), strict=True))
+    longer = {
+        name: torch.cat(
+            [path.repeat_interleave(len(last[name]), 0), last[name].repeat(len(path), 1, 1)], 1
+        )
+        for name, path in exact.paths.items()
+    }
+    joint = frame_terms(model, torch.cat([x, x[:1]]), longer, 2)[:, 1:].exp()
+    ahead = exact.q @ joint.reshape(len(exact.q), -1, D).sum(1)
+    draws = [word_chances(model, guide, x, draws=50, seed=seed) for seed in range(40)]
+    assert_mean(torch.from_numpy(np.stack(draws)), torch.cat([here, ahead[None]]).detach())
+    assert draws[0].sum(-1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("variant", ["hmsbn", "dtsbn-s order 2", "dtsbn-d"])
+def test_weighted_draws_follow_the_posterior(variant):
+    """Given the counts up to the frame, z_t of the posterior: summed over all paths."""
+    model, guide = pair(variant, "multinomial")
+    x = frames("multinomial", 3)
+    exact = Enumerated(model, guide, x, **scoring(model, "multinomial"))
+    given = exact.log_p.cumsum(-1).softmax(0)
+    expected = torch.einsum("st,std->td", given, chances_given_paths(model, x, exact.paths))
+    # Of the filtering distribution: paths alike up to t count once for each of their ends.
+    draws = [
+        word_chances(model, guide, x, draws=3000, weighted=True, seed=seed)[:-1]
+        for seed in range(20)
+    ]
+    assert_mean(torch.from_numpy(np.stack(draws)), expected.detach())
+
+
+def test_ties_are_broken_by_place_and_counts_may_be_unsigned():
+    counts = np.array([[0, 2, 2, 9]], np.uint32)
+    assert top(counts, 3).tolist() == [[3, 1, 2]]
+    assert overlap(np.array([[4, 3, 2, 1]]), counts, 2).tolist() == [0.5]
+
+
+def test_overlap_is_one_where_the_same_words_lead():
+    counts = np.random.default_rng(0).permuted(np.tile(np.arange(200), (3, 1)), axis=1)
+    assert overlap(np.log1p(counts), counts).tolist() == [1, 1, 1]
+    assert overlap(-counts, counts).tolist() == [0, 0, 0]
+    with pytest.raises(UsageError, match="200 words, too few for a top 300"):
+        overlap(counts, counts, 300)
+
+
+def test_words_of_a_topic_by_weight_and_by_what_tells_it_from_the_rest():
+    share = np.array([0.7, 0.2, 0.09, 0.01])
+    weights = np.array([[0.0, 0.1, 1.0, 1.1], [0.0, 0.0, 0.0, 0.0]])
+    vocabulary = ["the", "war", "tax", "zinc"]
+    assert top_words(weights, vocabulary)[0] == ["zinc", "tax", "war", "the"]
+    scores = distinctive(weights, share)
+    assert top_words(scores, vocabulary, 2)[0] == ["tax", "zinc"]
+    topic = share * np.exp(weights[0])
+    topic /= topic.sum()
+    np.testing.assert_allclose(scores[0], topic * np.log(topic / share))
+    np.testing.assert_allclose(scores[1], 0, atol=1e-12)
+    with pytest.raises(UsageError, match="3 words for 4 columns"):
+        top_words(weights, vocabulary[:3])
+
+
+def test_nats_per_token_by_hand():
+    chances = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
+    counts = np.array([[1, 1, 0], [0, 0, 2]])
+    mean, error = nats_per_token(chances, counts)
+    assert mean == pytest.approx(math.log(0.5))
+    assert error == pytest.approx(0)
+    mean, error = nats_per_token(chances, np.array([[1, 0, 0], [3, 0, 0]]))
+    assert mean == pytest.approx(math.log(0.5) / 4 + 3 * math.log(0.25) / 4)
+    off = [math.log(0.5) - mean, 3 * (math.log(0.25) - mean)]
+    assert error == pytest.approx(math.sqrt(2 * (off[0] ** 2 + off[1] ** 2)) / 4)
+
+
+def test_the_mixing_share_maximises_the_likelihood():
+    rng = np.random.default_rng(0)
+    own, rest = rng.dirichlet(np.ones(6), 4), rng.dirichlet(np.ones(6))
+    counts = rng.poisson(1000 * (0.3 * own + 0.7 * rest))
+    share = mixing_share(own, rest, counts)
+
+    def nats(value):
+        return (counts * np.log(value * own + (1 - value) * rest)).sum()
+
+    assert nats(share) > max(nats(share - 0.01), nats(share + 0.01))
+    assert abs(share - 0.3) < 0.1
+
+
+def test_smoothing_leaves_the_token_itself_out():
+    assert smoothed(np.array([2.0, 0.0])).tolist() == [2.5 / 3, 0.5 / 3]
+    assert smoothed(np.array([2.0, 0.0]), without=1).tolist() == [1.5 / 2, 0.5 / 2]
+
+
+@pytest.fixture
+def corpus():
+    """Frames drawn from two vocabularies in turn: first one, then the other."""
+    rng = np.random.default_rng(0)
+    laws = np.kron(np.eye(2), np.ones((5, 60))) / 60
+    train = rng.poisson(2000 * laws)
+    return Corpus(train.astype(np.float32), rng.poisson(500 * laws), rng.poisson(2000 * laws[-1]))
+
+
+def test_trivial_predictors_are_in_the_order_that_the_corpus_gives(corpus):
+    found = trivial_scores(corpus)
+    best = -math.log(60)
+    assert found["unigram"].nats == pytest.approx(best - math.log(2), abs=0.02)
+    assert found["same frame"].nats == pytest.approx(best, abs=0.02)
+    assert found["unigram"].nats < found["previous frame"].nats < found["same frame"].nats
+    assert found["previous frame"].next_nats == pytest.approx(best, abs=0.15)
+    assert found["previous frame"].next_overlap > 0.7
+    assert math.isnan(found["same frame"].next_overlap)
+    assert found["same frame"].to_dict()["next_overlap"] is None
+
+
+def test_trivial_predictors_do_not_look_at_held_out_tokens(corpus):
+    moved = Corpus(corpus.train, np.roll(corpus.held_out, 60, axis=1), corpus.final)
+    one, other = trivial_scores(corpus)["same frame"], trivial_scores(moved)["same frame"]
+    assert one.overlap > 0.7
+    assert other.overlap < 0.1
+    assert other.nats < one.nats - 2
+
+
+def test_scores_of_a_model_are_those_of_its_chances(monkeypatch):
+    model, guide = pair("deep hmsbn", "multinomial")
+    monkeypatch.setattr(words, "TOP", 1)
+    train = frames("multinomial", 4).float().numpy()
+    corpus = Corpus(train, np.eye(D)[[0, 1, 2, 0]], np.eye(D)[1])
+    model, guide = model.float(), guide.float()
+    found = score_model(model, guide, corpus, seeds=3, draws=5)
+    counts = torch.from_numpy(train)
+    chances = word_chances(model, guide, counts, draws=5, weighted=True)
+    assert found["weighted"].nats == pytest.approx(nats_per_token(chances[:-1], corpus.held_out)[0])
+    assert found["weighted"].next_nats == pytest.approx(math.log(chances[-1, 1]))
+    single = [word_chances(model, guide, counts, seed=seed) for seed in range(3)]
+    here = [overlap(chances[:-1], corpus.held_out, 1).mean() for chances in single]
+    ahead = [overlap(chances[-1:], corpus.final[None], 1)[0] for chances in single]
+    assert found["guide"].overlap == pytest.approx(np.mean(here))
+    assert found["guide"].next_overlap == pytest.approx(np.mean(ahead))
+    assert found["guide"].nats != found["weighted"].nats
+
+
+def test_a_single_seed_has_no_deviation(corpus):
+    ranking = corpus.train[None]
+    found = WordScore.of(Prediction(ranking, smoothed(corpus.train)[None]), corpus)
+    assert math.isnan(found.overlap_sd)
