@@ -24,7 +24,9 @@ COMMANDS = {
     "predict": "predict",
     "sample": "sample",
     "check": "check",
+    "report": "html",
     "compare": "compare",
+    "reproduce": "reproduce",
     "list": "listing",
     "data": "data",
 }

@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from pyrodgm.evaluate.bounds import Bound
     from pyrodgm.run import Run
 
-FLOOR_NAMES = {
-    "independent": "independent features",
-    "markov": "Markov chain per feature",
-    "previous frame": "mixture with the frame before",
-    "entropy": "no prediction can exceed",
-}
-
 
 def print_json(values: Any) -> None:
     """One JSON object on stdout."""
@@ -37,6 +30,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     """What a fit came to: bounds on validation and test, beside trivial predictors."""
     if not run.is_main_process:
         return
+    from pyrodgm.evaluate.floors import NAMES
+
     results = run.results()
     if as_json:
         print_json(results.to_dict())
@@ -46,7 +41,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     rows = [_row(f"{type(run.model).__name__}, 1-sample lower bound", results.valid, results.test)]
     for name in sorted(results.valid_floors, key=lambda n: results.test_floors[n].nats_per_frame):
         valid, test = results.valid_floors[name], results.test_floors[name]
-        rows.append(_row(FLOOR_NAMES[name], valid, test))
+        rows.append(_row(NAMES[name], valid, test))
     rows.sort(key=lambda row: float(row[3]), reverse=True)
     print_table(
         ["", "valid", "by sequence", "test", "by sequence", "standard error"],
@@ -80,7 +75,9 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str, *, as_json: 
         f"{split}: {bound.examples} sequences, {bound.frames} frames; {bound.estimator} with "
         f"{bound.particles} particle{'s' if bound.particles > 1 else ''}\n"
     )
-    named = {"this run": bound} | {FLOOR_NAMES[name]: floor for name, floor in floors.items()}
+    from pyrodgm.evaluate.floors import NAMES
+
+    named = {"this run": bound} | {NAMES[name]: floor for name, floor in floors.items()}
     rows = [
         [
             name,

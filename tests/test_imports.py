@@ -10,6 +10,7 @@ LAYERS = [
     ["pyrodgm_cli"],
     ["pyrodgm"],  # the package itself re-exports
     ["reproduce"],
+    ["report"],
     ["check", "fitting"],
     ["run"],
     ["recorder", "pieces"],

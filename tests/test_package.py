@@ -21,6 +21,14 @@ def test_type_hints_are_shipped():
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["pyrodgm"]
 
 
+def test_every_file_of_the_package_is_shipped():
+    shipped = PROJECT["tool"]["setuptools"]["package-data"]
+    for path in (ROOT / "pyrodgm").rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            package = ".".join(path.parent.relative_to(ROOT).parts)
+            assert any(path.match(pattern) for pattern in shipped.get(package, [])), path
+
+
 def test_versions_agree():
     assert pyrodgm.__version__ == version("pyrodgm") == PROJECT["project"]["version"]
 

@@ -13,6 +13,12 @@ from pyrodgm.networks.emissions import LEAST_SCALE
 PSEUDO_COUNT = 0.5  # of either outcome, or of any word: what training never shows may still happen
 WEIGHTS = np.linspace(0, 0.95, 20)  # that the frame before may have
 NUMBERS_AT_ONCE = 2**22  # bounds memory, not results
+NAMES = {  # of the predictors, in a table
+    "independent": "independent features",
+    "markov": "Markov chain per feature",
+    "previous frame": "mixture with the frame before",
+    "entropy": "no prediction can exceed",
+}
 
 Score = Callable[[Sequences], np.ndarray]
 Move = Callable[[np.ndarray], np.ndarray]

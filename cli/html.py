@@ -1,0 +1,28 @@
+"""`pyrodgm report`: everything about a run on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write [default: RUN/report.html]."
+)
+@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option(
+    "--check/--no-check",
+    "with_check",
+    default=True,
+    help="Show what `pyrodgm check` found, and run it where it has not been.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+def command(run: Path, out: Path | None, split: str, with_check: bool, seed: int) -> None:
+    """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
+    from pyrodgm.report import write_report
+    from pyrodgm.run import Run
+
+    click.echo(write_report(Run.load(run), out, split=split, with_check=with_check, seed=seed))

@@ -1,0 +1,202 @@
+"""Which numbers does a report show? What was fitted, how good it is, and whether to trust it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from pyrodgm.check import check
+from pyrodgm.evaluate.bounds import Bound
+from pyrodgm.evaluate.floors import NAMES
+from pyrodgm.evaluate.plots import learning_curve
+from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
+from pyrodgm.pieces import read_config
+from pyrodgm.report.blocks import (
+    Block,
+    Listing,
+    Picture,
+    Section,
+    Table,
+    Text,
+    counted,
+    data_uri,
+    number,
+    png_uri,
+)
+from pyrodgm.results import Results
+from pyrodgm.run import Run
+from pyrodgm.settings import read_toml
+
+CHECK_FIGURES = {
+    "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "
+    "where the line lies outside, the model misses something.",
+    "guide": "Every sequence: the shape of its importance weights, how many draws are effective, "
+    "and how far the guide is from the posterior at least.",
+}
+
+
+def names(run: Run) -> dict[str, str]:
+    """Model, guide, objective and data as a person typed them, or the names of their classes."""
+    config = read_config(run.folder)
+    if config is not None:
+        parts = ("model", "guide", "objective", "data")
+        return {part: Path(getattr(config, part).name).name for part in parts}
+    objects = {"model": run.model, "guide": run.guide, "objective": run.objective}
+    found = {part: type(value).__name__ for part, value in objects.items()}
+    return {**found, "data": run.splits.info.name}
+
+
+def fitted(run: Run) -> Section:
+    """What was fitted, to what, and for how long."""
+    values = read_toml(run.folder.config)
+    rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
+    info = run.splits.info
+    sizes = "; ".join(
+        f"{name} {counted(len(part), 'sequence')}, {counted(part.num_frames, 'frame')}"
+        for name, part in (("train", run.splits.train), ("valid", run.splits.valid),
+                           ("test", run.splits.test))
+    )  # fmt: skip
+    rows += [
+        ["Frames", f"{info.dim} features, {info.kind}", sizes],
+        ["Training", f"{run.steps} steps in {run.seconds:.0f} s", _options(values, "fit")],
+    ]
+    count = sum(parameter.numel() for parameter in run.model.parameters())
+    guided = sum(parameter.numel() for parameter in run.guide.parameters())
+    rows.append(["Parameters", f"{count:,} in the model", f"{guided:,} in the guide"])
+    notes = [Text(note, "note") for note in run.splits.notes]
+    return Section("What was fitted", [Table((), rows, numeric=False), *notes])
+
+
+def _options(values: Mapping[str, Mapping[str, Any]], part: str) -> str:
+    """Everything but the name, as it is typed after --set."""
+    given = values.get(part, {})
+    shown = {key: value for key, value in given.items() if key not in ("name", "source")}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
+def tiles(run: Run, results: Results, found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The numbers to see first."""
+    shown = [(number(results.test.nats_per_frame), "test, nats per frame")]
+    floors = {n: b for n, b in results.test_floors.items() if n != "entropy"}
+    if floors:
+        best = max(floors, key=lambda name: floors[name].nats_per_frame)
+        ahead = results.test.nats_per_frame - floors[best].nats_per_frame
+        sign = "+" if ahead > 0 else ""
+        shown.append((f"{sign}{number(ahead)}", f"against the best trivial one, {NAMES[best]}"))
+    if found is not None:
+        trusted = f"{found['trusted']} of {found['examples']}"
+        shown.append((trusted, f"{found['split']} sequences where the guide can be trusted"))
+    shown.append((f"{run.seconds:.0f} s", f"of training, {run.steps} steps"))
+    return shown
+
+
+def results_section(run: Run, results: Results) -> Section:
+    """Bounds on validation and test beside trivial predictors, the best first."""
+    exact = run.model.traits.latents == "none"
+    own = "exact log-likelihood" if exact else "1-sample lower bound"
+    pairs = {f"{names(run)['model']}, {own}": (results.valid, results.test)} | {
+        NAMES[name]: (results.valid_floors[name], floor)
+        for name, floor in results.test_floors.items()
+    }
+    ordered = sorted(pairs.items(), key=lambda item: -item[1][1].nats_per_frame)
+    rows = [[name, *_weightings(valid), *_weightings(test), _error(test)]
+            for name, (valid, test) in ordered]  # fmt: skip
+    header = ["log-likelihood, nats per frame", "valid", "by sequence", "test", "by sequence",
+              "standard error"]  # fmt: skip
+    own_row = [name for name, _ in ordered].index(next(iter(pairs)))
+    note = (
+        f"Higher is better. Test: {counted(results.test.examples, 'sequence')}, "
+        f"{counted(results.test.frames, 'frame')}. "
+        "'By sequence' gives every sequence the same weight, the other columns every frame; the "
+        "standard error is that of the test mean over sequences."
+    )
+    return Section("Results", [Table(header, rows, [own_row], note=note)])
+
+
+def _weightings(bound: Bound) -> list[str]:
+    return [number(bound.nats_per_frame), number(bound.nats_per_frame_sequence_weighted)]
+
+
+def _error(bound: Bound) -> str:
+    return number(bound.standard_error_nats_per_example * bound.examples / bound.frames)
+
+
+def learning(run: Run) -> Section:
+    """The learning curve."""
+    if not run.folder.metrics.is_file() or not run.folder.metrics.stat().st_size:
+        return Section("Learning", [])
+    curve = png_uri(learning_curve(run.folder.metrics))
+    caption = (
+        "The bound on training batches and on validation; the weights kept are those that did best "
+        "on validation. The first steps may lie below the picture."
+    )
+    return Section("Learning", [Picture(curve, caption, narrow=True)])
+
+
+def trust(run: Run, found: Mapping[str, Any] | None) -> Section:
+    """What a check found."""
+    if found is None:
+        return Section("Can it be trusted?", [])
+    k = [math.inf if value is None else value for value in found["k"]]
+    gap = fmean(value or 0 for value in found["gap_nats_per_frame"])
+    blocks: list[Block] = [
+        Text(found["verdict"], "good" if found["trusted"] == found["examples"] else "warning"),
+        Text(
+            f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
+            f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
+            f"each; {100 * median(found['efficiency']):.2g} % of the draws are effective (median), "
+            f"and the bound is at least {gap:.3f} nats per frame below "
+            "the log-likelihood."
+        ),
+    ]
+    blocks.append(_misfit_table(found["p_values"], found["posterior_draws"]))
+    for name, caption in CHECK_FIGURES.items():
+        path = run.folder.path / "figures" / f"{name}.png"
+        if path.is_file():
+            blocks.append(Picture(data_uri(path.read_bytes(), "image/png"), caption))
+    return Section("Can it be trusted?", blocks)
+
+
+def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Table:
+    known = {name for found in p_values.values() for name in found}
+    statistics = [name for name in (*STATISTICS, FEATURE_MEANS) if name in known]
+    rows = [[kind, *(number(found.get(name), 2) for name in statistics)]
+            for kind, found in p_values.items()]  # fmt: skip
+    header = ["replicates", *("features off" if n == FEATURE_MEANS else n for n in statistics)]
+    note = (
+        f"Share of {draws} replicates of the data that have more of a statistic than the data has: "
+        "near 0 they have too little of it, near 1 too much. 'Features off' is the share of the "
+        "features whose mean lies outside 95 % of replicates; about 0.05 is right."
+    )
+    return Table(header, rows, note=note)
+
+
+def checked(run: Run, split: str) -> dict[str, Any]:
+    """What the last check found, if it was of these weights and this split; else a new one's."""
+    path = run.folder.path / "check.json"
+    if path.is_file() and path.stat().st_mtime >= run.folder.best_pointer.stat().st_mtime:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["split"] == split:
+            return found
+    return check(run, split=split).to_dict()
+
+
+def configuration(run: Run) -> Section:
+    """The file that the run can be repeated from."""
+    text = run.folder.config.read_text(encoding="utf-8")
+    again = f"To fit it again: pyrodgm fit --config {run.folder.config.name}"
+    return Section("Configuration", [Listing(text.strip()), Text(again, "note")])
+
+
+def environment(run: Run) -> Section:
+    """Versions and machine."""
+    found = run.folder.read_environment()
+    rows = [[name, text] for name, text in found["versions"].items()]
+    rows += [[name, str(found[name])] for name in ("platform", "device", "threads")]
+    rows += [["data sha256", found["data_sha256"] or "generated"]]
+    rows += [["command", " ".join(found["command"])]]
+    return Section("Environment", [Table((), rows, numeric=False)])

@@ -1,0 +1,204 @@
+"""Which pictures does a report show? Those that fit the kind of data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.evaluate.forecast import forecast
+from pyrodgm.evaluate.particles import beginning
+from pyrodgm.evaluate.pictures import Band, motion, pictures
+from pyrodgm.evaluate.predict import one_step
+from pyrodgm.evaluate.smc import over_time
+from pyrodgm.evaluate.videos import grid, side_by_side
+from pyrodgm.export import save_samples
+from pyrodgm.models import SequenceModel
+from pyrodgm.report.blocks import (
+    Block,
+    Download,
+    Picture,
+    Section,
+    Table,
+    counted,
+    data_uri,
+    gif_uri,
+    number,
+    png_uri,
+)
+from pyrodgm.run import Run
+from pyrodgm.seeds import forked
+
+SHOWN_FRAMES = 100  # of a sequence
+PARTICLES = 20  # behind an expectation
+CONTINUATIONS = 100  # behind a quantile
+DRAWN = 3  # sequences drawn from the model
+VIDEOS, ROWS = 9, 100  # the same of pictures, moving or not
+EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
+METHODS = {
+    "filtered": f"this model, mean of {PARTICLES} weighted samples",
+    "published": "this model, one sample a frame, as published",
+    "published-order1": "this model, one sample, with the slip of the published code",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence beside what was expected of it.
+
+    Args:
+        name: split and row.
+        observed: (T, D).
+        expected: of every frame, having seen those before it, (T, D).
+        start: frames that the forecast has seen.
+        continued: the frames seen, and one draw of what follows, (T, D).
+        mean: the frames seen, and what is expected of those that follow, (T, D).
+        low, middle, high: quantiles of what follows at 10, 50 and 90 %, each (T - start, D).
+    """
+
+    name: str
+    observed: np.ndarray
+    expected: np.ndarray
+    start: int
+    continued: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+
+
+def make_example(run: Run, split: str, seed: int) -> Example:
+    """The first sequence of a split that has at least two frames; a forecast of its second half."""
+    sequences = run.splits[split]
+    row = int(np.flatnonzero(sequences.lengths > 1)[0])
+    length = min(int(sequences.lengths[row]), SHOWN_FRAMES)
+    one, start = sequences.select([row]), length // 2
+    p, q = over_time(run.model, run.guide)
+    with torch.no_grad(), forked(seed, "example"):
+        batch = beginning(one.batch([0]), torch.tensor([length]))
+        device = next(p.parameters()).device
+        expected, _ = one_step(p, q, batch.to(device), samples=PARTICLES)
+    grey = run.splits.info.kind == "unit"
+    ahead = forecast(
+        p, q, one, horizon=length - start, start=start, samples=CONTINUATIONS, means=grey, seed=seed
+    )
+    observed = batch.x[0].numpy()
+    seen = observed[:start]
+    return Example(
+        f"{split} sequence {row}",
+        observed,
+        expected[0].cpu().numpy(),
+        start,
+        np.concatenate([seen, ahead.draw[0]]),
+        np.concatenate([seen, ahead.mean[0]]),
+        *ahead.quantiles[:, 0],
+    )
+
+
+def prediction(run: Run, split: str, seed: int) -> Section:
+    """How well frames are predicted from those before, and what that looks like."""
+    if run.splits[split].lengths.max() < 2 or not isinstance(run.model, SequenceModel):
+        return Section("Prediction", [])
+    blocks: list[Block] = [prediction_table(run, split, seed)]
+    if run.splits.info.kind != "count":
+        blocks += draw_example(make_example(run, split, seed), run.splits.info)
+    return Section("Prediction", blocks)
+
+
+def prediction_table(run: Run, split: str, seed: int) -> Table:
+    """Squared errors beside those of trivial predictors, the best first."""
+    found = run.predict(split, samples=PARTICLES, seed=seed)
+    ordered = sorted(found.items(), key=lambda item: item[1].squared_error)
+    rows = [
+        [METHODS.get(name, name), number(each.squared_error), number(each.standard_error)]
+        for name, each in ordered
+    ]
+    marked = [place for place, (name, _) in enumerate(ordered) if name in METHODS]
+    note = (
+        "What is expected of a frame having seen those before it: squared error summed over "
+        f"features, mean over frames and then over {counted(len(run.splits[split]), 'sequence')} "
+        f"of the {split} split."
+    )
+    return Table(["one frame ahead", "squared error", "standard error"], rows, marked, note=note)
+
+
+def draw_example(example: Example, info: DataInfo) -> list[Block]:
+    """One sequence beside what was expected of it, as fits the kind of data."""
+    forecast_words = f"forecast from frame {example.start + 1}"
+    if info.kind == "real" and not info.image_shape:
+        band = Band(
+            example.start, example.low, example.middle, example.high,
+            f"{forecast_words}, median and 80 % of {CONTINUATIONS} draws",
+        )  # fmt: skip
+        lines = {"observed": example.observed, "expected one frame before": example.expected}
+        caption = f"{example.name}: the features that move most."
+        return [Picture(png_uri(motion(lines, band)), caption.capitalize())]
+    rows = {
+        "observed": example.observed,
+        "expected one\nframe before": example.expected,
+        "expected by the\nforecast": example.mean,
+        "one draw of\nthe forecast": example.continued,
+    }
+    caption = (
+        f"{example.name}: observed; what was expected of each frame having seen those before it; "
+        f"and the {forecast_words}, which has seen the frames before that one only."
+    ).capitalize()
+    blocks: list[Block] = [Picture(png_uri(pictures(rows, info, mark=example.start)), caption)]
+    if info.image_shape:
+        videos = {
+            "observed": example.observed,
+            "one frame before": example.expected,
+            "forecast": example.mean,
+        }
+        moving = side_by_side(videos, info, forecast_from=example.start, pixels=EXAMPLE_PIXELS)
+        blocks.append(Picture(gif_uri(moving, info), "The same, moving; the forecast is its mean."))
+    if info.lowest_pitch is not None:
+        sounds = {"observed": example.observed, "continued": example.continued}
+        blocks.append(Download(midi_files(sounds, info), "To listen to:"))
+    return blocks
+
+
+def samples(run: Run, split: str, seed: int) -> Section:
+    """Sequences drawn from the model."""
+    info = run.splits.info
+    length = min(round(info.mean_length), SHOWN_FRAMES)
+    still = info.image_shape is None and length == 1
+    if not isinstance(run.model, SequenceModel) or info.kind == "count" or still:
+        return Section("Samples", [])
+    num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
+    x = run.sample(num, length, seed=seed)["x"].float().cpu().numpy()
+    observed = run.splits[split].batch([0]).x[0, :length].numpy()
+    return Section("Samples", draw_samples(x, info, {f"{split} sequence 0": observed}))
+
+
+def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
+    """Sequences (N, T, D), as fits the kind of data; lines of real numbers beside other lines."""
+    caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
+    caption += "model, given nothing."
+    rows = {f"sample {number}": row for number, row in enumerate(x, start=1)}
+    if info.image_shape:
+        frames = grid(x, info, pixels=SAMPLE_PIXELS)
+        return [Picture(gif_uri(frames, info), caption, narrow=True)]
+    if info.kind == "real":
+        caption += f" Black: {next(iter(beside))}. Lines that run away are cut off."
+        return [Picture(png_uri(motion({**beside, **rows})), caption)]
+    blocks: list[Block] = [Picture(png_uri(pictures(rows, info)), caption)]
+    if info.lowest_pitch is not None:
+        blocks.append(Download(midi_files(rows, info), "To listen to:"))
+    return blocks
+
+
+def midi_files(rows: Mapping[str, np.ndarray], info: DataInfo) -> list[tuple[str, str]]:
+    """Piano rolls as MIDI files, by name."""
+    files = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, row in rows.items():
+            path = Path(folder, f"{name.replace(' ', '-')}.mid")
+            save_samples(torch.from_numpy(row)[None], info, path)
+            files.append((path.name, data_uri(path.read_bytes(), "audio/midi")))
+    return files

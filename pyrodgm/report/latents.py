@@ -1,0 +1,142 @@
+"""What have the latents learned? Dictionaries, activity and topics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.evaluate.dictionary import Dictionary, draw_dictionary, read_dictionary
+from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
+from pyrodgm.evaluate.topic_pictures import most_moving, topic_trajectories
+from pyrodgm.evaluate.topics import distinctive, top_words
+from pyrodgm.evaluate.words import TOP, Corpus, score_model, smoothed, trivial_scores
+from pyrodgm.report.blocks import Picture, Section, Table, number, png_uri
+from pyrodgm.run import Run
+
+PATHS = 10  # behind an expectation
+TOPICS = 10
+WORDS = 10
+PREDICTORS = {
+    "guide": "this model, mean over draws of the guide",
+    "weighted": "this model, particle filter",
+    "unigram": "words of all frames",
+    "previous frame": "words of the frame before",
+    "same frame": "training words of the same frame",
+}
+
+
+def sections(run: Run, split: str, seed: int) -> list[Section]:
+    """All about the latents of a model; nothing where it has none."""
+    if run.model.traits.latents != "binary":
+        return []
+    odds = expected_latents(run.model, run.guide, run.splits[split], draws=PATHS, seed=seed)
+    dictionary = read_dictionary(run.model, run.splits.info.dim)
+    found = [activity(run, split, odds)]
+    if dictionary is None:
+        return found
+    if dictionary.site in odds:
+        dictionary = replace(dictionary, activity=odds[dictionary.site].mean(0))
+    if run.splits.info.words:
+        return [topics(run, split, dictionary, odds), words(run, split), *found]
+    return [units(run, dictionary), *found]
+
+
+def units(run: Run, dictionary: Dictionary) -> Section:
+    """The dictionary as a picture."""
+    figure = png_uri(draw_dictionary(dictionary, run.splits.info))
+    caption = f"What each unit of {dictionary.site} adds to a frame: red more, blue less. "
+    if dictionary.activity is None:
+        caption += "Units with the largest weights first."
+    else:
+        caption += (
+            "Units with most effect first, which is the size of the weights times the standard "
+            "deviation of the unit; with each, the share of the frames in which it is on."
+        )
+    return Section("What the latents stand for", [Picture(figure, caption)])
+
+
+def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
+    """When the units of every layer are on: in the first sequence, or in rows far apart."""
+    sequences, blocks = run.splits[split], []
+    shown, what = np.arange(seen_frames(sequences)), f"{split} sequence 0"
+    if sequences.lengths.max() == 1:
+        shown = np.linspace(0, len(sequences) - 1, min(FRAMES_SHOWN, len(sequences))).astype(int)
+        what = f"{len(shown)} rows of the {split} split, in its order"
+    for name, frames in odds.items():
+        share = frames.mean(0)
+        idle = int(((share < 0.01) | (share > 0.99)).sum())
+        caption = (
+            f"Layer {name}: left, what the guide expects of each unit in {what}; right, on average "
+            f"over the split. {idle} of {len(share)} units are on in less than 1 % or more than "
+            "99 % of the frames."
+        )
+        blocks.append(Picture(png_uri(latent_activity(frames[shown], share)), caption))
+    return Section("When the latents are on", blocks)
+
+
+def topics(run: Run, split: str, dictionary: Dictionary, odds: dict[str, np.ndarray]) -> Section:
+    """The topics whose odds move most, by their words and over time."""
+    info = run.splits.info
+    length = seen_frames(run.splits[split])
+    frames = odds[dictionary.site][:length]
+    shown = most_moving(frames, TOPICS)
+    weights = dictionary.weights[shown]
+    share = smoothed(np.asarray(info.mean) * run.splits.train.num_frames)
+    telling = top_words(distinctive(weights, share), info.words, WORDS)
+    heavy = top_words(weights, info.words, WORDS)
+    rows = [
+        [f"{unit}", f"{100 * frames[:, unit].mean():.0f} %", ", ".join(one), ", ".join(other)]
+        for unit, one, other in zip(shown, telling, heavy, strict=True)
+    ]
+    note = (
+        f"The {len(shown)} of {len(dictionary.weights)} units of {dictionary.site} that move most "
+        "over time. Words tell a topic from the rest by how frequent they are in it, times how "
+        "much more so than elsewhere; those of largest weight, as published, are often rare."
+    )
+    figure = topic_trajectories(times(info, length), frames[:, shown], telling, shown.tolist())
+    caption = "How probable each topic is, given the words: q(z = 1 | x)."
+    header = ["unit", "on", "words that tell it from the rest", "words of largest weight"]
+    table = Table(header, rows, numeric=False, note=note)
+    return Section("Topics", [table, Picture(png_uri(figure), caption)])
+
+
+def seen_frames(sequences: Sequences) -> int:
+    """Frames of the first sequence up to the last of which something was seen."""
+    batch = sequences.batch([0])
+    if batch.seen is None:
+        return batch.length
+    return int(batch.seen[0].any(-1).nonzero().max()) + 1
+
+
+def times(info: DataInfo, length: int) -> list[float]:
+    """When the frames of the first sequence are: their labels where those are numbers."""
+    try:
+        return [float(info.frame_labels[t]) for t in range(length)]
+    except (ValueError, IndexError):
+        return [float(t) for t in range(length)]
+
+
+def words(run: Run, split: str) -> Section:
+    """How well words are predicted, beside trivial predictors."""
+    corpus = Corpus.of(run.splits[split])
+    if corpus is None or run.splits.info.dim < TOP:
+        return Section("Prediction of words", [])
+    found = score_model(run.model, run.guide, corpus) | trivial_scores(corpus)
+    ordered = sorted(found.items(), key=lambda item: -item[1].nats)
+    rows = [
+        [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),
+         number(s.next_nats), number(s.next_overlap), number(s.next_overlap_sd)]
+        for name, s in ordered
+    ]  # fmt: skip
+    header = ["held-out tokens", "nats a token", "standard error", f"MP, top {TOP}",
+              "next frame, nats", f"PP, top {TOP}", "sd over draws"]  # fmt: skip
+    marked = [place for place, (name, _) in enumerate(ordered) if name in ("guide", "weighted")]
+    note = (
+        "Log-likelihood of the held-out tokens of each frame given its training tokens, and of all "
+        "tokens of the frame that follows; higher is better. MP and PP are the share of the most "
+        "frequent words of the same tokens that were predicted, from single draws of the latents, "
+        "as published."
+    )
+    return Section("Prediction of words", [Table(header, rows, marked, note=note)])

@@ -1,0 +1,86 @@
+"""How does everything about a run come onto one page?"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pyrodgm.files import replacing
+from pyrodgm.report import facts, figures, latents
+from pyrodgm.report.blocks import Page
+from pyrodgm.run import Run
+
+NAME = "report.html"
+
+
+def write_report(
+    run: Run,
+    out: str | Path | None = None,
+    *,
+    split: str = "test",
+    with_check: bool = True,
+    seed: int = 0,
+) -> Path:
+    """Write a self-contained HTML page about a run: numbers, figures, configuration, verdict.
+
+    It opens offline: pictures, videos and MIDI files are inside it, and there are no scripts.
+
+    Args:
+        run: a fitted model and guide.
+        out: the file; `report.html` in the run folder by default.
+        split: whose sequences are shown, predicted and checked; bounds are those of valid and test.
+        with_check: whether to show what `pyrodgm.check.check` finds; the last one of the same
+            weights and split is taken, else a new one is made.
+        seed: of all draws.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: an unknown split, or a file that cannot be written.
+    """
+    path = run.folder.path / NAME if out is None else Path(out)
+    with replacing(path) as unfinished:  # before the work, so that a wrong path is told at once
+        page = gather(run, split=split, with_check=with_check, seed=seed)
+        unfinished.write_text(render(page), encoding="utf-8")
+    return path
+
+
+def gather(run: Run, *, split: str, with_check: bool, seed: int) -> Page:
+    """Everything that goes onto the page of a run."""
+    run.splits[split]
+    found = facts.checked(run, split) if with_check else None
+    results = run.results()
+    sections = [
+        facts.fitted(run),
+        facts.results_section(run, results),
+        facts.learning(run),
+        figures.prediction(run, split, seed),
+        figures.samples(run, split, seed),
+        *latents.sections(run, split, seed),
+        facts.trust(run, found),
+        facts.configuration(run),
+        facts.environment(run),
+    ]
+    names = facts.names(run)
+    return Page(
+        title=f"{names['model']} on {names['data']}",
+        lead=f"{names['guide']} guide, trained by {names['objective']}; run {run.folder.path.name}",
+        tiles=facts.tiles(run, results, found),
+        sections=[section for section in sections if section.blocks],
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML; whatever it says is escaped."""
+    environment = Environment(
+        loader=PackageLoader("pyrodgm.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("template.html")
+    return template.render(page=page, version=version("pyrodgm")).lstrip()
