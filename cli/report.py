@@ -54,14 +54,13 @@ def print_fit(run: Run, *, as_json: bool) -> None:
 
 
 def _row(name: str, valid: Bound, test: Bound) -> list[str]:
-    frames = test.frames / test.examples
     return [
         name,
         f"{valid.nats_per_frame:.3f}",
         f"{valid.nats_per_frame_sequence_weighted:.3f}",
         f"{test.nats_per_frame:.3f}",
         f"{test.nats_per_frame_sequence_weighted:.3f}",
-        f"{test.standard_error_nats_per_example / frames:.3f}",
+        f"{test.standard_error_nats_per_frame:.3f}",
     ]
 
 

@@ -13,6 +13,7 @@ BOUND_FIELDS = {
     "nats_per_example",
     "standard_error_nats_per_example",
     "nats_per_frame",
+    "standard_error_nats_per_frame",
     "nats_per_frame_sequence_weighted",
     "examples",
     "frames",

@@ -35,6 +35,7 @@ class Bound:
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.
         nats_per_frame: total over all frames, divided by their number (frame-weighted).
+        standard_error_nats_per_frame: of that ratio, over sequences.
         nats_per_frame_sequence_weighted: mean over sequences of each sequence's mean per frame.
         examples: number of sequences.
         frames: number of frames.
@@ -45,6 +46,7 @@ class Bound:
     nats_per_example: float
     standard_error_nats_per_example: float
     nats_per_frame: float
+    standard_error_nats_per_frame: float
     nats_per_frame_sequence_weighted: float
     examples: int
     frames: int
@@ -62,13 +64,16 @@ class Bound:
             particles: draws per sequence, K; exact numbers need one.
         """
         count = len(per_sequence)
-        error = per_sequence.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
+        per_frame = per_sequence.sum() / lengths.sum()
+        # Long sequences have more nats and more frames: their ratio varies less than either.
+        beside = (per_sequence - per_frame * lengths) / lengths.mean()
         return cls(
             estimator=estimator,
             particles=1 if estimator == "exact" else particles,
             nats_per_example=float(per_sequence.mean()),
-            standard_error_nats_per_example=float(error),
-            nats_per_frame=float(per_sequence.sum() / lengths.sum()),
+            standard_error_nats_per_example=_standard_error(per_sequence),
+            nats_per_frame=float(per_frame),
+            standard_error_nats_per_frame=_standard_error(beside),
             nats_per_frame_sequence_weighted=float((per_sequence / lengths).mean()),
             examples=count,
             frames=int(lengths.sum()),
@@ -78,6 +83,11 @@ class Bound:
         """Plain values, for JSON; a standard error of a single sequence is null."""
         values = asdict(self)
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Of the mean of independent numbers; NaN where there is one."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def bound(

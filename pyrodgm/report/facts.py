@@ -96,15 +96,17 @@ def tiles(run: Run, results: Results, found: Mapping[str, Any] | None) -> list[t
 
 def results_section(run: Run, results: Results) -> Section:
     """Bounds on validation and test beside trivial predictors, the best first."""
-    exact = run.model.traits.latents == "none"
+    exact = results.test.estimator == "exact"
     own = "exact log-likelihood" if exact else "1-sample lower bound"
     pairs = {f"{names(run)['model']}, {own}": (results.valid, results.test)} | {
         NAMES[name]: (results.valid_floors[name], floor)
         for name, floor in results.test_floors.items()
     }
     ordered = sorted(pairs.items(), key=lambda item: -item[1][1].nats_per_frame)
-    rows = [[name, *_weightings(valid), *_weightings(test), _error(test)]
-            for name, (valid, test) in ordered]  # fmt: skip
+    rows = [
+        [name, *_weightings(valid), *_weightings(test), number(test.standard_error_nats_per_frame)]
+        for name, (valid, test) in ordered
+    ]
     header = ["log-likelihood, nats per frame", "valid", "by sequence", "test", "by sequence",
               "standard error"]  # fmt: skip
     own_row = [name for name, _ in ordered].index(next(iter(pairs)))
@@ -112,17 +114,13 @@ def results_section(run: Run, results: Results) -> Section:
         f"Higher is better. Test: {counted(results.test.examples, 'sequence')}, "
         f"{counted(results.test.frames, 'frame')}. "
         "'By sequence' gives every sequence the same weight, the other columns every frame; the "
-        "standard error is that of the test mean over sequences."
+        "standard error is that of the test column, over sequences."
     )
     return Section("Results", [Table(header, rows, [own_row], note=note)])
 
 
 def _weightings(bound: Bound) -> list[str]:
     return [number(bound.nats_per_frame), number(bound.nats_per_frame_sequence_weighted)]
-
-
-def _error(bound: Bound) -> str:
-    return number(bound.standard_error_nats_per_example * bound.examples / bound.frames)
 
 
 def learning(run: Run) -> Section:
