@@ -13,13 +13,24 @@ import rich_click as click
 @click.option("--seeds", default=1, show_default=True, help="Runs of every cell.")
 @click.option("--row", "rows", multiple=True, help="Only this row; repeatable.")
 @click.option(
+    "--protocol",
+    type=click.Choice(["published", "ours"]),
+    help="Only under this protocol [default: both].",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder of runs and results [default: reproductions/NAME].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
-    name: str, quick: bool, seeds: int, rows: tuple[str, ...], out: Path | None, as_json: bool
+    name: str,
+    quick: bool,
+    seeds: int,
+    rows: tuple[str, ...],
+    protocol: str | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Train and measure the models of a published table, beside the paper's own numbers.
 
@@ -42,6 +53,7 @@ def command(
             seeds=seeds,
             quick=quick,
             rows=rows,
+            protocol=protocol,
             watcher=watcher,
             say=lambda text: click.echo(text, err=True),
         )

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+
+from tiny import ragged
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = {
     "next_frame_guide.py": ["--steps", "2"],
     "own_program_svi.py": ["--steps", "2"],
+    "tsbn_balls.py": ["--steps", "2", "--videos", "20", "--units", "10"],
+    "tsbn_motion.py": ["--steps", "2", "--data", "real.npz"],
     "tsbn_music.py": ["--steps", "2", "--data", "balls"],
 }
 
@@ -28,6 +33,7 @@ def test_every_example_is_listed() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_runs(name: str, tmp_path: Path) -> None:
     path = ROOT / "examples" / name
+    np.savez(tmp_path / "real.npz", **ragged(kind="real"))
     done = subprocess.run(
         [sys.executable, path, *EXAMPLES[name]], cwd=tmp_path, capture_output=True, text=True
     )

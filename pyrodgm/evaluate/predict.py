@@ -214,16 +214,22 @@ def predictions(
     """
     p, _ = over_time(model, guide)
     kind, sequences = splits.info.kind, splits[split]
-    methods: list[Method] = ["filtered", "published"] if p.latents else ["filtered"]
-    if isinstance(model, TSBN) and model.history == 1:
-        methods.append("published-order1")
     found = {
         method: predict(
             model, guide, sequences, kind=kind, method=method, samples=samples, seed=seed
         )
-        for method in methods
+        for method in methods_of(model)
     }
     return found | baseline_predictions(splits, split, order=max(1, p.history))
+
+
+def methods_of(model: Model) -> tuple[Method, ...]:
+    """The methods by which a model predicts."""
+    if not model.latents:
+        return ("filtered",)
+    if isinstance(model, TSBN) and model.history == 1:
+        return ("filtered", "published", "published-order1")
+    return ("filtered", "published")
 
 
 def baseline_predictions(splits: Splits, split: str, *, order: int) -> dict[str, Prediction]:

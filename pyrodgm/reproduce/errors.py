@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.predict import Prediction, baseline_predictions
+from pyrodgm.evaluate.predict import (
+    Method,
+    Prediction,
+    baseline_predictions,
+    methods_of,
+    predict,
+)
 from pyrodgm.reproduce.table import Measured, Numbers
 from pyrodgm.run import Run
 
-METHODS = {"published": "error", "published-order1": "error_bug", "filtered": "error_mean"}
+METHODS: dict[Method, str] = {
+    "published": "error",
+    "published-order1": "error_bug",
+    "filtered": "error_mean",
+}
 
 
 def errors(run: Run, *, samples: int) -> Numbers:
@@ -19,8 +29,19 @@ def errors(run: Run, *, samples: int) -> Numbers:
         run: a fitted run.
         samples: of the filtered prediction.
     """
-    found = run.predict("test", samples=samples)
-    numbers = {METHODS[name]: _measured(found[name]) for name in METHODS if name in found}
+    numbers = {
+        METHODS[method]: _measured(
+            predict(
+                run.model,
+                run.guide,
+                run.splits.test,
+                kind=run.splits.info.kind,
+                method=method,
+                samples=samples,
+            )
+        )
+        for method in methods_of(run.model)
+    }
     if not run.model.latents:  # a single draw and the mean of many are the same
         numbers["error"] = numbers["error_mean"]
     return numbers

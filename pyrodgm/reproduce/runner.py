@@ -66,6 +66,7 @@ def reproduce(
     seeds: int = 1,
     quick: bool = False,
     rows: tuple[str, ...] = (),
+    protocol: str | None = None,
     say: Say = lambda _: None,
     watcher: Watcher | None = None,
 ) -> list[Outcome]:
@@ -77,13 +78,14 @@ def reproduce(
         seeds: how many seeds, from zero.
         quick: the small version, in minutes; it has folders of its own.
         rows: only these; all by default.
+        protocol: only "published" or "ours"; both by default.
         say: told what happens.
         watcher: of the training runs.
 
     Raises:
         UsageError: no such row.
     """
-    cells = _chosen(table, rows)
+    cells = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
     outcomes: list[Outcome] = []
     baselines: list[Outcome] = []
     for number, (cell, seed) in enumerate((c, s) for c in cells for s in range(seeds)):

@@ -105,6 +105,11 @@ def test_a_changed_table_is_not_mixed_with_old_results(table, tmp_path):
         reproduce(Table(**{**made.__dict__, "cells": cells}), tmp_path, rows=("B",))
 
 
+def test_one_protocol_alone(table, tmp_path):
+    found = reproduce(table[0], tmp_path, protocol="published")
+    assert {o.protocol for o in found} == {"baseline", "published"}
+
+
 def test_unknown_rows_are_refused(table, tmp_path):
     with pytest.raises(UsageError, match="no row 'D'"):
         reproduce(table[0], tmp_path, rows=("D",))
