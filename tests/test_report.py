@@ -98,7 +98,7 @@ LATENT = ["When the latents are on"]
 END = ["Can it be trusted?", "Configuration", "Environment"]
 FRAMES = ["Prediction", "Samples", "What the latents stand for"]
 SECTIONS = dict.fromkeys(("music", "videos", "motion"), FRAMES)
-SECTIONS["words"] = ["Prediction", "Topics", "Prediction of words"]
+SECTIONS["words"] = ["Prediction", "Prediction of words", "Topics"]
 
 
 @pytest.fixture(scope="module", params=DATA)
@@ -228,6 +228,16 @@ def test_a_model_without_latents_says_nothing_of_them(tmp_path):
     path = write_report(run, with_check=False)
     assert Reader(path.read_text()).headings[-3:] == ["Samples", "Configuration", "Environment"]
     assert "exact log-likelihood" in path.read_text()
+
+
+def test_words_of_a_model_whose_latents_have_none(tmp_path):
+    data = corpus()
+    p = dgm.models.DTSBND(data.info, hidden_dim=3, layer_dim=4)
+    q = dgm.guides.RecurrentDeterministic(data.info, hidden_dim=3, layer_dim=4)
+    run = dgm.fit(dgm.objectives.LocalRLOO(p, q), data, steps=5, out=tmp_path / "toy")
+    headings = Reader(write_report(run, with_check=False).read_text()).headings
+    assert "Prediction of words" in headings
+    assert "Topics" not in headings
 
 
 def test_whatever_is_shown_is_escaped():

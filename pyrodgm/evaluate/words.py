@@ -151,7 +151,7 @@ class WordScore:
 
 
 def score_model(
-    model: Model, guide: Guide, corpus: Corpus, *, seeds: int = 10, draws: int = 20
+    model: Model, guide: Guide, corpus: Corpus, *, seeds: int = 10, draws: int = 20, seed: int = 0
 ) -> dict[str, WordScore]:
     """How well a model predicts words, by the weights of its draws.
 
@@ -165,17 +165,17 @@ def score_model(
         corpus: the counts.
         seeds: single draws behind the overlaps.
         draws: paths in a mixture, K.
+        seed: of the mixtures, and the first of the single draws.
 
     Returns:
         "guide", of equal weights, and "weighted", by those of a particle filter.
     """
     counts = torch.from_numpy(corpus.train)
-    single = np.stack(
-        [word_chances(model, guide, counts, draws=1, seed=seed) for seed in range(seeds)]
-    )
+    several = range(seed, seed + seeds)
+    single = np.stack([word_chances(model, guide, counts, seed=each) for each in several])
     found = {}
     for name, weighted in (("guide", False), ("weighted", True)):
-        *here, ahead = word_chances(model, guide, counts, draws=draws, weighted=weighted)
+        *here, ahead = word_chances(model, guide, counts, draws=draws, weighted=weighted, seed=seed)
         prediction = Prediction(single[:, :-1], np.stack(here), single[:, -1], ahead)
         found[name] = WordScore.of(prediction, corpus)
     return found

@@ -14,6 +14,8 @@ from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
 from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
+from pyrodgm.evaluate.words import TOP, Corpus, score_model, trivial_scores
+from pyrodgm.models import SequenceModel
 from pyrodgm.pieces import read_config
 from pyrodgm.report.blocks import (
     Block,
@@ -31,6 +33,13 @@ from pyrodgm.results import Results
 from pyrodgm.run import Run
 from pyrodgm.settings import read_toml
 
+PREDICTORS = {
+    "guide": "this model, mean over draws of the guide",
+    "weighted": "this model, particle filter",
+    "unigram": "words of all frames",
+    "previous frame": "words of the frame before",
+    "same frame": "training words of the same frame",
+}
 CHECK_FIGURES = {
     "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "
     "where the line lies outside, the model misses something.",
@@ -133,6 +142,30 @@ def learning(run: Run) -> Section:
         "on validation. The first steps may lie below the picture."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
+
+
+def words(run: Run, split: str, seed: int) -> Section:
+    """How well words are predicted, beside trivial predictors."""
+    corpus = Corpus.of(run.splits[split])
+    if corpus is None or run.splits.info.dim < TOP or not isinstance(run.model, SequenceModel):
+        return Section("Prediction of words", [])
+    found = score_model(run.model, run.guide, corpus, seed=seed) | trivial_scores(corpus)
+    ordered = sorted(found.items(), key=lambda item: -item[1].nats)
+    rows = [
+        [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),
+         number(s.next_nats), number(s.next_overlap), number(s.next_overlap_sd)]
+        for name, s in ordered
+    ]  # fmt: skip
+    header = ["held-out tokens", "nats a token", "standard error", f"MP, top {TOP}",
+              "next frame, nats", f"PP, top {TOP}", "sd over draws"]  # fmt: skip
+    marked = [place for place, (name, _) in enumerate(ordered) if name in ("guide", "weighted")]
+    note = (
+        "Log-likelihood of the held-out tokens of each frame given its training tokens, and of all "
+        "tokens of the frame that follows; higher is better. MP and PP are the share of the most "
+        "frequent words of the same tokens that were predicted, from single draws of the latents, "
+        "as published."
+    )
+    return Section("Prediction of words", [Table(header, rows, marked, note=note)])
 
 
 def trust(run: Run, found: Mapping[str, Any] | None) -> Section:

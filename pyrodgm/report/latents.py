@@ -11,20 +11,13 @@ from pyrodgm.evaluate.dictionary import Dictionary, draw_dictionary, read_dictio
 from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
 from pyrodgm.evaluate.topic_pictures import most_moving, topic_trajectories
 from pyrodgm.evaluate.topics import distinctive, top_words
-from pyrodgm.evaluate.words import TOP, Corpus, score_model, smoothed, trivial_scores
-from pyrodgm.report.blocks import Picture, Section, Table, number, png_uri
+from pyrodgm.evaluate.words import smoothed
+from pyrodgm.report.blocks import Picture, Section, Table, png_uri
 from pyrodgm.run import Run
 
 PATHS = 10  # behind an expectation
 TOPICS = 10
 WORDS = 10
-PREDICTORS = {
-    "guide": "this model, mean over draws of the guide",
-    "weighted": "this model, particle filter",
-    "unigram": "words of all frames",
-    "previous frame": "words of the frame before",
-    "same frame": "training words of the same frame",
-}
 
 
 def sections(run: Run, split: str, seed: int) -> list[Section]:
@@ -36,10 +29,11 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
     found = [activity(run, split, odds)]
     if dictionary is None:
         return found
-    if dictionary.site in odds:
-        dictionary = replace(dictionary, activity=odds[dictionary.site].mean(0))
+    frames = odds.get(dictionary.site)
     if run.splits.info.words:
-        return [topics(run, split, dictionary, odds), words(run, split), *found]
+        return found if frames is None else [topics(run, split, dictionary, frames), *found]
+    if frames is not None:
+        dictionary = replace(dictionary, activity=frames.mean(0))
     return [units(run, dictionary), *found]
 
 
@@ -76,11 +70,11 @@ def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
     return Section("When the latents are on", blocks)
 
 
-def topics(run: Run, split: str, dictionary: Dictionary, odds: dict[str, np.ndarray]) -> Section:
-    """The topics whose odds move most, by their words and over time."""
+def topics(run: Run, split: str, dictionary: Dictionary, odds: np.ndarray) -> Section:
+    """The topics whose odds (frames, J) move most, by their words and over time."""
     info = run.splits.info
     length = seen_frames(run.splits[split])
-    frames = odds[dictionary.site][:length]
+    frames = odds[:length]
     shown = most_moving(frames, TOPICS)
     weights = dictionary.weights[shown]
     share = smoothed(np.asarray(info.mean) * run.splits.train.num_frames)
@@ -116,27 +110,3 @@ def times(info: DataInfo, length: int) -> list[float]:
         return [float(info.frame_labels[t]) for t in range(length)]
     except (ValueError, IndexError):
         return [float(t) for t in range(length)]
-
-
-def words(run: Run, split: str) -> Section:
-    """How well words are predicted, beside trivial predictors."""
-    corpus = Corpus.of(run.splits[split])
-    if corpus is None or run.splits.info.dim < TOP:
-        return Section("Prediction of words", [])
-    found = score_model(run.model, run.guide, corpus) | trivial_scores(corpus)
-    ordered = sorted(found.items(), key=lambda item: -item[1].nats)
-    rows = [
-        [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),
-         number(s.next_nats), number(s.next_overlap), number(s.next_overlap_sd)]
-        for name, s in ordered
-    ]  # fmt: skip
-    header = ["held-out tokens", "nats a token", "standard error", f"MP, top {TOP}",
-              "next frame, nats", f"PP, top {TOP}", "sd over draws"]  # fmt: skip
-    marked = [place for place, (name, _) in enumerate(ordered) if name in ("guide", "weighted")]
-    note = (
-        "Log-likelihood of the held-out tokens of each frame given its training tokens, and of all "
-        "tokens of the frame that follows; higher is better. MP and PP are the share of the most "
-        "frequent words of the same tokens that were predicted, from single draws of the latents, "
-        "as published."
-    )
-    return Section("Prediction of words", [Table(header, rows, marked, note=note)])

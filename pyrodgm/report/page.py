@@ -59,6 +59,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int) -> Page:
         facts.learning(run),
         figures.prediction(run, split, seed),
         figures.samples(run, split, seed),
+        facts.words(run, split, seed),
         *latents.sections(run, split, seed),
         facts.trust(run, found),
         facts.configuration(run),
