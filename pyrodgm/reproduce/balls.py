@@ -26,7 +26,7 @@ OURS_FIT = {
     "evaluate_every": 250,
     "lr_patience": 4,
     "steps": 1_000_000,
-    "time_limit": 400.0,
+    "time_limit": 300.0,
 }
 BEST = "DTSBN-d 50-1000, order 2"
 METRICS = {

@@ -17,7 +17,7 @@ OURS_FIT = {
     "lr": 1e-3,
     "lr_patience": 10,
     "patience": 40,
-    "time_limit": 600.0,
+    "time_limit": 180.0,
     "steps": 1_000_000,
     "evaluate_every": 100,
 }

@@ -26,7 +26,7 @@ def lines(table: Table, outcomes: list[Outcome]) -> tuple[list[str], list[list[s
     """Header and rows of the table: every metric as in the paper, under its protocol, as ours."""
     header = ["model"]
     for heading in table.metrics.values():
-        header += [f"{heading}, paper", "paper's protocol", "ours"]
+        header += [f"{heading}, paper", f"{heading}, paper's protocol", f"{heading}, ours"]
     header += ["seconds, paper's protocol", "seconds, ours"]
     trained = dict.fromkeys(o.row for o in outcomes if o.protocol != "baseline")
     rows = []
@@ -42,7 +42,13 @@ def lines(table: Table, outcomes: list[Outcome]) -> tuple[list[str], list[list[s
         for metric in table.metrics:
             cells += ["", "", _cell(outcomes, row, "baseline", metric)]
         rows.append([*cells, "", ""])
-    return header, rows
+    return _without_blanks(header, rows)
+
+
+def _without_blanks(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The columns that have something in them."""
+    kept = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def markdown(table: Table, outcomes: list[Outcome]) -> str:

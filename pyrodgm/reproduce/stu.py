@@ -11,7 +11,7 @@ from pyrodgm.reproduce.protocol import PUBLISHED_OBJECTIVE, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
 from pyrodgm.run import Run
 
-OURS_FIT = {"lr": 3e-3, "time_limit": 600.0, "steps": 20_000, "evaluate_every": 50}
+OURS_FIT = {"lr": 3e-3, "time_limit": 150.0, "steps": 20_000, "evaluate_every": 50}
 PUBLISHED_STEPS = 5000
 
 

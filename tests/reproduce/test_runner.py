@@ -136,6 +136,14 @@ def test_the_table_stands_beside_the_paper(table):
     assert "- A note." in present.markdown(made, outcomes())
 
 
+def test_columns_without_numbers_are_left_out(table):
+    made, _ = table
+    header, rows = present.lines(made, outcomes()[2:])
+    assert "nats, paper's protocol" not in header
+    assert "nats, ours" in header
+    assert all(len(row) == len(header) for row in rows)
+
+
 def test_results_land_as_csv_and_json(table, tmp_path):
     made, _ = table
     paths = present.write(made, outcomes(), tmp_path / "new" / "folder")
