@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
+from pyro.distributions import TorchDistribution
 from torch import Tensor
+
+Draw = Callable[[str, TorchDistribution], Tensor]
+Law = Callable[[Tensor, Tensor], TorchDistribution]
 
 
 def lagged(value: Tensor, history: int) -> Tensor:
@@ -24,15 +29,12 @@ def lagged(value: Tensor, history: int) -> Tensor:
             [1., 0.],
             [2., 1.]])
     """
-    *leading, length, dim = value.shape
     if history == 0:
         return value[..., :0]
-    shifts = [
-        torch.cat([value.new_zeros(*leading, lag, dim), value[..., : length - lag, :]], -2)
-        for lag in range(1, min(history, length) + 1)
-    ]
-    shifts.extend(torch.zeros_like(value) for _ in range(history - len(shifts)))
-    return shifts[0] if history == 1 else torch.cat(shifts, -1)
+    length = value.shape[-2]
+    padded = F.pad(value, (0, 0, history, -1))
+    lags = [padded[..., start : start + length, :] for start in reversed(range(history))]
+    return padded if history == 1 else torch.cat(lags, -1)
 
 
 class Cell(Protocol):
@@ -82,6 +84,22 @@ class Past(dict[str, Tensor]):
             state = drive.new_zeros(*drive.shape[:-1], cell.state_dim)
         self.states[name] = state = cell(drive, state)
         return state[..., : cell.dim]
+
+    def chain(self, draw: Draw, name: str, drive: Tensor, law: Law) -> Tensor:
+        """Draw a site whose past enters only through its own law, and return its value, (..., D).
+
+        The counterpart of `carry` for draws: what does not depend on the site's own past belongs
+        into `drive`. A program that draws all its sites so, each driven by nothing but observations
+        and sites before it, may say that it is `chained`: its paths are then drawn one site after
+        the other, and the drive of each is computed for all frames at once.
+
+        Args:
+            draw: as the step was given it.
+            name: of the site.
+            drive: what else the site depends on in this frame, (..., E).
+            law: its distribution, from the drive and from its last n values, (..., n D).
+        """
+        return draw(name, law(drive, self[name]))
 
     def seen(self, name: str) -> Tensor | None:
         """Which of the last n values of a site were observed, (..., n D); None where all were."""

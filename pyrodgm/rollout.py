@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.chains import ChainPast, Sampler, only_chains
 from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Past, PathStates, ShiftedPast, seen_key
-
-Draw = Callable[[str, TorchDistribution], Tensor]
+from pyrodgm.past import Draw, Past, PathStates, ShiftedPast, seen_key
 
 
 class SequenceProgram(Protocol):
@@ -27,6 +26,8 @@ class SequenceProgram(Protocol):
         observed: name and dimension of every site whose values the batch gives.
         states: names of the deterministic states that a step carries.
         reparameterised: whether gradients flow through the draws.
+        chained: whether every site is drawn by ``past.chain``, driven by nothing but observations
+            and the paths of sites before it.
     """
 
     @property
@@ -39,6 +40,8 @@ class SequenceProgram(Protocol):
     def observed(self) -> Mapping[str, int]: ...
     @property
     def reparameterised(self) -> bool: ...
+    @property
+    def chained(self) -> bool: ...
 
     def encode(self, batch: Batch) -> Tensor | None:
         """Features of the whole batch, (B, T, E), computed once; None where there are none."""
@@ -90,7 +93,7 @@ class Rollout:
         self.length = length
         self.like = like
         self.expected = expected
-        self._scored: tuple[dict[str, Tensor], dict[str, TorchDistribution]] = ({}, {})
+        self._scored = _Scored({}, {})
 
     @classmethod
     def over(cls, program: SequenceProgram, batch: Batch, known: Mapping[str, Tensor]) -> Rollout:
@@ -106,34 +109,42 @@ class Rollout:
 
     def draw(self) -> dict[str, Tensor]:
         """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths."""
-        program, values = self.program, self.values
-        sites = {**program.latents, **program.observed}
-        unknown = {name: dim for name, dim in sites.items() if name not in values}
-        given = ShiftedPast(values, program.history)
-        given_past = {name: given[name].unbind(-2) for name in list(values)}
-        known = {name: value.unbind(-2) for name, value in values.items()}
+        program, sampler = self.program, Sampler(self.leading, self.length)
+        windows = {
+            name: self.like.new_zeros(*sampler.leading, program.history * dim)
+            for name, dim in {**program.latents, **program.observed}.items()
+            if name not in self.values
+        }
+        if program.chained and not program.reparameterised:
+            self._draw_chains(windows, sampler)
+        else:
+            self._draw_frames(windows, sampler)
+        return self.values
+
+    def _draw_chains(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+        """One site after the other; what drives each is also what scores it."""
+        past = ChainPast(self.values, self.program.history, windows, sampler)
+        self._step(only_chains, past)
+        self._scored = _Scored(dict(self.values), past.laws)
+
+    def _draw_frames(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+        """One frame after the other, all its sites together."""
+        program, past = self.program, Past(windows)
+        given = ShiftedPast(self.values, program.history)
+        given_past = {name: given[name].unbind(-2) for name in self.values}
+        known = {name: value.unbind(-2) for name, value in self.values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
-        # A single particle needs no dimension of its own in the loop, where every operation counts.
-        single = len(self.leading) > 1 and self.leading[0] == 1
-        leading = self.leading[1:] if single else self.leading
-        past = Past(
-            {
-                name: self.like.new_zeros(*leading, program.history * dim)
-                for name, dim in unknown.items()
-            }
-        )
-        paths: dict[str, list[Tensor]] = {name: [] for name in unknown}
-        draw_at = _Sampler(leading, self.length)
+        paths: dict[str, list[Tensor]] = {name: [] for name in windows}
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
-            if name not in unknown:
+            if name in known:
                 return known[name][t]
             if name in self.expected:
-                value = distribution.mean.expand(*leading, -1)
+                value = distribution.mean.expand(*sampler.leading, -1)
             else:
-                value = draw_at(t, name, distribution)
+                value = sampler(t, name, distribution)
             paths[name].append(value)
             return value
 
@@ -142,16 +153,14 @@ class Rollout:
                 for name, steps in given_past.items():
                     past[name] = steps[t]
                 program.step(draw, past, None if encoded is None else encoded[t], frames[t])
-                for name, dim in unknown.items():
-                    past.push(name, paths[name][-1], dim)
-            for name, dim in unknown.items():
-                path = torch.stack(paths[name], -2)
-                values[name] = path.reshape(*self.leading, self.length, dim)
-        return values
+                for name, path in paths.items():
+                    past.push(name, path[-1], path[-1].shape[-1])
+            self.values |= {name: sampler.path(path) for name, path in paths.items()}
 
     def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
-        self._step(draw, ShiftedPast(self.values, self.program.history, path_states))
+        values = {name: self._aligned(value) for name, value in self.values.items()}
+        self._step(draw, ShiftedPast(values, self.program.history, path_states))
 
     def states(self) -> dict[str, Tensor]:
         """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""
@@ -161,21 +170,46 @@ class Rollout:
 
     def _step(self, draw: Draw, past: Past) -> None:
         frames = torch.arange(self.length, device=self.like.device)
-        self.program.step(draw, past, self.encoded, frames)
+        encoded = None if self.encoded is None else self._aligned(self.encoded)
+        self.program.step(draw, past, encoded, frames)
+
+    def _aligned(self, value: Tensor) -> Tensor:
+        """With the dimension of a single particle, over which gradients then need no sum."""
+        single = self.leading[0] == 1 and value.dim() == len(self.leading) + 1
+        return value[None] if single else value
 
     def score(self) -> dict[str, TorchDistribution]:
         """Every site's distribution at every frame, given the paths; batch shape (*leading, T)."""
-        paths, scored = self._scored
-        if any(paths.get(name) is not value for name, value in self.values.items()):
-            scored = {}
+        if not self._scored.holds(self.values):
+            laws: dict[str, Callable[[], TorchDistribution]] = {}
 
             def draw(name: str, distribution: TorchDistribution) -> Tensor:
-                scored[name] = distribution
+                laws[name] = lambda: distribution
                 return self.values[name]
 
             self.visit(draw)
-            self._scored = (dict(self.values), scored)
-        return scored
+            self._scored = _Scored(dict(self.values), laws)
+        return {name: law() for name, law in self._scored.laws.items()}
+
+
+class _Scored:
+    """Distributions at every frame, and the paths that they were computed on.
+
+    Args:
+        paths: value of every site.
+        laws: what gives the distribution of every site.
+    """
+
+    def __init__(
+        self, paths: Mapping[str, Tensor], laws: Mapping[str, Callable[[], TorchDistribution]]
+    ) -> None:
+        self.paths, self.laws = paths, laws
+        self.with_gradient = torch.is_grad_enabled()
+
+    def holds(self, values: Mapping[str, Tensor]) -> bool:
+        """Whether they belong to these paths, with gradients if those are wanted now."""
+        same = all(self.paths.get(name) is value for name, value in values.items())
+        return same and self.with_gradient == torch.is_grad_enabled()
 
 
 def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
@@ -183,25 +217,6 @@ def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
     if batch.seen is None:
         return {}
     return {seen_key(name): batch.seen for name in program.observed}
-
-
-class _Sampler:
-    """Draws one frame at a time from noise made for all frames at once, where that is possible."""
-
-    def __init__(self, leading: torch.Size, length: int) -> None:
-        self.leading = leading
-        self.length = length
-        self.noise: dict[str, tuple[Tensor, ...]] = {}
-
-    def __call__(self, t: int, name: str, distribution: Any) -> Tensor:
-        if name in self.noise:
-            return distribution.from_noise(self.noise[name][t])
-        if not hasattr(distribution, "from_noise"):
-            expanded = distribution.expand(self.leading)
-            return expanded.rsample() if expanded.has_rsample else expanded.sample()
-        shape = torch.Size([self.length]) + self.leading + distribution.event_shape
-        self.noise[name] = distribution.noise(shape).unbind(0)
-        return distribution.from_noise(self.noise[name][t])
 
 
 class Path(TorchDistribution):
@@ -220,9 +235,7 @@ class Path(TorchDistribution):
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(
-        self, rollout: Rollout, name: str, dim: int, seen: Tensor | None = None
-    ) -> None:
+    def __init__(self, rollout: Rollout, name: str, dim: int, seen: Tensor | None = None) -> None:
         self.rollout = rollout
         self.name = name
         self.seen = seen

@@ -26,8 +26,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Past, ShiftedPast, join, lagged
-from pyrodgm.rollout import Draw, Path, Rollout, SequenceProgram, seen_values
+from pyrodgm.past import Draw, Past, ShiftedPast, join, lagged
+from pyrodgm.rollout import Path, Rollout, SequenceProgram, seen_values
 
 __all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 

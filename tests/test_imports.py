@@ -22,7 +22,7 @@ LAYERS = [
     ["frames"],
     ["traces"],
     ["models", "guides"],
-    ["networks", "distributions", "sequences", "rollout", "data"],
+    ["networks", "distributions", "sequences", "rollout", "chains", "data"],
     ["past"],
     ["batch", "seeds", "files"],
     ["errors"],

@@ -233,6 +233,7 @@ def test_lags_reach_no_further_than_the_start() -> None:
 def test_sites_that_do_not_match_are_named() -> None:
     guide = RecurrentBernoulli(INFO, hidden_dim=J)
     guide.latents = {"h": J}
+    guide.chained = False
     guide.step = lambda draw, past, encoded, t: draw(
         "h", dist.Bernoulli(0.5 * torch.ones(J)).to_event(1)
     )

@@ -83,9 +83,9 @@ class BernoulliVector(TorchDistribution):
         return torch.rand(shape, dtype=self._noise_dtype, device=self.logits.device).logit_()
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """The value that this noise stands for: one where the log-odds exceed it."""
+        """One where the log-odds exceed this noise, else zero; written over the noise."""
         logits = self.logits.detach() if torch.is_grad_enabled() else self.logits
-        return (logits - noise).gt_(0)
+        return noise.lt_(logits)
 
     def entropy(self) -> Tensor:
         """Nats per event."""

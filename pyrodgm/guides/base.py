@@ -49,11 +49,13 @@ class Guide(nn.Module, ABC):
 class SequenceGuide(Guide):
     """A guide given by `encode`, once over all of time, and `step`, frame by frame.
 
-    `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`.
+    `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`. Where
+    layers build on each other, `past.chain` draws one after the other; see `pyrodgm.past`.
     """
 
     history: int
     states: tuple[str, ...] = ()
+    chained: bool = False
 
     @property
     def observed(self) -> dict[str, int]:

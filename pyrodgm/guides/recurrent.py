@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.distributions import BernoulliVector
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.emissions import Inputs
@@ -39,6 +38,8 @@ class SigmoidRecognition(SequenceGuide):
         init_scale: standard deviation of the initial weights.
         features_dim: size of what the lowest layer looks at; D if not given.
     """
+
+    chained = True
 
     def __init__(
         self,
@@ -74,11 +75,10 @@ class SigmoidRecognition(SequenceGuide):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: what the observations say plus what the draws before it say."""
         assert encoded is not None
-        below, *names = self.latents
-        lowest, *layers = self.layers
-        z = draw(below, BernoulliVector(plus(encoded, lowest.own, past[below])))
-        for name, layer in zip(names, layers, strict=True):
-            z = draw(name, BernoulliVector(layer(past[name], past[below], z, layer.bias(t))))
+        below, z = None, None
+        for name, layer in zip(self.latents, self.layers, strict=True):
+            drive = encoded if below is None else layer.drive(past[below], z, layer.bias(t))
+            z = past.chain(draw, name, drive, layer.law)
             below = name
 
 

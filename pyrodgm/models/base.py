@@ -67,6 +67,7 @@ class SequenceModel(Model):
 
     history: int
     states: tuple[str, ...] = ()
+    chained: bool = False
 
     @property
     def reparameterised(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from pydantic import Field
 from torch import Tensor, nn
 
+from pyrodgm.distributions import BernoulliVector
 from pyrodgm.networks.first_steps import FirstSteps
 
 LayerSizes = (
@@ -85,3 +86,11 @@ class SigmoidLayer(nn.Module):
         """The log-odds (..., J); what all particles share is added up first, once."""
         shared = plus(bias, self.past, past)
         return plus(plus(shared, self.own, own), self.now, now)
+
+    def drive(self, past: Tensor, now: Tensor | None, bias: Tensor) -> Tensor:
+        """What the log-odds owe to all but the layer's own past, (..., J)."""
+        return plus(plus(bias, self.past, past), self.now, now)
+
+    def law(self, drive: Tensor, own: Tensor) -> BernoulliVector:
+        """The units, given the rest of their log-odds and their own past."""
+        return BernoulliVector(plus(drive, self.own, own))
