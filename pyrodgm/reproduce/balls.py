@@ -40,7 +40,7 @@ METRICS = {
 def measure(run: Run) -> Numbers:
     """Prediction errors and the one-sample bound on the test videos."""
     scored = run.evaluate("test")
-    error = scored.standard_error_nats_per_example * scored.examples / scored.frames
+    error = scored.standard_error_nats_per_frame
     return {**errors(run, samples=SAMPLES), "bound": Measured(scored.nats_per_frame, error)}
 
 

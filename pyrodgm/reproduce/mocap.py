@@ -27,7 +27,7 @@ KINDS = {"error": "squared error", "error_mean": f"of the mean of {SAMPLES}", "b
 def measure(run: Run) -> Numbers:
     """Prediction errors and the one-sample bound on the test sequences."""
     scored = run.evaluate("test")
-    error = scored.standard_error_nats_per_example * scored.examples / scored.frames
+    error = scored.standard_error_nats_per_frame
     numbers = {**errors(run, samples=SAMPLES), "bound": Measured(scored.nats_per_frame, error)}
     return {f"{_file(run.splits)} {metric}": numbers[metric] for metric in KINDS}
 

@@ -27,15 +27,11 @@ def measure(run: Run) -> Numbers:
     data = run.splits.info.name
     single = run.evaluate("test")
     many = run.evaluate("test", estimator=_tightest(run), particles=PARTICLES)
-    per_frame = single.examples / single.frames
     return {
         f"{data} single": Measured(
-            single.nats_per_frame_sequence_weighted,
-            single.standard_error_nats_per_example * per_frame,
+            single.nats_per_frame_sequence_weighted, single.standard_error_nats_per_frame
         ),
-        f"{data} many": Measured(
-            many.nats_per_frame, many.standard_error_nats_per_example * per_frame
-        ),
+        f"{data} many": Measured(many.nats_per_frame, many.standard_error_nats_per_frame),
     }
 
 

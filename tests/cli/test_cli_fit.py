@@ -172,9 +172,8 @@ BAD = {
     "text": (changed(train=np.full((FRAMES, 6), "a")), "encode them as numbers"),
     "complex": (changed(train=np.full((FRAMES, 6), 1j)), "complex128 values"),
     "objects": (changed(train=np.array([[1], [2, 3]], dtype=object)), "object arrays"),
-    "NaN": (changed(train=np.full((FRAMES, 6), np.nan)), "missing values"),
-    "infinite": (changed(train=np.full((FRAMES, 6), np.inf)), "missing values"),
-    "real for tsbn": (ragged(kind="real"), "tsbn scores values in {0,1} or [0,1]"),
+    "nothing but NaN": (changed(train=np.full((FRAMES, 6), np.nan)), "NaN"),
+    "infinite": (changed(train=np.full((FRAMES, 6), np.inf)), "infinite"),
     "empty split": (
         changed(valid=np.ones((0, 6)), valid_lengths=np.ones(0, int)),
         "'valid' is empty",
@@ -192,6 +191,13 @@ def test_data_errors_end_with_code_3_and_leave_nothing(cli, save_data, here, nam
     said = cli("fit", "--data", path)
     assert (said.code, said.out) == (3, "")
     assert part in said.err
+    assert not (here / "runs").exists()
+
+
+def test_an_emission_that_cannot_score_the_data_is_refused(cli, save_data, here):
+    said = cli("fit", "--data", save_data(**ragged(kind="real")), "--set", "model.emission=nade")
+    assert (said.code, said.out) == (3, "")
+    assert "emissions that fit: gaussian" in said.err
     assert not (here / "runs").exists()
 
 
