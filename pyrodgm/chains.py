@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -64,9 +63,6 @@ class ChainPast(ShiftedPast):
         windows: of every unknown site before the first frame, (..., n D).
         sampler: draws a frame.
 
-    Attributes:
-        laws: what gives the distribution of every site in all frames, by what drove it.
-
     Raises:
         UsageError: a site has no path yet where the step looks at its past.
     """
@@ -82,7 +78,7 @@ class ChainPast(ShiftedPast):
         self.paths = values
         self.windows = windows
         self.sampler = sampler
-        self.laws: dict[str, Callable[[], TorchDistribution]] = {}
+        self.driven: dict[str, tuple[Tensor, Law]] = {}
 
     def __missing__(self, name: str) -> Tensor:
         if name not in self.paths:
@@ -97,8 +93,12 @@ class ChainPast(ShiftedPast):
         del draw
         if name not in self.paths:
             self.paths[name] = self._path(name, drive, law)
-        self.laws[name] = cache(lambda: law(drive, self[name]))
+        self.driven[name] = drive, law
         return self.paths[name]
+
+    def laws(self) -> dict[str, TorchDistribution]:
+        """The distribution of every site in all frames, given its path, by what drove it."""
+        return {name: law(drive, self[name]) for name, (drive, law) in self.driven.items()}
 
     @torch.no_grad()
     def _path(self, name: str, drive: Tensor, law: Law) -> Tensor:

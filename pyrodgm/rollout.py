@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -93,7 +94,7 @@ class Rollout:
         self.length = length
         self.like = like
         self.expected = expected
-        self._scored = _Scored({}, {})
+        self._scored = _Scored({}, dict)
 
     @classmethod
     def over(cls, program: SequenceProgram, batch: Batch, known: Mapping[str, Tensor]) -> Rollout:
@@ -181,15 +182,15 @@ class Rollout:
     def score(self) -> dict[str, TorchDistribution]:
         """Every site's distribution at every frame, given the paths; batch shape (*leading, T)."""
         if not self._scored.holds(self.values):
-            laws: dict[str, Callable[[], TorchDistribution]] = {}
+            laws: dict[str, TorchDistribution] = {}
 
             def draw(name: str, distribution: TorchDistribution) -> Tensor:
-                laws[name] = lambda: distribution
+                laws[name] = distribution
                 return self.values[name]
 
             self.visit(draw)
-            self._scored = _Scored(dict(self.values), laws)
-        return {name: law() for name, law in self._scored.laws.items()}
+            self._scored = _Scored(dict(self.values), lambda: laws)
+        return self._scored.laws
 
 
 class _Scored:
@@ -197,14 +198,18 @@ class _Scored:
 
     Args:
         paths: value of every site.
-        laws: what gives the distribution of every site.
+        score: gives the distribution of every site, when it is first asked for.
     """
 
     def __init__(
-        self, paths: Mapping[str, Tensor], laws: Mapping[str, Callable[[], TorchDistribution]]
+        self, paths: Mapping[str, Tensor], score: Callable[[], dict[str, TorchDistribution]]
     ) -> None:
-        self.paths, self.laws = paths, laws
+        self.paths, self.score = paths, score
         self.with_gradient = torch.is_grad_enabled()
+
+    @cached_property
+    def laws(self) -> dict[str, TorchDistribution]:
+        return self.score()
 
     def holds(self, values: Mapping[str, Tensor]) -> bool:
         """Whether they belong to these paths, with gradients if those are wanted now."""

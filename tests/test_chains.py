@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -64,6 +67,21 @@ def test_a_path_that_is_given_is_not_drawn() -> None:
     values = made.draw()
     assert values["z1"] is given
     assert values["z2"].shape == given.shape
+
+
+def test_paths_do_not_wait_for_the_garbage_collector() -> None:
+    """A cycle of references would keep the tensors of several steps in memory."""
+    guide = pair("dtsbn-s")[1]
+    made = rollout(guide, 1)
+    made.draw()
+    made.score()
+    path = weakref.ref(made.values["z1"])
+    gc.disable()
+    try:
+        del made
+        assert path() is None
+    finally:
+        gc.enable()
 
 
 class Entangled(SequenceGuide):
