@@ -1,8 +1,9 @@
-"""Time of one training step, side by side: the library against a hand-written step, Pyro and JAX.
+"""Time of one training step, side by side: the library against hand-written steps, Pyro and JAX.
 
-    python tests/benchmarks/step_time.py                # one step, every contender
+    python tests/benchmarks/step_time.py                # one step of the TSBN, every contender
     python tests/benchmarks/step_time.py --dim 900
-    python tests/benchmarks/step_time.py --scaling      # how it grows with T
+    python tests/benchmarks/step_time.py --variants     # every variant against its own floor
+    python tests/benchmarks/step_time.py --scaling      # how time and memory grow with T
 
 All contenders take turns within every round, so that a slow moment of the machine hits all of them;
 the ratio to the floor is taken round by round and its median is printed. No verdict is given.
@@ -15,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,15 +24,14 @@ from pathlib import Path
 import click
 import torch
 
-import pyrodgm as dgm
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo
 
 sys.path.insert(0, str(Path(__file__).parent))
-from floor import HandWrittenTSBN
+from family import VARIANTS, Variant
+from scaling import LENGTHS, SCALED, measured
 
 Step = Callable[[], object]
-HIDDEN = 100
+FLOOR, LIBRARY = "hand-written PyTorch", "pyrodgm nvil, fused"
 
 
 def torch_step(module: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Step:
@@ -47,35 +48,42 @@ def torch_step(module: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Ste
     return step
 
 
-def library_step(name: str, info: DataInfo, batch: Batch, **options: object) -> Step:
+def floor_step(variant: Variant, batch: Batch) -> Step:
+    """One step written by hand."""
+    floor = variant.floor().to(batch.x.device)
+    return torch_step(floor, lambda: floor(batch.x))
+
+
+def library_step(variant: Variant, batch: Batch, name: str = "nvil", **options: object) -> Step:
     """One step of one of the library's objectives."""
-    model = dgm.models.TSBN(info, hidden_dim=HIDDEN)
-    guide = dgm.guides.RecurrentBernoulli(info, hidden_dim=HIDDEN)
-    objective = dgm.objectives.OBJECTIVES[name](model, guide, **options).to(batch.x.device)
+    objective = variant.library(name, **options).to(batch.x.device)
     return torch_step(objective, lambda: objective(batch).surrogate)
 
 
-def contenders(batch: Batch, *, slow: bool) -> dict[str, Step]:
+def pair(variant: Variant, batch: Batch) -> dict[str, Step]:
+    """The floor and the library, with the same estimator."""
+    return {
+        FLOOR: floor_step(variant, batch),
+        LIBRARY: library_step(variant, batch, signal="future"),
+    }
+
+
+def contenders(variant: Variant, batch: Batch, *, slow: bool) -> dict[str, Step]:
     """What is timed, the floor first."""
-    dim, length = batch.x.shape[2], batch.length
-    info = DataInfo("bench", "binary", dim, (0.3,) * dim, length, length)
-    hand = HandWrittenTSBN(dim, HIDDEN).to(batch.x.device)
-    steps = {
-        "hand-written PyTorch": torch_step(hand, lambda: hand(batch.x)),
-        "pyrodgm nvil, fused": library_step("nvil", info, batch, signal="future"),
-        "pyrodgm rloo-local, 4 draws a frame": library_step("rloo-local", info, batch),
-        "pyrodgm rloo, 4 paths, fused": library_step("rloo", info, batch),
+    steps = pair(variant, batch) | {
+        "pyrodgm rloo-local, 4 draws a frame": library_step(variant, batch, "rloo-local"),
+        "pyrodgm rloo, 4 paths, fused": library_step(variant, batch, "rloo"),
     }
     if find_spec("jax"):
         from floor_jax import jax_step
 
-        steps["JAX lax.scan, jitted"] = jax_step(batch.x.cpu().numpy(), HIDDEN)
+        steps["JAX lax.scan, jitted"] = jax_step(batch.x.cpu().numpy(), variant.hidden_dim)
     if slow:
         steps |= {
-            "pyrodgm nvil, unrolled": library_step("nvil", info, batch, execution="unrolled"),
-            "Pyro Trace_ELBO, unrolled": library_step("trace-elbo", info, batch),
+            "pyrodgm nvil, unrolled": library_step(variant, batch, execution="unrolled"),
+            "Pyro Trace_ELBO, unrolled": library_step(variant, batch, "trace-elbo"),
             "Pyro TraceGraph_ELBO, unrolled": library_step(
-                "tracegraph-elbo", info, batch, baseline="none"
+                variant, batch, "tracegraph-elbo", baseline="none"
             ),
         }
     return steps
@@ -100,10 +108,13 @@ def interleaved(steps: dict[str, Step], rounds: int, slow_rounds: int) -> dict[s
     return times
 
 
-def make_batch(size: int, length: int, dim: int, device: str) -> Batch:
-    """A batch of coin tosses."""
-    torch.manual_seed(0)
-    return Batch.of((torch.rand(size, length, dim) > 0.7).float()).to(torch.device(device))
+def ratio(times: list[float], floor: list[float]) -> float:
+    """The median over rounds of how many times the floor a step took."""
+    return statistics.median(t / f for t, f in zip(times, floor, strict=False))
+
+
+def milliseconds(times: list[float]) -> str:
+    return f"{1e3 * statistics.median(times):.1f}"
 
 
 @click.command()
@@ -113,7 +124,8 @@ def make_batch(size: int, length: int, dim: int, device: str) -> Batch:
 @click.option("--rounds", default=40)
 @click.option("--slow-rounds", default=3, help="Rounds of the unrolled contenders; 0 skips them.")
 @click.option("--device", default="cpu")
-@click.option("--scaling", is_flag=True, help="Time per frame as T grows, instead.")
+@click.option("--variants", is_flag=True, help="Every variant against its own floor, instead.")
+@click.option("--scaling", is_flag=True, help="Time and memory as T grows, on CPU, instead.")
 def main(
     dim: int,
     length: int,
@@ -121,39 +133,59 @@ def main(
     rounds: int,
     slow_rounds: int,
     device: str,
+    variants: bool,
     scaling: bool,
 ) -> None:
     """Print step times and their ratios to the hand-written floor."""
     where = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU"
     click.echo(
-        f"{date.today()}, {where}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"B={batch_size}, D={dim}, J={HIDDEN}"
+        f"{date.today()}, {where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     if scaling:
-        print_scaling(dim, batch_size, device)
-        return
-    steps = contenders(make_batch(batch_size, length, dim, device), slow=slow_rounds > 0)
-    times = interleaved(steps, rounds, slow_rounds)
-    floor = times["hand-written PyTorch"]
-    click.echo(
-        f"T={length}; {rounds} rounds\n\n| step | ms (median) | times the floor |\n|---|---|---|"
-    )
+        print_scaling()
+    elif variants:
+        print_variants(rounds, device)
+    else:
+        variant = replace(VARIANTS["tsbn"], dim=dim, length=length, size=batch_size)
+        print_contenders(variant, rounds, slow_rounds, device)
+
+
+def print_contenders(variant: Variant, rounds: int, slow_rounds: int, device: str) -> None:
+    """The TSBN of order 1, by everyone."""
+    batch = variant.batch().to(torch.device(device))
+    times = interleaved(contenders(variant, batch, slow=slow_rounds > 0), rounds, slow_rounds)
+    click.echo(f"{variant.sizes}; {rounds} rounds\n\n| step | ms (median) | times the floor |")
+    click.echo("|---|---|---|")
     for name, values in times.items():
-        ratio = statistics.median(t / f for t, f in zip(values, floor, strict=False))
-        click.echo(f"| {name} | {1e3 * statistics.median(values):.1f} | {ratio:.2f} |")
+        click.echo(f"| {name} | {milliseconds(values)} | {ratio(values, times[FLOOR]):.2f} |")
 
 
-def print_scaling(dim: int, batch_size: int, device: str) -> None:
-    """Time per frame at growing T: constant if the cost is linear."""
-    click.echo("\n| T | ms per step | µs per frame |\n|---|---|---|")
-    for length in (100, 250, 500, 1000, 2000, 4000):
-        batch = make_batch(max(1, batch_size // 4), length, dim, device)
-        info = DataInfo("bench", "binary", dim, (0.3,) * dim, length, length)
-        step = library_step("nvil", info, batch, signal="future")
-        step()
-        median = statistics.median(seconds(step) for _ in range(7))
-        frames = batch.size * length
-        click.echo(f"| {length} | {1e3 * median:.1f} | {1e6 * median / frames:.2f} |")
+def print_variants(rounds: int, device: str) -> None:
+    """Every variant of the family, by hand and by the library."""
+    click.echo(f"{rounds} rounds\n\n| variant | sizes | by hand, ms | pyrodgm, ms | ratio |")
+    click.echo("|---|---|---|---|---|")
+    for name, variant in VARIANTS.items():
+        times = interleaved(pair(variant, variant.batch().to(torch.device(device))), rounds, 0)
+        by_hand, library = times[FLOOR], times[LIBRARY]
+        click.echo(
+            f"| {name} | {variant.sizes} | {milliseconds(by_hand)} | {milliseconds(library)} "
+            f"| {ratio(library, by_hand):.2f} |"
+        )
+
+
+def print_scaling() -> None:
+    """Time and memory per frame at growing T: constant if both are linear."""
+    click.echo(f"B={SCALED['tsbn'].size}, D={SCALED['tsbn'].dim}")
+    for name in SCALED:
+        click.echo(f"\n{name}\n\n| T | ms per step | µs per frame | peak MiB | KiB per frame |")
+        click.echo("|---|---|---|---|---|")
+        for length in LENGTHS:
+            took, mebibytes = measured(name, length)
+            frames = SCALED[name].size * length
+            click.echo(
+                f"| {length} | {1e3 * took:.1f} | {1e6 * took / frames:.2f} | {mebibytes:.0f} "
+                f"| {1024 * mebibytes / frames:.1f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""What is compared: every variant of the family, by the library and by hand, on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from floor import Bits, Counts, HandWritten, HandWrittenTSBN, Reals
+from floor_deterministic import HandWrittenDTSBND
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Kind
+from pyrodgm.guides import GUIDES
+from pyrodgm.models import MODELS
+from pyrodgm.objectives import OBJECTIVES, Objective
+
+RATE, STD = 0.3, 0.5  # of the data
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the benchmark.
+
+    Args:
+        model: registered model; its guide is the one it is fitted with unless told otherwise.
+        order: lags n.
+        hidden_dim: units J of every layer, rectified ones included.
+        kind: of the data.
+        dim, size, length: D, B and T of the data.
+    """
+
+    model: str
+    order: int = 1
+    hidden_dim: int = 100
+    kind: Kind = "binary"
+    dim: int = 88
+    size: int = 32
+    length: int = 100
+
+    @property
+    def layers(self) -> int:
+        """Layers of latents."""
+        return 2 if self.model == "dtsbn-s" else 1
+
+    @property
+    def sizes(self) -> str:
+        """For a table."""
+        return f"B={self.size}, T={self.length}, D={self.dim}, J={self.hidden_dim}"
+
+    def info(self) -> DataInfo:
+        """Facts about the data."""
+        mean, std = (RATE,) * self.dim, (STD,) * self.dim
+        return DataInfo("bench", self.kind, self.dim, mean, self.length, self.length, std)
+
+    def batch(self) -> Batch:
+        """Coin tosses, counts or real numbers."""
+        torch.manual_seed(0)
+        rates = torch.full((self.size, self.length, self.dim), RATE)
+        draws: dict[Kind, Callable[[Tensor], Tensor]] = {
+            "binary": torch.bernoulli,
+            "count": torch.poisson,
+            "real": lambda rates: rates + STD * torch.randn_like(rates),
+        }
+        return Batch.of(draws[self.kind](rates))
+
+    def library(self, objective: str = "nvil", **options: Any) -> Objective:
+        """One of the library's objectives, with the model and its guide."""
+        info, units = self.info(), {"hidden_dim": self.hidden_dim}
+        if self.layers > 1:
+            units = {"hidden_dim": (self.hidden_dim,) * self.layers}
+        if self.model == "dtsbn-d":
+            units |= {"layer_dim": self.hidden_dim}
+        model_class = MODELS[self.model]
+        guide_class = GUIDES[model_class.companions.guide]
+        model, guide = (
+            program(info, history=self.order, **units) for program in (model_class, guide_class)
+        )
+        return OBJECTIVES[objective](model, guide, **options)
+
+    def floor(self) -> HandWritten:
+        """The step written by hand."""
+        frame = {
+            "binary": lambda: Bits(self.dim),
+            "count": lambda: Counts(self.dim),
+            "real": lambda: Reals(torch.full((self.dim,), RATE), torch.full((self.dim,), STD)),
+        }[self.kind]()
+        if self.model == "dtsbn-d":
+            return HandWrittenDTSBND(frame, self.hidden_dim, self.hidden_dim, self.order)
+        return HandWrittenTSBN(frame, (self.hidden_dim,) * self.layers, self.order)
+
+
+VARIANTS = {
+    "tsbn": Variant("tsbn"),
+    "tsbn, order 4": Variant("tsbn", order=4),
+    "tsbn, order 4, D = 900": Variant("tsbn", order=4, dim=900),
+    "dtsbn-s, 100-100": Variant("dtsbn-s"),
+    "dtsbn-s, 100-100, order 2": Variant("dtsbn-s", order=2),
+    "dtsbn-d, 100-100, order 2": Variant("dtsbn-d", order=2),
+    "tsbn, Gaussian": Variant("tsbn", kind="real", dim=49),
+    "tsbn, multinomial": Variant("tsbn", kind="count", hidden_dim=25, dim=2000, size=1, length=224),
+}
