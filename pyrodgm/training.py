@@ -71,9 +71,7 @@ class Training:
             if options.averaging
             else None
         )
-        self.batch_size = min(
-            options.batch_size, max(len(splits.training), self.fabric.world_size)
-        )
+        self.batch_size = min(options.batch_size, max(len(splits.training), self.fabric.world_size))
         self.sampler = BatchSampler(
             splits.training.lengths,
             self.batch_size,
