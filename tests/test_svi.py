@@ -37,7 +37,11 @@ def plain_programs(model: nn.Module, guide: nn.Module):
         with pyro.plate("data", len(x)):
             for t in pyro.markov(range(T)):
                 first = min(t, 1)
-                logits = model.layers[0].own(z) + model.layers[0].past(past) + model.layers[0].bias.bias[first]
+                logits = (
+                    model.layers[0].own(z)
+                    + model.layers[0].past(past)
+                    + model.layers[0].bias.bias[first]
+                )
                 z = pyro.sample(f"h{t}", dist.Bernoulli(logits=logits).to_event(1))
                 logits = model.x_from_z(z) + model.x_from_x(past) + model.x_bias.bias[first]
                 past = pyro.sample(f"v{t}", dist.Bernoulli(logits=logits).to_event(1), obs=x[:, t])
@@ -46,7 +50,11 @@ def plain_programs(model: nn.Module, guide: nn.Module):
         z, past = x.new_zeros(len(x), J), x.new_zeros(len(x), D)
         with pyro.plate("data", len(x)):
             for t in pyro.markov(range(T)):
-                logits = guide.layers[0].now(x[:, t]) + guide.layers[0].past(past) + guide.layers[0].own(z)
+                logits = (
+                    guide.layers[0].now(x[:, t])
+                    + guide.layers[0].past(past)
+                    + guide.layers[0].own(z)
+                )
                 logits = logits + guide.layers[0].bias.bias[min(t, 1)]
                 z = pyro.sample(f"h{t}", dist.Bernoulli(logits=logits).to_event(1))
                 past = x[:, t]
