@@ -114,7 +114,7 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
 
     >>> from pyrodgm.models import TSBN
     >>> sorted(schema(TSBN))
-    ['hidden_dim', 'history', 'init_scale']
+    ['emission', 'hidden_dim', 'history', 'init_scale', 'nade_dim']
     """
     function = target.__init__ if isinstance(target, type) else target
     try:

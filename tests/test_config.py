@@ -30,7 +30,8 @@ def test_a_model_brings_its_companions_and_all_defaults():
 
 def test_the_guide_takes_what_it_shares_with_the_model_unless_told_otherwise():
     values = {"model": {"hidden_dim": 7, "history": 2}, "guide": {"history": 1}}
-    assert resolve(values).guide.options == {"hidden_dim": 7, "history": 1, "init_scale": 0.01}
+    options = resolve(values).guide.options
+    assert options == {"hidden_dim": 7, "history": 1, "init_scale": 0.01, "feedback": True}
 
 
 def test_every_mistake_is_reported_at_once():
@@ -157,4 +158,5 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 def test_options_come_from_functions_too():
-    assert set(schema(ragged.read)) == {"image_shape", "lowest_pitch", "frame_rate", "split_seed"}
+    options = {"kind", "image_shape", "lowest_pitch", "frame_rate", "split_seed"}
+    assert set(schema(ragged.read)) == options

@@ -8,8 +8,7 @@ from pyrodgm import data
 from pyrodgm.data import local
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.evaluate import floors as module
-from pyrodgm.evaluate.floors import floors
-from pyrodgm_cli.report import FLOOR_NAMES
+from pyrodgm.evaluate.floors import NAMES, floors
 
 RNG = np.random.default_rng(0)
 LENGTHS = np.array([7, 1, 9, 3])
@@ -223,7 +222,7 @@ def test_a_split_of_any_size_is_scored_piece_by_piece(kind, monkeypatch):
     }[kind]
     splits = splits_of(kind, with_gaps(draw(), 0.1), with_gaps(draw(), 0.1))
     whole = floors(splits, "test")
-    assert set(whole) <= set(FLOOR_NAMES)  # so that the command line can print each
+    assert set(whole) <= set(NAMES)  # so that the command line can print each
     monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 20)
     pieces = floors(splits, "test")
     assert {name: total(b) for name, b in pieces.items()} == pytest.approx(
