@@ -32,6 +32,7 @@ WORDS = {
     "persistence": "persistence: 1 - mean change per step",
     "one-step persistence": "persistence from the observed frame before",
 }
+BOUND, EXACT = "elbo_nats_per_frame", "nats_per_frame"  # what objectives report of a batch
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -115,7 +116,7 @@ def guide_quality(k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray) -> Fig
 
 
 def learning_curve(metrics: Path) -> Figure:
-    """The bound in training and on validation by step, from a run's `metrics.jsonl`.
+    """The bound, or likelihood, in training and on validation by step, from `metrics.jsonl`.
 
     Raises:
         UsageError: there is no such file, or nothing in it yet.
@@ -124,7 +125,8 @@ def learning_curve(metrics: Path) -> Figure:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     ax = figure.subplots()
     pale = {"color": "#9bbfdd", "lw": 1.2, "marker": ".", "ms": 3}
-    _curve(ax, records, "elbo_nats_per_frame", label="training batches", **pale)
+    exact = any(EXACT in record for record in records)
+    _curve(ax, records, EXACT if exact else BOUND, label="training batches", **pale)
     _curve(
         ax,
         records,
@@ -139,7 +141,8 @@ def learning_curve(metrics: Path) -> Figure:
     if best:
         at = (best[-1]["step"], best[-1]["valid_nats_per_frame"])
         ax.plot(*at, "o", ms=9, mfc="none", color=BAD, label=f"best, {at[1]:.2f}")
-    ax.set(xlabel="training step", ylabel="lower bound, nats per frame")
+    what = "log-likelihood" if exact else "lower bound"
+    ax.set(xlabel="training step", ylabel=f"{what}, nats per frame")
     _skip_the_fall(ax, records)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
@@ -171,7 +174,7 @@ def _curve(ax: Axes, records: Iterable[dict[str, Any]], key: str, **style: Any) 
 
 def _skip_the_fall(ax: Axes, records: list[dict[str, Any]]) -> None:
     """Leave the first steps out of view where they would flatten all others."""
-    keys = ("elbo_nats_per_frame", "valid_nats_per_frame")
+    keys = (BOUND, EXACT, "valid_nats_per_frame")
     values = np.array([record[key] for record in records for key in keys if key in record])
     values = values[np.isfinite(values)]
     if len(values) > 10:

@@ -1,0 +1,23 @@
+"""Figures of training, read back from their axes."""
+
+import json
+
+import pytest
+
+from pyrodgm.evaluate.plots import learning_curve
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [("elbo_nats_per_frame", "lower bound"), ("nats_per_frame", "log-likelihood")],
+)
+def test_training_and_validation_are_shown_with_or_without_latents(tmp_path, key, label):
+    path = tmp_path / "metrics.jsonl"
+    records = [{"step": 1, key: -3.0}, {"step": 2, key: -2.0}]
+    records.append({"step": 2, "valid_nats_per_frame": -2.5, "best": True})
+    path.write_text("\n".join(map(json.dumps, records)))
+    (ax,) = learning_curve(path).axes
+    curves = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+    assert curves["training batches"] == [-3.0, -2.0]
+    assert curves["validation"] == [-2.5]
+    assert label in ax.get_ylabel()
