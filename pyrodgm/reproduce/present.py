@@ -104,6 +104,8 @@ def _cell(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
     if not found:
         return ""
     value, error = over_seeds(found)
+    if math.isnan(value):
+        return ""
     return f"{value:.3f}" if math.isnan(error) else f"{value:.3f} ± {error:.3f}"
 
 

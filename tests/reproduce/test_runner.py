@@ -144,6 +144,11 @@ def test_columns_without_numbers_are_left_out(table):
     assert all(len(row) == len(header) for row in rows)
 
 
+def test_what_a_row_cannot_have_is_left_blank(table):
+    found = [*outcomes()[1:], Outcome("nothing", "baseline", -1, {"bound": Measured(math.nan)})]
+    assert present.lines(table[0], found)[1][-1] == ["nothing", "", "", "", "", ""]
+
+
 def test_results_land_as_csv_and_json(table, tmp_path):
     made, _ = table
     paths = present.write(made, outcomes(), tmp_path / "new" / "folder")
