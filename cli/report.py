@@ -38,7 +38,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         return
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
     click.echo("log-likelihood in nats per frame (higher is better)")
-    rows = [_row(f"{type(run.model).__name__}, 1-sample lower bound", results.valid, results.test)]
+    kind = "exact" if results.valid.estimator == "exact" else "1-sample lower bound"
+    rows = [_row(f"{type(run.model).__name__}, {kind}", results.valid, results.test)]
     for name in sorted(results.valid_floors, key=lambda n: results.test_floors[n].nats_per_frame):
         valid, test = results.valid_floors[name], results.test_floors[name]
         rows.append(_row(NAMES[name], valid, test))

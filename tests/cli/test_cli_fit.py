@@ -244,3 +244,10 @@ def test_damage_to_a_run_is_named(cli, tiny, here):
     said = cli("fit", "--resume", "r")
     assert said.code == 2
     assert "config.toml is not valid TOML" in said.err
+
+
+def test_an_exact_likelihood_is_not_called_a_bound(cli, tiny, here):
+    said = cli("fit", "--model", "ar", "--data", tiny, "--steps", "2")
+    assert said.code == 0, said.err
+    assert "AR, exact" in said.out
+    assert "1-sample" not in said.out
