@@ -90,3 +90,9 @@ def test_balls_move_by_their_velocity_until_something_is_hit():
     guess = balls.render(2 * x[:, 1:-1] - x[:, :-2])
     error = np.square(guess - seen[:, 2:]).sum((2, 3)).mean(1)
     assert abs(error.mean() - 2.01) < 4.1 * 0.33 / np.sqrt(50)
+
+
+def test_no_pixel_is_too_small_to_compute_with():
+    seen = balls.render(balls.simulate(3, 20, np.random.default_rng(0)))
+    assert seen[seen > 0].min() > 1e-20
+    assert (seen == 0).any()

@@ -332,3 +332,13 @@ def test_copy_last_error_of_mit_mocap(real_data):
     test = ragged.read(real_data("mocap/mit_mocap.npz")).test
     errors = [test.sequence(row).diff(dim=0).square().sum(1).mean() for row in range(4)]
     np.testing.assert_allclose(errors, [4.89, 4.11, 4.94, 7.39], atol=0.005)
+
+
+def test_numbers_below_the_normal_range_are_zero(save_data):
+    x = np.array([[0.5, 1e-40, 0.0], [-1e-42, np.nan, 2.0]], np.float32)
+    x = np.concatenate([x, np.ones((2, 3), np.float32)])
+    arrays = dict.fromkeys(("train", "valid", "test"), x)
+    lengths = {f"{split}_lengths": np.array([2, 2]) for split in arrays}
+    read = ragged.read(save_data(**arrays, **lengths))
+    expected = np.array([[0.5, 0, 0], [0, np.nan, 2.0]], np.float32)
+    np.testing.assert_array_equal(read.train.x.numpy()[:2], expected)
