@@ -125,7 +125,7 @@ TABLE = Table(
         "within and then over sequences. RNN, RNN-NADE, HMM and AR are exact, whatever the column.",
         f"{PARTICLES} particles, by frame: the bound of a particle filter (FIVO), all frames "
         "pooled.",
-        "Our protocol chooses weights by validation and touches the test pieces once; the "
+        "Our protocol chooses weights by validation and scores the test pieces after that; the "
         "networks with dropout also train on every piece moved by up to six semitones up and "
         "down. The paper uses the training pieces as they are and does not choose.",
     ),
