@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyrodgm.options import FitOptions
+
+PIECE = 65_536  # numbers of each tensor that one update of GravesRMSprop goes over at a time
 
 
 def make_optimizer(
@@ -76,14 +78,22 @@ class GravesRMSprop(torch.optim.Optimizer):
 
 
 def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    gradient, rho = parameter.grad, group["rho"]
+    gradient, rho, mu = parameter.grad, group["rho"], group["momentum"]
     assert gradient is not None
     if not state:
         state["r"], state["m"] = gradient.square(), gradient.clone()
         state["b"] = torch.zeros_like(parameter)
-    state["r"].lerp_(gradient.square(), 1 - rho)
-    state["m"].lerp_(gradient, 1 - rho)
-    scale = (state["r"] - state["m"].square() + group["eps"]).sqrt_()
-    direction = (gradient + group["weight_decay"] * parameter) / scale
-    state["b"].mul_(group["momentum"]).add_(direction, alpha=group["lr"])
-    parameter.sub_(state["b"])
+    for theta, g, r, m, b in _pieces(parameter, gradient, state["r"], state["m"], state["b"]):
+        r.lerp_(g.square(), 1 - rho)
+        m.lerp_(g, 1 - rho)
+        scale = torch.addcmul(r, m, m, value=-1).add_(group["eps"]).sqrt_()
+        direction = torch.add(g, theta, alpha=group["weight_decay"]).div_(scale)
+        b.mul_(mu).add_(direction, alpha=group["lr"])
+        theta.sub_(b)
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same stretch of every tensor, short enough that all of them stay in a core's cache."""
+    if tensors[0].is_cuda or not all(tensor.is_contiguous() for tensor in tensors):
+        return iter((tensors,))
+    return zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)

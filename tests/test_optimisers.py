@@ -26,6 +26,26 @@ def test_graves_rmsprop_is_the_published_rule() -> None:
     assert theta.tolist() == pytest.approx(by_hand, rel=1e-12)
 
 
+def test_large_parameters_are_updated_whole_whatever_the_layout_of_their_gradient() -> None:
+    start, gradients = torch.randn(300, 500), torch.randn(3, 300, 500)
+    ends = []
+    for turned in (False, True):
+        theta = nn.Parameter(start.clone())
+        optimizer = GravesRMSprop([theta], lr=0.1)
+        for gradient in gradients:
+            theta.grad = gradient.T.contiguous().T if turned else gradient
+            optimizer.step()
+        ends.append(theta.detach())
+    parts = [nn.Parameter(row.clone()) for row in start]
+    optimizer = GravesRMSprop(parts, lr=0.1)
+    for gradient in gradients:
+        for part, row in zip(parts, gradient, strict=True):
+            part.grad = row
+        optimizer.step()
+    torch.testing.assert_close(ends[0], torch.stack([part.detach() for part in parts]))
+    torch.testing.assert_close(ends[1], ends[0])
+
+
 def test_parameters_without_gradient_stay() -> None:
     theta = nn.Parameter(torch.ones(2))
     GravesRMSprop([theta], lr=1.0).step()
