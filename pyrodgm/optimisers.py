@@ -86,7 +86,9 @@ def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) 
     for theta, g, r, m, b in _pieces(parameter, gradient, state["r"], state["m"], state["b"]):
         r.lerp_(g.square(), 1 - rho)
         m.lerp_(g, 1 - rho)
-        scale = torch.addcmul(r, m, m, value=-1).add_(group["eps"]).sqrt_()
+        # Rounding can leave the variance of large gradients below zero.
+        variance = torch.addcmul(r, m, m, value=-1).clamp_(min=0)
+        scale = variance.add_(group["eps"]).sqrt_()
         direction = torch.add(g, theta, alpha=group["weight_decay"]).div_(scale)
         b.mul_(mu).add_(direction, alpha=group["lr"])
         theta.sub_(b)

@@ -46,6 +46,16 @@ def test_large_parameters_are_updated_whole_whatever_the_layout_of_their_gradien
     torch.testing.assert_close(ends[1], ends[0])
 
 
+def test_large_gradients_that_hardly_change_leave_no_negative_variance() -> None:
+    theta = nn.Parameter(torch.zeros(1000))
+    optimizer = GravesRMSprop([theta], lr=1e-4)
+    gradient = 1e4 * torch.randn(1000)
+    for _ in range(5):
+        theta.grad = gradient
+        optimizer.step()
+        assert theta.isfinite().all()
+
+
 def test_parameters_without_gradient_stay() -> None:
     theta = nn.Parameter(torch.ones(2))
     GravesRMSprop([theta], lr=1.0).step()
