@@ -37,14 +37,26 @@ def command(
     """Bound the log-likelihood of a split, beside trivial predictors of the same data.
 
     With K particles the bound is importance-weighted: it rises with K toward the log-likelihood,
-    and sooner with --estimator fivo, a particle filter, where sequences are long.
+    and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
+    held out, as in stu, their prediction follows.
     """
     from pyrodgm.data import load
     from pyrodgm.evaluate.floors import floors
     from pyrodgm.run import Run
 
-    from .report import print_bound
+    from .report import print_bound, print_json, print_words
 
     loaded = Run.load(run, load(data) if data else None)
     bound = loaded.evaluate(split, particles=particles, estimator=estimator, seed=seed)
-    print_bound(bound, floors(loaded.splits, split), split, as_json=as_json)
+    trivial = floors(loaded.splits, split)
+    words = loaded.word_scores(split, seed=seed)
+    if as_json:
+        beside = {name: floor.to_dict() for name, floor in trivial.items()}
+        values = {"split": split, **bound.to_dict(), "floors": beside}
+        if words:
+            values["held_out"] = {name: score.to_dict() for name, score in words.items()}
+        print_json(values)
+        return
+    print_bound(bound, trivial, split)
+    if words:
+        print_words(words)

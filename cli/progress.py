@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from pyrodgm.evaluate.bounds import Bound
+    from pyrodgm.evaluate.validation import Validation
     from pyrodgm.options import FitOptions
     from pyrodgm.recorder import Watcher
     from pyrodgm.training import Progress
@@ -49,10 +49,10 @@ class _Display(ABC):
             self._last = now
             self.show(progress)
 
-    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
+    def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
         """Remember a new validation score; a star marks the best so far."""
         del step
-        self._valid = f"  valid {valid.nats_per_frame:.3f}{' *' if best else ''}"
+        self._valid = f"  valid {valid.score:.3f}{' *' if best else ''}"
 
     def say(self, line: str) -> None:
         """Print a line that stays."""

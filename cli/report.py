@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from pyrodgm.evaluate.bounds import Bound
+    from pyrodgm.evaluate.words import WordScore
     from pyrodgm.run import Run
 
 
@@ -27,56 +29,45 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def print_fit(run: Run, *, as_json: bool) -> None:
-    """What a fit came to: bounds on validation and test, beside trivial predictors."""
+    """What a fit came to on validation, beside trivial predictors; as JSON, on test as well."""
     if not run.is_main_process:
         return
+    if as_json:
+        print_json(run.results().to_dict())
+        return
+    from pyrodgm.evaluate.floors import NAMES, floors
+
+    valid = run.evaluate("valid")
+    kind = "exact" if valid.estimator == "exact" else "1-sample lower bound"
+    named = {f"{type(run.model).__name__}, {kind}": valid}
+    named |= {NAMES[name]: floor for name, floor in floors(run.splits, "valid").items()}
+    rows = [
+        [
+            name,
+            f"{b.nats_per_frame:.3f}",
+            f"{b.nats_per_frame_sequence_weighted:.3f}",
+            f"{b.standard_error_nats_per_frame:.3f}",
+        ]
+        for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
+    ]
+    path = run.folder.path
+    click.echo(f"{path}: {run.steps} steps in {run.seconds:.0f} s\n")
+    click.echo("log-likelihood of the validation data in nats per frame (higher is better)")
+    print_table(["", "all frames alike", "all sequences alike", "standard error"], rows)
+    click.echo(
+        f"\nNext: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
+        "choice has seen yet"
+    )
+
+
+def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
+    """One bound beside the trivial predictors of the same split."""
     from pyrodgm.evaluate.floors import NAMES
 
-    results = run.results()
-    if as_json:
-        print_json(results.to_dict())
-        return
-    click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
-    click.echo("log-likelihood in nats per frame (higher is better)")
-    kind = "exact" if results.valid.estimator == "exact" else "1-sample lower bound"
-    rows = [_row(f"{type(run.model).__name__}, {kind}", results.valid, results.test)]
-    for name in sorted(results.valid_floors, key=lambda n: results.test_floors[n].nats_per_frame):
-        valid, test = results.valid_floors[name], results.test_floors[name]
-        rows.append(_row(NAMES[name], valid, test))
-    rows.sort(key=lambda row: float(row[3]), reverse=True)
-    print_table(
-        ["", "valid", "by sequence", "test", "by sequence", "standard error"],
-        rows,
-    )
-    click.echo(
-        "\n'by sequence' gives every sequence the same weight, the other columns every frame."
-        f"\nNext: pyrodgm check {run.folder.path}"
-    )
-
-
-def _row(name: str, valid: Bound, test: Bound) -> list[str]:
-    return [
-        name,
-        f"{valid.nats_per_frame:.3f}",
-        f"{valid.nats_per_frame_sequence_weighted:.3f}",
-        f"{test.nats_per_frame:.3f}",
-        f"{test.nats_per_frame_sequence_weighted:.3f}",
-        f"{test.standard_error_nats_per_frame:.3f}",
-    ]
-
-
-def print_bound(bound: Bound, floors: dict[str, Bound], split: str, *, as_json: bool) -> None:
-    """One bound beside the trivial predictors of the same split."""
-    if as_json:
-        floor_values = {name: floor.to_dict() for name, floor in floors.items()}
-        print_json({"split": split, **bound.to_dict(), "floors": floor_values})
-        return
     click.echo(
         f"{split}: {bound.examples} sequences, {bound.frames} frames; {bound.estimator} with "
         f"{bound.particles} particle{'s' if bound.particles > 1 else ''}\n"
     )
-    from pyrodgm.evaluate.floors import NAMES
-
     named = {"this run": bound} | {NAMES[name]: floor for name, floor in floors.items()}
     rows = [
         [
@@ -89,4 +80,23 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str, *, as_json: 
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
     header = ["nats", "per frame", "by sequence", "per sequence", "standard error"]
+    print_table(header, rows)
+
+
+def print_words(scores: dict[str, WordScore]) -> None:
+    """How well held-out tokens are predicted, beside trivial predictors."""
+    from pyrodgm.evaluate.words import NAMES, TOP
+
+    rows = [
+        [
+            NAMES[name],
+            f"{score.nats:.3f}",
+            f"{score.nats_error:.3f}",
+            f"{score.overlap:.3f}",
+            *("" if math.isnan(v) else f"{v:.3f}" for v in (score.next_nats, score.next_overlap)),
+        ]
+        for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
+    ]
+    click.echo("\nheld-out tokens")
+    header = ["", "nats a token", "standard error", f"MP, top {TOP}", "next frame, nats", "PP"]
     print_table(header, rows)

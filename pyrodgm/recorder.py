@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pyrodgm import checkpoint
 from pyrodgm.errors import Interrupted, NonFiniteError
-from pyrodgm.evaluate.bounds import Bound, bound
+from pyrodgm.evaluate.validation import Validation, validate
 from pyrodgm.folder import RunFolder
 from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.options import FitOptions
@@ -34,7 +34,7 @@ class Watcher(Protocol):
     def on_progress(self, progress: Progress) -> None:
         """Called after every step."""
 
-    def on_evaluation(self, step: int, valid: Bound, best: bool) -> None:
+    def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
         """Called after every evaluation on validation."""
 
 
@@ -43,7 +43,7 @@ class Selection:
     """Which checkpoint is best on validation so far, and for how long it has been.
 
     Args:
-        score: its bound in nats per frame.
+        score: the score of its validation, in nats.
         step: when it was.
         since: evaluations since then.
     """
@@ -147,8 +147,8 @@ class Recorder:
             self._record(lr=self.training.lr, **numbers)
         if progress.step % self.training.options.evaluate_every == 0:
             valid = self._evaluate()
-            best = self.selection.update(valid.nats_per_frame, progress.step)
-            self.training.end_of_evaluation(valid.nats_per_frame)
+            best = self.selection.update(valid.score, progress.step)
+            self.training.end_of_evaluation(valid.score)
             # Told first: lines beyond the newest checkpoint are dropped and written again.
             self._tell(valid, best)
             self._checkpoint(best=best)
@@ -158,18 +158,18 @@ class Recorder:
         if self.training.step % self.training.options.evaluate_every == 0:
             return
         valid = self._evaluate()
-        best = valid.nats_per_frame > self.selection.score
+        best = valid.score > self.selection.score
         if self._saved_step != self.training.step:
             self._tell(valid, best)
         self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
 
-    def _evaluate(self) -> Bound:
+    def _evaluate(self) -> Validation:
         training, evaluated = self.training, self.training.evaluated
         start = time.perf_counter()
         trains = evaluated.training
-        valid = bound(
+        valid = validate(
             evaluated.eval().model,
             evaluated.guide,
             training.splits.valid,
@@ -177,21 +177,17 @@ class Recorder:
         )
         evaluated.train(trains)
         training.seconds += time.perf_counter() - start
-        if not math.isfinite(valid.nats_per_example):
+        if not math.isfinite(valid.bound.nats_per_example):
             raise NonFiniteError(
-                f"step {training.step}: the bound on validation is {valid.nats_per_example}; "
+                f"step {training.step}: the bound on validation is {valid.bound.nats_per_example}; "
                 "lower fit.lr. Earlier checkpoints are intact"
             )
         # One number for all processes, so that they choose and stop together.
         return training.fabric.broadcast(valid)
 
-    def _tell(self, valid: Bound, best: bool) -> None:
+    def _tell(self, valid: Validation, best: bool) -> None:
         if self.writes:
-            self._record(
-                valid_nats_per_frame=valid.nats_per_frame,
-                valid_nats_per_frame_sequence_weighted=valid.nats_per_frame_sequence_weighted,
-                best=best,
-            )
+            self._record(**valid.to_dict(), best=best)
         if self.watcher is not None:
             self.watcher.on_evaluation(self.training.step, valid, best)
 

@@ -19,6 +19,7 @@ from pyrodgm.evaluate.floors import floors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import Prediction, predictions
+from pyrodgm.evaluate.words import WordScore, word_scores
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
@@ -123,6 +124,13 @@ class Run:
             estimator=estimator,
             seed=seed,
         )
+
+    def word_scores(self, split: str = "test", *, seed: int = 0) -> dict[str, WordScore]:
+        """How well held-out tokens are predicted, beside trivial predictors; empty without them.
+
+        See `pyrodgm.evaluate.words.word_scores`.
+        """
+        return word_scores(self.model, self.guide, self.splits[split], seed=seed)
 
     @property
     def is_main_process(self) -> bool:

@@ -13,12 +13,14 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.rollout import Path
 
 Site = dict[str, Any]
 
@@ -191,6 +193,12 @@ def stepwise_log_probs(
     )
 
 
+def law_of(site: Site) -> TorchDistribution:
+    """The distribution of a traced site in every frame, given what the draws before it were."""
+    law = site["fn"]
+    return law.rollout.score()[law.name] if isinstance(law, Path) else law
+
+
 def _is_pathwise(site: Site) -> bool:
     """Whether gradients flow through the draw at this site."""
     return bool(getattr(site["fn"], "has_rsample", False))
@@ -248,6 +256,7 @@ def _observed_frames(
 
 __all__ = [
     "LogProbs",
+    "law_of",
     "log_probs",
     "stepwise_log_probs",
     "trace_pair",

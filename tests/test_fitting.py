@@ -20,7 +20,7 @@ class Listener:
         self.steps.append(progress.step)
 
     def on_evaluation(self, step, valid, best):
-        self.scores.append((step, valid.nats_per_frame, best))
+        self.scores.append((step, valid.score, best))
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_what_is_wrong_with_the_data_leaves_no_folder(values, tmp_path):
 def test_a_bound_that_is_not_finite_never_becomes_a_checkpoint(values, tmp_path, monkeypatch):
     import pyrodgm.recorder
 
-    original = pyrodgm.recorder.bound
+    original = pyrodgm.recorder.validate
 
     def poisoned(model, *arguments, **options):
         model.x_bias.bias.data.fill_(float("nan"))
         return original(model, *arguments, **options)
 
-    monkeypatch.setattr(pyrodgm.recorder, "bound", poisoned)
+    monkeypatch.setattr(pyrodgm.recorder, "validate", poisoned)
     with pytest.raises(NonFiniteError, match="step 5: the bound on validation is nan"):
         fit_config(resolve(values), tmp_path / "run")
     assert not RunFolder.open(tmp_path / "run").has_checkpoint()

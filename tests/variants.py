@@ -11,7 +11,17 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from oracles import Look, Score, all_paths, bernoulli, gaussian, multinomial, nade
+from oracles import (
+    Look,
+    Score,
+    all_paths,
+    bernoulli,
+    deterministic_log_p,
+    gaussian,
+    layered_log_p,
+    multinomial,
+    nade,
+)
 from pyrodgm import sequences
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
@@ -188,3 +198,23 @@ def output_log_probs(model: SequenceModel, x: Tensor) -> Tensor:
     paths = latent_paths(model, x.shape[1])
     sites = path_log_probs(model, Batch.of(x), paths)
     return sum(sites.values()).sum(-1).logsumexp(0)
+
+
+SEQUENTIAL = [name for name, variant in VARIANTS.items() if variant.length > 1]
+WORDS = torch.eye(D).double()
+
+
+def frame_terms(model, x, paths, frame):
+    """log p(z_t, x_t = w | past) for every path and word w, and without x_t in the first column."""
+    score = deterministic_log_p if hasattr(model, "cell") else layered_log_p
+    columns = []
+    for word in (torch.zeros(1, D), *WORDS[:, None]):
+        changed = torch.cat([x[:frame], word.to(x), x[frame + 1 :]])
+        columns.append(score(model, changed, paths, **scoring(model, "multinomial"))[:, frame])
+    return torch.stack(columns, -1)
+
+
+def chances_given_paths(model, x, paths):
+    """p(w | z_t, x before t) of every path, (S, T, D)."""
+    terms = torch.stack([frame_terms(model, x, paths, t) for t in range(len(x))], 1)
+    return (terms[..., 1:] - terms[..., :1]).exp()

@@ -13,11 +13,11 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.evaluate.plots import ONE_STEP
-from pyrodgm.evaluate.posterior import FRAMES_AT_ONCE, law_of
+from pyrodgm.evaluate.posterior import FRAMES_AT_ONCE
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
-from pyrodgm.traces import trace_pair
+from pyrodgm.traces import law_of, trace_pair
 
 FRAMES_SHOWN = 400
 

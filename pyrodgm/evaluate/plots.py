@@ -33,6 +33,7 @@ WORDS = {
     "one-step persistence": "persistence from the observed frame before",
 }
 BOUND, EXACT = "elbo_nats_per_frame", "nats_per_frame"  # what objectives report of a batch
+VALID, HELD_OUT = "valid_nats_per_frame", "valid_nats_per_held_out_token"
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -118,35 +119,37 @@ def guide_quality(k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray) -> Fig
 def learning_curve(metrics: Path) -> Figure:
     """The bound, or likelihood, in training and on validation by step, from `metrics.jsonl`.
 
+    Where validation holds tokens out, their score is drawn beside it, since it chose the weights.
+
     Raises:
         UsageError: there is no such file, or nothing in it yet.
     """
     records = read_metrics(metrics)
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    ax = figure.subplots()
+    holds_out = any(HELD_OUT in record for record in records)
+    figure = Figure(figsize=(9.6 if holds_out else 6.4, 3.6), layout="constrained")
+    ax, *beside = figure.subplots(1, 1 + holds_out, squeeze=False).flat
     pale = {"color": "#9bbfdd", "lw": 1.2, "marker": ".", "ms": 3}
     exact = any(EXACT in record for record in records)
     _curve(ax, records, EXACT if exact else BOUND, label="training batches", **pale)
-    _curve(
-        ax,
-        records,
-        "valid_nats_per_frame",
-        color=ONE_STEP,
-        lw=1.8,
-        marker="o",
-        ms=4,
-        label="validation",
-    )
-    best = [record for record in records if record.get("best")]
-    if best:
-        at = (best[-1]["step"], best[-1]["valid_nats_per_frame"])
-        ax.plot(*at, "o", ms=9, mfc="none", color=BAD, label=f"best, {at[1]:.2f}")
     what = "log-likelihood" if exact else "lower bound"
+    _validation_curve(ax, records, VALID, marks_best=not holds_out, label="validation")
     ax.set(xlabel="training step", ylabel=f"{what}, nats per frame")
     _skip_the_fall(ax, records)
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    for right in beside:
+        _validation_curve(right, records, HELD_OUT, marks_best=True)
+        right.set(xlabel="training step", ylabel="nats per held-out token")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return _bare(figure)
+
+
+def _validation_curve(
+    ax: Axes, records: list[dict[str, Any]], key: str, *, marks_best: bool, label: str | None = None
+) -> None:
+    _curve(ax, records, key, color=ONE_STEP, lw=1.8, marker="o", ms=4, label=label)
+    best = [record for record in records if record.get("best")]
+    if best and marks_best:
+        at = (best[-1]["step"], best[-1][key])
+        ax.plot(*at, "o", ms=9, mfc="none", color=BAD, label=f"best, {at[1]:.2f}")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -174,7 +177,7 @@ def _curve(ax: Axes, records: Iterable[dict[str, Any]], key: str, **style: Any) 
 
 def _skip_the_fall(ax: Axes, records: list[dict[str, Any]]) -> None:
     """Leave the first steps out of view where they would flatten all others."""
-    keys = (BOUND, EXACT, "valid_nats_per_frame")
+    keys = (BOUND, EXACT, VALID)
     values = np.array([record[key] for record in records for key in keys if key in record])
     values = values[np.isfinite(values)]
     if len(values) > 10:

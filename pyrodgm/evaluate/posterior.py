@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +22,8 @@ from pyrodgm.errors import UsageError
 from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.rollout import Path as SequenceSite
 from pyrodgm.seeds import forked
-from pyrodgm.traces import trace_pair
+from pyrodgm.traces import law_of, trace_pair
 
 FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
 MAX_BYTES = 2 * 2**30
@@ -170,12 +168,6 @@ def _collect(
         replicate = law.expand(torch.Size(shape)).sample()
         yield ("log_likelihood", name), _blanked(log_prob, batch.mask, torch.float32)
         yield ("posterior_predictive", name), _blanked(replicate, batch.mask, _type(law))
-
-
-def law_of(site: Mapping[str, Any]) -> TorchDistribution:
-    """The distribution of a site in every frame, given what the draws before it were."""
-    law = site["fn"]
-    return law.rollout.score()[law.name] if isinstance(law, SequenceSite) else law
 
 
 def _type(law: TorchDistribution) -> torch.dtype:

@@ -12,11 +12,19 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.topics import top, word_chances
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import Model, SequenceModel
 
 TOP = 50  # words of the published overlap
 PSEUDO_COUNT = 0.5  # of every word: one that is never read may still be
 EM_STEPS = 100
+
+NAMES = {
+    "guide": "this model, mean over draws of the guide",
+    "weighted": "this model, particle filter",
+    "unigram": "words of all frames",
+    "previous frame": "words of the frame before",
+    "same frame": "training words of the same frame",
+}
 
 
 def overlap(chances: np.ndarray, counts: np.ndarray, num: int = TOP) -> np.ndarray:
@@ -179,6 +187,27 @@ def score_model(
         prediction = Prediction(single[:, :-1], np.stack(here), single[:, -1], ahead)
         found[name] = WordScore.of(prediction, corpus)
     return found
+
+
+def word_scores(
+    model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
+) -> dict[str, WordScore]:
+    """How well held-out tokens are predicted: `score_model` and `trivial_scores` in one.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: a split; its first sequence is scored.
+        seed: of the draws.
+
+    Returns:
+        By predictor; nothing where no tokens are held out, the words are fewer than the published
+        overlap counts, or the model is no sequence model.
+    """
+    corpus = Corpus.of(sequences)
+    if corpus is None or corpus.train.shape[-1] < TOP or not isinstance(model, SequenceModel):
+        return {}
+    return score_model(model, guide, corpus, seed=seed) | trivial_scores(corpus)
 
 
 def trivial_scores(corpus: Corpus) -> dict[str, WordScore]:

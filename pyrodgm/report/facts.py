@@ -14,8 +14,8 @@ from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
 from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
-from pyrodgm.evaluate.words import TOP, Corpus, score_model, trivial_scores
-from pyrodgm.models import SequenceModel
+from pyrodgm.evaluate.words import NAMES as PREDICTORS
+from pyrodgm.evaluate.words import TOP
 from pyrodgm.pieces import read_config
 from pyrodgm.report.blocks import (
     Block,
@@ -33,13 +33,6 @@ from pyrodgm.results import Results
 from pyrodgm.run import Run
 from pyrodgm.settings import read_toml
 
-PREDICTORS = {
-    "guide": "this model, mean over draws of the guide",
-    "weighted": "this model, particle filter",
-    "unigram": "words of all frames",
-    "previous frame": "words of the frame before",
-    "same frame": "training words of the same frame",
-}
 CHECK_FIGURES = {
     "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "
     "where the line lies outside, the model misses something.",
@@ -139,17 +132,17 @@ def learning(run: Run) -> Section:
     curve = png_uri(learning_curve(run.folder.metrics))
     caption = (
         "The bound on training batches and on validation; the weights kept are those that did best "
-        "on validation. The first steps may lie below the picture."
+        "on validation, by the tokens held out where there are any. The first steps may lie below "
+        "the picture."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
 
 
 def words(run: Run, split: str, seed: int) -> Section:
     """How well words are predicted, beside trivial predictors."""
-    corpus = Corpus.of(run.splits[split])
-    if corpus is None or run.splits.info.dim < TOP or not isinstance(run.model, SequenceModel):
+    found = run.word_scores(split, seed=seed)
+    if not found:
         return Section("Prediction of words", [])
-    found = score_model(run.model, run.guide, corpus, seed=seed) | trivial_scores(corpus)
     ordered = sorted(found.items(), key=lambda item: -item[1].nats)
     rows = [
         [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),

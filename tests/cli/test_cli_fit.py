@@ -2,12 +2,14 @@
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from pyrodgm.folder import RunFolder
+from pyrodgm.run import Run
 from pyrodgm.settings import read_toml
 from tiny import BOUND_FIELDS, ragged
 
@@ -60,7 +62,20 @@ def test_the_table_shows_the_bound_beside_trivial_predictors(cli, tiny, here):
     assert said.code == 0
     for part in ("it: 12 steps", "TSBN", "independent features", "Next: pyrodgm check it"):
         assert part in said.out
+    bound = Run.load("it").evaluate("valid")
+    assert f"{bound.nats_per_frame:.3f}" in said.out
     assert not (here / "runs").exists()
+
+
+def test_a_fit_looks_at_no_test_data(cli, save_data, here):
+    arrays = ragged()
+    other = {**arrays, "test": 1 - arrays["test"]}
+    said = [
+        cli("fit", "--data", save_data(f"{name}.npz", **data), *FAST, "--out", "it" + name).out
+        for name, data in (("a", arrays), ("b", other))
+    ]
+    one, two = (re.sub("in .* s|it[ab]", "", text) for text in said)
+    assert one == two
 
 
 def test_fewer_steps_than_between_evaluations(cli, tiny, here):

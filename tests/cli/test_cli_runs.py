@@ -35,6 +35,24 @@ def test_other_data_of_the_same_kind_is_evaluated(cli, fitted, save_data):
     assert result["examples"] == 30
 
 
+def test_held_out_tokens_are_scored_beside_trivial_predictors(cli, save_data, tmp_path):
+    rng = np.random.default_rng(0)
+    counts = {name: rng.poisson(2.0, (6, 60)).astype(np.uint16) for name in ("train", "test")}
+    held_out = {"test_held_out": rng.poisson(1.0, (6, 60)).astype(np.uint16)}
+    lengths = dict.fromkeys(("train_lengths", "test_lengths"), np.array([6]))
+    data = save_data("words.npz", **counts, **held_out, **lengths)
+    it = tmp_path / "it"
+    fast = ["--steps", 3, "--out", it, "--set", "model.hidden_dim=3"]
+    assert cli("fit", "--model", "hmsbn", "--data", data, *fast).code == 0
+    found = json.loads(cli("evaluate", it, "--json").out)["held_out"]
+    assert set(found) == {"guide", "weighted", "unigram", "previous frame", "same frame"}
+    assert found["guide"]["next_nats"] is None
+    shown = cli("evaluate", it).out
+    assert f"{found['unigram']['nats']:.3f}" in shown
+    assert "words of the frame before" in shown
+    assert "held_out" not in json.loads(cli("evaluate", it, "--split", "train", "--json").out)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [

@@ -21,3 +21,14 @@ def test_training_and_validation_are_shown_with_or_without_latents(tmp_path, key
     assert curves["training batches"] == [-3.0, -2.0]
     assert curves["validation"] == [-2.5]
     assert label in ax.get_ylabel()
+
+
+def test_where_tokens_are_held_out_the_best_is_marked_among_their_scores(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    scores = {"valid_nats_per_frame": -2.5, "valid_nats_per_held_out_token": -7.1}
+    records = [{"step": 1, "elbo_nats_per_frame": -3.0}, {"step": 2, **scores, "best": True}]
+    path.write_text("\n".join(map(json.dumps, records)))
+    left, right = learning_curve(path).axes
+    assert not [line for line in left.get_lines() if "best" in str(line.get_label())]
+    (best,) = [line for line in right.get_lines() if line.get_label() == "best, -7.10"]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([2], [-7.1])

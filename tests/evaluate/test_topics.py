@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracles import Enumerated, all_paths, assert_mean, deterministic_log_p, layered_log_p
+from oracles import Enumerated, all_paths, assert_mean
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
 from pyrodgm.evaluate.topics import distinctive, top, top_words, word_chances
@@ -21,26 +21,7 @@ from pyrodgm.evaluate.words import (
     smoothed,
     trivial_scores,
 )
-from variants import VARIANTS, D, frames, pair, scoring
-
-SEQUENTIAL = [name for name, variant in VARIANTS.items() if variant.length > 1]
-WORDS = torch.eye(D).double()
-
-
-def frame_terms(model, x, paths, frame):
-    """log p(z_t, x_t = w | past) for every path and word w, and without x_t in the first column."""
-    score = deterministic_log_p if hasattr(model, "cell") else layered_log_p
-    columns = []
-    for word in (torch.zeros(1, D), *WORDS[:, None]):
-        changed = torch.cat([x[:frame], word.to(x), x[frame + 1 :]])
-        columns.append(score(model, changed, paths, **scoring(model, "multinomial"))[:, frame])
-    return torch.stack(columns, -1)
-
-
-def chances_given_paths(model, x, paths):
-    """p(w | z_t, x before t) of every path, (S, T, D)."""
-    terms = torch.stack([frame_terms(model, x, paths, t) for t in range(len(x))], 1)
-    return (terms[..., 1:] - terms[..., :1]).exp()
+from variants import SEQUENTIAL, D, chances_given_paths, frame_terms, frames, pair, scoring
 
 
 @pytest.mark.parametrize("variant", SEQUENTIAL)
