@@ -37,6 +37,7 @@ class _Display(ABC):
     def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
         """Say where everything goes, and remember how far there is to go."""
         self.options = options
+        self._valid = ""
         self._first = (first_step, seconds)
         limit = f", {options.time_limit:g} s" if options.time_limit else ""
         start = f" from step {first_step}" if first_step else ""

@@ -36,7 +36,8 @@ def command(
 
     NAME is tsbn-balls, tsbn-mocap, tsbn-music or tsbn-stu. Every model runs under the published
     protocol and under ours; what needs no training stands below. Stopped at any moment, the same
-    command continues. results.csv, results.json and table.md are written into the folder.
+    command continues; what was finished before is shown with the rest. results.csv, results.json
+    and table.md are written into the folder.
     """
     from pyrodgm.reproduce import find, present
     from pyrodgm.reproduce.runner import reproduce
@@ -62,7 +63,10 @@ def command(
         print_json(present.to_dict(table, outcomes))
         return
     click.echo(table.title)
-    print_table(*present.lines(table, outcomes))
+    for header, block in present.blocks(table, outcomes):
+        click.echo()
+        print_table(header, block)
+    click.echo()
     for note in table.notes:
         click.echo(f"- {note}")
     click.echo("\n".join(str(path) for path in paths))

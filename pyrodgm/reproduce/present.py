@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
 from pyrodgm.files import replacing
 from pyrodgm.reproduce.runner import Outcome
 from pyrodgm.reproduce.table import Measured, Table
+
+SECONDS = ("seconds, paper's protocol", "seconds, ours")
 
 
 def over_seeds(numbers: list[Measured]) -> Measured:
@@ -22,27 +24,47 @@ def over_seeds(numbers: list[Measured]) -> Measured:
     return Measured(fmean(values), stdev(values) / math.sqrt(len(values)))
 
 
-def lines(table: Table, outcomes: list[Outcome]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table: every metric as in the paper, under its protocol, as ours."""
-    header = ["model"]
-    for heading in table.metrics.values():
-        header += [f"{heading}, paper", f"{heading}, paper's protocol", f"{heading}, ours"]
-    header += ["seconds, paper's protocol", "seconds, ours"]
-    trained = dict.fromkeys(o.row for o in outcomes if o.protocol != "baseline")
-    rows = []
-    for row in [*table.published, *(r for r in trained if r not in table.published)]:
-        cells = [row]
-        for metric in table.metrics:
-            cells.append(table.published.get(row, {}).get(metric, ""))
-            cells += [_cell(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
-        cells += [_seconds(outcomes, row, protocol) for protocol in ("published", "ours")]
-        rows.append(cells)
-    for row in dict.fromkeys(o.row for o in outcomes if o.protocol == "baseline"):
-        cells = [row]
-        for metric in table.metrics:
-            cells += ["", "", _cell(outcomes, row, "baseline", metric)]
-        rows.append([*cells, "", ""])
-    return _without_blanks(header, rows)
+def blocks(table: Table, outcomes: list[Outcome]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """For every metric, header and rows: in the paper, under its protocol here, and as ours.
+
+    What was not trained stands below what was; within both the best is first.
+    """
+    for metric, heading in table.metrics.items():
+        rows = [_row(table, outcomes, row, metric) for row in _trained(table, outcomes)]
+        untrained = dict.fromkeys(o.row for o in outcomes if o.protocol == "baseline")
+        trivial = [_untrained(outcomes, row, metric) for row in untrained]
+        header = [heading, "paper", "paper's protocol", "ours", *SECONDS]
+        sign = 1 if table.better[metric] == "lower" else -1
+        ranked = [*sorted(rows, key=_rank(sign)), *sorted(trivial, key=_rank(sign))]
+        shown = [row for row in ranked if any(row[1:4])]
+        if any(row[2] or row[3] for row in shown):
+            yield _without_blanks(header, shown)
+
+
+def _trained(table: Table, outcomes: list[Outcome]) -> list[str]:
+    """Rows of the paper, then what else was trained."""
+    here = [o.row for o in outcomes if o.protocol != "baseline"]
+    return list(dict.fromkeys([*table.published, *here]))
+
+
+def _row(table: Table, outcomes: list[Outcome], row: str, metric: str) -> list[str]:
+    here = [_cell(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
+    seconds = [_seconds(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
+    return [row, table.published.get(row, {}).get(metric, ""), *here, *seconds]
+
+
+def _untrained(outcomes: list[Outcome], row: str, metric: str) -> list[str]:
+    return [row, "", "", _cell(outcomes, row, "baseline", metric), "", ""]
+
+
+def _rank(sign: int) -> Callable[[list[str]], float]:
+    """What rows are sorted by: their best number, lowest first, or highest for a negative sign."""
+
+    def best(row: list[str]) -> float:
+        numbers = [sign * float(cell.partition(" ")[0]) for cell in row[1:4] if cell]
+        return min(numbers, default=math.inf)
+
+    return best
 
 
 def _without_blanks(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
@@ -53,9 +75,11 @@ def _without_blanks(header: list[str], rows: list[list[str]]) -> tuple[list[str]
 
 def markdown(table: Table, outcomes: list[Outcome]) -> str:
     """The table with its notes, for a document."""
-    header, rows = lines(table, outcomes)
-    body = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-    return "\n".join([f"# {table.title}", "", *body, "", *(f"- {n}" for n in table.notes), ""])
+    text = [f"# {table.title}", ""]
+    for header, rows in blocks(table, outcomes):
+        ruler = ["---", *["---:"] * (len(header) - 1)]
+        text += [f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows)] + [""]
+    return "\n".join([*text, *(f"- {n}" for n in table.notes), ""])
 
 
 def write(table: Table, outcomes: list[Outcome], out: Path) -> list[Path]:
@@ -109,6 +133,10 @@ def _cell(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
     return f"{value:.3f}" if math.isnan(error) else f"{value:.3f} ± {error:.3f}"
 
 
-def _seconds(outcomes: list[Outcome], row: str, protocol: str) -> str:
-    found = [o.seconds for o in outcomes if (o.row, o.protocol) == (row, protocol)]
+def _seconds(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
+    found = [
+        o.seconds
+        for o in outcomes
+        if (o.row, o.protocol) == (row, protocol) and metric in o.numbers
+    ]
     return f"{fmean(found):.0f}" if found else ""

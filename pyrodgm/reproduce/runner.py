@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pyrodgm.run import Run
 from pyrodgm.settings import merge
 
 Say = Callable[[str], None]
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def reproduce(
     say: Say = lambda _: None,
     watcher: Watcher | None = None,
 ) -> list[Outcome]:
-    """Train and measure every cell of a table; a second call continues where one stopped.
+    """Train and measure cells of a table; a second call continues where one stopped.
+
+    Cells that are not asked for are in the outcomes too where an earlier call has finished them.
 
     Args:
         table: what to do.
@@ -85,28 +89,29 @@ def reproduce(
     Raises:
         UsageError: no such row.
     """
-    cells = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
+    chosen = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
+    top = out / ("quick" if quick else "full")
     outcomes: list[Outcome] = []
-    baselines: list[Outcome] = []
-    for number, (cell, seed) in enumerate((c, s) for c in cells for s in range(seeds)):
-        what = ", ".join(filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}")))
-        say(f"{what} ({number + 1} of {len(cells) * seeds})")
-        folder = out / ("quick" if quick else "full") / _slug(cell) / f"seed-{seed}"
-        outcomes.append(_outcome(table, cell, seed, folder, quick, watcher))
-    by_data = {str(c.data): c for c in (_config(cell, 0, quick) for cell in cells)}
-    for config in by_data.values():
-        baselines += _baselines(table, config, out / ("quick" if quick else "full"))
+    number = 0
+    for cell, seed in product(table.cells, range(seeds)):
+        config, folder = _config(cell, seed, quick), top / _slug(cell) / f"seed-{seed}"
+        if cell in chosen:
+            number += 1
+            what = ", ".join(filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}")))
+            say(f"{what} ({number} of {len(chosen) * seeds})")
+            outcomes.append(_outcome(table, cell, config, folder, watcher))
+        elif (kept := _read(folder / RESULT)) and kept["config"] == config.to_toml():
+            outcomes.append(Outcome.from_dict(kept["outcome"]))
+    by_data = {str(c.data): c for c in (_config(cell, 0, quick) for cell in chosen)}
+    baselines = [outcome for c in by_data.values() for outcome in _baselines(table, c, top)]
     return [*baselines, *outcomes]
 
 
 def _outcome(
-    table: Table, cell: Cell, seed: int, folder: Path, quick: bool, watcher: Watcher | None
+    table: Table, cell: Cell, config: RunConfig, folder: Path, watcher: Watcher | None
 ) -> Outcome:
     """What a cell came to: from its file, else from its run, finished first if it was not."""
-    result = folder / "result.json"
-    config = _config(cell, seed, quick)
-    if result.is_file():
-        kept = json.loads(result.read_text())
+    if kept := _read(folder / RESULT):
         if kept["config"] == config.to_toml():
             return Outcome.from_dict(kept["outcome"])
         raise UsageError(
@@ -114,11 +119,16 @@ def _outcome(
             "move it away, or give another --out"
         )
     run = _finished(config, folder / "run", watcher)
-    outcome = Outcome(cell.row, cell.protocol, seed, table.measure(run), run.steps, run.seconds)
-    with replacing(result) as unfinished:
-        kept = {"config": config.to_toml(), "outcome": outcome.to_dict()}
-        unfinished.write_text(json.dumps(kept, indent=2))
+    numbers = table.measure(run)
+    outcome = Outcome(cell.row, cell.protocol, config.fit.seed, numbers, run.steps, run.seconds)
+    with replacing(folder / RESULT) as unfinished:
+        result = {"config": config.to_toml(), "outcome": outcome.to_dict()}
+        unfinished.write_text(json.dumps(result, indent=2))
     return outcome
+
+
+def _read(result: Path) -> dict[str, Any] | None:
+    return json.loads(result.read_text()) if result.is_file() else None
 
 
 def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:

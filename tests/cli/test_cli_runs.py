@@ -37,9 +37,10 @@ def test_other_data_of_the_same_kind_is_evaluated(cli, fitted, save_data):
 
 def test_held_out_tokens_are_scored_beside_trivial_predictors(cli, save_data, tmp_path):
     rng = np.random.default_rng(0)
-    counts = {name: rng.poisson(2.0, (6, 60)).astype(np.uint16) for name in ("train", "test")}
+    parts = ("train", "valid", "test")
+    counts = {name: rng.poisson(2.0, (6, 60)).astype(np.uint16) for name in parts}
     held_out = {"test_held_out": rng.poisson(1.0, (6, 60)).astype(np.uint16)}
-    lengths = dict.fromkeys(("train_lengths", "test_lengths"), np.array([6]))
+    lengths = {f"{name}_lengths": np.array([6]) for name in parts}
     data = save_data("words.npz", **counts, **held_out, **lengths)
     it = tmp_path / "it"
     fast = ["--steps", 3, "--out", it, "--set", "model.hidden_dim=3"]

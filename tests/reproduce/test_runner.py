@@ -124,9 +124,15 @@ def outcomes():
     ]
 
 
+def shown(table, outcomes):
+    (block,) = present.blocks(table, outcomes)
+    return block
+
+
 def test_the_table_stands_beside_the_paper(table):
     made, _ = table
-    header, rows = present.lines(made, outcomes())
+    header, rows = shown(made, outcomes())
+    assert header[:4] == ["nats", "paper", "paper's protocol", "ours"]
     assert len({len(header), *map(len, rows)}) == 1
     by_name = {row[0]: row[1:] for row in rows}
     # Two seeds: their mean, and the standard error of it over seeds.
@@ -136,17 +142,39 @@ def test_the_table_stands_beside_the_paper(table):
     assert "- A note." in present.markdown(made, outcomes())
 
 
+@pytest.mark.parametrize(("better", "order"), [("higher", "BCA"), ("lower", "ACB")])
+def test_the_best_row_stands_first_and_what_was_not_trained_last(table, better, order):
+    found = [
+        *(Outcome(row, "baseline", -1, {"bound": Measured(n)}) for row, n in [("x", 0), ("y", -9)]),
+        Outcome("A", "ours", 0, {"bound": Measured(-10.0)}),
+        Outcome("B", "ours", 0, {"bound": Measured(-5.0)}),
+    ]
+    made = Table(
+        **{**table[0].__dict__, "better": {"bound": better}, "published": {"C": {"bound": "-8"}}}
+    )
+    _, rows = shown(made, found)
+    assert "".join(row[0] for row in rows) == order + ("xy" if better == "higher" else "yx")
+
+
 def test_columns_without_numbers_are_left_out(table):
     made, _ = table
-    header, rows = present.lines(made, outcomes()[2:])
-    assert "nats, paper's protocol" not in header
-    assert "nats, ours" in header
+    header, rows = shown(made, outcomes()[2:])
+    assert "paper's protocol" not in header
+    assert "ours" in header
     assert all(len(row) == len(header) for row in rows)
 
 
-def test_what_a_row_cannot_have_is_left_blank(table):
+def test_what_has_no_number_is_left_out(table):
     found = [*outcomes()[1:], Outcome("nothing", "baseline", -1, {"bound": Measured(math.nan)})]
-    assert present.lines(table[0], found)[1][-1] == ["nothing", "", "", "", "", ""]
+    assert "nothing" not in [row[0] for row in shown(table[0], found)[1]]
+
+
+def test_what_was_finished_before_is_shown_with_the_rest(table, tmp_path):
+    made, measured = table
+    reproduce(made, tmp_path, rows=("B",))
+    found = reproduce(made, tmp_path, rows=("A",), protocol="ours")
+    assert [(o.row, o.protocol) for o in found[1:]] == [("A", "ours"), ("B", "ours")]
+    assert len(measured) == 2
 
 
 def test_results_land_as_csv_and_json(table, tmp_path):
