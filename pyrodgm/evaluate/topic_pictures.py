@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.linalg
 from matplotlib.figure import Figure
 
 from pyrodgm.evaluate.plots import ONE_STEP
@@ -41,10 +42,14 @@ def topic_trajectories(
 
 
 def most_moving(odds: np.ndarray, num: int) -> np.ndarray:
-    """The topics whose odds move most over time, (num,): one that is always on tells nothing.
+    """The topics that tell most about time, (num,): each moves most in ways those before do not.
+
+    They are the pivots of a QR decomposition of the odds about their means. One that is always on
+    tells nothing, and one that goes with another nothing new.
 
     Args:
         odds: of every topic in every frame, (T, J).
         num: how many.
     """
-    return np.argsort(-odds.std(0), kind="stable")[:num]
+    _, pivots = scipy.linalg.qr(odds - odds.mean(0), mode="r", pivoting=True)
+    return pivots[:num]

@@ -16,6 +16,8 @@ from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 
+PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
+
 
 def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[list[str]]:
     """The words with the largest scores, best first; ties by place in the vocabulary.
@@ -43,15 +45,16 @@ def top(values: np.ndarray, num: int) -> np.ndarray:
 
 
 def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
-    r"""How much every word does to tell a topic from the rest, (J, D), in nats.
+    r"""How much every word does to tell a unit from the other units, (J, D), in nats.
 
     .. math::
-        s_{jw} = p(w \mid j) \log \frac{p(w \mid j)}{p(w)}, \qquad
-        p(w \mid j) \propto p(w)\, e^{W_{jw}}
+        s_{jw} = p_j(w) \log \frac{p_j(w)}{p(w)}, \qquad
+        p_j(w) \propto p(w)\, e^{W_{jw} - \frac{1}{J - 1} \sum_{i \ne j} W_{iw}}
 
-    A unit adds its weights W to the logits of the words. The lift p(w | j) / p(w) alone is largest
-    for the words with the largest weights, which are often rare ones; the probability alone for
-    those that are frequent everywhere. Summed over words this is the divergence of the topic.
+    A unit adds its weights W to the logits of the words. Many units are on at a time, so what they
+    all add tells nothing and is taken away. The lift p_j(w) / p(w) alone is largest for the words
+    with the largest weights, which are often rare ones; the probability alone for those that are
+    frequent everywhere. Summed over words this is the divergence of the unit.
 
     Args:
         weights: what each unit adds to the logits, W, (J, D).
@@ -60,9 +63,41 @@ def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
     Reference: pointwise divergence of Tomokiyo and Hurst, A language model approach to keyphrase
     extraction, 2003, equation 3.
     """
-    logits = np.log(share) + weights
+    others = (weights.sum(0) - weights) / max(len(weights) - 1, 1)
+    logits = np.log(share) + weights - others
     log_topic = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
     return np.exp(log_topic) * (log_topic - np.log(share))
+
+
+def contrasting(counts: np.ndarray, on: np.ndarray) -> np.ndarray:
+    r"""How surely every word is more frequent where a unit is on than where it is off, (J, D).
+
+    .. math::
+        \frac{l(y) - l(m)}{\sqrt{1 / y_w + 1 / m_w}}, \qquad
+        l(y) = \log \frac{y_w}{\sum_v y_v - y_w}
+
+    where y and m count each word with the unit on and off, both with a pseudo-count in proportion
+    to the word's share, one for every hundred tokens.
+
+    Args:
+        counts: tokens of each word in each frame, (T, D); words never read score zero.
+        on: the odds that each unit is on, (T, J).
+
+    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22.
+    """
+    total = counts.sum(0)
+    prior = PRIOR_TOKENS * total
+    with_unit = on.T @ counts
+    y, m = with_unit + prior, total - with_unit + prior
+    read = total > 0
+    y, m = y[:, read], m[:, read]
+    scores = np.zeros((on.shape[1], len(total)))
+    scores[:, read] = (_log_odds(y) - _log_odds(m)) / np.sqrt(1 / y + 1 / m)
+    return scores
+
+
+def _log_odds(counts: np.ndarray) -> np.ndarray:
+    return np.log(counts) - np.log(counts.sum(-1, keepdims=True) - counts)
 
 
 def word_chances(

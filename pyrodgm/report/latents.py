@@ -10,7 +10,7 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.evaluate.dictionary import Dictionary, draw_dictionary, read_dictionary
 from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
 from pyrodgm.evaluate.topic_pictures import most_moving, topic_trajectories
-from pyrodgm.evaluate.topics import distinctive, top_words
+from pyrodgm.evaluate.topics import contrasting, distinctive, top_words
 from pyrodgm.evaluate.words import smoothed
 from pyrodgm.report.blocks import Picture, Section, Table, png_uri
 from pyrodgm.run import Run
@@ -76,22 +76,25 @@ def topics(run: Run, split: str, dictionary: Dictionary, odds: np.ndarray) -> Se
     length = seen_frames(run.splits[split])
     frames = odds[:length]
     shown = most_moving(frames, TOPICS)
-    weights = dictionary.weights[shown]
     share = smoothed(np.asarray(info.mean) * run.splits.train.num_frames)
-    telling = top_words(distinctive(weights, share), info.words, WORDS)
-    heavy = top_words(weights, info.words, WORDS)
+    counts = run.splits.train.batch([0]).x[0, :length].numpy()
+    here = top_words(contrasting(counts, frames[:, shown]), info.words, WORDS)
+    own = top_words(distinctive(dictionary.weights, share)[shown], info.words, WORDS)
+    heavy = top_words(dictionary.weights[shown], info.words, WORDS)
     rows = [
-        [f"{unit}", f"{100 * frames[:, unit].mean():.0f} %", ", ".join(one), ", ".join(other)]
-        for unit, one, other in zip(shown, telling, heavy, strict=True)
+        [f"{unit}", f"{100 * frames[:, unit].mean():.0f} %", *map(", ".join, words)]
+        for unit, *words in zip(shown, here, own, heavy, strict=True)
     ]
     note = (
-        f"The {len(shown)} of {len(dictionary.weights)} units of {dictionary.site} that move most "
-        "over time. Words tell a topic from the rest by how frequent they are in it, times how "
-        "much more so than elsewhere; those of largest weight, as published, are often rare."
+        f"The {len(shown)} of {len(dictionary.weights)} units of {dictionary.site} that tell most "
+        "about time, each what those above it do not. Several are on at a time: the words of its "
+        "frames are those that are surely more frequent there than elsewhere, whoever brings them; "
+        "its own are those that it adds and other units do not. Words of largest weight, as "
+        "published, are often rare."
     )
-    figure = topic_trajectories(times(info, length), frames[:, shown], telling, shown.tolist())
+    figure = topic_trajectories(times(info, length), frames[:, shown], here, shown.tolist())
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
-    header = ["unit", "on", "words that tell it from the rest", "words of largest weight"]
+    header = ["unit", "on", "words of its frames", "words of its own", "words of largest weight"]
     table = Table(header, rows, numeric=False, note=note)
     return Section("Topics", [table, Picture(png_uri(figure), caption)])
 

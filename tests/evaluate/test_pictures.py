@@ -78,9 +78,13 @@ def test_labels_stand_above_and_say_where_the_forecast_begins():
         assert (gif.n_frames, gif.info["duration"]) == (4, 40)
 
 
+def test_topics_that_move_come_first_and_none_that_says_the_same_again():
+    up, down, once = np.array([[0, 0, 1, 1], [1, 1, 0.1, 0], [0, 0.4, 0, 0.4]], float)
+    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2).tolist() == [1, 0]
+
+
 def test_topics_are_drawn_below_their_words():
     odds = np.array([[0.0, 0.5, 0.2], [1.0, 0.5, 0.4], [0.0, 0.5, 0.2]])
-    assert most_moving(odds, 2).tolist() == [0, 2]
     words = [["war", "army"], ["tax", "bank"]]
     figure = topic_trajectories([1790, 1791, 1793], odds[:, [0, 2]], words, [0, 2])
     titles = [ax.get_title(loc="left") for ax in figure.axes]

@@ -9,7 +9,7 @@ import torch
 from oracles import Enumerated, all_paths, assert_mean
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
-from pyrodgm.evaluate.topics import distinctive, top, top_words, word_chances
+from pyrodgm.evaluate.topics import contrasting, distinctive, top, top_words, word_chances
 from pyrodgm.evaluate.words import (
     Corpus,
     Prediction,
@@ -86,9 +86,34 @@ def test_words_of_a_topic_by_weight_and_by_what_tells_it_from_the_rest():
     topic = share * np.exp(weights[0])
     topic /= topic.sum()
     np.testing.assert_allclose(scores[0], topic * np.log(topic / share))
-    np.testing.assert_allclose(scores[1], 0, atol=1e-12)
     with pytest.raises(UsageError, match="3 words for 4 columns"):
         top_words(weights, vocabulary[:3])
+
+
+def test_what_all_units_add_tells_none_from_the_others():
+    rng = np.random.default_rng(0)
+    weights, share = rng.normal(size=(3, 6)), rng.dirichlet(np.ones(6))
+    common = distinctive(weights + rng.normal(size=6), share)
+    np.testing.assert_allclose(common, distinctive(weights, share), atol=1e-12)
+    alone = share * np.exp(weights[0])
+    np.testing.assert_allclose(
+        distinctive(weights[:1], share)[0].sum(),
+        (alone / alone.sum() * np.log(alone / alone.sum() / share)).sum(),
+    )
+
+
+def test_words_of_a_units_frames_are_those_surely_more_frequent_there():
+    counts = np.array([[40, 2, 9, 0], [41, 0, 1, 0], [39, 0, 0, 0]], np.float32)
+    on = np.array([[1.0, 0.5], [0.0, 0.5], [0.0, 0.5]])
+    scores = contrasting(counts, on)
+    # By hand, for the third word: 9 of 51 tokens against 1 of 81, with pseudo-counts.
+    y, m, with_unit, without = 9.1, 1.1, 51 + 1.32, 81 + 1.32
+    odds = math.log(y / (with_unit - y)) - math.log(m / (without - m))
+    assert scores[0, 2] == pytest.approx(odds / math.sqrt(1 / y + 1 / m))
+    assert scores[0].argmax() == 2
+    assert scores[0, 0] < 0
+    np.testing.assert_allclose(scores[1], 0, atol=1e-6)
+    assert (scores[:, 3] == 0).all()
 
 
 def test_nats_per_token_by_hand():
