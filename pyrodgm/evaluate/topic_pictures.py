@@ -51,5 +51,5 @@ def most_moving(odds: np.ndarray, num: int) -> np.ndarray:
         odds: of every topic in every frame, (T, J).
         num: how many.
     """
-    _, pivots = scipy.linalg.qr(odds - odds.mean(0), mode="r", pivoting=True)
-    return pivots[:num]
+    pivots = scipy.linalg.qr(odds - odds.mean(0), mode="r", pivoting=True)[-1]
+    return np.asarray(pivots[:num])
