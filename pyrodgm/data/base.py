@@ -36,6 +36,7 @@ class DataInfo:
         words: what every feature counts, D words.
         frame_labels: what every frame is, for instance its year, where each split is a beginning
             of the same sequence; as many as its longest.
+        has_missing: whether some feature of some frame, in any split, was not observed.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DataInfo:
     frame_rate: float = 10.0
     words: tuple[str, ...] = field(default=(), repr=False)
     frame_labels: tuple[str, ...] = field(default=(), repr=False)
+    has_missing: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -207,6 +209,7 @@ class Splits:
             std=tuple(std.tolist()),
             mean_length=float(train.lengths.mean()),
             max_length=max(int(part.lengths.max()) for part in parts.values()),
+            has_missing=any(part.has_missing for part in parts.values()),
             **facts,
         )
         filled = {split: x.filled(mean) if x.has_missing else x for split, x in parts.items()}

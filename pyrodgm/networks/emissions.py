@@ -28,10 +28,12 @@ class Emission(nn.Module, ABC):
 
     Attributes:
         kinds: kinds of data it can score.
+        scores_missing: whether it can score a frame by those of its features that were observed.
         size: how many numbers it takes.
     """
 
     kinds: ClassVar[tuple[Kind, ...]]
+    scores_missing: ClassVar[bool] = True
     size: int
 
     @abstractmethod
@@ -132,6 +134,7 @@ class AutoregressiveBits(Emission):
     """
 
     kinds = ("binary",)
+    scores_missing = False
 
     def __init__(self, info: DataInfo, dim: int = 100) -> None:
         super().__init__()
@@ -184,6 +187,11 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         raise DataError(
             f"emission '{chosen}' scores {' or '.join(emission.kinds)} values and the data "
             f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}"
+        )
+    if info.has_missing and not emission.scores_missing:
+        raise DataError(
+            f"emission '{chosen}' cannot score a frame of which some features are missing, and "
+            f"'{info.name}' has such frames; fill them in, or choose another emission"
         )
     if emission is AutoregressiveBits:
         return AutoregressiveBits(info, nade_dim or 100)

@@ -213,6 +213,19 @@ def test_an_emission_that_cannot_score_the_data_is_refused(cli, save_data, here)
     said = cli("fit", "--data", save_data(**ragged(kind="real")), "--set", "model.emission=nade")
     assert (said.code, said.out) == (3, "")
     assert "emissions that fit: gaussian" in said.err
+
+
+@pytest.mark.parametrize("words", [["--set", "model.emission=nade"], ["--model", "rnn-nade"]])
+def test_gaps_that_an_emission_cannot_score_are_refused_before_anything_runs(
+    cli, save_data, here, words
+):
+    arrays = ragged()
+    gaps = arrays["test"].astype(np.float32)
+    gaps[3, 2] = np.nan
+    said = cli("fit", "--data", save_data(**{**arrays, "test": gaps}), *words)
+    assert said.code == 3
+    assert "'nade' cannot score a frame of which some features are missing" in said.err
+    assert not (here / "runs").exists()
     assert not (here / "runs").exists()
 
 
