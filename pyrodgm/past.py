@@ -183,6 +183,39 @@ def join(*parts: Tensor) -> Tensor:
     return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
 
 
+class Windows:
+    """The last n values before the frame that is next, newest first, without copying them.
+
+    A path is written from the end of its memory to the beginning, so that the n values before any
+    frame lie side by side in the order wanted.
+
+    Args:
+        window: the last n values before the first frame, (..., n D).
+        length: frames that will come, T.
+        dim: size of a value D.
+    """
+
+    def __init__(self, window: Tensor, length: int, dim: int) -> None:
+        lags = window.shape[-1] // dim
+        self.path = window.new_empty(*window.shape[:-1], length + lags, dim)
+        self.path[..., length:, :] = window.unflatten(-1, (lags, dim))
+        self.frames = self.path.unbind(-2)
+        self.lags, self.place = lags, length
+
+    def last(self) -> Tensor:
+        """The last n values, (..., n D)."""
+        return self.path[..., self.place : self.place + self.lags, :].flatten(-2)
+
+    def push(self, value: Tensor) -> None:
+        """Let a new value come in, (..., D)."""
+        self.place -= 1
+        self.frames[self.place].copy_(value)
+
+    def values(self) -> Tensor:
+        """All values that came in, in the order of frames, (..., T, D)."""
+        return self.path[..., : len(self.frames) - self.lags, :].flip(-2)
+
+
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
     """The window of past values after one more frame.
 
