@@ -92,11 +92,18 @@ def print_words(scores: dict[str, WordScore]) -> None:
             NAMES[name],
             f"{score.nats:.3f}",
             f"{score.nats_error:.3f}",
-            f"{score.overlap:.3f}",
-            *("" if math.isnan(v) else f"{v:.3f}" for v in (score.next_nats, score.next_overlap)),
+            f"{score.mixture_overlap:.3f}",
+            *(
+                "" if math.isnan(number) else f"{number:.3f}"
+                for number in (score.next_nats, score.mixture_next_overlap)
+            ),
         ]
         for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
     ]
     click.echo("\nheld-out tokens")
-    header = ["", "nats a token", "standard error", f"MP, top {TOP}", "next frame, nats", "PP"]
+    header = ["", "nats a token", "standard error", f"top {TOP}", "next frame, nats", f"top {TOP}"]
     print_table(header, rows)
+    click.echo(
+        f"\n'top {TOP}' is the share of the {TOP} most frequent words that were predicted; see "
+        "docs/prediction.md"
+    )

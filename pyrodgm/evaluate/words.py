@@ -130,6 +130,9 @@ class WordScore:
             no prediction.
         next_overlap_sd: its standard deviation over seeds.
         next_nats: per token of the frame after the last.
+        mixture_overlap: the overlap where words are ranked by their chances, which for a model are
+            those of a mixture over draws, and not by one draw.
+        mixture_next_overlap: the same for the frame after the last.
     """
 
     overlap: float
@@ -139,19 +142,32 @@ class WordScore:
     next_overlap: float = math.nan
     next_overlap_sd: float = math.nan
     next_nats: float = math.nan
+    mixture_overlap: float = math.nan
+    mixture_next_overlap: float = math.nan
 
     @classmethod
     def of(cls, prediction: Prediction, corpus: Corpus) -> WordScore:
         """The scores of a prediction on the tokens that it has not seen."""
         here = np.array([overlap(seed, corpus.held_out, TOP).mean() for seed in prediction.ranking])
-        found = cls(*_mean_and_sd(here), *nats_per_token(prediction.chances, corpus.held_out))
+        found = cls(
+            *_mean_and_sd(here),
+            *nats_per_token(prediction.chances, corpus.held_out),
+            mixture_overlap=float(overlap(prediction.chances, corpus.held_out, TOP).mean()),
+        )
         ranking, chances = prediction.next_ranking, prediction.next_chances
         if corpus.final is None or ranking is None or chances is None:
             return found
         final = np.broadcast_to(corpus.final, ranking.shape)
         mean, sd = _mean_and_sd(overlap(ranking, final, TOP))
         nats, _ = nats_per_token(chances[None], corpus.final[None])
-        return replace(found, next_overlap=mean, next_overlap_sd=sd, next_nats=nats)
+        (mixture,) = overlap(chances[None], corpus.final[None], TOP)
+        return replace(
+            found,
+            next_overlap=mean,
+            next_overlap_sd=sd,
+            next_nats=nats,
+            mixture_next_overlap=float(mixture),
+        )
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain values, for JSON; what is not defined is null."""

@@ -146,17 +146,18 @@ def words(run: Run, split: str, seed: int) -> Section:
     ordered = sorted(found.items(), key=lambda item: -item[1].nats)
     rows = [
         [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),
-         number(s.next_nats), number(s.next_overlap), number(s.next_overlap_sd)]
+         number(s.mixture_overlap), number(s.next_nats), number(s.next_overlap),
+         number(s.mixture_next_overlap)]
         for name, s in ordered
     ]  # fmt: skip
     header = ["held-out tokens", "nats a token", "standard error", f"MP, top {TOP}",
-              "next frame, nats", f"PP, top {TOP}", "sd over draws"]  # fmt: skip
+              "of the mean", "next frame, nats", f"PP, top {TOP}", "of the mean"]  # fmt: skip
     marked = [place for place, (name, _) in enumerate(ordered) if name in ("guide", "weighted")]
     note = (
         "Log-likelihood of the held-out tokens of each frame given its training tokens, and of all "
         "tokens of the frame that follows; higher is better. MP and PP are the share of the most "
-        "frequent words of the same tokens that were predicted, from single draws of the latents, "
-        "as published."
+        "frequent words of the same tokens that were predicted: from single draws of the latents, "
+        "as published, and from the mean of many."
     )
     return Section("Prediction of words", [Table(header, rows, marked, note=note)])
 

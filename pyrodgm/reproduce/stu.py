@@ -11,14 +11,15 @@ from pyrodgm.reproduce.protocol import PUBLISHED_OBJECTIVE, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
 from pyrodgm.run import Run
 
-OURS_FIT = {"lr": 3e-3, "time_limit": 150.0, "steps": 20_000, "evaluate_every": 50}
+OURS_FIT = {"lr": 3e-3, "time_limit": 300.0, "steps": 20_000, "evaluate_every": 25}
 PUBLISHED_STEPS = 5000
+DRAWS = 20
 
 
 def measure(run: Run) -> Numbers:
     """The published overlaps, and nats per held-out token."""
     model, guide = cast("Any", (run.model, run.guide))
-    return _numbers(score_model(model, guide, corpus_of(run.splits))["guide"])
+    return _numbers(score_model(model, guide, corpus_of(run.splits), draws=DRAWS)["guide"])
 
 
 def baselines(splits: Splits) -> Mapping[str, Numbers]:
@@ -36,13 +37,25 @@ def corpus_of(splits: Splits) -> Corpus:
 def _numbers(score: WordScore) -> Numbers:
     return {
         "MP": Measured(score.overlap, score.overlap_sd),
+        "MP mean": Measured(score.mixture_overlap),
         "PP": Measured(score.next_overlap, score.next_overlap_sd),
+        "PP mean": Measured(score.mixture_next_overlap),
         "nats": Measured(score.nats, score.nats_error),
         "next nats": Measured(score.next_nats),
     }
 
 
-def _cells(row: str, hidden_dim: int | tuple[int, ...], lr: float) -> list[Cell]:
+def _cells(
+    row: str, hidden_dim: int | tuple[int, ...], lr: float, weight_decay: float
+) -> list[Cell]:
+    """A model under both protocols.
+
+    Args:
+        row: its name.
+        hidden_dim: units of the latent layer, or of all.
+        lr: learning rate of the paper.
+        weight_decay: of ours; more for more units.
+    """
     start = {"init_scale": 1e-3}
     theirs = config("hmsbn", "stu", options={"hidden_dim": hidden_dim, **start})
     theirs["guide"] = {"feedback": False, **start}
@@ -60,7 +73,7 @@ def _cells(row: str, hidden_dim: int | tuple[int, ...], lr: float) -> list[Cell]
     ours = config("hmsbn", "stu", options={"hidden_dim": hidden_dim})
     return [
         Cell(row, "published", theirs, quick()),
-        Cell(row, "ours", {**ours, "fit": OURS_FIT}, quick()),
+        Cell(row, "ours", {**ours, "fit": {**OURS_FIT, "weight_decay": weight_decay}}, quick()),
     ]
 
 
@@ -69,15 +82,18 @@ TABLE = Table(
     title="State of the Union: words of held-out tokens and of the year to come",
     metrics={
         "MP": "MP",
+        "MP mean": f"MP, mean of {DRAWS} draws",
         "PP": "PP",
+        "PP mean": f"PP, mean of {DRAWS} draws",
         "nats": "nats per held-out token",
         "next nats": "nats per token of the last year",
     },
-    better=dict.fromkeys(("MP", "PP", "nats", "next nats"), "higher"),
+    better=dict.fromkeys(("MP", "MP mean", "PP", "PP mean", "nats", "next nats"), "higher"),
     cells=(
-        *_cells("HMSBN 25", 25, 2e-5),
-        *_cells("DHMSBN-s 25-25", (25, 25), 1e-4),
-        *_cells("HMSBN 100", 100, 2e-5),
+        *_cells("HMSBN 25", 25, 2e-5, 1.0),
+        *_cells("DHMSBN-s 25-25", (25, 25), 1e-4, 1.0),
+        *_cells("HMSBN 100", 100, 2e-5, 3.0),
+        *_cells("DHMSBN-s 200-50", (200, 50), 1e-4, 5.0),
     ),
     measure=measure,
     baselines=baselines,
@@ -90,7 +106,8 @@ TABLE = Table(
     notes=(
         "MP and PP are shares of the 50 most frequent words that were predicted, of held-out "
         "tokens of every year and of all tokens of the last year; vocabulary and tokens differ "
-        "from the paper's, so only rows measured here compare.",
+        "from the paper's, so only rows measured here compare. The paper takes one draw of the "
+        "latents; the mean of many ranks words better.",
         "Nats per held-out token is the honest number: the log-probability of each token that was "
         "kept back, given the others of its year.",
     ),

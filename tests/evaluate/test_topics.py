@@ -192,9 +192,13 @@ def test_scores_of_a_model_are_those_of_its_chances(monkeypatch):
     assert found["guide"].overlap == pytest.approx(np.mean(here))
     assert found["guide"].next_overlap == pytest.approx(np.mean(ahead))
     assert found["guide"].nats != found["weighted"].nats
+    mixture = overlap(chances[:-1], corpus.held_out, 1).mean()
+    assert found["weighted"].mixture_overlap == pytest.approx(mixture)
+    assert found["weighted"].mixture_next_overlap == overlap(chances[-1:], corpus.final[None], 1)[0]
 
 
 def test_a_single_seed_has_no_deviation(corpus):
     ranking = corpus.train[None]
-    found = WordScore.of(Prediction(ranking, smoothed(corpus.train)[None]), corpus)
+    chances = np.broadcast_to(smoothed(corpus.train.sum(0)), corpus.train.shape)
+    found = WordScore.of(Prediction(ranking, chances), corpus)
     assert math.isnan(found.overlap_sd)
