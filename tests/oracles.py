@@ -83,6 +83,19 @@ def _past(values: Tensor, t: int, layer: nn.Linear | None, history: int) -> Tens
     return total
 
 
+def _past_seen(seen: Tensor, t: int, layer: nn.Linear | None, history: int, look: Look) -> Tensor:
+    """The same of observations; lags but the first are changes where `look` has `per_step`."""
+    per_step = getattr(look, "per_step", None)
+    if layer is None or per_step is None:
+        return _past(seen, t, layer, history)
+    weight, dim = layer.weight, seen.shape[-1]
+    total = seen.new_zeros(weight.shape[0])
+    for lag in range(1, min(t, history) + 1):
+        value = seen[t - 1] if lag == 1 else (seen[t - lag + 1] - seen[t - lag]) * per_step
+        total = total + value @ weight[:, (lag - 1) * dim : lag * dim].T
+    return total
+
+
 def _now(value: Tensor | None, layer: nn.Linear | None) -> Tensor | float:
     return 0.0 if layer is None else value @ layer.weight.T
 
@@ -99,11 +112,14 @@ def layered_log_p(
         total, above = 0.0, None
         for l in reversed(range(len(names))):
             layer, below = model.layers[l], seen if l == 0 else z[names[l - 1]]
-            logits = _past(z[names[l]], t, layer.own, n) + _past(below, t, layer.past, n)
+            own, past = _past(z[names[l]], t, layer.own, n), _past(below, t, layer.past, n)
+            if l == 0:
+                past = _past_seen(seen, t, layer.past, n, look)
+            logits = own + past
             logits = logits + _now(above, layer.now) + layer.bias.bias[min(t, n)]
             above = z[names[l]][:, t]
             total = total + bernoulli(logits, above)
-        numbers = _now(above, model.x_from_z) + _past(seen, t, model.x_from_x, n)
+        numbers = _now(above, model.x_from_z) + _past_seen(seen, t, model.x_from_x, n, look)
         frames.append(total + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 
@@ -118,9 +134,13 @@ def deterministic_log_p(
     for t in range(len(x)):
         log_z = bernoulli(_past(z, t, layer.own, n) + layer.bias.bias[min(t, n)], z[:, t])
         drive = z[:, t] @ model.h_from_z.weight.T + model.h_from_z.bias
-        drive = drive + _past(seen, t, model.h_from_x, n) + _past(h, t, model.cell.recurrent, n)
+        drive = (
+            drive
+            + _past_seen(seen, t, model.h_from_x, n, look)
+            + _past(h, t, model.cell.recurrent, n)
+        )
         h = torch.cat([h, drive.clamp(min=0)[:, None]], 1)
-        numbers = h[:, t] @ model.x_from_h.weight.T + _past(seen, t, model.x_from_x, n)
+        numbers = h[:, t] @ model.x_from_h.weight.T + _past_seen(seen, t, model.x_from_x, n, look)
         frames.append(log_z + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 

@@ -31,6 +31,7 @@ from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, SequenceModel
 
 D = 3
 CENTRE, SPREAD = torch.tensor([-1.0, 0.5, 4.0]).double(), torch.tensor([0.5, 1.0, 2.0]).double()
+STEP = torch.tensor([0.25, 1.0, 0.5]).double()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,16 @@ VARIANTS = {
 INFOS = {
     "bernoulli": DataInfo("tiny", "unit", D, (0.3, 0.5, 0.7), 2.0, 3),
     "nade": DataInfo("tiny", "binary", D, (0.3, 0.5, 0.7), 2.0, 3),
-    "gaussian": DataInfo("tiny", "real", D, tuple(CENTRE.tolist()), 2.0, 3, tuple(SPREAD.tolist())),
+    "gaussian": DataInfo(
+        "tiny",
+        "real",
+        D,
+        tuple(CENTRE.tolist()),
+        2.0,
+        3,
+        tuple(SPREAD.tolist()),
+        tuple(STEP.tolist()),
+    ),
     "multinomial": DataInfo("tiny", "count", D, (2.0, 0.5, 1.0), 2.0, 3),
 }
 EMISSIONS = tuple(INFOS)
@@ -130,6 +140,8 @@ def scoring(
 
     def standardised(x: Tensor) -> Tensor:
         return (x - CENTRE) / SPREAD
+
+    standardised.per_step = SPREAD / STEP
 
     def scaled(numbers: Tensor, x: Tensor) -> Tensor:
         return kept(gaussian)(numbers, standardised(x)) - SPREAD[seen].log().sum()

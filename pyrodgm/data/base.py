@@ -28,6 +28,8 @@ class DataInfo:
         dim: observed features per frame, D.
         mean: per-feature mean over what training observed, D numbers.
         std: per-feature standard deviation of the same, D numbers; ones if not given.
+        step_std: per-feature standard deviation of the change from one frame to the next, for real
+            numbers, D of them; those of the frames if not given.
         mean_length: mean training sequence length, in frames.
         max_length: longest sequence of any split, in frames.
         image_shape: (height, width) where a frame is a picture.
@@ -46,6 +48,7 @@ class DataInfo:
     mean_length: float
     max_length: int
     std: tuple[float, ...] = field(default=(), repr=False)
+    step_std: tuple[float, ...] = field(default=(), repr=False)
     image_shape: tuple[int, int] | None = None
     lowest_pitch: int | None = None
     frame_rate: float = 10.0
@@ -207,6 +210,7 @@ class Splits:
             dim=len(mean),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
+            step_std=_step_std(train) if kind == "real" else (),
             mean_length=float(train.lengths.mean()),
             max_length=max(int(part.lengths.max()) for part in parts.values()),
             has_missing=any(part.has_missing for part in parts.values()),
@@ -220,6 +224,15 @@ class Splits:
         if split not in splits:
             raise UsageError(f"unknown split '{split}'; {did_you_mean(split, splits)}")
         return splits[split]
+
+
+def _step_std(sequences: Sequences) -> tuple[float, ...]:
+    """Standard deviations of the change from one frame to the next, zero where none was seen."""
+    changes = np.diff(sequences.x.numpy(), axis=0)
+    within = np.ones(len(changes), dtype=bool)
+    within[sequences.starts[1:] - 1] = False
+    _, std = moments(changes[within])
+    return tuple(np.nan_to_num(std).tolist())
 
 
 def _check_observed(name: str, mean: np.ndarray) -> None:

@@ -201,7 +201,16 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
 
 
 class Inputs(nn.Module):
-    """Observations as networks want to see them: counts on a log scale, real numbers standardised.
+    r"""Observations as networks want to see them: counts on a log scale, real numbers standardised.
+
+    Of several lags of real numbers all but the newest enter as changes,
+
+    .. math:: x_{t-1}, \; s \odot (x_{t-1} - x_{t-2}), \; \dots, \;
+        s \odot (x_{t-n+1} - x_{t-n})
+
+    with s such that changes have variance one. The linear functions of them are those of the lags
+    themselves, but lags of smooth motion are all but equal, and gradients then find what tells them
+    apart very slowly.
 
     Args:
         info: the data's facts.
@@ -209,12 +218,14 @@ class Inputs(nn.Module):
 
     centre: Tensor
     scale: Tensor
+    per_step: Tensor
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
         self.kind = info.kind
         self.register_buffer("centre", _mean(info))
         self.register_buffer("scale", spread(info))
+        self.register_buffer("per_step", _per_step(info))
 
     def forward(self, x: Tensor) -> Tensor:
         """Of frames (..., D)."""
@@ -233,15 +244,24 @@ class Inputs(nn.Module):
             return self(window)
         dim = len(self.centre)
         lags = 1 + torch.arange(window.shape[-1] // dim, device=t.device)
-        exists = t[..., None] >= lags
+        exists = (t[..., None] >= lags)[..., None]
         frames = self(window.unflatten(-1, (len(lags), dim)))
-        return (frames * exists[..., None]).flatten(-2)
+        if len(lags) > 1:
+            newest, changes = frames[..., :1, :], frames[..., :-1, :] - frames[..., 1:, :]
+            frames = torch.cat([newest, changes * self.per_step], -2)
+        return (frames * exists).flatten(-2)
 
 
 def spread(info: DataInfo) -> Tensor:
     """Standard deviations of the training data, (D,); one where a feature is constant."""
     std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
     return std.where(std > 0, 1.0)
+
+
+def _per_step(info: DataInfo) -> Tensor:
+    """How many of its usual changes the standard deviation of a feature is, (D,)."""
+    changes = torch.tensor(info.step_std or (0.0,) * info.dim, dtype=torch.get_default_dtype())
+    return torch.where(changes > 0, spread(info) / changes, 1.0)
 
 
 def _mean(info: DataInfo) -> Tensor:

@@ -122,3 +122,15 @@ def test_unknown_split_is_named(split):
     assert splits["valid"] is split
     with pytest.raises(UsageError, match="unknown split 'tset'; did you mean 'test'"):
         splits["tset"]
+
+
+def test_changes_are_measured_within_training_sequences():
+    x = np.array([[0.0, 1.0], [1.0, 1.0], [100.0, 1.0], [102.0, np.nan]], np.float32)
+    part = Sequences(x, np.array([2, 2]))
+    real = Splits.of("x", "real", dict.fromkeys(("train", "valid", "test"), part)).info
+    assert real.step_std == pytest.approx([0.5, 0.0])
+    bits = Sequences(np.eye(2, dtype=np.uint8), np.array([2]))
+    assert (
+        Splits.of("x", "binary", dict.fromkeys(("train", "valid", "test"), bits)).info.step_std
+        == ()
+    )

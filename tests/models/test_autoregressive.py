@@ -15,7 +15,7 @@ from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, RNN, RNNNADE, SequenceModel
 from pyrodgm.objectives import ML
-from variants import CENTRE, INFOS, SPREAD, D, frames, path_log_probs, randomised
+from variants import CENTRE, INFOS, SPREAD, STEP, D, frames, path_log_probs, randomised
 
 B, T = 40, 6
 BITS = INFOS["nade"]
@@ -78,6 +78,8 @@ def test_linear_autoregression_follows_its_formula(coupling: str, emission: str)
         numbers = model.x_bias.bias[min(t, 2)]
         for lag in range(1, min(t, 2) + 1):
             frame = seen[:, t - lag]
+            if emission == "gaussian" and lag > 1:
+                frame = (seen[:, t - lag + 1] - frame) * SPREAD / STEP
             if coupling == "all":
                 columns = slice((lag - 1) * D, lag * D)
                 numbers = numbers + frame @ model.linear.weight[:, columns].T
