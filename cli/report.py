@@ -85,7 +85,8 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
 
 def print_words(scores: dict[str, WordScore]) -> None:
     """How well held-out tokens are predicted, beside trivial predictors."""
-    from pyrodgm.evaluate.words import NAMES, TOP
+    from pyrodgm.evaluate.word_scores import NAMES
+    from pyrodgm.evaluate.words import TOP
 
     rows = [
         [

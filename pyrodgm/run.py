@@ -19,7 +19,9 @@ from pyrodgm.evaluate.floors import floors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import Prediction, predictions
-from pyrodgm.evaluate.words import WordScore, word_scores
+from pyrodgm.evaluate.topics import Topic, topics
+from pyrodgm.evaluate.word_scores import word_scores
+from pyrodgm.evaluate.words import WordScore
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
@@ -128,9 +130,19 @@ class Run:
     def word_scores(self, split: str = "test", *, seed: int = 0) -> dict[str, WordScore]:
         """How well held-out tokens are predicted, beside trivial predictors; empty without them.
 
-        See `pyrodgm.evaluate.words.word_scores`.
+        See `pyrodgm.evaluate.word_scores.word_scores`.
         """
         return word_scores(self.model, self.guide, self.splits[split], seed=seed)
+
+    def topics(
+        self, split: str = "train", *, num: int = 10, num_words: int = 10, seed: int = 0
+    ) -> list[Topic]:
+        """The units that tell most about time, and their words.
+
+        See `pyrodgm.evaluate.topics.topics`.
+        """
+        given = {"num": num, "num_words": num_words, "seed": seed}
+        return topics(self.model, self.guide, self.splits, split=split, **given)
 
     @property
     def is_main_process(self) -> bool:

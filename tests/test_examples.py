@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = {
     "next_frame_guide.py": ["--steps", "2"],
     "own_program_svi.py": ["--steps", "2"],
+    "topics.py": ["--steps", "2", "--data", "counts.npz"],
     "tsbn_balls.py": ["--steps", "2", "--videos", "20", "--units", "10"],
     "tsbn_motion.py": ["--steps", "2", "--data", "real.npz"],
     "tsbn_music.py": ["--steps", "2", "--data", "balls"],
@@ -34,6 +35,7 @@ def test_every_example_is_listed() -> None:
 def test_example_runs(name: str, tmp_path: Path) -> None:
     path = ROOT / "examples" / name
     np.savez(tmp_path / "real.npz", **ragged(kind="real"))
+    np.savez(tmp_path / "counts.npz", **ragged(kind="count"))
     done = subprocess.run(
         [sys.executable, path, *EXAMPLES[name]], cwd=tmp_path, capture_output=True, text=True
     )

@@ -32,6 +32,7 @@ def ragged(dim: int = 6, kind: str = "binary", train: int = 24) -> dict[str, np.
         draws = {
             "binary": lambda shape=shape: (rng.random(shape) < 0.3).astype(np.uint8),
             "unit": lambda shape=shape: rng.random(shape, np.float32),
+            "count": lambda shape=shape: rng.poisson(2.0, shape).astype(np.uint16),
             "real": lambda shape=shape: rng.normal(size=shape).astype(np.float32),
         }
         arrays |= {split: draws[kind](), f"{split}_lengths": lengths}

@@ -1,20 +1,20 @@
-"""What is a corpus about? The words of every topic, and what a model expects to read."""
+"""What is a corpus about? The words of every unit, and when it is on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from pyro.distributions import TorchDistribution
-from torch import Tensor
+import scipy.linalg
 
-from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.smc import THRESHOLD, ParticleFilter, over_time
+from pyrodgm.evaluate.chances import smoothed
+from pyrodgm.evaluate.dictionary import read_dictionary
+from pyrodgm.evaluate.latents import expected_latents
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
 
@@ -100,63 +100,89 @@ def _log_odds(counts: np.ndarray) -> np.ndarray:
     return np.log(counts) - np.log(counts.sum(-1, keepdims=True) - counts)
 
 
-def word_chances(
-    model: Model,
-    guide: Guide,
-    counts: Tensor,
-    *,
-    draws: int = 1,
-    weighted: bool = False,
-    seed: int = 0,
-) -> np.ndarray:
-    r"""The chance of every word in every frame of counts, and in the frame after the last.
+def most_moving(odds: np.ndarray, num: int) -> np.ndarray:
+    """The topics that tell most about time, (num,): each moves most in ways those before do not.
 
-    .. math:: \sum_k W^k_t\, p(w \mid z^k_t, x_{<t}), \qquad
-        z^k_{\le T} \sim q(z \mid x), \; z^k_{T+1} \sim p(z_{T+1} \mid z^k_{\le T}, x_{\le T})
-
-    Whatever the weights, it is a distribution over words that has seen these counts only, so its
-    score on others is an honest one.
+    They are the pivots of a QR decomposition of the odds about their means. One that is always on
+    tells nothing, and one that goes with another nothing new.
 
     Args:
-        model: a sequence model of counts.
-        guide: a sequence guide.
-        counts: one sequence, (T, D).
-        draws: paths of the latents, K.
-        weighted: by the weights of a particle filter, `pyrodgm.evaluate.smc.ParticleFilter`, so
-            that paths come closer to those of the posterior as K grows; else all alike.
-        seed: of the draws; the global generator is left alone.
+        odds: of every topic in every frame, (T, J).
+        num: how many.
+    """
+    pivots = scipy.linalg.qr(odds - odds.mean(0), mode="r", pivoting=True)[-1]
+    return np.asarray(pivots[:num])
 
-    Returns:
-        (T + 1, D), rows that add up to one.
+
+@dataclass(frozen=True)
+class Topic:
+    """What one unit stands for.
+
+    Args:
+        unit: its number.
+        odds: that it is on in every frame of the first sequence that was seen, (T,).
+        words: surely more frequent in its frames than elsewhere, see `contrasting`.
+        own_words: that it adds and other units do not, see `distinctive`.
+        heavy_words: of largest weight, as published; often rare ones.
+    """
+
+    unit: int
+    odds: np.ndarray
+    words: list[str]
+    own_words: list[str]
+    heavy_words: list[str]
+
+
+def topics(
+    model: Model,
+    guide: Guide,
+    splits: Splits,
+    *,
+    split: str = "train",
+    num: int = 10,
+    num_words: int = 10,
+    draws: int = 20,
+    seed: int = 0,
+) -> list[Topic]:
+    """The units that tell most about time in the first sequence of a split, and their words.
+
+    Args:
+        model: a model of words, with binary latents that add to the logits of words.
+        guide: the guide q.
+        splits: the data; its facts name the words.
+        split: whose frames are looked at.
+        num: topics at most.
+        num_words: of each.
+        draws: paths behind the odds.
+        seed: of the draws.
 
     Raises:
-        UsageError: no sequence model with its guide.
+        UsageError: the data has no words, or the model no such units.
     """
-    p, q = over_time(model, guide)
-    batch = Batch.of(counts.to(next(p.parameters()))[None])
-    with torch.no_grad(), forked(seed, "word chances"):
-        reader = _Reader(p, q, batch, draws, threshold=THRESHOLD if weighted else 0.0)
-        found = []
-        for _ in range(batch.length):
-            reader.advance()
-            found.append(reader.chances(reader.law, weighted))
-        _, ahead = reader.ahead()
-        found.append(reader.chances(ahead, weighted))
-    return torch.stack(found).cpu().numpy()
+    dictionary = read_dictionary(model, splits.info.dim)
+    if not splits.info.words or dictionary is None or dictionary.site not in model.latents:
+        raise UsageError(
+            f"there are no topics in {type(model).__name__} of '{splits.info.name}'; they need the "
+            "names of words, and binary latents that add to the logits of words"
+        )
+    odds = expected_latents(model, guide, splits[split], draws=draws, seed=seed)[dictionary.site]
+    counts = seen_counts(splits[split])
+    odds = odds[: len(counts)]
+    shown = most_moving(odds, num)
+    share = smoothed(np.asarray(splits.info.mean) * splits.train.num_frames)
+    scores = (
+        contrasting(counts, odds[:, shown]),
+        distinctive(dictionary.weights, share)[shown],
+        dictionary.weights[shown],
+    )
+    words = [top_words(score, splits.info.words, num_words) for score in scores]
+    return [
+        Topic(int(unit), odds[:, unit], *found) for unit, *found in zip(shown, *words, strict=True)
+    ]
 
 
-class _Reader(ParticleFilter):
-    """A particle filter that keeps the law of each frame given the latents."""
-
-    law: TorchDistribution
-
-    def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
-        self.law = law
-        return super().fed_back(law, x, seen)
-
-    def chances(self, law: TorchDistribution, weighted: bool) -> Tensor:
-        """The mixture over particles of the chances of words, (D,)."""
-        mean = law.mean.double()
-        each = (mean / mean.sum(-1, keepdim=True)).expand(*self.shape, -1)
-        weights = self.weights if weighted else torch.full_like(self.weights, 1 / self.shape[0])
-        return torch.einsum("kb,kbd->d", weights, each)
+def seen_counts(sequences: Sequences) -> np.ndarray:
+    """The counts of the first sequence up to the last frame of which something was seen, (T, D)."""
+    batch = sequences.batch([0])
+    seen = batch.length if batch.seen is None else int(batch.seen[0].any(-1).nonzero().max()) + 1
+    return batch.x[0, :seen].cpu().numpy()

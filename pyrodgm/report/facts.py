@@ -14,7 +14,7 @@ from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
 from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
-from pyrodgm.evaluate.words import NAMES as PREDICTORS
+from pyrodgm.evaluate.word_scores import NAMES as PREDICTORS
 from pyrodgm.evaluate.words import TOP
 from pyrodgm.pieces import read_config
 from pyrodgm.report.blocks import (

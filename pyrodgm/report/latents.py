@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.dictionary import Dictionary, draw_dictionary, read_dictionary
 from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
-from pyrodgm.evaluate.topic_pictures import most_moving, topic_trajectories
-from pyrodgm.evaluate.topics import contrasting, distinctive, top_words
-from pyrodgm.evaluate.words import smoothed
+from pyrodgm.evaluate.topic_pictures import topic_trajectories
+from pyrodgm.evaluate.topics import seen_counts
 from pyrodgm.report.blocks import Picture, Section, Table, png_uri
 from pyrodgm.run import Run
 
@@ -31,7 +30,7 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
         return found
     frames = odds.get(dictionary.site)
     if run.splits.info.words:
-        return found if frames is None else [topics(run, split, dictionary, frames), *found]
+        return found if frames is None else [topics(run, split, seed), *found]
     if frames is not None:
         dictionary = replace(dictionary, activity=frames.mean(0))
     return [units(run, dictionary), *found]
@@ -54,7 +53,7 @@ def units(run: Run, dictionary: Dictionary) -> Section:
 def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
     """When the units of every layer are on: in the first sequence, or in rows far apart."""
     sequences, blocks = run.splits[split], []
-    shown, what = np.arange(seen_frames(sequences)), f"{split} sequence 0"
+    shown, what = np.arange(len(seen_counts(sequences))), f"{split} sequence 0"
     if sequences.lengths.max() == 1:
         shown = np.linspace(0, len(sequences) - 1, min(FRAMES_SHOWN, len(sequences))).astype(int)
         what = f"{len(shown)} rows of the {split} split, in its order"
@@ -70,41 +69,26 @@ def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
     return Section("When the latents are on", blocks)
 
 
-def topics(run: Run, split: str, dictionary: Dictionary, odds: np.ndarray) -> Section:
-    """The topics whose odds (frames, J) move most, by their words and over time."""
-    info = run.splits.info
-    length = seen_frames(run.splits[split])
-    frames = odds[:length]
-    shown = most_moving(frames, TOPICS)
-    share = smoothed(np.asarray(info.mean) * run.splits.train.num_frames)
-    counts = run.splits.train.batch([0]).x[0, :length].numpy()
-    here = top_words(contrasting(counts, frames[:, shown]), info.words, WORDS)
-    own = top_words(distinctive(dictionary.weights, share)[shown], info.words, WORDS)
-    heavy = top_words(dictionary.weights[shown], info.words, WORDS)
+def topics(run: Run, split: str, seed: int) -> Section:
+    """The topics that tell most about time, by their words and over time."""
+    found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
-        [f"{unit}", f"{100 * frames[:, unit].mean():.0f} %", *map(", ".join, words)]
-        for unit, *words in zip(shown, here, own, heavy, strict=True)
-    ]
+        [f"{topic.unit}", f"{100 * topic.odds.mean():.0f} %",
+         *map(", ".join, (topic.words, topic.own_words, topic.heavy_words))]
+        for topic in found
+    ]  # fmt: skip
     note = (
-        f"The {len(shown)} of {len(dictionary.weights)} units of {dictionary.site} that tell most "
-        "about time, each what those above it do not. Several are on at a time: the words of its "
-        "frames are those that are surely more frequent there than elsewhere, whoever brings them; "
-        "its own are those that it adds and other units do not. Words of largest weight, as "
-        "published, are often rare."
+        f"The {len(found)} units that tell most about time, each what those above it do not. "
+        "Several are on at a time: the words of its frames are those that are surely more frequent "
+        "there than elsewhere, whoever brings them; its own are those that it adds and other units "
+        "do not. Words of largest weight, as published, are often rare."
     )
-    figure = topic_trajectories(times(info, length), frames[:, shown], here, shown.tolist())
+    labels = times(run.splits.info, len(found[0].odds))
+    figure = topic_trajectories(labels, found)
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
     header = ["unit", "on", "words of its frames", "words of its own", "words of largest weight"]
     table = Table(header, rows, numeric=False, note=note)
     return Section("Topics", [table, Picture(png_uri(figure), caption)])
-
-
-def seen_frames(sequences: Sequences) -> int:
-    """Frames of the first sequence up to the last of which something was seen."""
-    batch = sequences.batch([0])
-    if batch.seen is None:
-        return batch.length
-    return int(batch.seen[0].any(-1).nonzero().max()) + 1
 
 
 def times(info: DataInfo, length: int) -> list[float]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.words import Corpus, WordScore, score_model, trivial_scores
+from pyrodgm.evaluate.word_scores import score_model, trivial_scores
+from pyrodgm.evaluate.words import Corpus, WordScore
 from pyrodgm.reproduce.protocol import PUBLISHED_OBJECTIVE, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
 from pyrodgm.run import Run

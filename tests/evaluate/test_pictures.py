@@ -6,7 +6,8 @@ from PIL import Image
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.pictures import Band, motion, pictures
-from pyrodgm.evaluate.topic_pictures import most_moving, topic_trajectories
+from pyrodgm.evaluate.topic_pictures import topic_trajectories
+from pyrodgm.evaluate.topics import Topic
 from pyrodgm.evaluate.videos import grid, save_gif, side_by_side
 
 VIDEO = DataInfo("toy", "unit", 6, (0.5,) * 6, 3.0, 3, image_shape=(2, 3), frame_rate=25.0)
@@ -78,15 +79,12 @@ def test_labels_stand_above_and_say_where_the_forecast_begins():
         assert (gif.n_frames, gif.info["duration"]) == (4, 40)
 
 
-def test_topics_that_move_come_first_and_none_that_says_the_same_again():
-    up, down, once = np.array([[0, 0, 1, 1], [1, 1, 0.1, 0], [0, 0.4, 0, 0.4]], float)
-    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2).tolist() == [1, 0]
-
-
 def test_topics_are_drawn_below_their_words():
-    odds = np.array([[0.0, 0.5, 0.2], [1.0, 0.5, 0.4], [0.0, 0.5, 0.2]])
-    words = [["war", "army"], ["tax", "bank"]]
-    figure = topic_trajectories([1790, 1791, 1793], odds[:, [0, 2]], words, [0, 2])
+    found = [
+        Topic(0, np.array([0.0, 1.0, 0.0]), ["war", "army"], [], []),
+        Topic(2, np.array([0.2, 0.4, 0.2]), ["tax", "bank"], [], []),
+    ]
+    figure = topic_trajectories([1790, 1791, 1793], found)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["0: war, army", "2: tax, bank"]
     line = figure.axes[0].lines[0]

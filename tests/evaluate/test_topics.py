@@ -7,20 +7,28 @@ import pytest
 import torch
 
 from oracles import Enumerated, all_paths, assert_mean
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
-from pyrodgm.evaluate.topics import contrasting, distinctive, top, top_words, word_chances
+from pyrodgm.evaluate.chances import smoothed, word_chances
+from pyrodgm.evaluate.topics import (
+    contrasting,
+    distinctive,
+    most_moving,
+    top,
+    top_words,
+    topics,
+)
+from pyrodgm.evaluate.word_scores import mixing_share, score_model, trivial_scores
 from pyrodgm.evaluate.words import (
     Corpus,
     Prediction,
     WordScore,
-    mixing_share,
     nats_per_token,
     overlap,
-    score_model,
-    smoothed,
-    trivial_scores,
 )
+from pyrodgm.guides import RecurrentBernoulli
+from pyrodgm.models import HMSBN
 from variants import SEQUENTIAL, D, chances_given_paths, frame_terms, frames, pair, scoring
 
 
@@ -114,6 +122,43 @@ def test_words_of_a_units_frames_are_those_surely_more_frequent_there():
     assert scores[0, 0] < 0
     np.testing.assert_allclose(scores[1], 0, atol=1e-6)
     assert (scores[:, 3] == 0).all()
+
+
+def test_topics_that_move_come_first_and_none_that_says_the_same_again():
+    up, down, once = np.array([[0, 0, 1, 1], [1, 1, 0.1, 0], [0, 0.4, 0, 0.4]], float)
+    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2).tolist() == [1, 0]
+
+
+def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
+    """Two subjects, in the first and in the second half of the frames, and a fitting model."""
+    rng = np.random.default_rng(0)
+    rates = np.kron([[3.0, 0.2], [0.2, 3.0]], np.ones((10, 4)))
+    counts = np.concatenate([rng.poisson(rates), np.full((20, 1), 9)], 1).astype(np.float32)
+    part = Sequences(counts, np.array([20]))
+    vocabulary = (*"abcdefgh", "the")
+    parts = dict.fromkeys(("train", "valid", "test"), part)
+    splits = Splits.of("speech", "count", parts, words=vocabulary)
+    model, guide = HMSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    with torch.no_grad():
+        for layer in (model.x_from_z, *guide.layers):
+            for parameter in layer.parameters():
+                parameter.zero_()
+        model.x_from_z.weight[:4, 0], model.x_from_z.weight[4:8, 1] = 2.0, 1.0
+        guide.layers[0].now.weight[0, :4], guide.layers[0].now.weight[0, 4:8] = 5.0, -5.0
+    first, second = topics(model, guide, splits, num=2, num_words=4)
+    assert (first.unit, second.unit) == (0, 1)
+    assert first.odds == pytest.approx(np.repeat([1.0, 0.0], 10), abs=0.05)
+    assert second.odds == pytest.approx(np.full(20, 0.5))
+    assert set(first.words) == set(first.own_words) == set(first.heavy_words) == set("abcd")
+    assert set(second.own_words) == set("efgh")
+
+
+def test_topics_need_words():
+    model, guide = pair("hmsbn", "multinomial")
+    part = Sequences(frames("multinomial", 3).numpy(), np.array([3]))
+    splits = Splits.of("counts", "count", dict.fromkeys(("train", "valid", "test"), part))
+    with pytest.raises(UsageError, match="they need the names of words"):
+        topics(model, guide, splits)
 
 
 def test_nats_per_token_by_hand():
