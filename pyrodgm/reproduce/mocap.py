@@ -14,13 +14,14 @@ from pyrodgm.run import Run
 SAMPLES = 50
 FILES = {"mocap": "MIT", "cmu35-walk": "CMU 35"}
 OURS_FIT = {
-    "lr": 1e-3,
-    "lr_patience": 10,
+    "lr": 3e-3,
+    "batch_size": 4,
     "patience": 40,
-    "time_limit": 180.0,
+    "time_limit": 300.0,
     "steps": 1_000_000,
-    "evaluate_every": 100,
+    "evaluate_every": 200,
 }
+OURS_OBJECTIVE = {"particles": 2}
 KINDS = {"error": "squared error", "error_mean": f"of the mean of {SAMPLES}", "bound": "nats"}
 
 
@@ -50,6 +51,8 @@ def _cells(row: str, model: str, options: dict[str, Any], *, latent: bool = True
     cells = []
     for data in FILES:
         ours = {**config(model, data, options=options), "fit": OURS_FIT}
+        if latent:
+            ours["objective"] = OURS_OBJECTIVE
         cells.append(Cell(row, "ours", ours, quick(), variant=data))
         if latent:
             theirs = config(model, data, options={**options, **start})
