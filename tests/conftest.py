@@ -33,6 +33,15 @@ def _global_state() -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def double_precision(seeded_and_guarded):
+    """Everything in double precision and without gradients."""
+    torch.set_default_dtype(torch.float64)
+    with torch.no_grad():
+        yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(autouse=True)
 def seeded_and_guarded():
     """Seed, and fail a test that leaves global state behind."""

@@ -109,6 +109,12 @@ def pair(variant: str, emission: str = "bernoulli") -> tuple[SequenceModel, Sequ
     return randomised(model), randomised(guide)
 
 
+def mild(variant: str) -> tuple[nn.Module, nn.Module]:
+    """The model and the guide of a variant, with smaller weights."""
+    model, guide = pair(variant)
+    return randomised(model, 0.5), randomised(guide, 0.5)
+
+
 def frames(emission: str, *shape: int) -> Tensor:
     """Observations (*shape, D) such as the emission scores."""
     uniform = torch.rand(*shape, D).double()

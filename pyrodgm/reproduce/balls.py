@@ -75,9 +75,7 @@ def _oracle(videos: int, *, known: bool) -> Measured:
 
 def _latent(row: str, model: str, **options: Any) -> list[Cell]:
     """A model of the paper under both protocols."""
-    start = {"init_scale": 1e-3}
-    theirs = config(model, "balls", options={**options, **start}, data=VIDEOS)
-    theirs |= {"guide": start, **published()}
+    theirs = published(model, "balls", options, data=VIDEOS)
     ours = config(model, "balls", options=options, data=VIDEOS)
     ours |= {"fit": OURS_FIT}
     return [

@@ -47,7 +47,6 @@ def _file(splits: Splits) -> str:
 
 
 def _cells(row: str, model: str, options: dict[str, Any], *, latent: bool = True) -> list[Cell]:
-    start = {"init_scale": 1e-3}
     cells = []
     for data in FILES:
         ours = {**config(model, data, options=options), "fit": OURS_FIT}
@@ -55,8 +54,7 @@ def _cells(row: str, model: str, options: dict[str, Any], *, latent: bool = True
             ours["objective"] = OURS_OBJECTIVE
         cells.append(Cell(row, "ours", ours, quick(), variant=data))
         if latent:
-            theirs = config(model, data, options={**options, **start})
-            theirs |= {"guide": dict(start), **published()}
+            theirs = published(model, data, options)
             cells.append(Cell(row, "published", theirs, quick(), variant=data))
     return cells
 

@@ -70,19 +70,8 @@ def _ours(
 
 
 def _published(row: str, model: str, options: dict[str, Any]) -> list[Cell]:
-    start = {"init_scale": 1e-3}
     return [
-        Cell(
-            row,
-            "published",
-            {
-                **config(model, data, options={**options, **start}),
-                "guide": dict(start),
-                **published(),
-            },
-            quick(),
-            variant=data,
-        )
+        Cell(row, "published", published(model, data, options), quick(), variant=data)
         for data in COLLECTIONS
     ]
 

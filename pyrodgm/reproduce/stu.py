@@ -8,12 +8,12 @@ from typing import Any, cast
 from pyrodgm.data.base import Splits
 from pyrodgm.evaluate.word_scores import score_model, trivial_scores
 from pyrodgm.evaluate.words import Corpus, WordScore
-from pyrodgm.reproduce.protocol import PUBLISHED_OBJECTIVE, quick
+from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
 from pyrodgm.run import Run
 
 OURS_FIT = {"lr": 3e-3, "time_limit": 300.0, "steps": 20_000, "evaluate_every": 25}
-PUBLISHED_STEPS = 5000
+PUBLISHED_FIT = {"batch_size": 16, "steps": 5000, "evaluate_every": 5000}
 DRAWS = 20
 
 
@@ -57,20 +57,14 @@ def _cells(
         lr: learning rate of the paper.
         weight_decay: of ours; more for more units.
     """
-    start = {"init_scale": 1e-3}
-    theirs = config("hmsbn", "stu", options={"hidden_dim": hidden_dim, **start})
-    theirs["guide"] = {"feedback": False, **start}
-    theirs["objective"] = {**PUBLISHED_OBJECTIVE, "baseline_dim": 25}
-    theirs["fit"] = {
-        "optimizer": "rmsprop",
-        "lr": lr,
-        "weight_decay": 1e-4,
-        "per_frame": True,
-        "averaging": 0.0,
-        "lr_decay": 1.0,
-        "steps": PUBLISHED_STEPS,
-        "evaluate_every": PUBLISHED_STEPS,
-    }
+    theirs = published(
+        "hmsbn",
+        "stu",
+        {"hidden_dim": hidden_dim},
+        guide={"feedback": False},
+        objective={"baseline_dim": 25},
+        fit={**PUBLISHED_FIT, "lr": lr},
+    )
     ours = config("hmsbn", "stu", options={"hidden_dim": hidden_dim})
     return [
         Cell(row, "published", theirs, quick()),

@@ -13,22 +13,12 @@ from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, RNN, TSBN
-from variants import pair, randomised
+from variants import mild, randomised
 
 D = 3
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    with torch.no_grad():
-        yield
-    torch.set_default_dtype(torch.float32)
-
-
-def mild(variant):
-    model, guide = pair(variant)
-    return randomised(model, 0.5), randomised(guide, 0.5)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def copies(x, count):

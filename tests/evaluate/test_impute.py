@@ -16,20 +16,9 @@ from pyrodgm.evaluate.impute import CompletingFilter, impute
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS
 from pyrodgm.traces import log_probs
-from variants import D, pair, randomised
+from variants import D, mild, pair, randomised
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    with torch.no_grad():
-        yield
-    torch.set_default_dtype(torch.float32)
-
-
-def mild(variant):
-    model, guide = pair(variant)
-    return randomised(model, 0.5), randomised(guide, 0.5)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def with_gaps(x, places):
