@@ -198,6 +198,18 @@ def test_importance_weights_recover_the_evidence() -> None:
     torch.testing.assert_close(exact.q.sum(), torch.ones((), dtype=torch.float64))
 
 
+def test_baselines_see_observations_as_the_model_does() -> None:
+    """Thousands of words would leave every tanh unit at its end, where nothing is learnt."""
+    model, guide = pair("hmsbn", "multinomial")
+    seen = []
+    objective = NVIL(model, guide, baseline_dim=2)
+    assert objective.baseline is not None
+    objective.baseline.double().register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    counts = 1000 * frames("multinomial", 2, 3)
+    objective(Batch.of(counts))
+    torch.testing.assert_close(seen[0], counts.log1p())
+
+
 def test_baselines_lower_the_variance_of_plain_scores() -> None:
     torch.manual_seed(1)
     model, guide = tiny()

@@ -77,7 +77,7 @@ def test_the_same_step(name: str) -> None:
         torch.manual_seed(seed)
         expected = objective.trace(Batch.of(x))
         torch.manual_seed(seed)
-        paths, log_p, log_q = floor.trace(x)
+        paths, log_p, log_q = floor.trace(x, floor.frame.look(x))
         for path, value in zip(paths, expected.values.values(), strict=True):
             assert torch.equal(path, value[0])
         torch.testing.assert_close(log_p, expected.log_p[0])

@@ -148,3 +148,13 @@ def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..
 def sequence_mean(terms: Tensor) -> Tensor:
     """Mean over draws and sequences of the sum over frames; terms (K, B, T), a scalar."""
     return terms.sum(-1).mean()
+
+
+def as_networks_see(model: nn.Module, x: Tensor) -> Tensor:
+    """Observations as the networks of a model see them, (..., D); as they are if it has no say.
+
+    A model says so by a module `inputs`, such as `pyrodgm.networks.emissions.Inputs`: counts on a
+    log scale, real numbers standardised. A learned baseline saturates on anything else.
+    """
+    inputs = getattr(model, "inputs", None)
+    return x if inputs is None else inputs(x)

@@ -12,7 +12,14 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.objectives.base import (
+    Execution,
+    Loss,
+    Needs,
+    SinglePhase,
+    as_networks_see,
+    sequence_mean,
+)
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.traces import LogProbs
 
@@ -96,7 +103,7 @@ class NVIL(SinglePhase):
                 "the baseline network needs observations of one shape in every frame, and this "
                 "program observes different things in different frames; use baseline_dim=0"
             )
-        return self.baseline(log_probs.x).squeeze(-1) * frames
+        return self.baseline(as_networks_see(self.model, log_probs.x)).squeeze(-1) * frames
 
     def _update(self, residual: Tensor, signal: Tensor, frames: Tensor) -> None:
         frames = frames.expand_as(signal)

@@ -20,7 +20,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, unrolled_pair
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, as_networks_see, unrolled_pair
 
 Baseline = Literal["none", "decaying-average", "network"]
 
@@ -123,7 +123,8 @@ class TraceGraphELBO(Objective):
             return {"baseline": options}
         frame = int(site["name"].rsplit("_", 1)[-1]) - 1 if "_" in site["name"] else 0
         left = batch.mask[:, frame:].sum(1, keepdim=True).to(batch.x.dtype)
-        frame_input = torch.cat([batch.x[:, frame], left], -1)
+        seen = as_networks_see(self.model, batch.x[:, frame])
+        frame_input = torch.cat([seen, left], -1)
         if batch.size == 1:  # Pyro drops the dimension of a plate of one
             frame_input = frame_input[0]
         return {"baseline": {"nn_baseline": self.network, "nn_baseline_input": frame_input}}

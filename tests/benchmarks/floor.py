@@ -111,22 +111,29 @@ class Reals(Bits):
 class HandWritten(nn.Module, ABC):
     """NVIL with one draw, the signal "future" and a tanh baseline, for a p and q by hand."""
 
-    def __init__(self, dim: int, baseline_dim: int = 100) -> None:
+    def __init__(self, frame: Bits, baseline_dim: int = 100) -> None:
         super().__init__()
+        self.frame = frame
         self.baseline = nn.Sequential(
-            nn.Linear(dim, baseline_dim), nn.Tanh(), nn.Linear(baseline_dim, 1)
+            nn.Linear(frame.dim, baseline_dim), nn.Tanh(), nn.Linear(baseline_dim, 1)
         )
         self.mean, self.variance = torch.tensor(0.0), torch.tensor(1.0)
 
     @abstractmethod
-    def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """A path of every layer, the lowest first, and log p and log q of its frames, (B, T)."""
+    def trace(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """A path of every layer, the lowest first, and log p and log q of its frames, (B, T).
+
+        Args:
+            x: observations, (B, T, D).
+            y: the same as networks see them.
+        """
 
     def forward(self, x: Tensor) -> Tensor:
         """Surrogate loss for x (B, T, D)."""
-        _, log_p, log_q = self.trace(x)
+        y = self.frame.look(x)
+        _, log_p, log_q = self.trace(x, y)
         cost = (log_p - log_q).detach()
-        predicted = self.baseline(x).squeeze(-1)
+        predicted = self.baseline(y).squeeze(-1)
         left = cost - predicted.detach() - self.mean
         signal = left.flip(-1).cumsum(-1).flip(-1)
         scale = self.variance.sqrt().clamp(min=1)
@@ -144,8 +151,8 @@ class HandWrittenTSBN(HandWritten):
     """
 
     def __init__(self, frame: Bits, hidden_dims: Sequence[int], order: int = 1) -> None:
-        super().__init__(frame.dim)
-        self.frame, self.order = frame, order
+        super().__init__(frame)
+        self.order = order
         n, sizes = order, [frame.dim, *hidden_dims]
         pairs = list(zip(sizes, hidden_dims, strict=False))  # each layer's units and those below
         self.W1 = nn.ParameterList(weight(J, n * J) for J in hidden_dims)
@@ -161,9 +168,9 @@ class HandWrittenTSBN(HandWritten):
         self.c = biases(n, frame.size)
         self.d = nn.ParameterList(biases(n, J) for J in hidden_dims)
 
-    def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def trace(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Layer by layer: no layer of the guide looks at those above."""
-        values = [self.frame.look(x)]
+        values = [y]
         pasts = [lags(values[0], self.order)]
         log_q = x.new_zeros(())
         for U1, U2, U3, d in zip(self.U1, self.U2, self.U3, self.d, strict=True):

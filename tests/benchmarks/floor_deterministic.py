@@ -27,8 +27,8 @@ class HandWrittenDTSBND(HandWritten):
     """TSBN of order n with a rectified recurrent layer of H units in p and another in q."""
 
     def __init__(self, frame: Bits, hidden_dim: int, layer_dim: int, order: int = 1) -> None:
-        super().__init__(frame.dim)
-        self.frame, self.order = frame, order
+        super().__init__(frame)
+        self.order = order
         n, D, J, H = order, frame.dim, hidden_dim, layer_dim
         self.W1, self.b = weight(J, n * J), biases(n, J)
         self.W5, self.W6, self.W7 = weight(H, J), weight(H, n * H), weight(H, n * D)
@@ -38,9 +38,9 @@ class HandWrittenDTSBND(HandWritten):
         self.c, self.d = biases(n, frame.size), biases(n, J)
         self.a_p, self.a_q = nn.Parameter(torch.zeros(H)), nn.Parameter(torch.zeros(H))
 
-    def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def trace(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """The guide's rectified units, its path, and then the model's."""
-        n, length, y = self.order, x.shape[1], self.frame.look(x)
+        n, length = self.order, x.shape[1]
         window = torch.cat([y, lags(y, n)], -1)
         y_past = window[..., self.frame.dim :]
         g = rectified(F.linear(window, self.U23, self.a_q), self.U6)
