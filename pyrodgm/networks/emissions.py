@@ -225,7 +225,8 @@ class Inputs(nn.Module):
         self.kind = info.kind
         self.register_buffer("centre", _mean(info))
         self.register_buffer("scale", spread(info))
-        self.register_buffer("per_step", _per_step(info))
+        if self.kind == "real":
+            self.register_buffer("per_step", _per_step(info))
 
     def forward(self, x: Tensor) -> Tensor:
         """Of frames (..., D)."""
