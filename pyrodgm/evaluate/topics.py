@@ -17,6 +17,7 @@ from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
+NEAR = 6.0  # frames that topics are told apart within
 
 
 def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[list[str]]:
@@ -69,48 +70,64 @@ def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.exp(log_topic) * (log_topic - np.log(share))
 
 
-def contrasting(counts: np.ndarray, on: np.ndarray) -> np.ndarray:
-    r"""How surely every word is more frequent where a unit is on than where it is off, (J, D).
+def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.ndarray:
+    r"""How surely every word is more frequent where a unit is on than near by where it is off.
 
     .. math::
-        \frac{l(y) - l(m)}{\sqrt{1 / y_w + 1 / m_w}}, \qquad
-        l(y) = \log \frac{y_w}{\sum_v y_v - y_w}
+        s_{jw} = \frac{l(y) - l(m)}{\sqrt{1 / y_w + 1 / m_w}}, \qquad
+        l(y) = \log \frac{y_w}{\sum_v y_v - y_w}, \qquad
+        y_w = \alpha_w + \sum_t z_{tj} \, (K (1 - z_j))_t \, c_{tw}, \qquad
+        m_w = \alpha_w + \sum_t (1 - z_{tj}) \, (K z_j)_t \, c_{tw}
 
-    where y and m count each word with the unit on and off, both with a pseudo-count in proportion
-    to the word's share, one for every hundred tokens.
+    Every frame with the unit on counts as much as frames near by have it off, and the other way
+    round, so that what changes slowly in all of a corpus, such as language, tells nothing of a
+    unit. Pseudo-counts are in proportion to the words' shares, one for every hundred tokens.
 
     Args:
-        counts: tokens of each word in each frame, (T, D); words never read score zero.
-        on: the odds that each unit is on, (T, J).
+        counts: tokens c of each word in each frame, (T, D); words never read score zero.
+        on: the odds z that each unit is on, (T, J).
+        near: standard deviation of the kernel K over time, in frames.
 
-    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22.
+    Returns:
+        (J, D).
+
+    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22, on counts
+    that are weighted here by what is near.
     """
     total = counts.sum(0)
-    prior = PRIOR_TOKENS * total
-    with_unit = on.T @ counts
-    y, m = with_unit + prior, total - with_unit + prior
-    read = total > 0
+    kernel, prior, read = _kernel(len(counts), near), PRIOR_TOKENS * total, total > 0
+    y = (on * (kernel @ (1 - on))).T @ counts + prior
+    m = ((1 - on) * (kernel @ on)).T @ counts + prior
     y, m = y[:, read], m[:, read]
     scores = np.zeros((on.shape[1], len(total)))
     scores[:, read] = (_log_odds(y) - _log_odds(m)) / np.sqrt(1 / y + 1 / m)
     return scores
 
 
+def _kernel(length: int, near: float) -> np.ndarray:
+    """Weights of all frames around each, normal in their distance, that add up to one, (T, T)."""
+    apart = np.subtract.outer(np.arange(length), np.arange(length)) / near
+    kernel = np.exp(-0.5 * apart**2)
+    return kernel / kernel.sum(1, keepdims=True)
+
+
 def _log_odds(counts: np.ndarray) -> np.ndarray:
     return np.log(counts) - np.log(counts.sum(-1, keepdims=True) - counts)
 
 
-def most_moving(odds: np.ndarray, num: int) -> np.ndarray:
-    """The topics that tell most about time, (num,): each moves most in ways those before do not.
+def most_moving(odds: np.ndarray, num: int, near: float = NEAR) -> np.ndarray:
+    """The topics that come and go most, (num,): each in ways that those before it do not.
 
-    They are the pivots of a QR decomposition of the odds about their means. One that is always on
-    tells nothing, and one that goes with another nothing new.
+    They are the pivots of a QR decomposition of the odds about their means near by. A topic that
+    is always on tells nothing, and one that goes with another nothing new.
 
     Args:
         odds: of every topic in every frame, (T, J).
         num: how many.
+        near: standard deviation of the kernel of these means, in frames.
     """
-    pivots = scipy.linalg.qr(odds - odds.mean(0), mode="r", pivoting=True)[-1]
+    moves = odds - _kernel(len(odds), near) @ odds
+    pivots = scipy.linalg.qr(moves, mode="r", pivoting=True)[-1]
     return np.asarray(pivots[:num])
 
 
@@ -121,7 +138,7 @@ class Topic:
     Args:
         unit: its number.
         odds: that it is on in every frame of the first sequence that was seen, (T,).
-        words: surely more frequent in its frames than elsewhere, see `contrasting`.
+        words: surely more frequent in its frames than near by, see `contrasting`.
         own_words: that it adds and other units do not, see `distinctive`.
         heavy_words: of largest weight, as published; often rare ones.
     """
@@ -144,7 +161,7 @@ def topics(
     draws: int = 20,
     seed: int = 0,
 ) -> list[Topic]:
-    """The units that tell most about time in the first sequence of a split, and their words.
+    """The units that come and go most in the first sequence of a split, and their words.
 
     Args:
         model: a model of words, with binary latents that add to the logits of words.

@@ -70,7 +70,7 @@ def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
 
 
 def topics(run: Run, split: str, seed: int) -> Section:
-    """The topics that tell most about time, by their words and over time."""
+    """The topics that come and go most, by their words and over time."""
     found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
         [f"{topic.unit}", f"{100 * topic.odds.mean():.0f} %",
@@ -78,15 +78,21 @@ def topics(run: Run, split: str, seed: int) -> Section:
         for topic in found
     ]  # fmt: skip
     note = (
-        f"The {len(found)} units that tell most about time, each what those above it do not. "
-        "Several are on at a time: the words of its frames are those that are surely more frequent "
-        "there than elsewhere, whoever brings them; its own are those that it adds and other units "
-        "do not. Words of largest weight, as published, are often rare."
+        f"The {len(found)} units that come and go most, each in ways that those above it do not. "
+        "Words it comes with are surely more frequent where it is on than in frames near by "
+        "where it is off; its own are those that it adds and other units do not. Words of largest "
+        "weight, as published, are often rare."
     )
     labels = times(run.splits.info, len(found[0].odds))
     figure = topic_trajectories(labels, found)
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
-    header = ["unit", "on", "words of its frames", "words of its own", "words of largest weight"]
+    header = [
+        "unit",
+        "on",
+        "words that come with it",
+        "words of its own",
+        "words of largest weight",
+    ]
     table = Table(header, rows, numeric=False, note=note)
     return Section("Topics", [table, Picture(png_uri(figure), caption)])
 

@@ -110,23 +110,35 @@ def test_what_all_units_add_tells_none_from_the_others():
     )
 
 
-def test_words_of_a_units_frames_are_those_surely_more_frequent_there():
+def test_words_that_come_with_a_unit_by_hand():
     counts = np.array([[40, 2, 9, 0], [41, 0, 1, 0], [39, 0, 0, 0]], np.float32)
     on = np.array([[1.0, 0.5], [0.0, 0.5], [0.0, 0.5]])
-    scores = contrasting(counts, on)
-    # By hand, for the third word: 9 of 51 tokens against 1 of 81, with pseudo-counts.
-    y, m, with_unit, without = 9.1, 1.1, 51 + 1.32, 81 + 1.32
-    odds = math.log(y / (with_unit - y)) - math.log(m / (without - m))
+    scores = contrasting(counts, on, near=1.0)
+    near, far = math.exp(-0.5), math.exp(-2)
+    off_around_first = (near + far) / (1 + near + far)
+    on_around = near / (1 + 2 * near), far / (1 + near + far)
+    with_unit = off_around_first * counts[0] + 0.01 * counts.sum(0)
+    without = on_around[0] * counts[1] + on_around[1] * counts[2] + 0.01 * counts.sum(0)
+    y, m = with_unit[2], without[2]
+    odds = math.log(y / (with_unit.sum() - y)) - math.log(m / (without.sum() - m))
     assert scores[0, 2] == pytest.approx(odds / math.sqrt(1 / y + 1 / m))
     assert scores[0].argmax() == 2
-    assert scores[0, 0] < 0
     np.testing.assert_allclose(scores[1], 0, atol=1e-6)
     assert (scores[:, 3] == 0).all()
 
 
+def test_slow_changes_of_all_words_tell_nothing_of_a_unit():
+    """A word that grows steadily, and one that comes and goes with a unit of the second half."""
+    frames = np.arange(40)
+    on = ((frames > 20) & (frames % 2 == 0)).astype(float)[:, None]
+    counts = np.stack([5 + frames, 5 + 3 * on[:, 0], np.full(40, 100)], 1)
+    assert contrasting(counts, on, near=2.0)[0].argmax() == 1
+    assert contrasting(counts, on, near=1e6)[0].argmax() == 0
+
+
 def test_topics_that_move_come_first_and_none_that_says_the_same_again():
     up, down, once = np.array([[0, 0, 1, 1], [1, 1, 0.1, 0], [0, 0.4, 0, 0.4]], float)
-    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2).tolist() == [1, 0]
+    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2, 100.0).tolist() == [1, 0]
 
 
 def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
