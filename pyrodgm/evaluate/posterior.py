@@ -191,8 +191,10 @@ def _blank(dtype: torch.dtype) -> float:
 def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
     """What does not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
-    dtype = torch.int8 if splits.info.kind == "binary" else torch.float32
-    x = _blanked(batch.x[None], batch.mask, dtype)[0].numpy()
+    small = splits.info.kind == "binary" and batch.seen is None
+    x = _blanked(batch.x[None], batch.mask, torch.int8 if small else torch.float32)[0].numpy()
+    if batch.seen is not None:
+        x[~batch.seen.numpy()] = math.nan
     return {
         "observed_data": dict.fromkeys(model.observed, x),
         "constant_data": {"length": sequences.lengths, "mask": batch.mask.numpy()},

@@ -39,6 +39,7 @@ class Summary:
 
     def __init__(self, info: DataInfo, draws: int, sequences: Sequences) -> None:
         self.info = info
+        self.sequences = sequences
         self.frames = sequences.num_frames
         self.values = {name: np.full((draws, len(sequences)), np.nan) for name in STATISTICS}
         self.totals = np.zeros((draws, info.dim))
@@ -64,8 +65,11 @@ class Summary:
             seen: the observed sequences that they go on from, frame by frame, (B, T, D).
             goes_on: whether each frame of a replicate goes on from the one before in it.
         """
+        there = self._there(rows, mask)
+        if seen is not None:
+            seen = np.where(there, seen, 0)
         for draw, frames in zip(range(part.start, part.stop), x, strict=True):
-            frames = np.where(mask[..., None], frames, 0).astype(np.float32, copy=False)
+            frames = np.where(there, frames, 0).astype(np.float32, copy=False)
             put = {"activity": _activity(frames, mask), "spread": _spread(frames, mask)}
             if goes_on:
                 put["persistence"] = _persistence(frames, frames, mask)
@@ -78,6 +82,11 @@ class Summary:
                 top = self.counts.shape[1]
                 ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
                 self.counts[draw] += np.bincount(ones, minlength=top)
+
+    def _there(self, rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Which features count, (B, T, 1 or D): of replicates too only those the data has."""
+        seen = self.sequences.batch(rows).seen if self.sequences.has_missing else None
+        return mask[..., None] if seen is None else seen.numpy()
 
     def over_sequences(self) -> dict[str, np.ndarray]:
         """Every statistic's mean over the sequences that have it, each (S,)."""

@@ -84,6 +84,17 @@ def test_grey_values_and_their_padding():
     assert np.array_equal(observed[mask], grey.test.x.numpy())
 
 
+def test_what_was_not_observed_is_blank_in_the_observed_data():
+    grey = splits("unit")
+    x = grey.test.x.numpy().copy()
+    x[2, 1] = np.nan
+    part = Sequences(x, grey.test.lengths)
+    gaps = Splits.of("gaps", "unit", dict.fromkeys(("train", "valid", "test"), part))
+    tree = to_datatree(*pair(gaps), gaps, draws=2)
+    mask = values(tree, "constant_data", "mask")
+    np.testing.assert_array_equal(values(tree, "observed_data", "x")[mask], x)
+
+
 def test_log_likelihood_is_that_of_the_frame_given_latents_and_past(data, tree):
     model, _ = pair(data)
     batch = data.test.batch(range(4))

@@ -62,6 +62,20 @@ def test_statistics_by_hand():
     assert summary.over_sequences()["persistence"].tolist() == [0.5]
 
 
+def test_what_the_data_lacks_is_left_out_of_replicates_too():
+    x = np.array([[1, np.nan], [0, 1], [1, 1]], np.float32)
+    data = splits(x, np.array([3]))
+    of_data = observed(data, "test")
+    replicates = Summary(data.info, 2, data.test)
+    whole = np.nan_to_num(x)[None, None] + np.zeros((2, 1, 1, 1))
+    whole[1, 0, 0, 1] = 1  # where nothing was observed
+    mask, rows = np.ones((1, 3), bool), np.array([0])
+    replicates.add(whole, mask, slice(0, 2), rows, seen=data.test.batch([0]).x.numpy())
+    for name, found in replicates.values.items():
+        assert found[:, 0] == pytest.approx(np.repeat(of_data.values[name][0], 2)), name
+    assert replicates.feature_means == pytest.approx(np.tile(of_data.feature_means[0], (2, 1)))
+
+
 def test_data_and_replicates_are_summarised_alike(own_data):
     data = observed(own_data, "test")
     rows = [own_data.test.sequence(row).float().numpy() for row in range(len(LENGTHS))]
