@@ -28,6 +28,11 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def _shown(number: float, digits: int = 3) -> str:
+    """A number, or a dash where it is not defined, such as the error of a single sequence."""
+    return "-" if math.isnan(number) else f"{number:.{digits}f}"
+
+
 def print_fit(run: Run, *, as_json: bool) -> None:
     """What a fit came to on validation, beside trivial predictors; as JSON, on test as well."""
     if not run.is_main_process:
@@ -46,7 +51,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
             name,
             f"{b.nats_per_frame:.3f}",
             f"{b.nats_per_frame_sequence_weighted:.3f}",
-            f"{b.standard_error_nats_per_frame:.3f}",
+            _shown(b.standard_error_nats_per_frame),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -54,6 +59,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     click.echo(f"{path}: {run.steps} steps in {run.seconds:.0f} s\n")
     click.echo("log-likelihood of the validation data in nats per frame (higher is better)")
     print_table(["", "all frames alike", "all sequences alike", "standard error"], rows)
+    if words := run.word_scores("valid"):
+        print_words(words)
     click.echo(
         f"\nNext: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
         "choice has seen yet"
@@ -65,7 +72,8 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
     from pyrodgm.evaluate.floors import NAMES
 
     click.echo(
-        f"{split}: {bound.examples} sequences, {bound.frames} frames; {bound.estimator} with "
+        f"{split}: {bound.examples} sequence{'s' if bound.examples > 1 else ''}, {bound.frames} "
+        f"frames; {bound.estimator} with "
         f"{bound.particles} particle{'s' if bound.particles > 1 else ''}\n"
     )
     named = {"this run": bound} | {NAMES[name]: floor for name, floor in floors.items()}
@@ -75,7 +83,7 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
             f"{b.nats_per_frame:.3f}",
             f"{b.nats_per_frame_sequence_weighted:.3f}",
             f"{b.nats_per_example:.2f}",
-            f"{b.standard_error_nats_per_example:.2f}",
+            _shown(b.standard_error_nats_per_example, 2),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -94,10 +102,8 @@ def print_words(scores: dict[str, WordScore]) -> None:
             f"{score.nats:.3f}",
             f"{score.nats_error:.3f}",
             f"{score.mixture_overlap:.3f}",
-            *(
-                "" if math.isnan(number) else f"{number:.3f}"
-                for number in (score.next_nats, score.mixture_next_overlap)
-            ),
+            _shown(score.next_nats),
+            _shown(score.mixture_next_overlap),
         ]
         for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
     ]

@@ -39,12 +39,17 @@ def test_held_out_tokens_are_scored_beside_trivial_predictors(cli, save_data, tm
     rng = np.random.default_rng(0)
     parts = ("train", "valid", "test")
     counts = {name: rng.poisson(2.0, (6, 60)).astype(np.uint16) for name in parts}
-    held_out = {"test_held_out": rng.poisson(1.0, (6, 60)).astype(np.uint16)}
+    held_out = {
+        f"{name}_held_out": rng.poisson(1.0, (6, 60)).astype(np.uint16) for name in parts[1:]
+    }
     lengths = {f"{name}_lengths": np.array([6]) for name in parts}
     data = save_data("words.npz", **counts, **held_out, **lengths)
     it = tmp_path / "it"
     fast = ["--steps", 3, "--out", it, "--set", "model.hidden_dim=3"]
-    assert cli("fit", "--model", "hmsbn", "--data", data, *fast).code == 0
+    fitted = cli("fit", "--model", "hmsbn", "--data", data, *fast)
+    assert fitted.code == 0
+    assert "words of the frame before" in fitted.out
+    assert "nan" not in fitted.out
     found = json.loads(cli("evaluate", it, "--json").out)["held_out"]
     assert set(found) == {"guide", "weighted", "unigram", "previous frame", "same frame"}
     assert found["guide"]["next_nats"] is None
