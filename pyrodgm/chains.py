@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Draw, Law, ShiftedPast, push
+from pyrodgm.past import Draw, Law, ShiftedPast, Windows
 
 
 class Sampler:
@@ -50,7 +50,10 @@ class Sampler:
 
     def path(self, frames: list[Tensor]) -> Tensor:
         """What was drawn in all frames, (*leading, T, D)."""
-        path = torch.stack(frames, -2)
+        return self.with_particles(torch.stack(frames, -2))
+
+    def with_particles(self, path: Tensor) -> Tensor:
+        """A path with the dimension that a single particle has outside of the loop."""
         return path[None] if self.single else path
 
 
@@ -102,11 +105,16 @@ class ChainPast(ShiftedPast):
 
     @torch.no_grad()
     def _path(self, name: str, drive: Tensor, law: Law) -> Tensor:
-        window, values = self.windows[name], []
-        for t, now in enumerate(self.sampler.frames(drive)):
-            value = self.sampler(t, name, law(now, window))
-            window = push(window, value, value.shape[-1])
-            values.append(value)
+        window, frames = self.windows[name], self.sampler.frames(drive)
+        if self.history > 1:
+            windows = Windows(window, len(frames), self.history)
+            for t, now in enumerate(frames):
+                windows.push(self.sampler(t, name, law(now, windows.last())))
+            return self.sampler.with_particles(windows.values())
+        values = []
+        for t, now in enumerate(frames):
+            values.append(self.sampler(t, name, law(now, window)))
+            window = values[-1] if self.history else window
         return self.sampler.path(values)
 
 

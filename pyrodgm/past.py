@@ -192,11 +192,11 @@ class Windows:
     Args:
         window: the last n values before the first frame, (..., n D).
         length: frames that will come, T.
-        dim: size of a value D.
+        lags: how many values a frame looks at, n.
     """
 
-    def __init__(self, window: Tensor, length: int, dim: int) -> None:
-        lags = window.shape[-1] // dim
+    def __init__(self, window: Tensor, length: int, lags: int) -> None:
+        dim = window.shape[-1] // lags
         self.path = window.new_empty(*window.shape[:-1], length + lags, dim)
         self.path[..., length:, :] = window.unflatten(-1, (lags, dim))
         self.frames = self.path.unbind(-2)
@@ -213,7 +213,7 @@ class Windows:
 
     def values(self) -> Tensor:
         """All values that came in, in the order of frames, (..., T, D)."""
-        return self.path[..., : len(self.frames) - self.lags, :].flip(-2)
+        return self.path[..., : -self.lags, :].flip(-2)
 
 
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
