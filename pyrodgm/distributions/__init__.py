@@ -4,7 +4,7 @@ from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.counts import CountVector
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.nade import NADE
-from pyrodgm.distributions.normal import LowRankNormal
+from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.partial import Partial, partial
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "CountVector",
     "LowRankNormal",
     "Mixture",
+    "NormalVector",
     "Partial",
     "partial",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.mixture import Mixture
-from pyrodgm.distributions.normal import LowRankNormal
+from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.partial import partial
 from pyrodgm.errors import CompatibilityError
 
@@ -38,7 +38,7 @@ def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDist
     >>> round(float(told.mean[1]), 3)
     9.0
     """
-    if isinstance(law, BernoulliVector | Independent):
+    if isinstance(law, BernoulliVector | NormalVector | Independent):
         return law
     if isinstance(law, Mixture):
         component = partial(law.components, seen[..., None, :]).log_prob(value[..., None, :])

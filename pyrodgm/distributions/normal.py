@@ -1,4 +1,4 @@
-"""Normal vectors whose covariance is a few factors plus a diagonal."""
+"""Normal vectors: of independent features, and with a covariance of a few factors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,69 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
+
+
+class NormalVector(TorchDistribution):
+    r"""Independent normal numbers, scored as one event (D,).
+
+    .. math:: \log p(x) = -\tfrac12 \sum_d z_d^2 - \sum_d \log \sigma_d - \tfrac D2 \log 2 \pi,
+        \qquad z = (x - \mu) / \sigma
+
+    The same as a `Normal` with `to_event(1)`, in about half as many passes over the data.
+
+    Args:
+        loc: means, (..., D).
+        scale: standard deviations, (..., D), positive.
+
+    >>> NormalVector(torch.zeros(2), torch.ones(2)).log_prob(torch.zeros(3, 2)).shape
+    torch.Size([3])
+    """
+
+    arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
+    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale = loc, scale
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Means, (..., D)."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances, (..., D)."""
+        return self.scale.square()
+
+    def expand(self, batch_shape: torch.Size, _instance: None = None) -> NormalVector:
+        """The same over a larger batch."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        return NormalVector(self.loc.expand(shape), self.scale.expand(shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats per event."""
+        z = (value - self.loc) / self.scale
+        constant = 0.5 * math.log(2 * math.pi) * value.shape[-1]
+        return -0.5 * torch.linalg.vecdot(z, z) - self.scale.log().sum(-1) - constant
+
+    def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
+        """Nats of the features that were seen."""
+        z = (value - self.loc) / self.scale
+        each = 0.5 * z.square() + self.scale.log() + 0.5 * math.log(2 * math.pi)
+        return -(each * seen).sum(-1)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws that carry gradients, sample_shape + (..., D)."""
+        shape = torch.Size(sample_shape) + self.loc.shape
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + self.scale * noise
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws without gradients."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
 
 
 class LowRankNormal(TorchDistribution):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, final
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
-from pyrodgm.distributions import NADE, BernoulliVector, CountVector
+from pyrodgm.distributions import NADE, BernoulliVector, CountVector, NormalVector
 from pyrodgm.errors import DataError, UsageError
 
 EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
@@ -95,9 +94,7 @@ class Gaussian(Emission):
         """Independent normal numbers."""
         mean, log_variance = numbers.chunk(2, -1)
         scale = (0.5 * log_variance).exp() + LEAST_SCALE
-        return dist.Normal(
-            self.centre + self.scale * mean, self.scale * scale, validate_args=False
-        ).to_event(1)
+        return NormalVector(torch.addcmul(self.centre, self.scale, mean), self.scale * scale)
 
 
 @final

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from torch.distributions import MultivariateNormal, Normal
 
 from oracles import assert_mean
-from pyrodgm.distributions import LowRankNormal, Partial
+from pyrodgm.distributions import LowRankNormal, NormalVector, Partial
 
 B, T, D, S = 3, 2, 4, 2
 
@@ -88,3 +88,30 @@ def test_expand() -> None:
     assert wide.batch_shape == (5, B, T)
     torch.testing.assert_close(wide.log_prob(value), law.log_prob(value).expand(5, B, T))
     assert wide.sample().shape == (5, B, T, D)
+
+
+def test_independent_normal_numbers_are_those_of_torch() -> None:
+    loc, scale, value = (
+        torch.randn(3, 1, D).double(),
+        torch.rand(D).double() + 0.2,
+        torch.randn(4, D),
+    )
+    plain = Normal(loc, scale.expand(3, 1, D))
+    for law in (NormalVector(loc, scale), NormalVector(loc, scale).expand(torch.Size([3, 1]))):
+        torch.testing.assert_close(law.log_prob(value), plain.log_prob(value).sum(-1))
+        torch.testing.assert_close(law.mean, plain.mean)
+        torch.testing.assert_close(law.variance.expand(3, 1, D), plain.variance)
+        seen = torch.rand(4, D) < 0.5
+        of_seen = (plain.log_prob(value) * seen).sum(-1)
+        torch.testing.assert_close(law.log_prob_seen(value, seen), of_seen)
+
+
+def test_draws_of_independent_normal_numbers() -> None:
+    loc, scale = torch.tensor([1.0, -2.0], requires_grad=True), torch.tensor([0.5, 2.0])
+    law = NormalVector(loc, scale)
+    draws = law.sample(torch.Size([40_000]))
+    # Five standard errors of a mean, and of a variance.
+    assert ((draws.mean(0) - loc).abs() < 5 * scale / 200).all()
+    assert ((draws.var(0) / scale.square() - 1).abs() < 5 * 2**0.5 / 200).all()
+    assert law.rsample(torch.Size([3])).requires_grad
+    assert not draws.requires_grad
