@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from pyrodgm.past import Lags
 
 
 @dataclass(slots=True)  # not frozen: device wrappers rebuild it field by field
@@ -18,6 +20,7 @@ class Batch:
         index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
         seen: True where a feature was observed, (B, T, D), and False where padded; None where
             nothing is missing.
+        lags: what programs on this batch look back on, laid out once for all of them.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
     >>> batch.lengths.tolist(), batch.num_frames
@@ -28,6 +31,7 @@ class Batch:
     mask: Tensor
     index: Tensor
     seen: Tensor | None = None
+    lags: Lags = field(default_factory=Lags, repr=False, compare=False)
 
     @classmethod
     def of(cls, x: Tensor) -> Batch:

@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Draw, Law, ShiftedPast, Windows
+from pyrodgm.past import Draw, Lags, Law, ShiftedPast, Windows
 
 
 class Sampler:
@@ -65,6 +65,7 @@ class ChainPast(ShiftedPast):
         history: number of lags n.
         windows: of every unknown site before the first frame, (..., n D).
         sampler: draws a frame.
+        lags: gives the lags of a site.
 
     Raises:
         UsageError: a site has no path yet where the step looks at its past.
@@ -76,8 +77,9 @@ class ChainPast(ShiftedPast):
         history: int,
         windows: Mapping[str, Tensor],
         sampler: Sampler,
+        lags: Lags,
     ) -> None:
-        super().__init__(values, history)
+        super().__init__(values, history, lags=lags)
         self.paths = values
         self.windows = windows
         self.sampler = sampler

@@ -37,6 +37,31 @@ def lagged(value: Tensor, history: int) -> Tensor:
     return padded if history == 1 else torch.cat(lags, -1)
 
 
+class Lags:
+    """The lags of every site, laid side by side once for all programs that look at them.
+
+    A model scores the path that its guide drew, given the observations that the guide saw; what
+    both look back on is the same. Of every site the newest value is kept, and none that carries
+    gradients.
+
+    >>> lags, z = Lags(), torch.ones(3, 2)
+    >>> lags("z", z, 4) is lags("z", z, 4), lags("z", z.clone(), 4) is lags("z", z, 4)
+    (True, False)
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[Tensor, int, Tensor]] = {}
+
+    def __call__(self, name: str, value: Tensor, history: int) -> Tensor:
+        """The last `history` values before each frame, (..., T, n D), as `lagged` gives them."""
+        if value.requires_grad:
+            return lagged(value, history)
+        kept = self._newest.get(name)
+        if kept is None or kept[0] is not value or kept[1] != history:
+            kept = self._newest[name] = value, history, lagged(value, history)
+        return kept[2]
+
+
 class Cell(Protocol):
     """A recurrence without noise: what a step carries from frame to frame.
 
@@ -118,6 +143,7 @@ class ShiftedPast(Past):
         history: number of lags n.
         path_states: states along a path, (..., T, S), for values that leave the path in one frame
             only; without them, states follow the values.
+        lags: gives the lags of a site; `Lags` of its own if not given.
     """
 
     def __init__(
@@ -125,14 +151,16 @@ class ShiftedPast(Past):
         values: Mapping[str, Tensor],
         history: int,
         path_states: Mapping[str, Tensor] | None = None,
+        lags: Callable[[str, Tensor, int], Tensor] | None = None,
     ) -> None:
         super().__init__({})
         self.values_by_name = values
         self.history = history
         self.path_states = path_states or {}
+        self.lags = lags or Lags()
 
     def __missing__(self, name: str) -> Tensor:
-        past = self[name] = lagged(self.values_by_name[name], self.history)
+        past = self[name] = self.lags(name, self.values_by_name[name], self.history)
         return past
 
     def seen(self, name: str) -> Tensor | None:

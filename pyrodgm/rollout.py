@@ -15,7 +15,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.chains import ChainPast, Sampler, only_chains
 from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Draw, Past, PathStates, ShiftedPast, seen_key
+from pyrodgm.past import Draw, Lags, Past, PathStates, ShiftedPast, seen_key
 
 
 class SequenceProgram(Protocol):
@@ -73,6 +73,7 @@ class Rollout:
         length: number of frames T.
         like: a tensor of the wanted dtype and device.
         expected: sites that take their mean instead of a draw.
+        lags: gives the lags of a site; those of a batch are shared by all programs on it.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Rollout:
         length: int,
         like: Tensor,
         expected: Collection[str] = (),
+        lags: Lags | None = None,
     ) -> None:
         self.program = program
         self.encoded = encoded
@@ -94,6 +96,7 @@ class Rollout:
         self.length = length
         self.like = like
         self.expected = expected
+        self.lags = lags or Lags()
         self._scored = _Scored({}, dict)
 
     @classmethod
@@ -106,6 +109,7 @@ class Rollout:
             leading=torch.Size([batch.size]),
             length=batch.length,
             like=batch.x,
+            lags=batch.lags,
         )
 
     def draw(self) -> dict[str, Tensor]:
@@ -124,14 +128,14 @@ class Rollout:
 
     def _draw_chains(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
         """One site after the other; what drives each is also what scores it."""
-        past = ChainPast(self.values, self.program.history, windows, sampler)
+        past = ChainPast(self.values, self.program.history, windows, sampler, self.lags)
         self._step(only_chains, past)
         self._scored = _Scored(dict(self.values), past.laws)
 
     def _draw_frames(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
         """One frame after the other, all its sites together."""
         program, past = self.program, Past(windows)
-        given = ShiftedPast(self.values, program.history)
+        given = ShiftedPast(self.values, program.history, lags=self.lags)
         given_past = {name: given[name].unbind(-2) for name in self.values}
         known = {name: value.unbind(-2) for name, value in self.values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
@@ -160,8 +164,11 @@ class Rollout:
 
     def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
-        values = {name: self._aligned(value) for name, value in self.values.items()}
-        self._step(draw, ShiftedPast(values, self.program.history, path_states))
+
+        def lags(name: str, value: Tensor, history: int) -> Tensor:
+            return self._aligned(self.lags(name, value, history))
+
+        self._step(draw, ShiftedPast(self.values, self.program.history, path_states, lags))
 
     def states(self) -> dict[str, Tensor]:
         """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""

@@ -21,6 +21,7 @@ from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import TSBN
+from pyrodgm.past import Lags
 from pyrodgm.sequences import fused, generate, join, lagged, unrolled
 from pyrodgm.traces import log_probs, stepwise_log_probs
 from variants import assert_executions_agree
@@ -228,6 +229,31 @@ def test_lags_reach_no_further_than_the_start() -> None:
     value = torch.arange(1.0, 4.0)[:, None]
     assert lagged(value, 5)[-1].tolist() == [2, 1, 0, 0, 0]
     assert lagged(value[:1], 2).tolist() == [[0, 0]]
+
+
+def test_shared_lags_are_those_of_the_value_at_hand() -> None:
+    lags, value, carrying = Lags(), torch.rand(2, 4, 3), torch.rand(4, 3, requires_grad=True)
+    for history, given in [(1, value), (2, value), (2, value + 1), (2, carrying), (2, value)]:
+        assert torch.equal(lags("z", given, history), lagged(given, history))
+    assert lags("z", value, 2) is lags("z", value, 2)
+    assert lags("z", carrying, 2) is not lags("z", carrying, 2)
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
+    model = TSBN(INFO, hidden_dim=J, history=history)
+    guide = RecurrentBernoulli(INFO, hidden_dim=J, history=history)
+
+    def weights(batch: Batch) -> torch.Tensor:
+        torch.manual_seed(4)
+        return log_probs(model, guide, batch, 2).log_w
+
+    used = ragged((4, 2))
+    for earlier in (1, 3):
+        order = {"history": earlier, "hidden_dim": J}
+        log_probs(TSBN(INFO, **order), RecurrentBernoulli(INFO, **order), used, 2)
+    assert torch.equal(weights(used), weights(Batch(used.x, used.mask, used.index)))
+    assert torch.equal(weights(used), weights(used))
 
 
 def test_sites_that_do_not_match_are_named() -> None:

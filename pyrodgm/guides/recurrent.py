@@ -15,7 +15,7 @@ from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.emissions import Inputs
 from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, layer_sites, plus
-from pyrodgm.past import Past, lagged
+from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
 
 Order = Annotated[int, Field(ge=1)]
@@ -62,15 +62,15 @@ class SigmoidRecognition(SequenceGuide):
             for below, own in pairwise(sizes)
         )
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the lowest layer looks at, (B, T, F), from the observations (B, T, D)."""
-        return self.inputs(x)
+    def features(self, batch: Batch) -> Tensor:
+        """What the lowest layer looks at, (B, T, F)."""
+        return self.inputs(batch.x)
 
     def encode(self, batch: Batch) -> Tensor:
         """What the odds of the lowest layer owe to the observations, (B, T, J)."""
-        layer, y = next(iter(self.layers)), self.features(batch.x)
+        layer, y = next(iter(self.layers)), self.features(batch)
         total = plus(layer.bias.over(batch.length), layer.now, y)
-        return plus(total, layer.past, lagged(y, self.history))
+        return plus(total, layer.past, batch.lags("x", y, self.history))
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: what the observations say plus what the draws before it say."""
@@ -188,7 +188,8 @@ class RecurrentDeterministic(SigmoidRecognition):
         self.drive = nn.Linear((history + 1) * info.dim, layer_dim)
         self.cell = ReLUCell(layer_dim, history, init_scale)
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, batch: Batch) -> Tensor:
         """The rectified units, (B, T, G)."""
-        x = self.inputs(x)
-        return self.cell.outputs(self.drive(torch.cat([x, lagged(x, self.history)], -1)))
+        x = self.inputs(batch.x)
+        past = batch.lags("x", x, self.history)
+        return self.cell.outputs(self.drive(torch.cat([x, past], -1)))
