@@ -14,10 +14,21 @@ import rich_click as click
 @click.option(
     "--posterior-draws", default=50, show_default=True, help="Draws kept in posterior.nc."
 )
+@click.option(
+    "--sequences",
+    type=int,
+    help="Judge the guide on so many, spread evenly [default: all that take minutes].",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
-    run: Path, split: str, draws: int, posterior_draws: int, seed: int, as_json: bool
+    run: Path,
+    split: str,
+    draws: int,
+    posterior_draws: int,
+    sequences: int | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Check guide and model: Pareto k-hat per sequence, predictive checks, a verdict in words.
 
@@ -28,9 +39,8 @@ def command(
 
     from .report import print_json
 
-    found = check(
-        Run.load(run), split=split, draws=draws, posterior_draws=posterior_draws, seed=seed
-    )
+    given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
+    found = check(Run.load(run), split=split, seed=seed, **given)
     if as_json:
         print_json(found.to_dict())
         return

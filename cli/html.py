@@ -22,7 +22,14 @@ import rich_click as click
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(run: Path, out: Path | None, split: str, with_check: bool, seed: int) -> None:
     """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
+    from pyrodgm.check import last_check
     from pyrodgm.report import write_report
     from pyrodgm.run import Run
 
-    click.echo(write_report(Run.load(run), out, split=split, with_check=with_check, seed=seed))
+    loaded = Run.load(run)
+    if with_check and last_check(loaded, split) is None:
+        click.echo(
+            "checking guide and model first, which may take minutes; --no-check leaves it out",
+            err=True,
+        )
+    click.echo(write_report(loaded, out, split=split, with_check=with_check, seed=seed))

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pyrodgm.data.base import Sequences
+from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights
 from pyrodgm.evaluate.particles import beginning
@@ -22,8 +24,11 @@ from pyrodgm.guides import SequenceGuide
 from pyrodgm.models import SequenceModel
 from pyrodgm.run import Run
 
+NAME = "check.json"
 POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
 FEWEST_DRAWS = 10
+WEIGHED_NUMBERS = 4_000_000_000  # draws x frames x features that weights are made from: minutes
+FEWEST_SEQUENCES = 10
 EXAMPLE_FRAMES = 64
 
 
@@ -32,7 +37,9 @@ class Check:
     """What a check found.
 
     Args:
-        split: which sequences were checked.
+        checkpoint: whose weights were checked.
+        split: on what.
+        rows: of which sequences the guide was, (N,).
         draws: importance draws per sequence, K.
         posterior_draws: draws kept in posterior.nc, and replicates; fewer than asked for where
             they would take more than 256 MiB.
@@ -44,7 +51,9 @@ class Check:
         paths: the files written, by name.
     """
 
+    checkpoint: str
     split: str
+    rows: np.ndarray
     draws: int
     posterior_draws: int
     verdict: str
@@ -57,12 +66,14 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; an infinite k-hat is null."""
         return {
+            "checkpoint": self.checkpoint,
             "split": self.split,
             "draws": self.draws,
             "posterior_draws": self.posterior_draws,
             "verdict": self.verdict,
             "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
             "examples": len(self.k),
+            "rows": self.rows.tolist(),
             "k": _numbers(self.k),
             "efficiency": _numbers(self.efficiency),
             "gap_nats_per_frame": _numbers(self.gap),
@@ -74,7 +85,8 @@ class Check:
     def text(self) -> str:
         """The findings as a person reads them."""
         lines = [
-            f"Guide, on the {self.split} split with {self.draws} draws per sequence",
+            f"Guide, on {len(self.rows)} sequences of the {self.split} split with {self.draws} "
+            "draws each",
             f"  {self.verdict}",
             f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
             f"{100 * np.median(self.efficiency):.2g} % of the draws are effective (median).",
@@ -92,6 +104,7 @@ def check(
     split: str = "test",
     draws: int = 1000,
     posterior_draws: int = 100,
+    sequences: int | None = None,
     seed: int = 0,
 ) -> Check:
     """Check guide and model on a split; writes posterior.nc, figures and check.json.
@@ -104,13 +117,18 @@ def check(
         split: whose sequences.
         draws: importance draws per sequence, K; a thousand or more.
         posterior_draws: draws per sequence to keep, and replicates of the split.
+        sequences: on how many the guide is judged, spread evenly over the split; if not given, on
+            as many as four billion numbers, draws times frames times features, allow.
         seed: of all draws.
 
     Raises:
-        UsageError: too few draws, an unknown split, or a folder that cannot be written.
+        UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
+            written.
     """
-    sequences = run.splits[split]
-    log_w = importance_weights(run.model, run.guide, sequences, particles=draws, seed=seed)
+    diagnostics.refuse_few(draws)
+    rows = _judged(run.splits[split], draws, sequences)
+    judged = run.splits[split].select(rows)
+    log_w = importance_weights(run.model, run.guide, judged, particles=draws, seed=seed)
     k = diagnostics.pareto_k(log_w)
     kept = _affordable(run, split, posterior_draws)
     figures = run.folder.path / "figures"
@@ -118,21 +136,49 @@ def check(
     paths = {"posterior": run.folder.path / "posterior.nc"}
     p_values = _check_model(run, split, kept, seed, paths)
     found = Check(
+        checkpoint=run.folder.best().name,
         split=split,
+        rows=rows,
         draws=draws,
         posterior_draws=kept,
-        verdict=diagnostics.verdict(k, draws=draws),
+        verdict=diagnostics.verdict(k, draws=draws, rows=rows),
         k=k,
         efficiency=diagnostics.effective_sample_size(log_w) / draws,
-        gap=diagnostics.gap_per_frame(log_w, sequences.lengths),
+        gap=diagnostics.gap_per_frame(log_w, judged.lengths),
         p_values=p_values,
         paths=paths,
     )
     _draw_figures(run, found, seed)
-    paths["check"] = run.folder.path / "check.json"
+    paths["check"] = run.folder.path / NAME
     with replacing(paths["check"]) as unfinished:
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
     return found
+
+
+def last_check(run: Run, split: str) -> dict[str, Any] | None:
+    """What the last check found, as `Check.to_dict`; None if not of these weights and this split.
+
+    Args:
+        run: a fitted model and guide.
+        split: what must have been checked.
+    """
+    path = run.folder.path / NAME
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    same = found["split"] == split and found.get("checkpoint") == run.folder.best().name
+    return found if same else None
+
+
+def _judged(sequences: Sequences, draws: int, wanted: int | None) -> np.ndarray:
+    """Rows of the sequences that the guide is judged on."""
+    if wanted is None:
+        each = draws * sequences.x.numel() / len(sequences)
+        wanted = max(FEWEST_SEQUENCES, int(WEIGHED_NUMBERS / each))
+    if wanted < 1:
+        raise UsageError(f"sequences is {wanted}; give at least 1")
+    count = min(wanted, len(sequences))
+    return np.arange(count) * len(sequences) // count
 
 
 def _check_model(
@@ -156,7 +202,7 @@ def _check_model(
 def _draw_figures(run: Run, found: Check, seed: int) -> None:
     """The other figures; their paths are added to the check's."""
     folder = run.folder.path / "figures"
-    drawn = {"guide": plots.guide_quality(found.k, found.efficiency, found.gap)}
+    drawn = {"guide": plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)}
     if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
         example = run.splits[found.split].batch([0])
         example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))

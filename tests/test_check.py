@@ -7,7 +7,7 @@ from PIL import Image
 
 import pyrodgm as dgm
 from pyrodgm import check as module
-from pyrodgm.check import check
+from pyrodgm.check import check, last_check
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 
@@ -79,8 +79,30 @@ def test_a_second_check_gives_the_same_numbers(run, found):
     assert again.to_dict() == found.to_dict()
 
 
+def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkeypatch):
+    assert found.rows.tolist() == [0, 1, 2]
+    some = check(run, draws=100, posterior_draws=10, sequences=2)
+    assert some.rows.tolist() == [0, 1]
+    assert len(some.k) == 2
+    assert "on 2 sequences" in some.text()
+    monkeypatch.setattr(module, "FEWEST_SEQUENCES", 1)
+    monkeypatch.setattr(module, "WEIGHED_NUMBERS", 100 * 6 * 26 / 3 + 1)
+    assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
+
+
+def test_the_last_check_is_of_the_split_and_the_weights_asked_for(run, monkeypatch):
+    made = check(run, draws=30, posterior_draws=10)
+    assert last_check(run, "test") == made.to_dict()
+    assert last_check(run, "valid") is None
+    assert made.checkpoint == "step-00000100"
+    monkeypatch.setattr(type(run.folder), "best", lambda folder: folder.checkpoint(99))
+    assert last_check(run, "test") is None
+
+
 def test_too_few_draws_and_unknown_splits_are_refused(run):
     with pytest.raises(UsageError, match="too few"):
         check(run, draws=5)
+    with pytest.raises(UsageError, match="at least 1"):
+        check(run, sequences=0)
     with pytest.raises(UsageError, match="unknown split"):
         check(run, split="tset")

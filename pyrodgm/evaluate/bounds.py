@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.evaluate.smc import sequence_evidence
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -21,8 +20,6 @@ from pyrodgm.seeds import forked
 from pyrodgm.traces import log_probs
 
 Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact"]
-
-FRAMES_AT_ONCE = 5_000  # particles x padded frames scored together: bounds memory, not results
 
 
 @dataclass(frozen=True)
@@ -182,15 +179,8 @@ def importance_weights(
     device = next(model.parameters()).device
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
     with torch.no_grad(), forked(seed, "importance weights"):
-        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
+        for rows, part in chunks(sequences.lengths, particles):
             batch = sequences.batch(rows).to(device)
-            for part in _particles_at_once(particles, batch.mask.numel()):
-                traced = log_probs(model, guide, batch, part.stop - part.start)
-                log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
+            traced = log_probs(model, guide, batch, part.stop - part.start)
+            log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
     return log_w
-
-
-def _particles_at_once(particles: int, frames: int) -> Iterator[slice]:
-    size = max(1, FRAMES_AT_ONCE // frames)
-    for start in range(0, particles, size):
-        yield slice(start, min(start + size, particles))

@@ -89,12 +89,13 @@ def gap_per_frame(log_w: Weights, lengths: np.ndarray) -> np.ndarray:
     return np.maximum(iwae - log_w.mean(0), 0) / lengths
 
 
-def verdict(k: np.ndarray, *, draws: int | None = None) -> str:
+def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None = None) -> str:
     """k-hat in words: on how many sequences the guide can be trusted, on which not, what to do.
 
     Args:
         k: k-hat of every sequence, (N,).
         draws: importance draws K behind it, where the text should warn of too few.
+        rows: numbers of the sequences, (N,); 0, 1, 2 and so on if not given.
 
     >>> verdict(np.array([0.2, 0.9, 0.1]))  # doctest: +ELLIPSIS
     'The guide can be trusted on 2 of 3 sequences; k-hat > 0.7 on: 1. There, take estimates ...'
@@ -103,8 +104,8 @@ def verdict(k: np.ndarray, *, draws: int | None = None) -> str:
     good = len(k) - len(bad)
     text = f"The guide can be trusted on {good} of {len(k)} sequences"
     if len(bad):
-        rows = "all of them" if good == 0 else _listed(bad)
-        text += f"; k-hat > {THRESHOLD} on: {rows}. {_advice(len(bad) / len(k))}"
+        named = "all of them" if good == 0 else _listed(bad if rows is None else rows[bad])
+        text += f"; k-hat > {THRESHOLD} on: {named}. {_advice(len(bad) / len(k))}"
     else:
         text += f" (k-hat at most {k.max():.2f})."
     if draws is not None and draws < RELIABLE_DRAWS:
@@ -134,15 +135,24 @@ def _listed(rows: np.ndarray) -> str:
     return shown if len(rows) <= SHOWN else f"{shown} and {len(rows) - SHOWN} more"
 
 
+def refuse_few(draws: int, at_least: int = MIN_DRAWS) -> None:
+    """Refuse so few draws that no tail can be fitted.
+
+    Raises:
+        UsageError: there are.
+    """
+    if draws < at_least:
+        raise UsageError(
+            f"{draws} draws per sequence are too few; give at least {at_least}, "
+            f"and {RELIABLE_DRAWS} or more for a k-hat to rely on"
+        )
+
+
 def _checked(log_w: Weights, at_least: int = MIN_DRAWS) -> np.ndarray:
     log_w = np.asarray(log_w, dtype=np.float64)
     if log_w.ndim != 2:
         raise UsageError(f"log weights have shape {log_w.shape}; expected (draws, sequences)")
-    if len(log_w) < at_least:
-        raise UsageError(
-            f"{len(log_w)} draws per sequence are too few; give at least {at_least}, "
-            f"and {RELIABLE_DRAWS} or more for a k-hat to rely on"
-        )
+    refuse_few(len(log_w), at_least)
     return log_w
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
 from pyrodgm.evaluate.plots import ONE_STEP
-from pyrodgm.evaluate.posterior import FRAMES_AT_ONCE
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked

@@ -84,17 +84,20 @@ def predictive_checks(
     return figure
 
 
-def guide_quality(k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray) -> Figure:
+def guide_quality(
+    rows: np.ndarray, k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray
+) -> Figure:
     """k-hat of every sequence with the line it should stay below, and the gap per frame.
 
     Args:
+        rows: numbers of the sequences, (N,), increasing.
         k: k-hat, (N,).
         efficiency: effective sample size over draws, (N,).
         gap: nats per frame, (N,).
     """
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     tops = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1, 1]})
-    rows, good = np.arange(len(k)), k <= THRESHOLD
+    good, width = k <= THRESHOLD, 0.8 * (rows[-1] + 1) / len(rows)
     shown = np.nan_to_num(np.clip(k, LOWEST_K, HIGHEST_K), nan=HIGHEST_K)
     for which, colour, word in ((good, ONE_STEP, "trusted"), (~good, BAD, "not trusted")):
         label = f"{which.sum()} {word}"
@@ -102,16 +105,18 @@ def guide_quality(k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray) -> Fig
     tops[0].axhline(THRESHOLD, color=DATA, lw=1, ls="--", label=f"k-hat = {THRESHOLD}")
     beyond = np.flatnonzero(~(k <= HIGHEST_K))
     if len(beyond):
-        tops[0].plot(beyond, shown[beyond], "^", ms=7, color=BAD, label=f"above {HIGHEST_K}")
+        tops[0].plot(rows[beyond], shown[beyond], "^", ms=7, color=BAD, label=f"above {HIGHEST_K}")
     tops[0].set(ylabel="Pareto k-hat", ylim=(min(0, shown.min()) - 0.1, None))
     figure.legend(
         *tops[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
     )
-    tops[1].bar(rows, 100 * efficiency, color=ONE_STEP, width=0.8)
+    tops[1].bar(rows, 100 * efficiency, color=ONE_STEP, width=width)
     smallest = 10 ** np.floor(np.log10(100 * efficiency.min()))
     tops[1].set(yscale="log", ylabel="effective\ndraws, %", ylim=(smallest / 2, 120))
-    tops[2].bar(rows, gap, color=ANCESTRAL, width=0.8)
-    tops[2].set(ylabel="gap, nats\nper frame", xlabel="sequence", xlim=(-1, len(k)))
+    tops[2].bar(rows, gap, color=ANCESTRAL, width=width)
+    tops[2].set(
+        ylabel="gap, nats\nper frame", xlabel="sequence", xlim=(rows[0] - width, rows[-1] + width)
+    )
     tops[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     return _bare(figure)
 

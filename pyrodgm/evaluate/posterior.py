@@ -16,16 +16,15 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 from pyrodgm.traces import law_of, trace_pair
 
-FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
 MAX_BYTES = 2 * 2**30
 
 Groups = dict[str, dict[str, np.ndarray]]
@@ -76,11 +75,10 @@ def to_datatree(
     device = next(model.parameters()).device
     arrays = _Arrays(draws, sequences)
     with torch.no_grad(), forked(seed, "posterior"):
-        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
+        for rows, part in chunks(sequences.lengths, draws):
             batch = sequences.batch(rows).to(device)
-            for part in draws_at_once(draws, batch.mask.numel()):
-                for place, value in _collect(model, guide, batch, part.stop - part.start):
-                    arrays.put(place, value, part, rows)
+            for place, value in _collect(model, guide, batch, part.stop - part.start):
+                arrays.put(place, value, part, rows)
     stats = arrays.groups["sample_stats"]
     stats["lp"] = stats["log_p"].sum(-1)
     about = {"split": split, "seed": seed, "data": splits.info.name, "model": _name(model)}
@@ -115,13 +113,6 @@ def bytes_per_draw(model: Model, sequences: Sequences) -> int:
     """Memory that one more draw of every sequence takes in a tree, for binary values."""
     frames = len(sequences) * int(sequences.lengths.max())
     return frames * (sum(_site_dims(model).values()) + 4)
-
-
-def draws_at_once(draws: int, frames: int) -> Iterator[slice]:
-    """Draws cut into parts that are scored together with so many padded frames each."""
-    size = max(1, FRAMES_AT_ONCE // frames)
-    for start in range(0, draws, size):
-        yield slice(start, min(start + size, draws))
 
 
 class _Arrays:

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.evaluate.posterior import FRAMES_AT_ONCE, draws_at_once
+from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.models import SequenceModel
 from pyrodgm.seeds import forked, numpy_generator
 from pyrodgm.sequences import generate
@@ -172,14 +171,13 @@ def prior_replicates(
     sequences, like = splits[split], next(model.parameters())
     summary = Summary(splits.info, draws, sequences)
     with forked(seed, "prior replicates"):
-        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
+        for rows, part in chunks(sequences.lengths, draws):
             lengths = sequences.lengths[rows]
             mask = np.arange(lengths.max()) < lengths[:, None]
-            for part in draws_at_once(draws, mask.size):
-                num = (part.stop - part.start) * len(rows)
-                x = generate(model, num, mask.shape[1], like)["x"]
-                shape = (part.stop - part.start, *mask.shape, -1)
-                summary.add(x.reshape(shape).cpu().numpy(), mask, part, rows)
+            num = (part.stop - part.start) * len(rows)
+            x = generate(model, num, mask.shape[1], like)["x"]
+            shape = (part.stop - part.start, *mask.shape, -1)
+            summary.add(x.reshape(shape).cpu().numpy(), mask, part, rows)
     return summary
 
 

@@ -8,7 +8,8 @@ import torch
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.evaluate.bounds import FRAMES_AT_ONCE, Bound, bound
+from pyrodgm.evaluate.bounds import Bound, bound
+from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked

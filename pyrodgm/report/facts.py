@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.check import check
+from pyrodgm.check import check, last_check
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
@@ -202,12 +201,7 @@ def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Ta
 
 def checked(run: Run, split: str) -> dict[str, Any]:
     """What the last check found, if it was of these weights and this split; else a new one's."""
-    path = run.folder.path / "check.json"
-    if path.is_file() and path.stat().st_mtime >= run.folder.best_pointer.stat().st_mtime:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["split"] == split:
-            return found
-    return check(run, split=split).to_dict()
+    return last_check(run, split) or check(run, split=split).to_dict()
 
 
 def configuration(run: Run) -> Section:

@@ -19,6 +19,20 @@ def test_report_prints_the_path_of_the_page(cli, run, tmp_path):
     assert "valid sequence 0" in (tmp_path / "a.html").read_text().lower()
 
 
+def test_a_check_is_announced_where_none_was_made(cli, run):
+    said = cli("report", run)
+    assert said.code == 0
+    assert "checking guide and model first" in said.err
+    assert "can be trusted on" in (run / "report.html").read_text()
+    assert "checking" not in cli("report", run).err
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation_has_a_report(cli, run):
+    (run / "best").unlink()
+    said = cli("report", run)
+    assert (said.code, said.out) == (0, f"{run / 'report.html'}\n"), said.err
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -115,5 +115,6 @@ def test_verdict_names_the_sequences_and_shortens_long_lists():
 
 
 def test_verdict_warns_of_few_draws():
+    assert "on: 9. " in verdict(np.array([0.1, 0.9, 0.2]), rows=np.array([4, 9, 20]))
     assert "unreliable below 1000" in verdict(np.zeros(2), draws=200)
     assert "unreliable" not in verdict(np.zeros(2), draws=1000)

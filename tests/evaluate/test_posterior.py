@@ -6,7 +6,7 @@ import xarray as xr
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate import posterior
+from pyrodgm.evaluate import chunks, posterior
 from pyrodgm.evaluate.posterior import bytes_per_draw, to_datatree, write_netcdf
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
@@ -156,7 +156,7 @@ def test_draws_depend_on_the_seed_alone(data, tree):
 
 
 def test_many_small_parts_fill_every_place(data, monkeypatch):
-    monkeypatch.setattr(posterior, "FRAMES_AT_ONCE", 8)
+    monkeypatch.setattr(chunks, "FRAMES_AT_ONCE", 8)
     tree = to_datatree(*pair(data), data, draws=DRAWS)
     mask = values(tree, "constant_data", "mask")
     assert np.isfinite(values(tree, "log_likelihood", "x")[:, :, mask]).all()
