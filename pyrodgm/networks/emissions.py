@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, final
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ from pyrodgm.errors import DataError, UsageError
 EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
 
 RATE_FLOOR = 1e-3  # features that training never shows still have some odds
-LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up
+LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up,
+MOST_SCALE = 10.0  # and below, so that no forecast does; in standard deviations of the feature
 
 
 class Emission(nn.Module, ABC):
@@ -67,13 +70,15 @@ class Bernoulli(Emission):
 class Gaussian(Emission):
     r"""Independent real numbers by mean and log-variance.
 
-    .. math:: x_t \sim \mathcal N(\mu_t, \mathrm{diag}\, \sigma_t^2)
+    .. math:: x_t \sim \mathcal N(\mu_t, \mathrm{diag}\, \sigma_t^2), \qquad
+        \sigma_t = (e^{-l_t} + 10^{-2})^{-1/2} + 10^{-3}
 
-    Takes :math:`(\mu_t, \log \sigma_t^2)`, both in the units of a standardised feature.
+    Takes :math:`(\mu_t, l_t)`, both in the units of a standardised feature.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equations 12 and 13 of the
-    slides; there the data is standardised, here the emission does it. Standard deviations stay
-    above a thousandth of the feature's own.
+    slides, where l is the log-variance itself; there the data is standardised, here the emission
+    does it. What differs are the bounds: an l that is linear in the frames before it would
+    otherwise, in a forecast fed by its own draws, sooner or later run away.
     """
 
     kinds = ("real", "unit")
@@ -88,12 +93,14 @@ class Gaussian(Emission):
 
     def start(self, info: DataInfo) -> Tensor:
         """The mean and the variance of the data."""
-        return torch.zeros(2 * info.dim)
+        log_variance = -math.log1p(-(MOST_SCALE**-2))
+        return torch.tensor([0.0, log_variance]).repeat_interleave(info.dim)
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """Independent normal numbers."""
         mean, log_variance = numbers.chunk(2, -1)
-        scale = (0.5 * log_variance).exp() + LEAST_SCALE
+        most = 2 * math.log(MOST_SCALE)
+        scale = (0.5 * (most - F.softplus(most - log_variance))).exp() + LEAST_SCALE
         return NormalVector(torch.addcmul(self.centre, self.scale, mean), self.scale * scale)
 
 

@@ -86,6 +86,18 @@ def test_a_nade_starts_at_the_means_up_to_its_small_weights() -> None:
     torch.testing.assert_close(draws.mean(0), torch.tensor(MEAN), atol=0.03, rtol=0)
 
 
+@pytest.mark.parametrize(("log_variance", "scale"), [(-1e4, 0.001), (1e4, 10.001), (0.0, 0.99604)])
+def test_standard_deviations_stay_between_bounds_and_gradients_finite(
+    log_variance: float, scale: float
+) -> None:
+    info = replace(INFO, kind="real")
+    numbers = torch.full((2 * D,), log_variance, requires_grad=True)
+    law = make_emission("gaussian", info)(numbers)
+    torch.testing.assert_close(law.stddev, scale * torch.tensor(STD), rtol=1e-4, atol=0)
+    (gradient,) = torch.autograd.grad(law.log_prob(torch.zeros(D)), numbers)
+    assert gradient.isfinite().all()
+
+
 def test_features_that_never_vary_stay_finite() -> None:
     info = DataInfo("tiny", "real", D, MEAN, 4.0, 5, (0.0,) * D)
     emission, inputs = make_emission("gaussian", info), Inputs(info)
