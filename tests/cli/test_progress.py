@@ -1,0 +1,31 @@
+"""What is shown while a run trains, where there is no terminal."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pyrodgm.evaluate.bounds import Bound
+from pyrodgm.evaluate.validation import Validation
+from pyrodgm.options import FitOptions
+from pyrodgm.training import Progress
+from pyrodgm_cli.progress import watching
+
+
+def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
+    monkeypatch.setattr("pyrodgm_cli.progress.LINE_EVERY", 0.0)
+    bound = Bound.of(np.array([-25.0]), np.array([4]), "elbo")
+    report = {"elbo_nats_per_frame": torch.tensor(-7.5)}
+    with watching() as display:
+        display.on_start(Path("one"), FitOptions(steps=100), 0, 0.0)
+        display.on_evaluation(10, Validation(bound), True)
+        display.on_progress(Progress(25, 5.0, report))
+        display.on_start(Path("two"), FitOptions(steps=100, time_limit=60), 0, 0.0)
+        display.on_progress(Progress(10, 30.0, report))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "one: training, at most 100 steps",
+        "step 25  elbo -7.500  valid -6.250 *  5.0 steps/s  0:00:15 left",
+        "two: training, at most 100 steps, 60 s",
+        "step 10  elbo -7.500  0.3 steps/s  0:00:30 left",
+    ]
