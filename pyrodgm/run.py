@@ -137,7 +137,7 @@ class Run:
     def topics(
         self, split: str = "train", *, num: int = 10, num_words: int = 10, seed: int = 0
     ) -> list[Topic]:
-        """The units that come and go most, and their words.
+        """The units with the most coherent words.
 
         See `pyrodgm.evaluate.topics.topics`.
         """

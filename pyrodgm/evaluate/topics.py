@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
@@ -18,6 +17,7 @@ from pyrodgm.models import Model
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
 NEAR = 6.0  # frames that topics are told apart within
+LEAST_MOVE = 0.05  # standard deviation of the odds about those near by, of a topic that has words
 
 
 def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[list[str]]:
@@ -115,20 +115,56 @@ def _log_odds(counts: np.ndarray) -> np.ndarray:
     return np.log(counts) - np.log(counts.sum(-1, keepdims=True) - counts)
 
 
-def most_moving(odds: np.ndarray, num: int, near: float = NEAR) -> np.ndarray:
-    """The topics that come and go most, (num,): each in ways that those before it do not.
+def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.ndarray:
+    r"""How much the words of a topic come and go together: the mean correlation of its pairs, (J,).
 
-    They are the pivots of a QR decomposition of the odds about their means near by. A topic that
-    is always on tells nothing, and one that goes with another nothing new.
+    .. math:: C_j = \binom n2^{-1} \sum_{v < w} \mathrm{corr}(r_v, r_w), \qquad
+        r_w = (1 - K) \sqrt{c_{tw} / \textstyle\sum_v c_{tv}}
+
+    Over frames, once what changes slowly is taken away; roots of shares vary alike for rare and
+    for frequent words.
 
     Args:
-        odds: of every topic in every frame, (T, J).
-        num: how many.
-        near: standard deviation of the kernel of these means, in frames.
+        counts: tokens c of each word in each frame, (T, D).
+        words: places of each topic's words in the vocabulary, (J, n).
+        near: standard deviation of the kernel K over time, in frames.
+
+    Reference: after Röder, Both and Hinneburg, Exploring the space of topic coherence measures,
+    2015, whose measures ask in which documents words occur; a frame of thousands of tokens has
+    most of them.
+
+    >>> counts = np.array([[9, 9, 1], [1, 1, 9], [9, 9, 1], [1, 1, 9]])
+    >>> coherence(counts, np.array([[0, 1], [0, 2]]), near=9.0).round(2)
+    array([ 1., -1.])
     """
-    moves = odds - _kernel(len(odds), near) @ odds
-    pivots = scipy.linalg.qr(moves, mode="r", pivoting=True)[-1]
-    return np.asarray(pivots[:num])
+    roots = np.sqrt(counts / counts.sum(1, keepdims=True).clip(1))
+    r = roots - _kernel(len(counts), near) @ roots
+    r = r / np.linalg.norm(r, axis=0).clip(1e-9)
+    of_topic = r[:, words]
+    pairs = np.square(of_topic.sum(-1)).sum(0) - np.square(of_topic).sum((0, -1))
+    return pairs / max(words.shape[1] * (words.shape[1] - 1), 1)
+
+
+def most_telling(coherence: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
+    """The most coherent topics, (num,), of which none says again what one before it said.
+
+    Topics that share more than a fifth of their words with one before come after all others.
+
+    Args:
+        coherence: of every topic, (J,).
+        words: places of each topic's words in the vocabulary, (J, n).
+        num: how many.
+
+    >>> words = np.array([[1, 2, 3, 4, 5], [5, 4, 7, 8, 9], [0, 7, 8, 6, 1]])
+    >>> most_telling(np.array([0.3, 0.2, 0.1]), words, 2)
+    array([0, 2])
+    """
+    first: list[int] = []
+    again: list[int] = []
+    for topic in np.argsort(-coherence, kind="stable"):
+        shared = [len(np.intersect1d(words[topic], words[other])) for other in first]
+        (again if max(shared, default=0) > words.shape[1] / 5 else first).append(int(topic))
+    return np.array([*first, *again][:num])
 
 
 @dataclass(frozen=True)
@@ -138,6 +174,7 @@ class Topic:
     Args:
         unit: its number.
         odds: that it is on in every frame of the first sequence that was seen, (T,).
+        coherence: how much its words come and go together, see `coherence`; 0 where it does not.
         words: surely more frequent in its frames than near by, see `contrasting`.
         own_words: that it adds and other units do not, see `distinctive`.
         heavy_words: of largest weight, as published; often rare ones.
@@ -145,6 +182,7 @@ class Topic:
 
     unit: int
     odds: np.ndarray
+    coherence: float
     words: list[str]
     own_words: list[str]
     heavy_words: list[str]
@@ -161,7 +199,7 @@ def topics(
     draws: int = 20,
     seed: int = 0,
 ) -> list[Topic]:
-    """The units that come and go most in the first sequence of a split, and their words.
+    """The units with the most coherent words in the first sequence of a split, and their words.
 
     Args:
         model: a model of words, with binary latents that add to the logits of words.
@@ -185,16 +223,15 @@ def topics(
     odds = expected_latents(model, guide, splits[split], draws=draws, seed=seed)[dictionary.site]
     counts = seen_counts(splits[split])
     odds = odds[: len(counts)]
-    shown = most_moving(odds, num)
     share = smoothed(np.asarray(splits.info.mean) * splits.train.num_frames)
-    scores = (
-        contrasting(counts, odds[:, shown]),
-        distinctive(dictionary.weights, share)[shown],
-        dictionary.weights[shown],
-    )
-    words = [top_words(score, splits.info.words, num_words) for score in scores]
+    scores = contrasting(counts, odds), distinctive(dictionary.weights, share), dictionary.weights
+    found = [top_words(score, splits.info.words, num_words) for score in scores]
+    coming = top(scores[0], num_words)
+    moves = odds - _kernel(len(odds), NEAR) @ odds
+    together = np.where(moves.std(0) < LEAST_MOVE, 0.0, coherence(counts, coming))
     return [
-        Topic(int(unit), odds[:, unit], *found) for unit, *found in zip(shown, *words, strict=True)
+        Topic(int(unit), odds[:, unit], float(together[unit]), *(words[unit] for words in found))
+        for unit in most_telling(together, coming, num)
     ]
 
 

@@ -70,24 +70,27 @@ def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
 
 
 def topics(run: Run, split: str, seed: int) -> Section:
-    """The topics that come and go most, by their words and over time."""
+    """The topics with the most coherent words, by these and over time."""
     found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
-        [f"{topic.unit}", f"{100 * topic.odds.mean():.0f} %",
+        [f"{topic.unit}", f"{topic.coherence:.2f}", f"{100 * topic.odds.mean():.0f} %",
          *map(", ".join, (topic.words, topic.own_words, topic.heavy_words))]
         for topic in found
     ]  # fmt: skip
     note = (
-        f"The {len(found)} units that come and go most, each in ways that those above it do not. "
-        "Words it comes with are surely more frequent where it is on than in frames near by "
-        "where it is off; its own are those that it adds and other units do not. Words of largest "
-        "weight, as published, are often rare."
+        f"The {len(found)} units whose words come and go together most, none that mostly repeats "
+        "one above it. Coherence is the mean correlation of pairs of the words that come with a "
+        "unit, about their means near by; words chosen blindly have about 0. Words that come with "
+        "it are surely more frequent where it is on than in frames near by where it is off; its "
+        "own are those that it adds and other units do not. Words of largest weight, as published, "
+        "are often rare."
     )
     labels = times(run.splits.info, len(found[0].odds))
     figure = topic_trajectories(labels, found)
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
     header = [
         "unit",
+        "coherence",
         "on",
         "words that come with it",
         "words of its own",

@@ -81,8 +81,8 @@ def test_labels_stand_above_and_say_where_the_forecast_begins():
 
 def test_topics_are_drawn_below_their_words():
     found = [
-        Topic(0, np.array([0.0, 1.0, 0.0]), ["war", "army"], [], []),
-        Topic(2, np.array([0.2, 0.4, 0.2]), ["tax", "bank"], [], []),
+        Topic(0, np.array([0.0, 1.0, 0.0]), 0.3, ["war", "army"], [], []),
+        Topic(2, np.array([0.2, 0.4, 0.2]), 0.1, ["tax", "bank"], [], []),
     ]
     figure = topic_trajectories([1790, 1791, 1793], found)
     titles = [ax.get_title(loc="left") for ax in figure.axes]

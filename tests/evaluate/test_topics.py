@@ -12,9 +12,10 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
 from pyrodgm.evaluate.chances import smoothed, word_chances
 from pyrodgm.evaluate.topics import (
+    coherence,
     contrasting,
     distinctive,
-    most_moving,
+    most_telling,
     top,
     top_words,
     topics,
@@ -136,9 +137,23 @@ def test_slow_changes_of_all_words_tell_nothing_of_a_unit():
     assert contrasting(counts, on, near=1e6)[0].argmax() == 0
 
 
-def test_topics_that_move_come_first_and_none_that_says_the_same_again():
-    up, down, once = np.array([[0, 0, 1, 1], [1, 1, 0.1, 0], [0, 0.4, 0, 0.4]], float)
-    assert most_moving(np.stack([once, up, np.ones(4), down], 1), 2, 100.0).tolist() == [1, 0]
+def test_coherence_is_the_mean_correlation_of_pairs():
+    counts = np.random.default_rng(0).poisson(20, (30, 6)).astype(np.float32)
+    counts[:, 5] = 0
+    roots = np.sqrt(counts / counts.sum(1, keepdims=True))
+    frames = np.arange(30)
+    kernel = np.exp(-0.5 * (np.subtract.outer(frames, frames) / 4) ** 2)
+    r = roots - kernel / kernel.sum(1, keepdims=True) @ roots
+    cosine = [[r[:, v] @ r[:, w] / np.sqrt(r[:, v] @ r[:, v] * (r[:, w] @ r[:, w])) for w in (1, 3)]
+              for v in (0, 1)]  # fmt: skip
+    found = coherence(counts, np.array([[0, 1, 3], [5, 5, 5]]), near=4.0)
+    by_hand = (cosine[0][0] + cosine[0][1] + cosine[1][1]) / 3
+    assert found == pytest.approx([by_hand, 0])
+
+
+def test_topics_that_say_the_same_again_come_last():
+    words = np.array([[0, 1, 2, 3, 4], [0, 1, 9, 8, 7], [0, 5, 6, 7, 8], [5, 6, 1, 2, 3]])
+    assert most_telling(np.array([0.4, 0.3, 0.2, 0.1]), words, 4).tolist() == [0, 2, 1, 3]
 
 
 def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
@@ -161,6 +176,7 @@ def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
     assert (first.unit, second.unit) == (0, 1)
     assert first.odds == pytest.approx(np.repeat([1.0, 0.0], 10), abs=0.05)
     assert second.odds == pytest.approx(np.full(20, 0.5))
+    assert second.coherence == 0 < first.coherence
     assert set(first.words) == set(first.own_words) == set(first.heavy_words) == set("abcd")
     assert set(second.own_words) == set("efgh")
 
