@@ -76,6 +76,7 @@ TABLE = Table(
         *_cells("DTSBN-s 100-100", "dtsbn-s", {"hidden_dim": (100, 100)}),
         *_cells("DTSBN-s 100-100, order 2", "dtsbn-s", {"hidden_dim": (100, 100), "history": 2}),
         *_cells("DTSBN-d 100-100", "dtsbn-d", {}),
+        *_cells("DTSBN-d 100-100, order 2", "dtsbn-d", {"history": 2}),
         *_cells("TSBN 100", "tsbn", {}),
         *_cells("HMSBN 100", "hmsbn", {}),
         *_cells("AR(1)", "ar", {"history": 1}, latent=False),
