@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pyrodgm.past import Lags
+from pyrodgm.lags import Lags
 
 
 @dataclass(slots=True)  # not frozen: device wrappers rebuild it field by field

@@ -10,7 +10,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Draw, Lags, Law, ShiftedPast, Windows
+from pyrodgm.lags import Lags
+from pyrodgm.past import Draw, Law, ShiftedPast, Windows
 
 
 class Sampler:

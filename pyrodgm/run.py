@@ -14,6 +14,7 @@ from pyrodgm import checkpoint
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
+from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.floors import floors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
@@ -242,17 +243,9 @@ class Run:
         seed: int = 0,
     ) -> Forecast:
         """What comes after the first frames; see `pyrodgm.evaluate.forecast.forecast`."""
-        return forecast(
-            self.model,
-            self.guide,
-            self.splits[split],
-            horizon=horizon,
-            start=start,
-            samples=samples,
-            quantiles=quantiles,
-            means=self._grey,
-            seed=seed,
-        )
+        given = {"start": start, "samples": samples, "quantiles": quantiles, "seed": seed}
+        sequences, means = self.splits[split], self._grey
+        return forecast(self.model, self.guide, sequences, horizon=horizon, means=means, **given)
 
     def impute(
         self,
@@ -260,18 +253,12 @@ class Run:
         *,
         samples: int = 100,
         quantiles: Sequence[float] = QUANTILES,
+        lag: int = LAG,
         seed: int = 0,
     ) -> Imputation:
         """What is missing, filled in; see `pyrodgm.evaluate.impute.impute`."""
-        return impute(
-            self.model,
-            self.guide,
-            self.splits[split],
-            samples=samples,
-            quantiles=quantiles,
-            means=self._grey,
-            seed=seed,
-        )
+        given = {"samples": samples, "quantiles": quantiles, "lag": lag, "seed": seed}
+        return impute(self.model, self.guide, self.splits[split], means=self._grey, **given)
 
     @property
     def _grey(self) -> bool:

@@ -26,8 +26,10 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
 from pyrodgm.errors import UsageError
-from pyrodgm.past import Draw, Past, ShiftedPast, join, lagged
-from pyrodgm.rollout import Path, Rollout, SequenceProgram, seen_values
+from pyrodgm.lags import lagged
+from pyrodgm.past import Draw, Past, ShiftedPast, join
+from pyrodgm.path import Path
+from pyrodgm.rollout import Rollout, SequenceProgram, seen_values
 
 __all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.rollout import Path
+from pyrodgm.path import Path
 
 Site = dict[str, Any]
 

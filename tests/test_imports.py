@@ -22,10 +22,10 @@ LAYERS = [
     ["frames"],
     ["traces"],
     ["models", "guides"],
-    ["networks", "distributions", "sequences", "rollout", "chains", "data"],
+    ["networks", "distributions", "sequences", "path", "rollout", "chains", "data"],
     ["past"],
     ["batch", "seeds", "files"],
-    ["errors"],
+    ["lags", "errors"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted([*ROOT.glob("pyrodgm/**/*.py"), *ROOT.glob("cli/*.py")])

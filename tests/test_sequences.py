@@ -20,8 +20,8 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
+from pyrodgm.lags import Lags
 from pyrodgm.models import TSBN
-from pyrodgm.past import Lags
 from pyrodgm.sequences import fused, generate, join, lagged, unrolled
 from pyrodgm.traces import log_probs, stepwise_log_probs
 from variants import assert_executions_agree

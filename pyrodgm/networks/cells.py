@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyrodgm.past import Cell, lagged, scan
+from pyrodgm.lags import lagged
+from pyrodgm.past import Cell, scan
 
 CellName = Literal["gru", "lstm", "relu"]
 

@@ -12,7 +12,8 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.distributions.missing import given_seen
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
-from pyrodgm.evaluate.impute import CompletingFilter, impute
+from pyrodgm.evaluate.completing import CompletingFilter, Completion, bridged
+from pyrodgm.evaluate.impute import impute
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS
 from pyrodgm.traces import log_probs
@@ -82,6 +83,38 @@ def test_what_comes_later_counts():
         x = torch.tensor([[math.nan], [after]])
         found = impute(model.double(), NoGuide(info), split_of(x, 1), samples=2000)
         assert found.x[0, 0] == pytest.approx(1 / (1 + math.exp(-8 * (after - 0.5))), abs=0.02)
+        filtered = impute(model, NoGuide(info), split_of(x, 1), samples=2000, lag=0)
+        assert filtered.x[0, 0] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_gap_is_told_by_as_many_frames_as_the_lag():
+    model, guide = mild("tsbn")
+    x = with_gaps(torch.rand(4, D).round(), [(0, 0)])
+    for lag in (0, 1, 2):
+        exact = exact_bits(lambda row: Enumerated(model, guide, row).evidence(), x[: lag + 1])
+        found = impute(model, guide, split_of(x, 120), samples=800, lag=lag)
+        gaps = torch.from_numpy(found.x).double().view(120, 4, D)[:, x.isnan()]
+        assert_mean(gaps, exact, power=0.1)
+
+
+def test_gaps_are_bridged_by_straight_lines():
+    rows = [torch.rand(length, 3) for length in (7, 4)]
+    rows[0][2:5, 0] = rows[0][:3, 1] = rows[0][5:, 2] = rows[1][:, 1] = rows[1][1, 0] = math.nan
+    split = Sequences(torch.cat(rows).numpy(), np.array([7, 4]), fill=np.full(3, 9.0))
+    batch = split.batch([0, 1])
+    expected = torch.zeros(2, 7, 3)
+    for place, row in enumerate(rows):
+        for d in range(3):
+            known = ~row[:, d].isnan()
+            line = (
+                np.interp(np.arange(len(row)), known.nonzero()[:, 0], row[known, d])
+                if known.any()
+                else np.full(len(row), 9.0)
+            )
+            expected[place, : len(row), d] = torch.from_numpy(line)
+    torch.testing.assert_close(bridged(batch), expected)
+    whole = Sequences(rows[0].nan_to_num().numpy(), np.array([7])).batch([0])
+    assert bridged(whole) is whole.x
 
 
 def test_a_filter_with_states_completes_too():
@@ -162,12 +195,35 @@ def test_paths_are_those_of_the_survivors():
     found.threshold = 0.0
     found.advance()
     found.advance()
+    before = {t: completion.frame for t, completion in found.frames.items()}
     found.choose(torch.full((50, 1), 7))
     found.advance()
-    paths = found.paths()
-    for t in (0, 1):
-        assert torch.equal(paths[t], found.frames[t][7].expand(50, -1, -1))
-    assert torch.equal(paths[2], found.frames[2])
+    for t, frame in before.items():
+        completion = found.frames[t]
+        assert torch.equal(completion.frame, frame[7].expand(50, -1, -1))
+        assert completion.different(found.weights) == pytest.approx(1)
+        assert torch.equal(completion.kept, frame)  # for a single one is not enough
+    assert [t for t, _ in found.settled()] == [0, 1, 2]
+    assert not found.frames
+
+
+def test_a_completion_learns_for_as_long_as_enough_are_left():
+    frame = torch.rand(20, 2, 3)
+    completion, even = Completion(frame), torch.full((20, 2), 1 / 20)
+    assert completion.different(even).tolist() == pytest.approx([20, 20])
+    index = torch.stack([torch.arange(20) // 2, torch.zeros(20).long()], 1)
+    completion.choose(index)
+    assert completion.different(even).tolist() == pytest.approx([10, 1])
+    completion.learn(even)  # the frame itself: however few
+    assert torch.equal(completion.kept[:, 1], frame[:1, 1].expand(20, -1))
+    uneven = torch.rand(20, 2).softmax(0)
+    completion.learn(uneven)
+    assert torch.equal(completion.weights, torch.stack([uneven[:, 0], even[:, 1]], 1))
+    completion.choose(torch.zeros(20, 2).long())
+    completion.learn(even)
+    completion.learn(uneven)
+    assert torch.equal(completion.kept[:, 0], frame[index[:, 0], 0])
+    assert torch.equal(completion.weights[:, 0], uneven[:, 0])
 
 
 def test_what_cannot_be_filled_is_refused():
@@ -178,6 +234,8 @@ def test_what_cannot_be_filled_is_refused():
     gaps = split_of(with_gaps(torch.ones(2, D), [(0, 0)]), 1)
     with pytest.raises(UsageError, match="samples is 0"):
         impute(model, guide, gaps, samples=0)
+    with pytest.raises(UsageError, match="lag is -1"):
+        impute(model, guide, gaps, lag=-1)
     counts, counting = pair("tsbn", "multinomial")
     with pytest.raises(CompatibilityError, match="CountVector cannot draw missing"):
         impute(counts, counting, gaps)
