@@ -17,7 +17,7 @@ import rich_click as click
 @click.option(
     "--sequences",
     type=int,
-    help="Judge the guide on so many, spread evenly [default: all that take minutes].",
+    help="Judge the guide on so many, spread evenly [default: as many as take a minute or two].",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights
@@ -27,7 +26,7 @@ from pyrodgm.run import Run
 NAME = "check.json"
 POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
 FEWEST_DRAWS = 10
-WEIGHED_NUMBERS = 4_000_000_000  # draws x frames x features that weights are made from: minutes
+WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
 FEWEST_SEQUENCES = 10
 EXAMPLE_FRAMES = 64
 
@@ -118,7 +117,7 @@ def check(
         draws: importance draws per sequence, K; a thousand or more.
         posterior_draws: draws per sequence to keep, and replicates of the split.
         sequences: on how many the guide is judged, spread evenly over the split; if not given, on
-            as many as four billion numbers, draws times frames times features, allow.
+            as many as draws times frames times parameters allow, and on ten at least.
         seed: of all draws.
 
     Raises:
@@ -126,7 +125,7 @@ def check(
             written.
     """
     diagnostics.refuse_few(draws)
-    rows = _judged(run.splits[split], draws, sequences)
+    rows = _judged(run, split, draws, sequences)
     judged = run.splits[split].select(rows)
     log_w = importance_weights(run.model, run.guide, judged, particles=draws, seed=seed)
     k = diagnostics.pareto_k(log_w)
@@ -170,11 +169,13 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
     return found if same else None
 
 
-def _judged(sequences: Sequences, draws: int, wanted: int | None) -> np.ndarray:
+def _judged(run: Run, split: str, draws: int, wanted: int | None) -> np.ndarray:
     """Rows of the sequences that the guide is judged on."""
+    sequences = run.splits[split]
     if wanted is None:
-        each = draws * sequences.x.numel() / len(sequences)
-        wanted = max(FEWEST_SEQUENCES, int(WEIGHED_NUMBERS / each))
+        size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
+        each = draws * size * sequences.num_frames / len(sequences)
+        wanted = max(FEWEST_SEQUENCES, int(WORK / each))
     if wanted < 1:
         raise UsageError(f"sequences is {wanted}; give at least 1")
     count = min(wanted, len(sequences))

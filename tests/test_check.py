@@ -86,7 +86,8 @@ def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkey
     assert len(some.k) == 2
     assert "on 2 sequences" in some.text()
     monkeypatch.setattr(module, "FEWEST_SEQUENCES", 1)
-    monkeypatch.setattr(module, "WEIGHED_NUMBERS", 100 * 6 * 26 / 3 + 1)
+    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
+    monkeypatch.setattr(module, "WORK", 1.9 * 100 * size * 26 / 3)
     assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
 
 

@@ -1,7 +1,6 @@
 import gc
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +18,7 @@ from pyrodgm.errors import (
 from pyrodgm.fitting import fit_config
 from pyrodgm.run import Run
 from pyrodgm.seeds import seed_everything
-from tiny import BOUND_FIELDS, tiny_values
+from tiny import BOUND_FIELDS, arrays_of, tiny_values
 from tiny import ragged as ragged_arrays
 
 OPTIONS = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
@@ -88,7 +87,7 @@ def test_where_training_fails_its_temporary_folder_stays(splits, monkeypatch, tm
         dgm.fit(made, splits, **OPTIONS)
     (batch,) = tmp_path.glob("pyrodgm-*/nonfinite-batch-1-0.npz")
     assert str(batch) in str(caught.value)
-    assert np.load(batch)["x"].shape[0] == 8
+    assert arrays_of(batch)["x"].shape[0] == 8
 
 
 def test_a_fit_takes_options_by_name_and_refuses_others(splits):

@@ -22,6 +22,12 @@ BOUND_FIELDS = {
 TINY_FIT = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
 
 
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """Everything in an npz file, which is closed again."""
+    with np.load(path) as file:
+        return dict(file)
+
+
 def ragged(dim: int = 6, kind: str = "binary", train: int = 24) -> dict[str, np.ndarray]:
     """Arrays of a small ragged dataset."""
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 from pyrodgm.config import resolve
 from pyrodgm.fitting import fit_config
-from tiny import TINY_FIT, ragged
+from tiny import TINY_FIT, arrays_of, ragged
 
 
 def test_predictions_stand_beside_trivial_ones(cli, fitted):
@@ -39,7 +39,7 @@ def test_the_arrays_of_a_forecast_are_those_asked_for(cli, fitted, tmp_path):
     found = json.loads(cli("predict", fitted, *words, "--out", out, "--json").out)
     assert [row["ahead"] for row in found["horizon"]] == [1, 2, 3]
     assert found["files"] == [str(out)]
-    arrays = np.load(out)
+    arrays = arrays_of(out)
     count = len(arrays["rows"])
     assert set(arrays["starts"]) == {2}
     assert arrays["levels"].tolist() == [0.25, 0.75]
@@ -80,7 +80,7 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     assert f"filled in 7 of {gaps.size} values" in said.out
     found = json.loads(cli(*words, "--json").out)
     assert (found["missing"], found["values"]) == (7, gaps.size)
-    filled = np.load(out)
+    filled = arrays_of(out)
     seen = ~np.isnan(gaps)
     assert np.array_equal(filled["seen"], seen)
     assert np.array_equal(filled["x"][seen], gaps[seen])
@@ -119,10 +119,10 @@ def test_draws_go_on_from_a_prefix(cli, fitted, tmp_path):
     words = ["--num", 2, "--length", 5, "--prefix", 3, "--split", "valid", "--out", out]
     said = cli("sample", fitted, *words)
     assert said.code == 0, said.err
-    data = np.load(fitted.parent / "tiny.npz")
+    data = arrays_of(fitted.parent / "tiny.npz")
     starts = np.cumsum(data["valid_lengths"]) - data["valid_lengths"]
     firsts = [data["valid"][start : start + 3] for start in starts[:2]]
-    assert np.array_equal(np.load(out)["x"][:, :3], firsts)
+    assert np.array_equal(arrays_of(out)["x"][:, :3], firsts)
     said = cli("sample", fitted, "--length", 3, "--prefix", 3, "--out", out)
     assert said.code == 2
     assert "a prefix below the length" in said.err

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from arviz_stats.base import array_stats
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
@@ -65,6 +66,28 @@ def test_k_is_the_tail_index_of_a_generalised_pareto_distribution(shape):
     log_w = np.log((u**-shape - 1) / shape + 1e-12)
     # One k-hat scatters by about 0.1, a mean of 60 by 0.02; the prior of the fit pulls towards 0.5.
     assert pareto_k(log_w).mean() == pytest.approx(shape, abs=0.1)
+
+
+@pytest.mark.parametrize("draws", [100, 400, 2000])
+@pytest.mark.parametrize("scale", [0.3, 1, 3, 10, 100])
+def test_k_is_that_of_arviz_where_weights_differ(draws: int, scale: float) -> None:
+    log_w = scale * np.random.default_rng(4).normal(size=(draws, 5))
+    theirs = [float(array_stats.psislw(-column)[1]) for column in log_w.T]
+    np.testing.assert_allclose(pareto_k(log_w), theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [3, 30, 300, 1e3, 1e4, 1e6])
+def test_weights_that_lie_very_far_apart_are_not_trusted(scale: float) -> None:
+    """Nearly all of them are zero beside the largest."""
+    log_w = scale * np.random.default_rng(0).normal(size=(1000, 20))
+    assert (pareto_k(log_w) > 0.7).all()
+
+
+def test_ties_at_the_cutoff_do_not_hide_a_heavy_tail() -> None:
+    """As of a discrete guide with few paths: 60 of the 94 draws of the tail tie."""
+    rng = np.random.default_rng(5)
+    log_w = np.r_[rng.normal(-20, 3, 880), np.full(86, -12.0), 3 * rng.normal(size=34)]
+    assert pareto_k(log_w[:, None])[0] > 0.7
 
 
 def test_only_large_weights_are_dangerous():
