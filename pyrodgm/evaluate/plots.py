@@ -73,6 +73,8 @@ def predictive_checks(
         words = [f"{kind}: p = {p[kind][name]:.2f}" for kind in drawn]
         ax.set_title("    ".join(words), fontsize=9, color="#555555")
         ax.set_xlabel(WORDS[name])
+        ax.locator_params(axis="x", nbins=4)
+        ax.ticklabel_format(axis="x", useOffset=False)
     if data.info.kind == "real":
         axes[4].set_axis_off()
     else:
