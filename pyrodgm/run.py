@@ -138,7 +138,7 @@ class Run:
     def topics(
         self, split: str = "train", *, num: int = 10, num_words: int = 10, seed: int = 0
     ) -> list[Topic]:
-        """The units with the most coherent words.
+        """The units that come and go with coherent words, the best first.
 
         See `pyrodgm.evaluate.topics.topics`.
         """

@@ -145,13 +145,32 @@ def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.n
     return pairs / max(words.shape[1] * (words.shape[1] - 1), 1)
 
 
-def most_telling(coherence: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
-    """The most coherent topics, (num,), of which none says again what one before it said.
+def contrasted(on: np.ndarray, near: float = NEAR) -> np.ndarray:
+    r"""How much of the time that a unit is on it is off near by, (J,), in [0, 1).
+
+    .. math:: \sum_t z_{tj} (K (1 - z_j))_t \Big/ \sum_t z_{tj}
+
+    Of a unit that is on for a century, with gaps at its end, the words of `contrasting` tell of
+    these gaps alone.
+
+    Args:
+        on: the odds z that each unit is on, (T, J).
+        near: standard deviation of the kernel K over time, in frames.
+
+    >>> often, once = np.arange(40) % 2, np.arange(40) < 20
+    >>> contrasted(np.stack([often, once], 1).astype(float)).round(2)
+    array([0.5 , 0.12])
+    """
+    return (on * (_kernel(len(on), near) @ (1 - on))).sum(0) / on.sum(0).clip(1e-9)
+
+
+def most_telling(scores: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
+    """The topics of the highest scores, (num,), of which none says again what one before it said.
 
     Topics that share more than a fifth of their words with one before come after all others.
 
     Args:
-        coherence: of every topic, (J,).
+        scores: of every topic, (J,).
         words: places of each topic's words in the vocabulary, (J, n).
         num: how many.
 
@@ -161,7 +180,7 @@ def most_telling(coherence: np.ndarray, words: np.ndarray, num: int) -> np.ndarr
     """
     first: list[int] = []
     again: list[int] = []
-    for topic in np.argsort(-coherence, kind="stable"):
+    for topic in np.argsort(-scores, kind="stable"):
         shared = [len(np.intersect1d(words[topic], words[other])) for other in first]
         (again if max(shared, default=0) > words.shape[1] / 5 else first).append(int(topic))
     return np.array([*first, *again][:num])
@@ -199,7 +218,10 @@ def topics(
     draws: int = 20,
     seed: int = 0,
 ) -> list[Topic]:
-    """The units with the most coherent words in the first sequence of a split, and their words.
+    """The units of the first sequence of a split that come and go with coherent words, best first.
+
+    By `coherence` times `contrasted`: how well the words belong together, and how much of the time
+    that the unit is on they can be told for.
 
     Args:
         model: a model of words, with binary latents that add to the logits of words.
@@ -231,7 +253,7 @@ def topics(
     together = np.where(moves.std(0) < LEAST_MOVE, 0.0, coherence(counts, coming))
     return [
         Topic(int(unit), odds[:, unit], float(together[unit]), *(words[unit] for words in found))
-        for unit in most_telling(together, coming, num)
+        for unit in most_telling(together * contrasted(odds), coming, num)
     ]
 
 

@@ -70,7 +70,7 @@ def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
 
 
 def topics(run: Run, split: str, seed: int) -> Section:
-    """The topics with the most coherent words, by these and over time."""
+    """The topics that come and go with coherent words, by these and over time."""
     found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
         [f"{topic.unit}", f"{topic.coherence:.2f}", f"{100 * topic.odds.mean():.0f} %",
@@ -78,12 +78,12 @@ def topics(run: Run, split: str, seed: int) -> Section:
         for topic in found
     ]  # fmt: skip
     note = (
-        f"The {len(found)} units whose words come and go together most, none that mostly repeats "
-        "one above it. Coherence is the mean correlation of pairs of the words that come with a "
-        "unit, about their means near by; words chosen blindly have about 0. Words that come with "
-        "it are surely more frequent where it is on than in frames near by where it is off; its "
-        "own are those that it adds and other units do not. Words of largest weight, as published, "
-        "are often rare."
+        f"The {len(found)} units that come and go with the most coherent words, none that mostly "
+        "repeats one above it. Coherence is the mean correlation of pairs of the words that come "
+        "with a unit, about their means near by; words chosen blindly have about 0. Words that "
+        "come with it are surely more frequent where it is on than in frames near by where it is "
+        "off; its own are those that it adds and other units do not. Words of largest weight, as "
+        "published, are often rare."
     )
     labels = times(run.splits.info, len(found[0].odds))
     figure = topic_trajectories(labels, found)
