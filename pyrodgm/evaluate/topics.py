@@ -10,13 +10,12 @@ import numpy as np
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.chances import smoothed
+from pyrodgm.evaluate.contrasts import coherence, contrasted, contrasting, kernel
 from pyrodgm.evaluate.dictionary import read_dictionary
 from pyrodgm.evaluate.latents import expected_latents
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
-PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
-NEAR = 6.0  # frames that topics are told apart within
 LEAST_MOVE = 0.05  # standard deviation of the odds about those near by, of a topic that has words
 
 
@@ -70,100 +69,6 @@ def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.exp(log_topic) * (log_topic - np.log(share))
 
 
-def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How surely every word is more frequent where a unit is on than near by where it is off.
-
-    .. math::
-        s_{jw} = \frac{l(y) - l(m)}{\sqrt{1 / y_w + 1 / m_w}}, \qquad
-        l(y) = \log \frac{y_w}{\sum_v y_v - y_w}, \qquad
-        y_w = \alpha_w + \sum_t z_{tj} \, (K (1 - z_j))_t \, c_{tw}, \qquad
-        m_w = \alpha_w + \sum_t (1 - z_{tj}) \, (K z_j)_t \, c_{tw}
-
-    Every frame with the unit on counts as much as frames near by have it off, and the other way
-    round, so that what changes slowly in all of a corpus, such as language, tells nothing of a
-    unit. Pseudo-counts are in proportion to the words' shares, one for every hundred tokens.
-
-    Args:
-        counts: tokens c of each word in each frame, (T, D); words never read score zero.
-        on: the odds z that each unit is on, (T, J).
-        near: standard deviation of the kernel K over time, in frames.
-
-    Returns:
-        (J, D).
-
-    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22, on counts
-    that are weighted here by what is near.
-    """
-    total = counts.sum(0)
-    kernel, prior, read = _kernel(len(counts), near), PRIOR_TOKENS * total, total > 0
-    y = (on * (kernel @ (1 - on))).T @ counts + prior
-    m = ((1 - on) * (kernel @ on)).T @ counts + prior
-    y, m = y[:, read], m[:, read]
-    scores = np.zeros((on.shape[1], len(total)))
-    scores[:, read] = (_log_odds(y) - _log_odds(m)) / np.sqrt(1 / y + 1 / m)
-    return scores
-
-
-def _kernel(length: int, near: float) -> np.ndarray:
-    """Weights of all frames around each, normal in their distance, that add up to one, (T, T)."""
-    apart = np.subtract.outer(np.arange(length), np.arange(length)) / near
-    kernel = np.exp(-0.5 * apart**2)
-    return kernel / kernel.sum(1, keepdims=True)
-
-
-def _log_odds(counts: np.ndarray) -> np.ndarray:
-    return np.log(counts) - np.log(counts.sum(-1, keepdims=True) - counts)
-
-
-def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How much the words of a topic come and go together: the mean correlation of its pairs, (J,).
-
-    .. math:: C_j = \binom n2^{-1} \sum_{v < w} \mathrm{corr}(r_v, r_w), \qquad
-        r_w = (1 - K) \sqrt{c_{tw} / \textstyle\sum_v c_{tv}}
-
-    Over frames, once what changes slowly is taken away; roots of shares vary alike for rare and
-    for frequent words.
-
-    Args:
-        counts: tokens c of each word in each frame, (T, D).
-        words: places of each topic's words in the vocabulary, (J, n).
-        near: standard deviation of the kernel K over time, in frames.
-
-    Reference: after Röder, Both and Hinneburg, Exploring the space of topic coherence measures,
-    2015, whose measures ask in which documents words occur; a frame of thousands of tokens has
-    most of them.
-
-    >>> counts = np.array([[9, 9, 1], [1, 1, 9], [9, 9, 1], [1, 1, 9]])
-    >>> coherence(counts, np.array([[0, 1], [0, 2]]), near=9.0).round(2)
-    array([ 1., -1.])
-    """
-    roots = np.sqrt(counts / counts.sum(1, keepdims=True).clip(1))
-    r = roots - _kernel(len(counts), near) @ roots
-    r = r / np.linalg.norm(r, axis=0).clip(1e-9)
-    of_topic = r[:, words]
-    pairs = np.square(of_topic.sum(-1)).sum(0) - np.square(of_topic).sum((0, -1))
-    return pairs / max(words.shape[1] * (words.shape[1] - 1), 1)
-
-
-def contrasted(on: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How much of the time that a unit is on it is off near by, (J,), in [0, 1).
-
-    .. math:: \sum_t z_{tj} (K (1 - z_j))_t \Big/ \sum_t z_{tj}
-
-    Of a unit that is on for a century, with gaps at its end, the words of `contrasting` tell of
-    these gaps alone.
-
-    Args:
-        on: the odds z that each unit is on, (T, J).
-        near: standard deviation of the kernel K over time, in frames.
-
-    >>> often, once = np.arange(40) % 2, np.arange(40) < 20
-    >>> contrasted(np.stack([often, once], 1).astype(float)).round(2)
-    array([0.5 , 0.12])
-    """
-    return (on * (_kernel(len(on), near) @ (1 - on))).sum(0) / on.sum(0).clip(1e-9)
-
-
 def most_telling(scores: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
     """The topics of the highest scores, (num,), of which none says again what one before it said.
 
@@ -194,7 +99,7 @@ class Topic:
         unit: its number.
         odds: that it is on in every frame of the first sequence that was seen, (T,).
         coherence: how much its words come and go together, see `coherence`; 0 where it does not.
-        words: surely more frequent in its frames than near by, see `contrasting`.
+        words: surely more frequent in its frames than near by, by `contrasting`.
         own_words: that it adds and other units do not, see `distinctive`.
         heavy_words: of largest weight, as published; often rare ones.
     """
@@ -249,7 +154,7 @@ def topics(
     scores = contrasting(counts, odds), distinctive(dictionary.weights, share), dictionary.weights
     found = [top_words(score, splits.info.words, num_words) for score in scores]
     coming = top(scores[0], num_words)
-    moves = odds - _kernel(len(odds), NEAR) @ odds
+    moves = odds - kernel(len(odds)) @ odds
     together = np.where(moves.std(0) < LEAST_MOVE, 0.0, coherence(counts, coming))
     return [
         Topic(int(unit), odds[:, unit], float(together[unit]), *(words[unit] for words in found))

@@ -11,9 +11,8 @@ from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
 from pyrodgm.evaluate.chances import smoothed, word_chances
+from pyrodgm.evaluate.contrasts import coherence, contrasting
 from pyrodgm.evaluate.topics import (
-    coherence,
-    contrasting,
     distinctive,
     most_telling,
     top,
