@@ -117,6 +117,12 @@ class CompletingFilter(ParticleFilter):
         for completion in self.frames.values():
             completion.learn(self.weights)
 
+    def completions(self) -> Iterator[tuple[int, Completion]]:
+        """Move on to the end; every completed frame, once no frame to come shall tell about it."""
+        while self.t < self.batch.length:
+            self.advance()
+            yield from self.settled()
+
     def settled(self) -> Iterator[tuple[int, Completion]]:
         """Take out the completed frames that no frame to come shall tell about."""
         last = self.t - 1 if self.t == self.batch.length else self.t - 1 - self.lag

@@ -102,13 +102,11 @@ def impute(
         for rows in _portions(sequences, samples):
             batch = sequences.batch(rows).to(device)
             found = CompletingFilter(p, q, batch, samples, means=means, lag=lag)
-            while found.t < batch.length:
-                found.advance()
-                for t, completion in found.settled():
-                    there = batch.mask[:, t].cpu()
-                    places = torch.from_numpy(sequences.starts[rows])[there] + t
-                    summary = _summary(completion, levels).to(filled)[:, there]
-                    filled[:, places] = torch.where(seen[places], filled[:, places], summary)
+            for t, completion in found.completions():
+                there = batch.mask[:, t].cpu()
+                places = torch.from_numpy(sequences.starts[rows])[there] + t
+                summary = _summary(completion, levels).to(filled)[:, there]
+                filled[:, places] = torch.where(seen[places], filled[:, places], summary)
     numbers = filled.numpy()
     return Imputation(numbers[0], seen.numpy(), levels.numpy(), numbers[1:], sequences.lengths)
 
