@@ -183,7 +183,7 @@ def _shape(y: np.ndarray) -> float:
     where they are a quarter of the tail it finds no shape and returns the prior: a tail to trust.
 
     Reference: Zhang and Stephens, A new and efficient estimation method for the generalized Pareto
-    distribution, 2009; the prior is that of Vehtari et al., 2024, appendix G.
+    distribution, 2009; the prior is that of Vehtari et al., 2024.
     """
     n, m = len(y), 30 + math.isqrt(len(y))
     steps = 1 - np.sqrt(m / (np.arange(m) + 0.5))
