@@ -9,8 +9,8 @@ import numpy as np
 from pyrodgm.errors import UsageError
 from pyrodgm.seeds import numpy_generator
 
-TOLERANCE = 0.1  # padding that a batch may hold, in mean full batches
-BLUR = 0.075  # of lengths before they are sorted, in mean lengths: other company in every epoch
+TOLERANCE = 0.06  # padding that a batch may hold, in mean full batches
+BLUR = 0.06  # of lengths before they are sorted, in mean lengths: other company in every epoch
 
 
 class BatchSampler(Iterator[np.ndarray]):
@@ -18,8 +18,8 @@ class BatchSampler(Iterator[np.ndarray]):
 
     An epoch is a function of (seed, epoch) alone: resuming at any batch is exact and costs no
     replay. Batches hold sequences of similar length. One is closed early where lengths differ so
-    much that padding would cost it a tenth of a mean batch; that happens to the longest. A batch
-    size that takes in all rows is never divided.
+    much that padding would cost it 6 % of a mean batch; that happens to the longest. A batch size
+    that takes in all rows is never divided.
 
     Args:
         lengths: frames per sequence, (N,).

@@ -46,10 +46,12 @@ def _file(splits: Splits) -> str:
     return splits.info.name
 
 
-def _cells(row: str, model: str, options: dict[str, Any], *, latent: bool = True) -> list[Cell]:
+def _cells(
+    row: str, model: str, options: dict[str, Any], *, latent: bool = True, **fit: Any
+) -> list[Cell]:
     cells = []
     for data in FILES:
-        ours = {**config(model, data, options=options), "fit": OURS_FIT}
+        ours = {**config(model, data, options=options), "fit": {**OURS_FIT, **fit}}
         if latent:
             ours["objective"] = OURS_OBJECTIVE
         cells.append(Cell(row, "ours", ours, quick(), variant=data))
@@ -81,7 +83,7 @@ TABLE = Table(
         *_cells("HMSBN 100", "hmsbn", {}),
         *_cells("AR(1)", "ar", {"history": 1}, latent=False),
         *_cells("AR(2)", "ar", {"history": 2}, latent=False),
-        *_cells("LDS, 10 dimensions", "lds", {"state_dim": 10}, latent=False),
+        *_cells("LDS, 60 dimensions", "lds", {"state_dim": 60}, latent=False, lr=0.01),
         *_cells("RNN", "rnn", {"hidden_dim": 100}, latent=False),
     ),
     measure=measure,

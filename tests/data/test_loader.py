@@ -67,8 +67,8 @@ def test_resuming_equals_continuing(position):
 
 def test_resuming_with_other_batches_is_refused():
     sampler = BatchSampler(LENGTHS, 50, seed=0)
-    with pytest.raises(UsageError, match="cannot resume at batch 8 of 4"):
-        sampler.load_state_dict({"epoch": 0, "position": 8})
+    with pytest.raises(UsageError, match="cannot resume at batch 78 of"):
+        sampler.load_state_dict({"epoch": 0, "position": 78})
 
 
 def test_processes_share_each_batch():
@@ -109,13 +109,13 @@ def test_little_of_a_batch_is_padding(real_data, name, batch_size):
     assert mean_padding(lengths, batch_size) < 0.15
 
 
-@pytest.mark.parametrize(("batch_size", "most"), [(8, 0.12), (16, 0.15), (32, 0.2)])
-def test_a_long_tail_is_cut_into_small_batches(batch_size, most):
+@pytest.mark.parametrize("batch_size", [8, 16, 32])
+def test_a_long_tail_is_cut_into_small_batches(batch_size):
     """87 pieces of 100 to 3857 frames, spread as those of Piano-midi are: most of them short."""
     lengths = np.geomspace(100, 3857, 87).astype(int)
-    assert mean_padding(lengths, batch_size) < most
+    assert mean_padding(lengths, batch_size) < 0.15
     sampler = BatchSampler(lengths, batch_size, seed=0)
-    assert sampler.batches_per_epoch <= 87 / batch_size + 5  # nor are they many more
+    assert sampler.batches_per_epoch <= 87 / batch_size + 7  # nor are they many more
 
 
 @pytest.mark.parametrize("bound", [1, 50, 99, 500, 10**6])
