@@ -16,7 +16,7 @@ from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
-from pyrodgm.evaluate.floors import floors
+from pyrodgm.evaluate.floors import scores, trivial_predictors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import Prediction, predictions
@@ -152,14 +152,15 @@ class Run:
 
     def results(self) -> Results:
         """One-sample bounds on validation and test beside the trivial predictors of the data."""
+        predictors = trivial_predictors(self.splits)
         return Results(
             run=str(self.folder.path),
             steps=self.steps,
             seconds=self.seconds,
             valid=self.evaluate("valid"),
             test=self.evaluate("test"),
-            valid_floors=floors(self.splits, "valid"),
-            test_floors=floors(self.splits, "test"),
+            valid_floors=scores(predictors, self.splits.valid),
+            test_floors=scores(predictors, self.splits.test),
         )
 
     def metrics(self) -> pd.DataFrame:

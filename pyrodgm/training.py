@@ -62,7 +62,14 @@ class Training:
         self._module, *optimizers = self._setup(objective)
         self._stepping = list(zip(objective.phases, optimizers, strict=True))
         self.schedules = [
-            ReduceLROnPlateau(o, "max", factor=options.lr_decay, patience=options.lr_patience)
+            ReduceLROnPlateau(
+                o,
+                "max",
+                factor=options.lr_decay,
+                patience=options.lr_patience,
+                threshold=0.0,  # whose default is relative, and of negative scores takes worse ones
+                threshold_mode="abs",
+            )
             for o in self.optimizers
             if options.lr_decay < 1
         ]

@@ -235,6 +235,20 @@ def test_mixed_precision_trains(splits):
     assert all(p.dtype == torch.float32 for p in made.objective.parameters())
 
 
+@pytest.mark.parametrize("by", [0.0, -1e-4, -1.0])
+@pytest.mark.parametrize("first", [-7.0, -100.0, 0.0, 20.0])
+def test_the_learning_rate_decays_unless_the_score_rises(splits, first, by):
+    made = training(splits, lr=1.0, lr_patience=3, lr_decay=0.5)
+    for turn in range(5):
+        assert made.lr == 1.0
+        made.end_of_evaluation(first + turn * by)
+    assert made.lr == 0.5
+    rising = training(splits, lr=1.0, lr_patience=3)
+    for turn in range(20):
+        rising.end_of_evaluation(first + turn * 1e-5)
+    assert rising.lr == 1.0
+
+
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match="torch sees no CUDA device here; use --device auto"):

@@ -10,6 +10,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.overrides import has_torch_function
 
+from pyrodgm.distributions.dot import dot
+
 
 class BernoulliVector(TorchDistribution):
     r"""D independent Bernoulli variables as one event; grey values score by cross-entropy.
@@ -94,7 +96,7 @@ class BernoulliVector(TorchDistribution):
 
 def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
     """sum_d x_d l_d - softplus(l_d); the softplus is not repeated for values that share logits."""
-    return torch.linalg.vecdot(value, logits) - F.softplus(logits).sum(-1)
+    return dot(value, logits) - F.softplus(logits).sum(-1)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -6,6 +6,8 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyrodgm.distributions.dot import dot
+
 
 class CountVector(TorchDistribution):
     r"""N tokens of D kinds, scored as a sequence of tokens: without the multinomial coefficient.
@@ -56,14 +58,14 @@ class CountVector(TorchDistribution):
         """Nats per event; value (..., D), counts."""
         # The normaliser once per set of logits, not once per value that shares them.
         normaliser = self.logits.logsumexp(-1) * value.sum(-1)
-        return torch.linalg.vecdot(value.to(self.logits.dtype), self.logits) - normaliser
+        return dot(value, self.logits) - normaliser
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the counts seen, given their total: a multinomial over the kinds seen."""
         value = (value * seen).to(self.logits.dtype)
         # Finite, so that a frame of which nothing was seen has a gradient of zero and not NaN.
         normaliser = self.logits.masked_fill(~seen, -1e9).logsumexp(-1)
-        return torch.linalg.vecdot(value, self.logits) - normaliser * value.sum(-1)
+        return dot(value, self.logits) - normaliser * value.sum(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Counts that add up to the total, sample_shape + (..., D)."""

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyrodgm.distributions.dot import dot
+
 SPARSE = 0.25  # share of ones up to which hidden units are shared
 
 
@@ -60,7 +62,7 @@ class NADE(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D) in {0,1}."""
         logits = self.conditional_logits(value)
-        return torch.linalg.vecdot(value.to(logits.dtype), logits) - F.softplus(logits).sum(-1)
+        return dot(value, logits) - F.softplus(logits).sum(-1)
 
     def conditional_logits(self, value: Tensor) -> Tensor:
         """Log-odds of every variable given those before it in `value`, (..., D)."""

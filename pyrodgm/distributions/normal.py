@@ -9,6 +9,8 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyrodgm.distributions.dot import dot
+
 
 class NormalVector(TorchDistribution):
     r"""Independent normal numbers, scored as one event (D,).
@@ -53,7 +55,7 @@ class NormalVector(TorchDistribution):
         """Nats per event."""
         z = (value - self.loc) / self.scale
         constant = 0.5 * math.log(2 * math.pi) * value.shape[-1]
-        return -0.5 * torch.linalg.vecdot(z, z) - self.scale.log().sum(-1) - constant
+        return -0.5 * dot(z, z) - self.scale.log().sum(-1) - constant
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the features that were seen."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -43,16 +43,22 @@ def floors(splits: Splits, split: str) -> dict[str, Bound]:
         did best in training. "entropy": the cross-entropy that no prediction can undercut, for
         grey values only.
     """
-    sequences, train, info = splits[split], splits.train, splits.info
-    predictors: dict[str, Score]
+    return scores(trivial_predictors(splits), splits[split])
+
+
+def trivial_predictors(splits: Splits) -> dict[str, Score]:
+    """The predictors of `floors`, fitted: each gives nats of every sequence, (N,)."""
+    train, info = splits.train, splits.info
     if info.kind == "count":
-        predictors = _word_predictors(train, info)
-    elif info.kind == "real":
-        predictors = _normal_predictors(train, info)
-    else:
-        predictors = _bit_predictors(train)
-        if info.kind == "unit":
-            predictors["entropy"] = lambda part: _bernoulli(part, _values(part))
+        return _word_predictors(train, info)
+    if info.kind == "real":
+        return _normal_predictors(train, info)
+    bits = _bit_predictors(train)
+    return bits if info.kind == "binary" else bits | {"entropy": _entropy}
+
+
+def scores(predictors: Mapping[str, Score], sequences: Sequences) -> dict[str, Bound]:
+    """What fitted predictors come to on a split."""
     return {
         name: Bound.of(_over(sequences, score), sequences.lengths, "exact")
         for name, score in predictors.items()
@@ -66,10 +72,12 @@ def _bit_predictors(train: Sequences) -> dict[str, Score]:
     """
     ones, total = np.zeros((2, 3, train.x.shape[1]))
     for part in _parts(train):
-        now, before = _values(part), _before(part)
-        for row, weight in enumerate((np.ones_like(now), before, 1 - before)):
-            ones[row] += np.nansum(weight * now, 0)
-            total[row] += np.where(np.isnan(now), 0, np.nan_to_num(weight)).sum(0)
+        x, before = _values(part), _before(part)
+        seen, told = ~np.isnan(x), ~np.isnan(before)
+        x, before = np.where(seen, x, 0), np.where(told, before, 0)
+        for row, weight in enumerate((np.ones_like(x), before, told - before)):
+            ones[row] += np.einsum("nd,nd->d", weight, x)
+            total[row] += np.einsum("nd,nd->d", weight, seen)
     chance, on, off = (ones + PSEUDO_COUNT) / (total + 2 * PSEUDO_COUNT)
 
     def markov(part: Sequences) -> np.ndarray:
@@ -80,6 +88,11 @@ def _bit_predictors(train: Sequences) -> dict[str, Score]:
         "independent": lambda part: _bernoulli(part, np.broadcast_to(chance, part.x.shape)),
         "markov": markov,
     }
+
+
+def _entropy(part: Sequences) -> np.ndarray:
+    """The score of a prediction that is the frame itself."""
+    return _bernoulli(part, _values(part))
 
 
 def _normal_predictors(train: Sequences, info: DataInfo) -> dict[str, Score]:

@@ -1,0 +1,26 @@
+"""The sum over features, in the precision of its factors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    r"""The sum of products, :math:`\sum_d a_d b_d`, over the last dimension.
+
+    Under autocast too, where `torch.linalg.vecdot` rounds its factors and the sum to bfloat16: a
+    log-likelihood of -60 nats would be known to a quarter of a nat, and signals, which are
+    differences of such, would be noise.
+
+    Args:
+        a: (..., D).
+        b: (..., D), of the same type or another.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     dot(torch.tensor([1.0, 0.001]), torch.ones(2)).dtype
+    torch.float32
+    """
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    with torch.autocast(a.device.type, enabled=False):
+        return torch.linalg.vecdot(a.to(dtype), b.to(dtype))
