@@ -61,6 +61,7 @@ def frame_log_probs(
     return LogProbs(
         log_p=sum(log_p.values(), batch.x.new_zeros(shape)),
         log_q=total_q,
+        log_path=torch.zeros_like(total_q),
         log_score=total_q,
         mask=batch.mask,
         x=batch.x,

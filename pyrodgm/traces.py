@@ -37,7 +37,10 @@ class LogProbs:
     Args:
         log_p: the model's, latents and observations together, (K, B, T).
         log_q: the guide's, (K, B, T).
-        log_score: the part of `log_q` whose draws carry no gradient, (K, B, T).
+        log_path: the part of `log_q` whose draws carry a gradient, (K, B, T).
+        log_score: the rest, of which the gradient is the score of a draw, (K, B, T); as it is where
+            a plate that is subsampled, or `poutine.scale`, counts other terms several times, for
+            the cost that it is multiplied with is counted so already.
         mask: True where a frame is data, (B, T).
         x: what was observed in each frame, (B, T, D); None where frames differ in kind.
         sites: every term by name, ``p(z)``, ``p(x)``, ``q(z)``; for reports and error messages.
@@ -46,6 +49,7 @@ class LogProbs:
 
     log_p: Tensor
     log_q: Tensor
+    log_path: Tensor
     log_score: Tensor
     mask: Tensor
     x: Tensor | None
@@ -63,7 +67,7 @@ class LogProbs:
 
         The gradient of a scored site's own log q has mean zero and only adds variance.
         """
-        return self.log_p - (self.log_q - self.log_score)
+        return self.log_p - self.log_path
 
     def report(self) -> dict[str, Tensor]:
         """The evidence lower bound of these draws, in nats per frame."""
@@ -84,7 +88,8 @@ def trace_pair(
         dim: plate dimension of the draws, negative, left of every other plate.
 
     Returns:
-        Model sites and guide sites, each name to Pyro's message with ``log_prob``.
+        Model sites and guide sites, each name to Pyro's message with ``log_prob``, and with
+        ``log_score``, the same without a scale.
 
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
@@ -102,8 +107,8 @@ def trace_pair(
             "does not; both must draw the same sites"
         )
     for site in (*guide_sites.values(), *model_sites.values()):
-        nats = site["fn"].log_prob(site["value"])
-        site["log_prob"] = scale_and_mask(nats, site["scale"], site["mask"])
+        nats = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        site["log_prob"], site["log_score"] = scale_and_mask(nats, site["scale"]), nats
     return model_sites, guide_sites
 
 
@@ -130,11 +135,13 @@ def log_probs(
     shape = (particles, batch.size, batch.length)
     log_p = {name: site["log_prob"].expand(shape) for name, site in model_sites.items()}
     log_q = {name: site["log_prob"].expand(shape) for name, site in guide_sites.items()}
-    scored = [log_q[name] for name, site in guide_sites.items() if not _is_pathwise(site)]
+    pathwise = [site["log_prob"] for site in guide_sites.values() if _is_pathwise(site)]
+    scored = [site["log_score"] for site in guide_sites.values() if not _is_pathwise(site)]
     zero = batch.x.new_zeros(shape)
     return LogProbs(
         log_p=sum(log_p.values(), zero),
         log_q=sum(log_q.values(), zero),
+        log_path=sum(pathwise, zero),
         log_score=sum(scored, zero),
         mask=batch.mask,
         x=batch.x,
@@ -172,19 +179,21 @@ def stepwise_log_probs(
     frame_of = _frames(model_sites, guide_sites)
     size = max(_batch_size(name, site, particles) for name, site in model_sites.items())
     num_frames = max(frame_of.values()) + 1
+    pathwise = {name: site for name, site in guide_sites.items() if _is_pathwise(site)}
     scored = {name: site for name, site in guide_sites.items() if not _is_pathwise(site)}
 
-    def stack(sites: Mapping[str, Site]) -> Tensor:
+    def stack(sites: Mapping[str, Site], nats: str = "log_prob") -> Tensor:
         like = next(iter(model_sites.values()))["log_prob"]
         frames: list[Tensor] = [like.new_zeros(particles, size)] * num_frames
         for name, site in sites.items():
-            frames[frame_of[name]] = frames[frame_of[name]] + site["log_prob"]
+            frames[frame_of[name]] = frames[frame_of[name]] + site[nats]
         return torch.stack(frames, -1)
 
     return LogProbs(
         log_p=stack(model_sites),
         log_q=stack(guide_sites),
-        log_score=stack(scored),
+        log_path=stack(pathwise),
+        log_score=stack(scored, "log_score"),
         mask=_frame_mask(model_sites, frame_of, num_frames, size),
         x=_observed_frames(model_sites, frame_of, num_frames),
         sites={f"p({name})": site["log_prob"] for name, site in model_sites.items()}

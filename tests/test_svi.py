@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -15,7 +17,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.objectives import ELBO, NVIL, RLOO, ObjectiveELBO, TraceGraphELBO
+from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, ObjectiveELBO, TraceGraphELBO
 from pyrodgm.sequences import unrolled
 from pyrodgm.traces import stepwise_log_probs
 
@@ -166,6 +168,73 @@ def test_our_programs_run_under_pyro_with_vectorised_particles() -> None:
     single_estimates = torch.tensor([-elbo.loss(*programs, batch) for _ in range(8)])
     assert_mean(fused_estimates.double(), exact)
     assert_mean(single_estimates.double(), exact)
+
+
+class SubsampledPair(nn.Module):
+    """One bit for each of 40 numbers, of which a step sees eight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
+        self.lam = nn.Parameter(torch.tensor(-0.4, dtype=torch.float64))
+        self.x = torch.linspace(-2, 3, 40, dtype=torch.float64)
+
+    def model(self) -> None:
+        with pyro.plate("data", 40, subsample_size=8) as rows:
+            z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.3, dtype=torch.float64)))
+            pyro.sample("x", dist.Normal(self.w * z, 1.0), obs=self.x[rows])
+
+    def guide(self) -> None:
+        with pyro.plate("data", 40, subsample_size=8) as rows:
+            pyro.sample("z", dist.Bernoulli(logits=self.lam * self.x[rows]))
+
+    def loss(self) -> torch.Tensor:
+        """Minus the bound of all the data, both values of every bit summed over."""
+        q = torch.sigmoid(self.lam * self.x)
+        total = torch.zeros((), dtype=torch.float64)
+        for z, prior, chance in ((1.0, 0.3, q), (0.0, 0.7, 1 - q)):
+            likelihood = dist.Normal(self.w * z, 1.0).log_prob(self.x)
+            total = total + (chance * (math.log(prior) + likelihood - chance.log())).sum()
+        return -total
+
+
+@pytest.mark.parametrize("kind", [ELBO, RLOO, NVIL])
+def test_a_subsampled_plate_counts_once(kind) -> None:
+    pair = SubsampledPair()
+    exact = torch.stack(torch.autograd.grad(pair.loss(), list(pair.parameters())))
+    own = {"normalise": False, "baseline_dim": 0} if kind is NVIL else {}
+    elbo = ObjectiveELBO(kind, particles=32, **own)
+    found = []
+    for _ in range(1500):
+        loss = elbo.differentiable_loss(pair.model, pair.guide)
+        found.append(torch.stack(torch.autograd.grad(loss, list(pair.parameters()))))
+    assert_mean(torch.stack(found), exact)
+
+
+def test_every_objective_of_a_store_trains_its_own_baseline() -> None:
+    p, q = plain_programs(*pair())
+    x = torch.rand(8, T, D, dtype=torch.float64).round()
+    for _ in range(2):
+        elbo = ObjectiveELBO(NVIL)
+        svi = SVI(p, q, pyro.optim.Adam({"lr": 0.05}), elbo)
+        svi.step(x)
+        before = elbo.objective.baseline[2].bias.detach().clone()
+        svi.step(x)
+        assert not torch.equal(before, elbo.objective.baseline[2].bias)
+
+
+def test_an_objective_draws_as_often_as_it_does_elsewhere() -> None:
+    p, q = plain_programs(*pair())
+    x = torch.rand(8, T, D, dtype=torch.float64).round()
+    assert ObjectiveELBO(RLOO).num_particles == 4
+    assert math.isfinite(ObjectiveELBO(RLOO).loss_and_grads(p, q, x))
+    with pytest.raises(UsageError, match="give 2 or more"):
+        ObjectiveELBO(RLOO, particles=1).loss_and_grads(p, q, x)
+
+
+def test_an_objective_with_draws_of_its_own_is_refused() -> None:
+    with pytest.raises(UsageError, match="LocalRLOO draws frame by frame"):
+        ObjectiveELBO(LocalRLOO)
 
 
 def test_several_phases_are_refused() -> None:

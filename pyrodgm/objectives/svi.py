@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
+from itertools import count
 from typing import Any
 
 import pyro
@@ -36,10 +38,12 @@ class ObjectiveELBO(pyro.infer.ELBO):
         own: its own options, as its constructor takes them.
 
     Raises:
-        UsageError: the objective has several phases and cannot be one loss.
+        UsageError: the objective has several phases and cannot be one loss, or draws in a way of
+            its own that a plain program does not offer.
 
     Networks that the objective owns are made on the first call, when the size of an observation is
-    known, and are handed to SVI's optimiser through the parameter store under "pyrodgm.objective".
+    known, and are handed to SVI's optimiser through the parameter store under "pyrodgm.objective",
+    those of a second one in the same store under "pyrodgm.objective.2".
 
     >>> from pyrodgm.objectives import NVIL
     >>> elbo = ObjectiveELBO(NVIL, signal="future", particles=2)
@@ -51,10 +55,18 @@ class ObjectiveELBO(pyro.infer.ELBO):
                 f"{objective.__name__} optimises in several phases and cannot be a Pyro ELBO; "
                 "use pyrodgm.fit with it"
             )
-        super().__init__(num_particles=int(own.get("particles", 1)))
+        if objective.trace is not SinglePhase.trace:
+            raise UsageError(
+                f"{objective.__name__} draws frame by frame, which only a sequence model and guide "
+                "of pyrodgm offer; use pyrodgm.fit with it, or RLOO here"
+            )
+        options = signature(objective).parameters
+        default = options["particles"].default if "particles" in options else 1
+        super().__init__(num_particles=int(own.get("particles", default)))
         self.objective_class = objective
         self.own = own
         self.objective: SinglePhase | None = None
+        self.name = ""
 
     def _log_probs(self, model: Program, guide: Program, *args: Any) -> LogProbs:
         return stepwise_log_probs(model, guide, *args, particles=self.num_particles)
@@ -66,6 +78,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
             program: Any = _PlainProgram({"x": dim})
             self.objective = self.objective_class(program, program, **self.own)
             self.objective.to(log_probs.log_p.device, log_probs.log_p.dtype)
+            self.name = _free_name()
         return self.objective
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any) -> Tensor:
@@ -73,7 +86,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         log_probs = self._log_probs(model, guide, *args)
         objective = self._bound_objective(log_probs)
         if next(objective.parameters(), None) is not None:
-            pyro.module("pyrodgm.objective", objective)
+            pyro.module(self.name, objective)
         size = log_probs.log_p.shape[1]
         surrogate = objective.estimate(log_probs).surrogate * size
         loss = -log_probs.log_w.detach().sum((1, 2)).mean()
@@ -93,3 +106,10 @@ class ObjectiveELBO(pyro.infer.ELBO):
 
     def _get_trace(self, *_: Any) -> Any:
         raise UsageError("ObjectiveELBO traces model and guide together; call loss instead")
+
+
+def _free_name() -> str:
+    """One under which the parameter store holds nothing yet: it keeps what it was given first."""
+    taken = {name.partition("$$$")[0] for name in pyro.get_param_store()}
+    names = ("pyrodgm.objective" + (f".{n}" if n > 1 else "") for n in count(1))
+    return next(name for name in names if name not in taken)
