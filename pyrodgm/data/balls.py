@@ -6,6 +6,8 @@ The physics and the rendering are those of the published benchmark (Sutskever, H
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from pyrodgm.data.base import Sequences, Splits
@@ -31,6 +33,7 @@ def load(
     num_test: int = 100,
     length: int = 100,
     seed: int = 0,
+    kind: Literal["unit", "real"] = "unit",
 ) -> Splits:
     """Videos of bouncing balls, generated; the published set has 4000 for training, 200 for test.
 
@@ -41,9 +44,10 @@ def load(
         num_test: test videos.
         length: frames per video.
         seed: of all three streams.
+        kind: what grey values are: the odds of a white pixel, or real numbers.
 
     Raises:
-        UsageError: a number is not positive, or the seed is negative.
+        UsageError: a number is not positive, the seed is negative, or there is no such kind.
 
     >>> splits = load(num_train=2, num_valid=1, num_test=1, length=5)
     >>> splits.train.batch([0, 1]).x.shape
@@ -52,11 +56,13 @@ def load(
     sizes = {"train": num_train, "valid": num_valid, "test": num_test}
     if min(length, *sizes.values()) < 1:
         raise UsageError(f"balls: need at least one video per split and one frame, got {sizes}")
+    if kind not in ("unit", "real"):
+        raise UsageError(f"balls: kind is '{kind}'; give unit or real")
     parts = {}
     for split, size in sizes.items():
         centres = simulate(size, length, numpy_generator(seed, "balls", split))
         parts[split] = Sequences(render(centres).reshape(-1, PIXELS**2), np.full(size, length))
-    return Splits.of("balls", "unit", parts, image_shape=(PIXELS, PIXELS), frame_rate=25.0)
+    return Splits.of("balls", kind, parts, image_shape=(PIXELS, PIXELS), frame_rate=25.0)
 
 
 def simulate(num: int, length: int, rng: np.random.Generator) -> np.ndarray:

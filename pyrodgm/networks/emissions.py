@@ -81,7 +81,7 @@ class Gaussian(Emission):
     otherwise, in a forecast fed by its own draws, sooner or later run away.
     """
 
-    kinds = ("real", "unit")
+    kinds = ("real",)
     centre: Tensor
     scale: Tensor
 
@@ -111,7 +111,7 @@ class Multinomial(Emission):
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equation 14 of the slides.
     """
 
-    kinds = ("count", "binary")
+    kinds = ("count",)
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
@@ -190,7 +190,8 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
         raise DataError(
             f"emission '{chosen}' scores {' or '.join(emission.kinds)} values and the data "
-            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}"
+            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}. What values are "
+            "is for the data to say: balls, and files, take data.kind"
         )
     if info.has_missing and not emission.scores_missing:
         raise DataError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pyrodgm.build import build_data
 from pyrodgm.config import RunConfig, resolve
@@ -17,6 +17,7 @@ from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.files import replacing
 from pyrodgm.fitting import fit_config, resume
 from pyrodgm.folder import RunFolder
+from pyrodgm.pieces import read_config
 from pyrodgm.recorder import Watcher
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table
 from pyrodgm.run import Run
@@ -112,12 +113,8 @@ def _outcome(
 ) -> Outcome:
     """What a cell came to: from its file, else from its run, finished first if it was not."""
     if kept := _read(folder / RESULT):
-        if kept["config"] == config.to_toml():
-            return Outcome.from_dict(kept["outcome"])
-        raise UsageError(
-            f"{folder} holds a run of another configuration (the table has changed since); "
-            "move it away, or give another --out"
-        )
+        _check_same(folder, kept["config"], config)
+        return Outcome.from_dict(kept["outcome"])
     run = _finished(config, folder / "run", watcher)
     numbers = table.measure(run)
     outcome = Outcome(cell.row, cell.protocol, config.fit.seed, numbers, run.steps, run.seconds)
@@ -131,9 +128,19 @@ def _read(result: Path) -> dict[str, Any] | None:
     return json.loads(result.read_text()) if result.is_file() else None
 
 
+def _check_same(folder: Path, kept: str, config: RunConfig) -> None:
+    """Refuse to go on in a folder that began with another configuration."""
+    if kept != config.to_toml():
+        raise UsageError(
+            f"{folder} holds a run of another configuration (the table has changed since); "
+            "move it away, or give another --out"
+        )
+
+
 def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
     """The run of a configuration, begun, continued, or finished already."""
-    if RunFolder(folder).config.is_file():
+    if (begun := RunFolder(folder)).config.is_file():
+        _check_same(folder, cast("RunConfig", read_config(begun)).to_toml(), config)
         return resume(folder, watcher=watcher)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return fit_config(config, folder, watcher)

@@ -96,3 +96,12 @@ def test_no_pixel_is_too_small_to_compute_with():
     seen = balls.render(balls.simulate(3, 20, np.random.default_rng(0)))
     assert seen[seen > 0].min() > 1e-20
     assert (seen == 0).any()
+
+
+def test_grey_values_may_be_read_as_real_numbers():
+    sizes = {"num_train": 3, "num_valid": 1, "num_test": 1, "length": 6}
+    grey, real = balls.load(**sizes), balls.load(**sizes, kind="real")
+    assert (grey.info.kind, real.info.kind) == ("unit", "real")
+    assert grey.train.x.equal(real.train.x)
+    with pytest.raises(UsageError, match="kind is 'count'; give unit or real"):
+        balls.load(**sizes, kind="count")

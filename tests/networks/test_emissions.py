@@ -16,8 +16,8 @@ MEAN, STD = (0.3, 0.5, 0.7), (0.5, 2.0, 0.1)
 STEP = tuple(0.1 + 0.1 * place for place in range(D))
 INFO = DataInfo("tiny", "binary", D, MEAN, 4.0, 5, STD, STEP)
 FIT = {
-    "binary": {"bernoulli", "multinomial", "nade"},
-    "unit": {"bernoulli", "gaussian"},
+    "binary": {"bernoulli", "nade"},
+    "unit": {"bernoulli"},
     "count": {"multinomial"},
     "real": {"gaussian"},
 }
@@ -32,7 +32,7 @@ def test_data_of_a_kind_takes_the_emissions_that_fit_it(kind: str) -> None:
         else:
             with pytest.raises(DataError, match=f"'{name}' scores .*has {kind} ones") as caught:
                 make_emission(name, info)
-            fitting = str(caught.value).split("fit: ")[1]
+            fitting = str(caught.value).split("fit: ")[1].split(".")[0]
             assert set(fitting.split(", ")) == FIT[kind]
 
 
@@ -56,9 +56,9 @@ def test_hidden_units_of_a_nade_are_for_a_nade() -> None:
             make_emission(name, INFO, 7)
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
-def test_what_it_starts_from_gives_the_means_of_the_data(name: str) -> None:
-    info = replace(INFO, kind="unit")
+@pytest.mark.parametrize(("name", "kind"), [("bernoulli", "unit"), ("gaussian", "real")])
+def test_what_it_starts_from_gives_the_means_of_the_data(name: str, kind: str) -> None:
+    info = replace(INFO, kind=kind)
     emission = make_emission(name, info)
     torch.testing.assert_close(emission(emission.start(info)).mean, torch.tensor(MEAN))
 

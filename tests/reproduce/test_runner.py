@@ -98,11 +98,17 @@ def test_quick_runs_are_apart_and_smaller(table, tmp_path):
 def test_a_changed_table_is_not_mixed_with_old_results(table, tmp_path):
     made, _ = table
     reproduce(made, tmp_path, rows=("B",))
+    kept = next(tmp_path.glob("full/b-*/seed-0/result.json"))
     cells = tuple(
         Cell(c.row, c.protocol, merge(c.config, {"fit": {"lr": 0.5}})) for c in made.cells
     )
+    changed = Table(**{**made.__dict__, "cells": cells})
     with pytest.raises(UsageError, match="another configuration"):
-        reproduce(Table(**{**made.__dict__, "cells": cells}), tmp_path, rows=("B",))
+        reproduce(changed, tmp_path, rows=("B",))
+    kept.unlink()  # as though it had been stopped before its end
+    with pytest.raises(UsageError, match="another configuration"):
+        reproduce(changed, tmp_path, rows=("B",))
+    assert reproduce(made, tmp_path, rows=("B",))
 
 
 def test_one_protocol_alone(table, tmp_path):
