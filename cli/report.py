@@ -50,15 +50,17 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         [
             name,
             f"{b.nats_per_frame:.3f}",
-            f"{b.nats_per_frame_sequence_weighted:.3f}",
             _shown(b.standard_error_nats_per_frame),
+            f"{b.nats_per_frame_sequence_weighted:.3f}",
+            _shown(b.standard_error_nats_per_frame_sequence_weighted),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
     path = run.folder.path
     click.echo(f"{path}: {run.steps} steps in {run.seconds:.0f} s\n")
     click.echo("log-likelihood of the validation data in nats per frame (higher is better)")
-    print_table(["", "all frames alike", "all sequences alike", "standard error"], rows)
+    error = "standard error"
+    print_table(["", "all frames alike", error, "all sequences alike", error], rows)
     if words := run.word_scores("valid"):
         print_words(words)
     click.echo(

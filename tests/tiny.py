@@ -15,6 +15,7 @@ BOUND_FIELDS = {
     "nats_per_frame",
     "standard_error_nats_per_frame",
     "nats_per_frame_sequence_weighted",
+    "standard_error_nats_per_frame_sequence_weighted",
     "examples",
     "frames",
 }

@@ -27,17 +27,18 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
     Returns:
         "training mean"; "copy-last", the frame before; "linear extrapolation", every feature going
         on as between the last two frames, which for bits would be the frame before; "linear AR(n)",
-        see `RidgeAR`. Linear ones stay within [0, 1] where the data does, and counts have none.
+        see `RidgeAR`. Over a gap a feature keeps its last value. Linear predictors stay within
+        [0, 1] where the data does, and counts have none.
     """
     kind, mean = splits.info.kind, torch.tensor(splits.info.mean)
     found: dict[str, Predictor] = {
         "training mean": lambda batch: mean.to(batch.x).expand_as(batch.x),
-        "copy-last": lambda batch: lags(batch.x, 1),
+        "copy-last": lambda batch: lags(carried(batch), 1),
     }
     if kind == "count":
         return found
     if kind != "binary":
-        found["linear extrapolation"] = lambda batch: extrapolate(batch.x)
+        found["linear extrapolation"] = lambda batch: extrapolate(carried(batch))
     found[f"linear AR({order})"] = RidgeAR(splits.train, splits.valid, order, mean)
     if kind == "real":
         return found
@@ -47,6 +48,18 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
 def _within_unit(predictor: Predictor) -> Predictor:
     """The same, cut off at 0 and 1."""
     return lambda batch: predictor(batch).clamp(0.0, 1.0)
+
+
+def carried(batch: Batch) -> Tensor:
+    """Observations where every feature keeps its last value over a gap, (B, T, D).
+
+    Before its first value it has the training mean.
+    """
+    if batch.seen is None:
+        return batch.x
+    t = torch.arange(batch.length, device=batch.x.device)[:, None].expand_as(batch.seen)
+    last = torch.where(batch.seen, t, -1).cummax(1).values
+    return torch.where(last >= 0, batch.x.gather(1, last.clamp(min=0)), batch.x)
 
 
 def lags(x: Tensor, order: int) -> Tensor:
@@ -78,6 +91,9 @@ class Moments:
     .. math:: G = \sum_t u_t u_t^T, \qquad C = \sum_t u_t x_t^T, \qquad s = \sum_t |x_t|^2,
         \qquad u_t = (x_{t-1}, \dots, x_{t-n})
 
+    Over a gap, what is looked back on keeps its last value; C and s are those of the values that
+    were observed, times the share of frames of which there are some.
+
     Args:
         sequences: frames of dimension D.
         order: n.
@@ -88,17 +104,23 @@ class Moments:
         size = len(centre)
         self.gram = torch.zeros(order * size, order * size, dtype=torch.float64)
         self.cross = torch.zeros(order * size, size, dtype=torch.float64)
-        self.square = 0.0
+        squares, observed = torch.zeros(2, size, dtype=torch.float64)
         self.frames = 0
         for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
             batch = sequences.batch(rows)
-            x, counts = batch.x - centre.to(batch.x), batch.mask.clone()
+            counts = batch.mask.clone()
             counts[:, 0] = False
-            u, now = lags(x, order)[counts], x[counts]
+            u = lags(carried(batch) - centre.to(batch.x), order)[counts]
+            seen = torch.ones_like(batch.x) if batch.seen is None else batch.seen.to(batch.x)
+            now, seen = ((batch.x - centre.to(batch.x)) * seen)[counts], seen[counts]
             self.gram += u.T @ u
             self.cross += u.T @ now
-            self.square += float(now.double().square().sum())
+            squares += now.double().square().sum(0)
+            observed += seen.double().sum(0)
             self.frames += len(now)
+        weight = self.frames / observed.clamp(min=1)
+        self.cross *= weight
+        self.square = float((squares * weight).sum())
 
     def error(self, weight: Tensor) -> float:
         """Mean over frames of the squared error of the prediction W^T u."""
@@ -137,4 +159,4 @@ class RidgeAR:
     def __call__(self, batch: Batch) -> Tensor:
         """What is expected of every frame, (B, T, D)."""
         centre = self.centre.to(batch.x)
-        return centre + lags(batch.x - centre, self.order) @ self.weight.to(batch.x)
+        return centre + lags(carried(batch) - centre, self.order) @ self.weight.to(batch.x)

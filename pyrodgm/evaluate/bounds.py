@@ -34,6 +34,7 @@ class Bound:
         nats_per_frame: total over all frames, divided by their number (frame-weighted).
         standard_error_nats_per_frame: of that ratio, over sequences.
         nats_per_frame_sequence_weighted: mean over sequences of each sequence's mean per frame.
+        standard_error_nats_per_frame_sequence_weighted: of that mean, over sequences.
         examples: number of sequences.
         frames: number of frames.
     """
@@ -45,6 +46,7 @@ class Bound:
     nats_per_frame: float
     standard_error_nats_per_frame: float
     nats_per_frame_sequence_weighted: float
+    standard_error_nats_per_frame_sequence_weighted: float
     examples: int
     frames: int
 
@@ -63,15 +65,17 @@ class Bound:
         count = len(per_sequence)
         per_frame = per_sequence.sum() / lengths.sum()
         # Long sequences have more nats and more frames: their ratio varies less than either.
+        each = per_sequence / lengths
         beside = (per_sequence - per_frame * lengths) / lengths.mean()
         return cls(
             estimator=estimator,
             particles=1 if estimator == "exact" else particles,
             nats_per_example=float(per_sequence.mean()),
-            standard_error_nats_per_example=_standard_error(per_sequence),
+            standard_error_nats_per_example=standard_error(per_sequence),
             nats_per_frame=float(per_frame),
-            standard_error_nats_per_frame=_standard_error(beside),
-            nats_per_frame_sequence_weighted=float((per_sequence / lengths).mean()),
+            standard_error_nats_per_frame=standard_error(beside),
+            nats_per_frame_sequence_weighted=float(each.mean()),
+            standard_error_nats_per_frame_sequence_weighted=standard_error(each),
             examples=count,
             frames=int(lengths.sum()),
         )
@@ -82,7 +86,7 @@ class Bound:
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
-def _standard_error(values: np.ndarray) -> float:
+def standard_error(values: np.ndarray) -> float:
     """Of the mean of independent numbers; NaN where there is one."""
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyrodgm.data.base import Splits
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.bounds import Bound, sequence_bounds
+from pyrodgm.evaluate.bounds import Bound, sequence_bounds, standard_error
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
@@ -35,7 +35,7 @@ class Comparison:
         name: its name.
         bound: its own bound.
         difference: mean over sequences of how far it is below the best, in nats.
-        standard_error: of that mean; zero for the best itself.
+        standard_error: of that mean; zero for the best itself, NaN where there is one sequence.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Comparison:
             "run": self.name,
             **self.bound.to_dict(),
             "nats_per_example_below_best": self.difference,
-            "standard_error_of_difference": self.standard_error,
+            "standard_error_of_difference": _plain(self.standard_error),
         }
 
 
@@ -68,13 +68,17 @@ def compare(
         UsageError: the fits are on different data.
     """
     lengths = {name: fit.splits[split].lengths for name, fit in fits.items()}
-    first_name, first = next(iter(lengths.items()))
-    for name, other in lengths.items():
-        same_x = fits[name].splits[split].x.equal(fits[first_name].splits[split].x)
-        if not (np.array_equal(other, first) and same_x):
+    first_name, first = next(iter(fits.items()))
+    for name, fit in fits.items():
+        if not _same(fit.splits[split], first.splits[split]):
             raise UsageError(
                 f"{name} and {first_name} were fitted on different data; "
                 "only runs on the same data can be compared"
+            )
+        if fit.splits.info.kind != first.splits.info.kind:
+            raise UsageError(
+                f"{name} takes the values for {fit.splits.info.kind} and {first_name} for "
+                f"{first.splits.info.kind}: their likelihoods have no common measure"
             )
     values = {
         name: sequence_bounds(
@@ -86,8 +90,17 @@ def compare(
     rows = []
     for name, (nats, estimator) in values.items():
         below = values[best][0] - nats
-        count = len(below)
-        error = float(below.std(ddof=1) / math.sqrt(count)) if count > 1 else 0.0
+        error = 0.0 if name == best else standard_error(below)
         bound = Bound.of(nats, lengths[name], estimator, particles)
         rows.append(Comparison(name, bound, float(below.mean()), error))
     return sorted(rows, key=lambda row: row.difference)
+
+
+def _same(one: Sequences, other: Sequences) -> bool:
+    """Whether two splits hold the same sequences, with the same gaps."""
+    alike = np.array_equal(one.lengths, other.lengths) and one.x.shape == other.x.shape
+    return alike and bool(((one.x == other.x) | (one.x.isnan() & other.x.isnan())).all())
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -12,6 +12,7 @@ import torch
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.baselines import carried
 from pyrodgm.evaluate.continuation import continuations
 from pyrodgm.evaluate.particles import beginning, expected, portions, weighted_quantiles
 from pyrodgm.evaluate.smc import over_time
@@ -33,9 +34,9 @@ class Forecast:
         levels: of the quantiles, (Q,).
         quantiles: of the draws, (Q, N', H, D).
         draw: one continuation, (N', H, D).
-        errors: squared error of the mean, summed over features, (N', H); NaN after a sequence's
-            end.
-        copy_last: the same where the last frame seen is repeated.
+        errors: squared error of the mean, summed over features that were observed, (N', H); NaN
+            after a sequence's end and where nothing was.
+        copy_last: the same where the last value seen of every feature is repeated.
     """
 
     rows: np.ndarray
@@ -157,13 +158,13 @@ def _starting(
 def _errors(
     sequences: Sequences, starts: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared errors of the forecast and of repeating the last frame seen, both (N', H)."""
+    """Squared errors of the forecast and of repeating the last values seen, both (N', H)."""
     errors, copied = np.full((2, *mean.shape[:2]), np.nan)
     for row, start in enumerate(starts):
         batch, now = sequences.batch([row]), slice(start, start + mean.shape[1])
-        came, last = batch.x[0, now].numpy(), batch.x[0, start - 1].numpy()
+        came, last = batch.x[0, now].numpy(), carried(batch)[0, start - 1].numpy()
         seen = np.ones_like(came) if batch.seen is None else batch.seen[0, now].numpy()
-        reached = len(came)
-        errors[row, :reached] = (seen * (came - mean[row, :reached]) ** 2).sum(-1)
-        copied[row, :reached] = (seen * (came - last) ** 2).sum(-1)
+        there = np.flatnonzero(seen.any(-1))
+        errors[row, there] = (seen * (came - mean[row, : len(came)]) ** 2).sum(-1)[there]
+        copied[row, there] = (seen * (came - last) ** 2).sum(-1)[there]
     return errors, copied

@@ -107,7 +107,7 @@ def _moved(old: Tensor | None, new: Tensor, alive: Tensor | None) -> Tensor:
 def systematic(weights: Tensor, count: int) -> Tensor:
     r"""Ancestors by systematic resampling: one uniform number per sequence, equal steps from it.
 
-    .. math:: a_i = \min\{k : \textstyle\sum_{j \le k} W_j \ge (i + u) / K'\}
+    .. math:: a_i = \min\{k : \textstyle\sum_{j \le k} W_j > (i + u) / K'\}
 
     Particle k is chosen :math:`K' W_k` times on average, and never a whole time more or less.
 
@@ -177,7 +177,8 @@ def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
     """
     frames = max(1, NUMBERS_AT_ONCE // sequences.x.shape[1])
     for rows in evaluation_batches(sequences.lengths, frames):
-        yield from np.array_split(rows, math.ceil(len(rows) * particles / ROWS_AT_ONCE))
+        parts = math.ceil(len(rows) * particles / ROWS_AT_ONCE)
+        yield from np.array_split(rows, min(parts, len(rows)))
 
 
 def beginning(batch: Batch, lengths: Tensor) -> Batch:
@@ -189,5 +190,5 @@ def beginning(batch: Batch, lengths: Tensor) -> Batch:
     """
     most = int(lengths.max())
     mask = batch.mask[:, :most] & (torch.arange(most, device=lengths.device) < lengths[:, None])
-    seen = None if batch.seen is None else batch.seen[:, :most]
+    seen = None if batch.seen is None else batch.seen[:, :most] & mask[..., None]
     return Batch(batch.x[:, :most] * mask[..., None], mask, batch.index, seen)

@@ -21,6 +21,8 @@ from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import TSBN, Model, SequenceModel
 from pyrodgm.seeds import forked
 
+TINY = 1e-20  # where nothing is expected, nothing is scaled up
+
 Method = Literal["filtered", "published", "published-order1"]
 
 
@@ -32,7 +34,8 @@ class Prediction:
         method: how they were made.
         samples: draws that one is a mean of; 1 where nothing is drawn.
         errors: mean over a sequence's frames from the second on of the squared error summed over
-            features, (N,); NaN where a sequence has one frame.
+            features, (N,); of what was observed, over the frames in which something was. NaN where
+            there are none.
         nats: estimate of the log-likelihood of every sequence that came with them, (N,); None
             where a predictor has none.
         frames: of all sequences.
@@ -262,12 +265,11 @@ def sequence_errors(
     for rows in portions(sequences, particles):
         batch = sequences.batch(rows)
         means = predictor(batch)
+        there = batch.mask[..., None] if batch.seen is None else batch.seen
+        x, means = batch.x * there, means * there
         if kind == "count":
-            means = means * (batch.x.sum(-1, keepdim=True) / means.sum(-1, keepdim=True))
-        squared = (batch.x - means).square()
-        if batch.seen is not None:
-            squared = squared * batch.seen
-        frames = (squared.sum(-1) * batch.mask)[:, 1:].double().sum(-1)
-        steps = batch.lengths - 1
-        errors[rows] = (frames / steps.where(steps > 0, math.nan)).numpy()
+            means = means * (x.sum(-1, keepdim=True) / means.sum(-1, keepdim=True).clamp(min=TINY))
+        squared = (x - means).square().sum(-1)[:, 1:].double().sum(-1)
+        steps = there.any(-1)[:, 1:].sum(-1)
+        errors[rows] = (squared / steps.where(steps > 0, math.nan)).numpy()
     return errors

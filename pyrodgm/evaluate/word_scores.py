@@ -89,7 +89,7 @@ def trivial_scores(corpus: Corpus) -> dict[str, WordScore]:
     total, tokens = train.sum(0), train.sum(-1, keepdims=True)
     unigram, rest = smoothed(total), smoothed(total, without=1)
     by_previous = mixing_share(_shares(train[:-1]), rest, train[1:])
-    by_same = mixing_share((train - 1).clip(0) / (tokens - 1), rest, train)
+    by_same = mixing_share((train - 1).clip(0) / (tokens - 1).clip(1), rest, train)
     previous = np.concatenate([total[None], train[:-1]])
 
     def mixed(counts: np.ndarray, share: float) -> np.ndarray:
@@ -121,7 +121,9 @@ def mixing_share(own: np.ndarray, rest: np.ndarray, counts: np.ndarray) -> float
     share = 0.5
     for _ in range(EM_STEPS):
         by_own = share * own
-        share = float((counts * by_own / (by_own + (1 - share) * rest)).sum() / counts.sum())
+        share = float(
+            (counts * by_own / (by_own + (1 - share) * rest)).sum() / counts.sum().clip(1)
+        )
     return share
 
 

@@ -29,7 +29,8 @@ def measure(run: Run) -> Numbers:
     many = run.evaluate("test", estimator=_tightest(run), particles=PARTICLES)
     return {
         f"{data} single": Measured(
-            single.nats_per_frame_sequence_weighted, single.standard_error_nats_per_frame
+            single.nats_per_frame_sequence_weighted,
+            single.standard_error_nats_per_frame_sequence_weighted,
         ),
         f"{data} many": Measured(many.nats_per_frame, many.standard_error_nats_per_frame),
     }

@@ -29,6 +29,13 @@ def test_the_error_of_a_ratio_is_that_of_the_jackknife():
     assert found.standard_error_nats_per_frame == pytest.approx(jackknife, rel=0.05)
 
 
+def test_the_error_by_sequence_is_that_of_a_mean():
+    nats, lengths = sequences()
+    found = Bound.of(nats, lengths, "elbo")
+    expected = (nats / lengths).std(ddof=1) / math.sqrt(len(nats))
+    assert found.standard_error_nats_per_frame_sequence_weighted == pytest.approx(expected)
+
+
 def test_lengths_alone_are_no_error_per_frame():
     _, lengths = sequences()
     found = Bound.of(-3.0 * lengths, lengths, "elbo")

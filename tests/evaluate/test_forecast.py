@@ -109,6 +109,23 @@ def test_means_are_fed_back_where_values_are_grey():
     assert ((found.draw > 0) & (found.draw < 1)).all()
 
 
+def test_errors_are_those_of_what_was_observed():
+    model, guide = mild("tsbn")
+    x = np.array([[1, 0, 1], [0, np.nan, 1], [np.nan] * 3, [1, np.nan, 0]], np.float32)
+    split = Sequences(x, np.array([4]), fill=np.full(D, 0.5))
+    found = forecast(model, guide, split, horizon=2, samples=3)
+    assert np.isnan(found.errors[0, 0])
+    assert np.isnan(found.copy_last[0, 0])
+    assert found.copy_last[0, 1] == 2  # of 0, 0, 1, the last values seen, at 1, ?, 0
+    error = (1 - found.mean[0, 1, 0]) ** 2 + found.mean[0, 1, 2] ** 2
+    assert found.errors[0, 1] == pytest.approx(error)
+
+
+def test_more_particles_than_move_at_once():
+    model, guide = mild("tsbn")
+    assert forecast(model, guide, ragged([4, 3]), horizon=1, samples=5001).mean.shape == (2, 1, D)
+
+
 def test_what_cannot_be_forecast_is_refused():
     model, guide = mild("tsbn")
     split = ragged([4, 3])
@@ -147,9 +164,10 @@ def test_prefixes_take_turns_and_are_as_long_as_asked():
             continued(model, guide, split, **{"num": 1, "prefix": 3, "length": 9, **options})
 
 
-def test_devices_and_types_are_those_of_the_model():
+def test_draws_have_the_type_of_the_model():
     info = DataInfo("x", "binary", D, (0.5,) * D, 4.0, 6)
     torch.set_default_dtype(torch.float32)
     model, guide = TSBN(info, hidden_dim=2), RecurrentBernoulli(info, hidden_dim=2)
-    assert forecast(model, guide, ragged([4]), horizon=1, samples=2).mean.dtype == np.float32
+    drawn = continued(model, guide, ragged([4]), num=1, prefix=3, length=6)
+    assert drawn.dtype == torch.float32
     torch.set_default_dtype(torch.float64)

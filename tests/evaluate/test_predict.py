@@ -204,6 +204,40 @@ def test_only_what_was_seen_is_scored_and_counts_are_scaled_to_their_total():
     assert even[0] == pytest.approx(2 * 2**2)
 
 
+def test_padding_and_frames_of_which_nothing_was_seen_are_no_predictions():
+    nan = np.nan
+    x = np.array([[1, 1], [nan, nan], [1, 1], [1, 1], [1, 1], [3, 0], [0, 0]], np.float32)
+    sequences = Sequences(x, np.array([3, 1, 3]), fill=np.array([1.0, 1.0]))
+    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "count", 1)
+    assert zero[0] == 2
+    assert np.isnan(zero[1])
+    assert zero[2] == 9 / 2
+    last = sequence_errors(
+        sequences, lambda b: baselines.lags(b.x * b.mask[..., None], 1), "count", 1
+    )
+    assert last[2] == pytest.approx(2 * 1.5**2 / 2)  # the third frame has no token to predict
+
+
+def test_over_gaps_the_last_values_are_carried_on():
+    nan = np.nan
+    x = np.array([[nan, 5], [2, nan], [nan, nan], [nan, 7], [4, 8]], np.float32)
+    sequences = Sequences(x, np.array([5]), fill=np.array([0.5, 6.0]))
+    found = baselines.carried(sequences.batch([0]))[0]
+    assert found.tolist() == [[0.5, 5], [2, 5], [2, 5], [2, 7], [4, 8]]
+
+
+def test_gaps_at_random_leave_the_autoregression_where_it_was():
+    whole = autoregression([4000], 0)
+    centre = whole.x.mean(0)
+    gaps = whole.x.numpy().copy()
+    gaps[np.random.default_rng(1).random(len(gaps)) < 0.3, 1] = np.nan
+    holey = Sequences(gaps, whole.lengths, fill=centre.numpy())
+    full, found = baselines.Moments(whole, 1, centre), baselines.Moments(holey, 1, centre)
+    # The inputs differ, since older values stand in; what is predicted must not be pulled to zero.
+    assert found.square == pytest.approx(full.square, rel=0.05)
+    np.testing.assert_allclose(found.cross[0], full.cross[0], rtol=0.1)
+
+
 def test_what_cannot_be_predicted_is_refused(splits):
     model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
     rows = Sequences(np.ones((2, D), np.uint8), np.array([1, 1]))

@@ -1,0 +1,59 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.compare import compare
+from pyrodgm.guides import NoGuide
+from pyrodgm.models import AR
+from pyrodgm.seeds import seed_everything
+
+X = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+
+
+def splits(x=X, lengths=(5, 4, 3), kind="real"):
+    part = Sequences(x, np.array(lengths))
+    return Splits.of("some", kind, dict.fromkeys(("train", "valid", "test"), part))
+
+
+def fit(data):
+    return SimpleNamespace(model=AR(data.info), guide=NoGuide(data.info), splits=data)
+
+
+def test_differences_are_paired_and_the_best_comes_first():
+    seed_everything(0)
+    fits = {"a": fit(splits()), "b": fit(splits())}
+    fits["b"].model.x_bias.bias.data.add_(0.3)
+    rows = compare(fits)
+    assert rows[0].difference == rows[0].standard_error == 0
+    assert rows[1].difference > 0
+    assert rows[1].standard_error > 0
+    total = rows[0].bound.nats_per_example - rows[1].bound.nats_per_example
+    assert rows[1].difference == pytest.approx(total)
+
+
+def test_data_with_gaps_is_the_same_as_itself():
+    gaps = np.where(np.arange(24).reshape(12, 2) % 5 == 3, np.nan, X)
+    assert len(compare({"a": fit(splits(gaps)), "b": fit(splits(gaps))})) == 2
+    for other in (splits(X), splits(gaps, (3, 4, 5)), splits(np.nan_to_num(gaps))):
+        with pytest.raises(UsageError, match="b and a were fitted on different data"):
+            compare({"a": fit(splits(gaps)), "b": fit(other)})
+
+
+def test_one_sequence_has_no_error():
+    seed_everything(0)
+    fits = {"a": fit(splits(lengths=(12,))), "b": fit(splits(lengths=(12,)))}
+    fits["b"].model.x_bias.bias.data.add_(0.3)
+    best, other = compare(fits)
+    assert best.standard_error == 0
+    assert math.isnan(other.standard_error)
+    assert other.to_dict()["standard_error_of_difference"] is None
+
+
+def test_densities_and_probabilities_have_no_common_measure():
+    grey = np.clip(X / 10 + 0.5, 0, 1)
+    with pytest.raises(UsageError, match="b takes the values for unit and a for real"):
+        compare({"a": fit(splits(grey)), "b": fit(splits(grey, kind="unit"))})
