@@ -9,6 +9,12 @@ from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
 
+# What is said where a trait does not hold, and where it does.
+REPARAMETERISED = ("is not reparameterised", "is reparameterised")
+DENSITY = ("has no density", "has a density")
+TIME = ("has no time", "runs over time")
+NORMALISED = ("is not normalised", "is normalised")
+
 
 def conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
@@ -18,24 +24,20 @@ def conflicts(
     if p.latents != q.latents:
         yield f"guide {guide.__name__}", f"draws {_kind(q.latents)}", _kind(p.latents)
     if p.sequential != q.sequential:
-        words = {True: "runs over time", False: "has no time"}
-        yield f"guide {guide.__name__}", words[q.sequential], f"one that {words[p.sequential]}"
+        yield f"guide {guide.__name__}", TIME[q.sequential], f"one that {TIME[p.sequential]}"
     if p.latents not in needs.latents:
         kinds = " or ".join(_kind(kind) for kind in sorted(needs.latents))
         yield f"model {model.__name__}", f"has {_kind(p.latents)}", kinds
+    owners = (f"guide {guide.__name__}", f"model {model.__name__}")
     asked = [
-        ("reparameterised", f"guide {guide.__name__}", q.reparameterised, needs.reparameterised),
-        ("has a density", f"guide {guide.__name__}", q.has_density, needs.has_density),
-        ("sequential", f"model {model.__name__}", p.sequential, needs.sequential),
-        ("normalised", f"model {model.__name__}", p.normalised, needs.normalised),
+        (owners[0], REPARAMETERISED, q.reparameterised, needs.reparameterised),
+        (owners[0], DENSITY, q.has_density, needs.has_density),
+        (owners[1], TIME, p.sequential, needs.sequential),
+        (owners[1], NORMALISED, p.normalised, needs.normalised),
     ]
-    for trait, owner, given, needed in asked:
+    for owner, words, given, needed in asked:
         if needed is not None and given != needed:
-            yield (
-                owner,
-                f"is {'' if given else 'not '}{trait}",
-                f"one that is{'' if needed else ' not'}",
-            )
+            yield owner, words[given], f"one that {words[needed]}"
 
 
 def _kind(latents: str) -> str:
@@ -56,10 +58,12 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     if found:
         raise CompatibilityError("\n".join([*found, *_advice(type(model), type(guide), objective)]))
     for owner, names in ((model, ("latents", "observed")), (guide, ("latents",))):
-        if missing := [f"self.{name}" for name in names if not hasattr(owner, name)]:
+        over_time = ("history",) if owner.traits.sequential else ()
+        if missing := [f"self.{name}" for name in (*names, *over_time) if not hasattr(owner, name)]:
             raise CompatibilityError(
-                f"{type(owner).__name__} does not set {', '.join(missing)}; its constructor must, "
-                "to a dictionary from site name to dimension"
+                f"{type(owner).__name__} does not set {', '.join(missing)}; its constructor must: "
+                "latents and observed to a dictionary from site name to dimension, history to the "
+                "number of frames that a step looks back"
             )
     if dict(model.latents) != dict(guide.latents):
         raise CompatibilityError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import plots
-from pyrodgm.evaluate.pictures import pictures
+from pyrodgm.evaluate.pictures import LINES, motion, pictures
 from pyrodgm.evaluate.videos import grid, save_gif
 from pyrodgm.files import replacing
 
@@ -100,7 +100,8 @@ def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
 def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
     shown = (x if chances is None else chances)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
-    plots.save(pictures(rows, info), path)
+    lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
+    plots.save(motion(rows) if lines else pictures(rows, info), path)
     return [path]
 
 

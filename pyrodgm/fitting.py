@@ -22,6 +22,7 @@ from pyrodgm.recorder import Recorder, Watcher
 from pyrodgm.run import Run
 from pyrodgm.settings import merge, read_toml
 from pyrodgm.training import Training
+from pyrodgm.trial import check_runs
 
 CHANGEABLE = ("steps", "time_limit", "patience", "device")
 
@@ -46,6 +47,7 @@ def fit(
 
     Raises:
         ConfigError: an unknown option or a wrong value.
+        UsageError: what is given does not fit together; see `pyrodgm.trial.check_runs`.
         RunFolderError: there is something in the folder already.
         Interrupted: Ctrl-C; `resume` continues.
         NonFiniteError: training produced a number that is not finite.
@@ -54,6 +56,7 @@ def fit(
     """
     chosen = fit_options(options)
     check_devices(chosen)
+    check_runs(objective, splits)
     folder = None
     if is_first_process():
         folder = RunFolder.create(Path(out or tempfile.mkdtemp(prefix="pyrodgm-")))
@@ -80,6 +83,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
+    check_runs(objective, splits)
     folder = None
     if is_first_process():
         stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"

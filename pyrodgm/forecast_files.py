@@ -75,7 +75,8 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
         with replacing(path) as unfinished:
             save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
     else:
-        plots.save(pictures(rows, info, f"forecast from frame {start + 1}"), path)
+        title = f"{start} frames seen, then a forecast"
+        plots.save(pictures(rows, info, title, mark=start), path)
     return [path]
 
 

@@ -6,7 +6,8 @@ from typing import cast
 
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, resolve
-from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.data.base import Splits
+from pyrodgm.data.kinds import taken_for
 from pyrodgm.errors import DataError, RunFolderError
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
@@ -43,15 +44,24 @@ def pieces(
     return objective, splits
 
 
-def check_kind(folder: RunFolder, other: DataInfo) -> None:
-    info = folder.data_info()
+def data_for(folder: RunFolder, splits: Splits) -> Splits:
+    """Data as the model of a run takes it: of its size, and its values of the same kind.
+
+    Raises:
+        DataError: it is of another.
+    """
+    info, other = folder.data_info(), splits.info
     if other.dim != info.dim:
         raise DataError(
             f"the run {folder.path} was fitted on '{info.name}' with {info.dim} features per "
             f"frame, and '{other.name}' has {other.dim}; give data of the same kind"
         )
-    if other.kind == "real" and info.kind != "real":
+    if (info.kind, other.kind) == ("binary", "unit"):
+        return splits  # grey values score by cross-entropy
+    try:
+        return taken_for(splits, info.kind)
+    except DataError as error:
         raise DataError(
-            f"the run {folder.path} was fitted on {info.kind} data in [0,1], and '{other.name}' "
-            "has values outside; rescale it into [0,1] or binarise it"
-        )
+            f"the run {folder.path} was fitted on {info.kind} data, and '{other.name}' is other: "
+            f"{error}"
+        ) from error

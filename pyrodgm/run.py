@@ -27,7 +27,7 @@ from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
 from pyrodgm.objectives import Objective
-from pyrodgm.pieces import check_kind, pieces, read_config
+from pyrodgm.pieces import data_for, pieces, read_config
 from pyrodgm.results import Results
 from pyrodgm.seeds import forked
 from pyrodgm.sequences import generate
@@ -105,7 +105,7 @@ class Run:
         config = read_config(folder)
         latest = folder.latest()
         objective, splits = pieces(folder, config, objective, splits)
-        check_kind(folder, splits.info)
+        splits = data_for(folder, splits)
         checkpoint.read_weights(folder.best(), {"evaluated": objective})
         state = checkpoint.read_state(latest)
         return cls(objective, splits, folder, steps=state["step"], seconds=state["seconds"])

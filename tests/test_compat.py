@@ -33,10 +33,10 @@ def test_the_published_triple_fits():
         ({"model": variant(TSBN, "traits", latents="continuous")}, "draws binary latents"),
         ({"model": variant(TSBN, "traits", sequential=False)}, "runs over time"),
         ({"model": variant(TSBN, "traits", normalised=False)}, "is not normalised"),
-        ({"guide": variant(RecurrentBernoulli, "traits", has_density=False)}, "not has a density"),
+        ({"guide": variant(RecurrentBernoulli, "traits", has_density=False)}, "has no density"),
         ({"objective": variant(NVIL, "needs", reparameterised=True)}, "is not reparameterised"),
         ({"objective": variant(NVIL, "needs", latents=frozenset({"continuous"}))}, "has binary"),
-        ({"objective": variant(NVIL, "needs", sequential=False)}, "is sequential"),
+        ({"objective": variant(NVIL, "needs", sequential=False)}, "runs over time"),
     ],
 )
 def test_a_trait_that_does_not_fit_is_named(pieces, part):

@@ -15,7 +15,7 @@ LAYERS = [
     ["run"],
     ["recorder", "pieces"],
     ["build"],
-    ["config", "nonfinite", "training", "folder", "optimisers"],
+    ["config", "nonfinite", "training", "folder", "optimisers", "trial"],
     ["registry", "compat", "devices", "export", "forecast_files", "results"],
     ["evaluate", "options", "settings", "userfile", "checkpoint"],
     ["objectives"],

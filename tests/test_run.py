@@ -122,13 +122,18 @@ def test_data_with_other_features_is_refused(fitted, save_data):
 
 
 def test_real_values_for_a_run_on_binary_data_are_refused(fitted, save_data):
-    with pytest.raises(DataError, match=r"binary data in \[0,1\].*rescale"):
+    with pytest.raises(DataError, match=r"fitted on binary data.*every value must be 0 or 1"):
         Run.load(fitted, ragged.read(save_data(**ragged_arrays(kind="real"))))
 
 
 def test_other_data_of_the_same_kind_is_scored(fitted, save_data):
     other = ragged.read(save_data(**ragged_arrays(kind="unit", train=7)))
     assert Run.load(fitted, other).evaluate("train").examples == 7
+
+
+def test_counts_are_no_bits(fitted, save_data):
+    with pytest.raises(DataError, match=r"every value must be 0 or 1\. By its values .* 'count'"):
+        Run.load(fitted, ragged.read(save_data(**ragged_arrays(kind="count"))))
 
 
 def test_nothing_to_draw_is_refused(fitted):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from pyrodgm.data.base import Kind
+from pyrodgm.data.base import Kind, Splits
 from pyrodgm.errors import DataError
 
 KindOption = Literal["auto", "binary", "unit", "count", "real"]
@@ -35,17 +36,22 @@ def choose_kind(values: Arrays, asked: KindOption = "auto") -> Kind:
         return infer_kind(values)
     if asked not in VALUES:
         raise DataError(f"there is no kind '{asked}'; give auto, {', '.join(VALUES)}")
-    words, fits = VALUES[asked]
+    _refuse_others(values, asked, infer_kind(values))
+    return asked
+
+
+def _refuse_others(values: Arrays, kind: Kind, found: Kind) -> None:
+    """Raise where a value is not of a kind; the data looks like another."""
+    words, fits = VALUES[kind]
     for name, x in values.items():
         wrong = ~(fits(x) | np.isnan(x))
         if wrong.any():
             frame, feature = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise DataError(
-                f"kind '{asked}' was asked for, but frame {frame} of '{name}' has "
+                f"kind '{kind}' was asked for, but frame {frame} of '{name}' has "
                 f"{x[frame, feature]:g} in feature {feature}; every value must be {words}. "
-                f"By its values the data is '{infer_kind(values)}'"
+                f"By its values the data is '{found}'"
             )
-    return asked
 
 
 def infer_kind(values: Arrays) -> Kind:
@@ -69,3 +75,22 @@ def infer_kind(values: Arrays) -> Kind:
         if all((fits(x) | np.isnan(x)).all() for x in arrays):
             return kind
     return "real"
+
+
+def taken_for(splits: Splits, kind: Kind) -> Splits:
+    """The same data, its values taken for those of another kind.
+
+    Raises:
+        DataError: the values are of no such kind.
+
+    >>> from pyrodgm.data.base import Sequences
+    >>> part = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
+    >>> bits = Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), part))
+    >>> taken_for(bits, "unit").info.kind
+    'unit'
+    """
+    if kind == splits.info.kind:
+        return splits
+    values = {split: splits[split].x.numpy() for split in ("train", "valid", "test")}
+    _refuse_others(values, kind, splits.info.kind)
+    return replace(splits, info=replace(splits.info, kind=kind))

@@ -32,11 +32,15 @@ def pictures(
         rows: each sequence, (T, D), by its label; at least one.
         info: facts of the data.
         title: of the figure.
-        mark: a frame before which a line is drawn, such as the first that was not seen.
+        mark: a frame before which a line is drawn, such as the first that was not seen; of videos
+            it and those after it are shown, and the one before.
     """
-    norm = Normalize() if info.kind == "real" else Normalize(0, 1)
+    norm = Normalize(0, 1) if info.kind in ("binary", "unit") else Normalize()
     norm.autoscale_None(np.concatenate(list(rows.values())))
-    figure = _videos(rows, info, norm) if info.image_shape else _rolls(rows, info, norm)
+    if info.image_shape:
+        figure = _videos(rows, info, norm, first=0 if mark is None else max(mark - 1, 0))
+    else:
+        figure = _rolls(rows, info, norm)
     if mark is not None and not info.image_shape:
         for ax in figure.axes[: len(rows)]:
             ax.axvline(mark, color=ANCESTRAL, lw=1, ls=":")
@@ -115,8 +119,8 @@ def _rolls(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize) -> F
         _roll(ax, row, info, norm, low, high)
         ax.set_ylabel(name)
     axes[-1].set_xlabel("frame")
-    if info.kind == "real" or any(((row > 0) & (row < 1)).any() for row in rows.values()):
-        label = "value" if info.kind == "real" else "probability"
+    label = {"real": "value", "count": "tokens"}.get(info.kind, "probability")
+    if label != "probability" or any(((row > 0) & (row < 1)).any() for row in rows.values()):
         figure.colorbar(ScalarMappable(norm, "Greys"), ax=list(axes), shrink=0.5, label=label)
     return figure
 
@@ -147,10 +151,11 @@ def name_octaves(ax: Axes, info: DataInfo, low: int, high: int) -> list[int]:
     return octaves
 
 
-def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize) -> Figure:
-    """Frames at equal distances in time."""
+def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize, first: int) -> Figure:
+    """Frames at equal distances in time, from the first that is wanted on."""
     length = len(next(iter(rows.values())))
-    frames = np.unique(np.linspace(0, length - 1, min(COLUMNS, length)).round().astype(int))
+    count = min(COLUMNS, length - first)
+    frames = np.unique(np.linspace(first, length - 1, count).round().astype(int))
     figure = Figure(figsize=(1.15 * len(frames) + 0.9, 1.2 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):

@@ -66,7 +66,7 @@ def predictive_checks(
     means = {kind: summary.over_sequences() for kind, summary in replicates.items()}
     for ax, name in zip(axes, STATISTICS, strict=False):
         drawn = {kind: values[name] for kind, values in means.items() if name in values}
-        if not drawn:
+        if not drawn or name not in of_data:
             ax.set_axis_off()
             continue
         _statistic(ax, of_data[name].mean(), drawn)
@@ -75,10 +75,10 @@ def predictive_checks(
         ax.set_xlabel(WORDS[name])
         ax.locator_params(axis="x", nbins=4)
         ax.ticklabel_format(axis="x", useOffset=False)
-    if data.info.kind == "real":
-        axes[4].set_axis_off()
-    else:
+    if data.info.kind in ("binary", "unit"):
         _ones_per_frame(axes[4], data, replicates)
+    else:
+        axes[4].set_axis_off()
     _feature_means(axes[5], data, replicates)
     marks = [Line2D([], [], color=DATA, lw=2, label="data")]
     marks += [Line2D([], [], color=COLOURS[kind], lw=6, label=LABELS[kind]) for kind in replicates]

@@ -21,7 +21,8 @@ class Summary:
     """Test statistics of S replicates of N sequences, or of the data, for which S may be 1.
 
     Args:
-        info: facts of the data.
+        info: facts of the data. Frames of counts enter as shares of their tokens, since a model of
+            counts is given how many there are, and have neither activity nor spread.
         draws: S.
         sequences: the N sequences that are replicated.
 
@@ -33,7 +34,7 @@ class Summary:
             features that stay the same. ``one-step persistence``: the same from the observed frame
             before, for replicates that go on from the data and not from themselves.
         totals: sum of every feature over all frames, (S, D).
-        counts: how many frames have 0, 1, ... ones, (S, D + 1); says nothing of real data.
+        counts: how many frames have 0, 1, ... ones, (S, D + 1); of bits alone.
     """
 
     def __init__(self, info: DataInfo, draws: int, sequences: Sequences) -> None:
@@ -66,10 +67,12 @@ class Summary:
         """
         there = self._there(rows, mask)
         if seen is not None:
-            seen = np.where(there, seen, 0)
+            seen = self._scaled(np.where(there, seen, 0))
         for draw, frames in zip(range(part.start, part.stop), x, strict=True):
-            frames = np.where(there, frames, 0).astype(np.float32, copy=False)
-            put = {"activity": _activity(frames, mask), "spread": _spread(frames, mask)}
+            frames = self._scaled(np.where(there, frames, 0).astype(np.float32, copy=False))
+            put = {}
+            if self.info.kind != "count":
+                put = {"activity": _activity(frames, mask), "spread": _spread(frames, mask)}
             if goes_on:
                 put["persistence"] = _persistence(frames, frames, mask)
             if seen is not None:
@@ -77,10 +80,16 @@ class Summary:
             for name, numbers in put.items():
                 self.values[name][draw, rows] = numbers
             self.totals[draw] += frames.sum((0, 1), dtype=np.float64)
-            if self.info.kind != "real":  # where draws may run away to what is no number
+            if self.info.kind in ("binary", "unit"):
                 top = self.counts.shape[1]
                 ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
                 self.counts[draw] += np.bincount(ones, minlength=top)
+
+    def _scaled(self, frames: np.ndarray) -> np.ndarray:
+        """Counts as shares of their frame's tokens; everything else as it is."""
+        if self.info.kind != "count":
+            return frames
+        return frames / frames.sum(-1, keepdims=True).clip(1)
 
     def _there(self, rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Which features count, (B, T, 1 or D): of replicates too only those the data has."""

@@ -64,6 +64,19 @@ def test_real_values_are_grey_from_least_to_greatest():
     assert (pixels[1, 1], pixels[2, 3]) == (0, 255)
 
 
+def test_counts_have_a_scale_of_their_own():
+    info = DataInfo("toy", "count", 3, (5.0,) * 3, 3.0, 3)
+    figure = pictures({"x": np.array([[0, 1, 40], [2, 0, 7]])}, info)
+    assert figure.axes[0].images[0].norm.vmax == 40
+    assert figure.axes[-1].get_ylabel() == "tokens"
+
+
+def test_of_a_video_that_was_forecast_the_forecast_is_shown():
+    figure = pictures({"x": np.random.default_rng(0).random((50, 6))}, VIDEO, mark=46)
+    labels = [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+    assert labels == ["frame 46", "frame 47", "frame 48", "frame 49", "frame 50"]
+
+
 def test_labels_stand_above_and_say_where_the_forecast_begins():
     rows = dict.fromkeys(("observed", "forecast"), np.zeros((4, 6)))
     plain = side_by_side(rows, VIDEO)

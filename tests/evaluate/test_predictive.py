@@ -14,7 +14,7 @@ from pyrodgm.evaluate.predictive import (
     prior_replicates,
 )
 from pyrodgm.guides import RecurrentBernoulli
-from pyrodgm.models import TSBN
+from pyrodgm.models import HMSBN, TSBN
 from pyrodgm.sequences import generate
 
 DIM, HIDDEN, DRAWS = 4, 5, 60
@@ -142,6 +142,28 @@ def test_grey_data_is_compared_as_zeros_and_ones():
     p = p_values(data, prior_replicates(fair, grey, "test", draws=DRAWS))
     assert 0.2 < p["spread"] < 0.8
     assert 0.2 < p["persistence"] < 0.8
+
+
+def test_totals_of_counts_are_not_the_models_to_explain():
+    """Replicates have the mean total, the data all sorts of them, from the same shares."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    totals = rng.integers(100, 400, 60)
+    x = np.stack([rng.multinomial(total, shares) for total in totals]).astype(np.float32)
+    words = splits(x, np.array([20, 40]), "count")
+    model = HMSBN(words.info, hidden_dim=2, init_scale=1e-3)
+    with torch.no_grad():
+        for bias in model.x_bias.parameters():
+            bias.copy_(torch.tensor(shares).log())
+    data = observed(words, "test")
+    right = p_values(data, prior_replicates(model, words, "test", draws=DRAWS))
+    assert set(right) == {"persistence", FEATURE_MEANS}
+    assert right[FEATURE_MEANS] == 0
+    with torch.no_grad():
+        for bias in model.x_bias.parameters():
+            bias.zero_()
+    wrong = p_values(data, prior_replicates(model, words, "test", draws=DRAWS))
+    assert wrong[FEATURE_MEANS] == 1
 
 
 def test_single_frames_have_no_persistence(model):

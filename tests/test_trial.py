@@ -1,0 +1,156 @@
+"""What is wrong with a pair is said before anything is trained."""
+
+import pytest
+import torch
+from torch import nn
+
+import pyrodgm as dgm
+from pyrodgm.data import ragged
+from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.errors import CompatibilityError, DataError, UsageError
+from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
+from pyrodgm.models import AR, MODELS, TSBN
+from pyrodgm.objectives import ML, RLOO
+from pyrodgm.seeds import seed_everything
+from pyrodgm.trial import check_runs
+from tiny import ragged as ragged_arrays
+
+J = 3
+
+
+@pytest.fixture
+def splits(tiny):
+    return ragged.read(tiny)
+
+
+class Own(SequenceGuide):
+    """A guide that is right; those below are not."""
+
+    traits = GuideTraits(latents="binary", sequential=True, causal=True)
+
+    def __init__(self, info):
+        super().__init__()
+        self.history = 1
+        self.latents = {"z": J}
+        self.lin = nn.Linear(info.dim, J)
+
+    def encode(self, batch):
+        return self.lin(batch.x)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+
+
+class WrongName(Own):
+    def step(self, draw, past, encoded, t):
+        draw("h", BernoulliVector(encoded))
+
+
+class Twice(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+        draw("z", BernoulliVector(encoded))
+
+
+class Nothing(Own):
+    def step(self, draw, past, encoded, t):
+        pass
+
+
+class NoEvent(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", torch.distributions.Bernoulli(logits=encoded))
+
+
+class WrongSize(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded[..., :2]))
+
+
+class NotBits(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(encoded, torch.ones(J)))
+
+
+class NoTime(Own):
+    def encode(self, batch):
+        return self.lin(batch.x.mean(1))
+
+
+class WrongInput(Own):
+    def encode(self, batch):
+        return self.lin(batch.x[..., :2])
+
+
+class NoHistory(Own):
+    def __init__(self, info):
+        super().__init__(info)
+        del self.history
+
+
+@pytest.mark.parametrize(
+    ("guide", "part"),
+    [
+        (WrongName, "WrongName draws 'h' in a frame, and declares z"),
+        (Twice, "Twice draws 'z' in a frame, twice"),
+        (Nothing, "Nothing declares z and does not draw it"),
+        (NoEvent, r"event shape \(\); the event is a frame of 3 numbers: see .to_event"),
+        (WrongSize, r"event shape \(2,\); the event is a frame of 3 numbers"),
+        (NotBits, "say that its latents are binary, and it draws 'z' from NormalVector"),
+        (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
+        (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
+        (NoHistory, "NoHistory does not set self.history"),
+    ],
+)
+def test_a_guide_that_does_not_run_is_told_why(splits, guide, part):
+    made = RLOO(TSBN(splits.info, hidden_dim=J), guide(splits.info))
+    with pytest.raises(CompatibilityError, match=part):
+        check_runs(made, splits)
+
+
+def test_a_right_guide_runs_and_leaves_the_generator_alone(splits):
+    made = RLOO(TSBN(splits.info, hidden_dim=J), Own(splits.info))
+    seed_everything(0)
+    first = torch.rand(3)
+    seed_everything(0)
+    check_runs(made, splits)
+    assert torch.rand(3).equal(first)
+
+
+def test_what_is_no_piece_is_refused(splits, tmp_path):
+    model, guide = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    for made, data, part in (
+        (
+            RLOO(guide, model),
+            splits,
+            "the model of RLOO is a RecurrentBernoulli; an objective takes",
+        ),
+        (RLOO(model, None), splits, "the guide of RLOO is a NoneType"),
+        (RLOO(TSBN, guide), splits, "the model of RLOO is the class TSBN"),
+        (RLOO, splits, "the objective is the class ABCMeta|the objective is the class RLOO"),
+        (RLOO(model, guide), "bits.npz", "the data is a str; give splits"),
+        (ML(model, guide), splits, "ML on TSBN needs"),
+        (
+            RLOO(model, RecurrentBernoulli(splits.info, hidden_dim=J + 1)),
+            splits,
+            "make them the same",
+        ),
+    ):
+        with pytest.raises(UsageError, match=part):
+            dgm.fit(made, data, out=tmp_path / "run", steps=1)
+        assert not (tmp_path / "run").exists()
+
+
+def test_data_of_another_size_or_kind_is_refused(splits, save_data):
+    made = ML(AR(splits.info), dgm.guides.NoGuide(splits.info))
+    with pytest.raises(DataError, match=r"AR observes \{'x': 6\}.* have 5 features"):
+        check_runs(made, ragged.read(save_data(**ragged_arrays(dim=5))))
+    with pytest.raises(DataError, match=r"AR scores binary or unit values and .* has real ones"):
+        check_runs(made, ragged.read(save_data(**ragged_arrays(kind="real"))))
+
+
+def test_guides_without_frames_pass(splits):
+    assert issubclass(dgm.guides.GUIDES["bernoulli"], Guide)
+    assert "sbn" in MODELS
+    sbn = MODELS["sbn"](splits.info, hidden_dim=J)
+    check_runs(RLOO(sbn, dgm.guides.GUIDES["bernoulli"](splits.info, hidden_dim=J)), splits)
