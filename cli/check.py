@@ -12,7 +12,7 @@ import rich_click as click
 @click.option("--split", default="test", show_default=True, help="train, valid or test.")
 @click.option("--draws", default=1000, show_default=True, help="Importance draws per sequence.")
 @click.option(
-    "--posterior-draws", default=50, show_default=True, help="Draws kept in posterior.nc."
+    "--posterior-draws", default=100, show_default=True, help="Draws kept in posterior.nc."
 )
 @click.option(
     "--sequences",

@@ -43,11 +43,11 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train a model on data, then print bounds on validation and test beside trivial predictors.
+    """Train a model on data, then print its bound on validation beside trivial predictors.
 
     Options not given come from the model; `--set model.hidden_dim=50`, `--set
     objective.particles=8` and so on reach every one of them, and the run folder's config.toml
-    records them all.
+    records them all. With --json, the bound on test is there too.
     """
     from pyrodgm.config import resolve
     from pyrodgm.fitting import fit_config

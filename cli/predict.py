@@ -27,10 +27,8 @@ SHOWN = 12  # rows of a table of horizons
 @click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
 @click.option(
     "--quantiles",
-    default="0.1,0.5,0.9",
-    show_default=True,
-    callback=lambda _context, _option, text: _levels(text),
-    help="Levels to keep of a forecast or of filled gaps.",
+    callback=lambda _context, _option, text: None if text is None else _levels(text),
+    help="Levels to keep of a forecast or of filled gaps [default: 0.1,0.5,0.9].",
 )
 @click.option(
     "--out",
@@ -53,7 +51,7 @@ def command(
 
     With --horizon, forecast many frames; with --impute, fill in missing features.
     """
-    _check_words(horizon, start, impute, out)
+    _check_words(horizon, start, impute, out, options["quantiles"])
     from pyrodgm.data import load
     from pyrodgm.run import Run
 
@@ -64,7 +62,6 @@ def command(
     elif impute and out is not None:
         values = _impute(loaded, out, as_json, **given)
     else:
-        del given["quantiles"]
         values = _predict(loaded, as_json, **given)
     if as_json:
         from .report import print_json
@@ -72,7 +69,13 @@ def command(
         print_json({"split": options["split"], **values})
 
 
-def _check_words(horizon: int | None, start: int | None, impute: bool, out: Path | None) -> None:
+def _check_words(
+    horizon: int | None,
+    start: int | None,
+    impute: bool,
+    out: Path | None,
+    quantiles: tuple[float, ...] | None,
+) -> None:
     if impute and horizon is not None:
         raise click.UsageError("--impute and --horizon are two things; give one")
     if impute and out is None:
@@ -81,6 +84,8 @@ def _check_words(horizon: int | None, start: int | None, impute: bool, out: Path
         raise click.UsageError("--from goes with --horizon")
     if horizon is None and not impute and out is not None:
         raise click.UsageError("--out goes with --horizon or --impute")
+    if horizon is None and not impute and quantiles is not None:
+        raise click.UsageError("--quantiles goes with --horizon or --impute")
 
 
 def _levels(text: str) -> tuple[float, ...]:
@@ -102,7 +107,7 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
 
 def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     """Errors of every method, the least first."""
-    from .report import print_table
+    from .report import print_table, shown
 
     model, samples = type(run.model).__name__, found["filtered"].samples
     names = {
@@ -117,8 +122,8 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
             [
                 names.get(each.method, each.method),
                 f"{each.squared_error:.3f}",
-                f"{each.standard_error:.3f}",
-                f"{each.sd:.3f}",
+                shown(each.standard_error),
+                shown(each.sd),
                 "" if each.nats_per_frame is None else f"{each.nats_per_frame:.3f}",
             ]
             for each in ordered

@@ -28,7 +28,7 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def _shown(number: float, digits: int = 3) -> str:
+def shown(number: float, digits: int = 3) -> str:
     """A number, or a dash where it is not defined, such as the error of a single sequence."""
     return "-" if math.isnan(number) else f"{number:.{digits}f}"
 
@@ -50,9 +50,9 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         [
             name,
             f"{b.nats_per_frame:.3f}",
-            _shown(b.standard_error_nats_per_frame),
+            shown(b.standard_error_nats_per_frame),
             f"{b.nats_per_frame_sequence_weighted:.3f}",
-            _shown(b.standard_error_nats_per_frame_sequence_weighted),
+            shown(b.standard_error_nats_per_frame_sequence_weighted),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -85,7 +85,7 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
             f"{b.nats_per_frame:.3f}",
             f"{b.nats_per_frame_sequence_weighted:.3f}",
             f"{b.nats_per_example:.2f}",
-            _shown(b.standard_error_nats_per_example, 2),
+            shown(b.standard_error_nats_per_example, 2),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -104,8 +104,8 @@ def print_words(scores: dict[str, WordScore]) -> None:
             f"{score.nats:.3f}",
             f"{score.nats_error:.3f}",
             f"{score.mixture_overlap:.3f}",
-            _shown(score.next_nats),
-            _shown(score.mixture_next_overlap),
+            shown(score.next_nats),
+            shown(score.mixture_next_overlap),
         ]
         for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
     ]

@@ -24,6 +24,7 @@ from pyrodgm.models import SequenceModel
 from pyrodgm.run import Run
 
 NAME = "check.json"
+EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
 POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
 FEWEST_DRAWS = 10
 WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
@@ -87,8 +88,13 @@ class Check:
             f"Guide, on {len(self.rows)} sequences of the {self.split} split with {self.draws} "
             "draws each",
             f"  {self.verdict}",
-            f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
-            f"{100 * np.median(self.efficiency):.2g} % of the draws are effective (median).",
+        ]
+        if self.verdict != EXACT:
+            lines.append(
+                f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
+                f"{100 * np.median(self.efficiency):.3g} % of the draws are effective (median)."
+            )
+        lines += [
             f"Model, by {self.posterior_draws} replicates of the data",
             *(f"  {_misfit_words(kind, p)}" for kind, p in self.p_values.items()),
             "Files",
@@ -128,7 +134,7 @@ def check(
     rows = _judged(run, split, draws, sequences)
     judged = run.splits[split].select(rows)
     log_w = importance_weights(run.model, run.guide, judged, particles=draws, seed=seed)
-    k = diagnostics.pareto_k(log_w)
+    k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
     kept = _affordable(run, split, posterior_draws)
     figures = run.folder.path / "figures"
     figures.mkdir(exist_ok=True)
@@ -140,7 +146,7 @@ def check(
         rows=rows,
         draws=draws,
         posterior_draws=kept,
-        verdict=diagnostics.verdict(k, draws=draws, rows=rows),
+        verdict=EXACT if exact else diagnostics.verdict(k, draws=draws, rows=rows),
         k=k,
         efficiency=diagnostics.effective_sample_size(log_w) / draws,
         gap=diagnostics.gap_per_frame(log_w, judged.lengths),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Model
+from pyrodgm.models.base import Companions
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 # What is said where a trait does not hold, and where it does.
@@ -70,6 +73,21 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
             f"model {type(model).__name__} has latent sites {dict(model.latents)} (name to size) "
             f"and guide {type(guide).__name__} draws {dict(guide.latents)}; make them the same"
         )
+
+
+def companions_of(model: type[Model]) -> Companions:
+    """Names of what a model is fitted with unless told otherwise.
+
+    A model that does not say is taken as the first one here whose objective fits it, with the first
+    guide that does.
+    """
+    if model.companions is not None:
+        return model.companions
+    known = [other.companions for other in MODELS.values() if other.companions]
+    for (guide_name, guide), companions in product(GUIDES.items(), known):
+        if not any(conflicts(model, guide, OBJECTIVES[companions.objective])):
+            return replace(companions, guide=guide_name)
+    return known[0]
 
 
 def _advice(model: type[Model], guide: type[Guide], objective: type[Objective]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import tomlkit
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from tomlkit.exceptions import TOMLKitError
 
-from pyrodgm import registry
+from pyrodgm import compat, registry
 from pyrodgm.errors import ConfigError, PyrodgmError, UsageError, did_you_mean
 from pyrodgm.models import Model
 from pyrodgm.options import FitOptions
@@ -190,6 +191,8 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
         if group == "guide" and "model" in components:
             groups[group] = _inherit(target, groups[group], components["model"].options)
         options = validate(group, target, groups[group], mistakes)
+        if group == "data" and options.get("path"):
+            options["path"] = str(Path(options["path"]).expanduser().resolve())
         components[group] = Component(registry.absolute(group, str(names[group])), options)
     fit = validate("fit", FitOptions, groups["fit"], mistakes)
     mistakes.raise_if_any()
@@ -207,12 +210,7 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
 
 def _companions(model: type[Model] | None) -> dict[str, str]:
     """Names of guide, objective and data as the model suggests them; none if it is unknown."""
-    if model is None:
-        return {}
-    groups = ("guide", "objective", "data")
-    if model.companions is None:
-        return {group: next(iter(registry.REGISTRIES[group])) for group in groups}
-    return {group: getattr(model.companions, group) for group in groups}
+    return {} if model is None else asdict(compat.companions_of(model))
 
 
 def _inherit(

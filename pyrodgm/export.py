@@ -101,7 +101,7 @@ def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
     shown = (x if chances is None else chances)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
-    plots.save(motion(rows) if lines else pictures(rows, info), path)
+    plots.save(motion(rows, within=np.concatenate(shown)) if lines else pictures(rows, info), path)
     return [path]
 
 

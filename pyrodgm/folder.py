@@ -75,12 +75,13 @@ class RunFolder:
         Raises:
             RunFolderError: there is something in it already.
         """
-        if path.is_file():
-            raise RunFolderError(f"{path} is a file; choose another --out")
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path} is no folder; choose another --out")
         if path.exists() and any(path.iterdir()):
+            is_run = RunFolder(path).config.is_file()
+            hint = f", or continue that run with --resume {path}" if is_run else ""
             raise RunFolderError(
-                f"{path} already exists and is not empty; choose another --out, "
-                f"or continue that run with --resume {path}"
+                f"{path} already exists and is not empty; choose another --out{hint}"
             )
 
     @classmethod
@@ -199,7 +200,8 @@ class RunFolder:
             CheckpointError: the disk is full or not writable.
         """
         path = self.path / f"nonfinite-batch-{step}-{process}.npz"
-        arrays = {name: getattr(batch, name).cpu().numpy() for name in ("x", "mask", "index")}
+        parts = {name: getattr(batch, name) for name in ("x", "mask", "index", "seen")}
+        arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
         try:
             np.savez_compressed(path, **arrays)
         except OSError as error:

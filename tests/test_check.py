@@ -107,3 +107,13 @@ def test_too_few_draws_and_unknown_splits_are_refused(run):
         check(run, sequences=0)
     with pytest.raises(UsageError, match="unknown split"):
         check(run, split="tset")
+
+
+def test_without_latents_there_is_no_guide_to_judge(tmp_path, run):
+    model = dgm.models.AR(run.splits.info)
+    made = dgm.objectives.ML(model, dgm.guides.NoGuide(run.splits.info))
+    exact = dgm.fit(made, run.splits, steps=5, out=tmp_path / "ar")
+    text = check(exact, draws=30, posterior_draws=5).text()
+    assert "its likelihood is exact" in text
+    assert "effective" not in text
+    assert "k-hat" not in text

@@ -6,7 +6,7 @@ from pyrodgm import compat
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
-from pyrodgm.models import AR, TSBN
+from pyrodgm.models import AR, SBN, TSBN
 from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 
 INFO = load("balls", num_train=1, num_valid=1, num_test=1, length=3).info
@@ -72,6 +72,21 @@ def test_a_model_that_names_no_sites_is_refused():
     del model.latents
     with pytest.raises(CompatibilityError, match=r"TSBN does not set self\.latents"):
         compat.check(model, RecurrentBernoulli(INFO), NVIL)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (TSBN, ("recurrent-bernoulli", "rloo-local")),
+        (AR, ("none", "ml")),
+        (SBN, ("bernoulli", "rloo")),
+    ],
+)
+def test_a_model_that_suggests_nothing_gets_what_fits_models_of_its_kind(model, expected):
+    silent = type("Silent", (model.__base__,), {"traits": model.traits, "companions": None})
+    found = compat.companions_of(silent)
+    assert (found.guide, found.objective) == expected
+    assert compat.companions_of(model) is model.companions
 
 
 def test_the_table_lists_what_fits():

@@ -111,6 +111,12 @@ def test_a_run_repeats_from_its_configuration_bit_for_bit(fitted, tmp_path):
         assert paths[0] == paths[1]
 
 
+def test_paths_among_the_options_of_data_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = {"model": {"name": "tsbn"}, "data": {"source": "jsb", "path": "mine.npz"}}
+    assert resolve(values).data.options["path"] == str(tmp_path / "mine.npz")
+
+
 def test_a_value_without_a_form_in_toml_is_named():
     with pytest.raises(ConfigError, match=r"model\.act = <object"):
         to_toml({"model": {"act": object()}})

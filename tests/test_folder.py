@@ -1,5 +1,6 @@
 import json
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def test_an_occupied_folder_is_refused(folder, tmp_path):
     with pytest.raises(RunFolderError, match=r"not empty; choose another --out.*--resume"):
         RunFolder.create(folder.path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is a file"):
+    with pytest.raises(RunFolderError, match="is no folder"):
         RunFolder.create(tmp_path / "file")
     with pytest.raises(RunFolderError, match="cannot make the folder"):
         RunFolder.create(tmp_path / "file" / "below")
@@ -31,6 +32,14 @@ def test_an_occupied_folder_is_refused(folder, tmp_path):
 def test_an_empty_folder_may_become_a_run(tmp_path):
     (tmp_path / "empty").mkdir()
     assert RunFolder.create(tmp_path / "empty").checkpoints.is_dir()
+
+
+def test_only_a_run_can_be_continued(tmp_path):
+    (tmp_path / "note.txt").write_text("")
+    with pytest.raises(RunFolderError, match=r"not empty; choose another --out$"):
+        RunFolder.check_free(tmp_path)
+    with pytest.raises(RunFolderError, match="/dev/null is no folder"):
+        RunFolder.check_free(Path("/dev/null"))
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path):

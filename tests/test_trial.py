@@ -10,7 +10,7 @@ from pyrodgm.distributions import BernoulliVector, NormalVector
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import AR, MODELS, TSBN
-from pyrodgm.objectives import ML, RLOO
+from pyrodgm.objectives import ELBO, ML, RLOO
 from pyrodgm.seeds import seed_everything
 from pyrodgm.trial import check_runs
 from tiny import ragged as ragged_arrays
@@ -154,3 +154,20 @@ def test_guides_without_frames_pass(splits):
     assert "sbn" in MODELS
     sbn = MODELS["sbn"](splits.info, hidden_dim=J)
     check_runs(RLOO(sbn, dgm.guides.GUIDES["bernoulli"](splits.info, hidden_dim=J)), splits)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"particles": 1}, "particles is 1; a draw is compared with others"),
+        ({"signal": "foo"}, "signal is 'foo'; give 'future', 'local' or a discount"),
+        ({"signal": 2.0}, "signal is 2.0"),
+        ({"execution": "foo"}, "execution 'foo'; give at least 1, and fused or unrolled"),
+    ],
+)
+def test_objectives_refuse_what_no_objective_takes(splits, options, part):
+    pair = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    with pytest.raises(UsageError, match=part):
+        RLOO(*pair, **options)
+    with pytest.raises(UsageError, match="particles is 0"):
+        ELBO(*pair, particles=0)

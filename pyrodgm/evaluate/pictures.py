@@ -66,17 +66,25 @@ class Band:
     name: str
 
 
-def motion(rows: Mapping[str, np.ndarray], band: Band | None = None, title: str = "") -> Figure:
+def motion(
+    rows: Mapping[str, np.ndarray],
+    band: Band | None = None,
+    title: str = "",
+    *,
+    within: np.ndarray | None = None,
+) -> Figure:
     """Lines over time, of the features that move most in the first sequence.
 
-    What leaves the range of the first sequence by more than a third of it is cut off.
+    What leaves the range of that sequence by more than a third of it is cut off.
 
     Args:
         rows: sequences, (T, D), by their labels; at least one. The first is drawn in black.
         band: of a forecast.
         title: of the figure.
+        within: frames (any, D) that give the features and ranges in the place of the first
+            sequence.
     """
-    first = next(iter(rows.values()))
+    first = next(iter(rows.values())) if within is None else within
     shown = np.sort(np.argsort(-first.std(0), kind="stable")[:LINES])
     lines = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(9.6, 0.8 + 1.5 * lines), layout="constrained")

@@ -163,7 +163,12 @@ def topics(
 
 
 def seen_counts(sequences: Sequences) -> np.ndarray:
-    """The counts of the first sequence up to the last frame of which something was seen, (T, D)."""
+    """The counts of the first sequence up to the last frame of which something was seen, (T, D).
+
+    All of its frames where nothing was.
+    """
     batch = sequences.batch([0])
-    seen = batch.length if batch.seen is None else int(batch.seen[0].any(-1).nonzero().max()) + 1
-    return batch.x[0, :seen].cpu().numpy()
+    seen = batch.mask if batch.seen is None else batch.seen.any(-1)
+    frames = seen[0].nonzero()
+    length = int(frames.max()) + 1 if len(frames) else batch.length
+    return batch.x[0, :length].cpu().numpy()

@@ -1,8 +1,9 @@
 """What p is: generative models."""
 
-from pyrodgm.models.autoregressive import AR, RNN, RNNNADE
+from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Model, ModelTraits, SequenceModel
 from pyrodgm.models.dtsbn import DTSBND
+from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
 from pyrodgm.models.statespace import HMM, LDS
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
 from pyrodgm.distributions import NADE, BernoulliVector, CountVector, NormalVector
-from pyrodgm.errors import DataError, UsageError
+from pyrodgm.errors import DataError, UsageError, did_you_mean
 
 EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
 
@@ -182,9 +182,11 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
 
     Raises:
         DataError: it cannot score such data.
-        UsageError: `nade_dim` is given for another emission.
+        UsageError: there is no such emission, or `nade_dim` is given for another.
     """
     chosen = DEFAULTS[info.kind] if name == "auto" else name
+    if chosen not in EMISSIONS:
+        raise UsageError(f"unknown emission '{chosen}'; {did_you_mean(chosen, EMISSIONS)}")
     emission = EMISSIONS[chosen]
     if info.kind not in emission.kinds:
         fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)

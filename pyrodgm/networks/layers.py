@@ -94,3 +94,10 @@ class SigmoidLayer(nn.Module):
     def law(self, drive: Tensor, own: Tensor) -> BernoulliVector:
         """The units, given the rest of their log-odds and their own past."""
         return BernoulliVector(plus(drive, self.own, own))
+
+
+def small_linear(in_dim: int, out_dim: int) -> nn.Linear:
+    """A linear map without bias that starts near zero."""
+    layer = nn.Linear(in_dim, out_dim, bias=False)
+    nn.init.normal_(layer.weight, std=0.01)
+    return layer

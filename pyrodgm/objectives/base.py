@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
 from pyrodgm.sequences import unrolled
@@ -108,10 +109,18 @@ class SinglePhase(Objective):
         guide: the guide q.
         particles: number of draws K.
         execution: "fused" over time, or "unrolled" frame by frame with ordinary Pyro sites.
+
+    Raises:
+        UsageError: no draws, or another execution.
     """
 
     def __init__(self, model: Model, guide: Guide, *, particles: int, execution: Execution) -> None:
         super().__init__(model, guide)
+        if particles < 1 or execution not in get_args(Execution):
+            raise UsageError(
+                f"particles is {particles} and execution {execution!r}; give at least 1, and "
+                f"{' or '.join(get_args(Execution))}"
+            )
         self.particles = particles
         self.execution: Execution = execution
 

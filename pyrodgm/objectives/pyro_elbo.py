@@ -121,7 +121,8 @@ class TraceGraphELBO(Objective):
         if self.network is None:
             options = {"use_decaying_avg_baseline": True, "baseline_beta": self.decay}
             return {"baseline": options}
-        frame = int(site["name"].rsplit("_", 1)[-1]) - 1 if "_" in site["name"] else 0
+        number = site["name"].rpartition("_")[2]
+        frame = int(number) - 1 if number.isdecimal() else 0
         left = batch.mask[:, frame:].sum(1, keepdim=True).to(batch.x.dtype)
         seen = as_networks_see(self.model, batch.x[:, frame])
         frame_input = torch.cat([seen, left], -1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.check import check, last_check
+from pyrodgm.check import EXACT, check, last_check
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
@@ -165,24 +165,27 @@ def trust(run: Run, found: Mapping[str, Any] | None) -> Section:
     """What a check found."""
     if found is None:
         return Section("Can it be trusted?", [])
-    k = [math.inf if value is None else value for value in found["k"]]
-    gap = fmean(value or 0 for value in found["gap_nats_per_frame"])
-    blocks: list[Block] = [
-        Text(found["verdict"], "good" if found["trusted"] == found["examples"] else "warning"),
-        Text(
-            f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
-            f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
-            f"each; {100 * median(found['efficiency']):.2g} % of the draws are effective (median), "
-            f"and the bound is at least {gap:.3f} nats per frame below "
-            "the log-likelihood."
-        ),
-    ]
+    good = found["trusted"] == found["examples"]
+    blocks: list[Block] = [Text(found["verdict"], "good" if good else "warning")]
+    if found["verdict"] != EXACT:
+        blocks.append(_guide_words(found))
     blocks.append(_misfit_table(found["p_values"], found["posterior_draws"]))
     for name, caption in CHECK_FIGURES.items():
         path = run.folder.path / "figures" / f"{name}.png"
         if path.is_file():
             blocks.append(Picture(data_uri(path.read_bytes(), "image/png"), caption))
     return Section("Can it be trusted?", blocks)
+
+
+def _guide_words(found: Mapping[str, Any]) -> Text:
+    k = [math.inf if value is None else value for value in found["k"]]
+    gap = fmean(value or 0 for value in found["gap_nats_per_frame"])
+    return Text(
+        f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
+        f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
+        f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
+        f"and the bound is at least {gap:.3f} nats per frame below the log-likelihood."
+    )
 
 
 def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Table:

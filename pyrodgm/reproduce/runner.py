@@ -93,6 +93,8 @@ def reproduce(
     chosen = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
     top = out / ("quick" if quick else "full")
     outcomes: list[Outcome] = []
+    if seeds < 1:
+        raise UsageError(f"seeds is {seeds}; give at least 1")
     number = 0
     for cell, seed in product(table.cells, range(seeds)):
         config, folder = _config(cell, seed, quick), top / _slug(cell) / f"seed-{seed}"

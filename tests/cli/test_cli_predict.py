@@ -98,6 +98,7 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
         (["--impute", "--out", "x.png"], 2, "endings that fit: .npz"),
         (["--from", 2], 2, "--from goes with --horizon"),
         (["--out", "x.npz"], 2, "--out goes with --horizon or --impute"),
+        (["--quantiles", "0.1"], 2, "--quantiles goes with --horizon or --impute"),
         (["--horizon", 2, "--out", "x.mid"], 2, "endings that fit: .npz, .png"),
         (["--horizon", 99], 2, "give another start"),
         (["--horizon", 0], 2, "cannot forecast 0 frames"),

@@ -42,6 +42,12 @@ def test_the_default_folder_is_named_after_the_table(cli, tiny_table, tmp_path, 
     assert (tmp_path / "reproductions" / "tiny" / "quick" / "table.md").is_file()
 
 
+def test_no_seeds_are_refused(cli, tiny_table, tmp_path):
+    said = cli("reproduce", "tiny", "--seeds", 0, "--out", tmp_path / "it")
+    assert said.code == 2
+    assert "seeds is 0; give at least 1" in said.err
+
+
 def test_wrong_names_are_refused_with_a_hint(cli, tiny_table):
     said = cli("reproduce", "tsbn-ball")
     assert said.code == 2

@@ -35,6 +35,13 @@ def test_lines_that_run_away_do_not_flatten_the_others():
     assert 1 < high < 2
 
 
+def test_of_draws_alone_all_are_within():
+    rows = {"1": np.zeros((5, 1)), "2": 50 * np.ones((5, 1))}
+    low, high = motion(rows, within=np.concatenate(list(rows.values()))).axes[0].get_ylim()
+    assert low < 0
+    assert high > 50
+
+
 def test_a_constant_feature_can_be_drawn():
     assert len(motion({"observed": np.ones((5, 1))}).axes) == 2
 

@@ -176,6 +176,13 @@ def test_own_past_needs_independent_features_and_no_hidden_layers() -> None:
         AR(BITS, coupling="own", hidden_dim=4)
 
 
+@pytest.mark.parametrize("options", [{"hidden_layers": 2}, {"dropout": 0.5}])
+def test_options_of_hidden_layers_want_some(options) -> None:
+    with pytest.raises(UsageError, match="give hidden_dim too"):
+        AR(INFOS["bernoulli"], **options)
+    AR(INFOS["bernoulli"], hidden_dim=2, **options)
+
+
 def test_rnn_nade_is_for_bits() -> None:
     with pytest.raises(DataError, match="'nade' scores binary values and the data 'tiny' has real"):
         RNNNADE(DataInfo("tiny", "real", D, (0.0,) * D, 4.0, 5))

@@ -49,6 +49,11 @@ def test_auto_fits_the_data(kind: str, name: str) -> None:
     assert type(make_emission("auto", replace(INFO, kind=kind))) is EMISSIONS[name]
 
 
+def test_an_unknown_emission_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown emission 'gausian'; did you mean 'gaussian'"):
+        make_emission("gausian", INFO)
+
+
 def test_hidden_units_of_a_nade_are_for_a_nade() -> None:
     assert make_emission("nade", INFO, 7).size == D + 7
     for name in ("auto", "bernoulli"):
