@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from pyrodgm.errors import UsageError
 from pyrodgm.options import FitOptions
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def check_devices(options: FitOptions) -> None:
@@ -41,6 +42,8 @@ def launch(options: FitOptions) -> Fabric:
     Raises:
         UsageError: what `check_devices` finds.
     """
+    from lightning_fabric import Fabric  # slow to import
+
     check_devices(options)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     precision: Any = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
@@ -61,4 +64,6 @@ def launch(options: FitOptions) -> Fabric:
 
 def is_first_process() -> bool:
     """Whether this is the process that a person started, before as well as after `launch`."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only  # slow to import
+
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from pyrodgm import checkpoint
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
@@ -154,7 +152,7 @@ def _recorder(
     watcher: Watcher | None,
 ) -> Recorder:
     """A recorder in every process; the first one knows the folder and tells the others."""
-    fabric: Fabric = launch(options)
+    fabric = launch(options)
     path = fabric.broadcast(str(folder.path) if folder else "")
     training = Training(objective, splits, options, fabric)
     return Recorder(training, RunFolder(Path(path)), watcher)

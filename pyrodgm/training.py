@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
@@ -22,6 +21,9 @@ from pyrodgm.optimisers import make_optimizer
 from pyrodgm.options import FitOptions
 from pyrodgm.seeds import generator_state, restore_generators, seed_everything
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -30,7 +32,7 @@ class Progress:
     Args:
         step: steps done, counted from one.
         seconds: spent in training so far, across resumes.
-        report: what the objective reported, averaged over its phases' names.
+        report: what the objective's phases reported, by name.
     """
 
     step: int

@@ -4,7 +4,8 @@
 
 Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a value that
 is missing. Of counts there may be more in train_held_out, valid_held_out and test_held_out, of the
-same frames, which are for evaluation alone.
+same frames, which are for evaluation alone. What the frames are may stand beside them, in
+image_shape, lowest_pitch, frame_rate, words and frame_labels; see `pyrodgm.data.facts`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
 from pyrodgm.data.checks import KEYS, check
+from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.errors import DataError
 from pyrodgm.seeds import numpy_generator
@@ -38,7 +40,7 @@ def read(
     kind: KindOption = "auto",
     image_shape: tuple[int, int] | None = None,
     lowest_pitch: int | None = None,
-    frame_rate: float = 10.0,
+    frame_rate: float | None = None,
     split_seed: int = 0,
 ) -> Splits:
     """Read a file in the ragged format; `Splits.notes` says what was inferred.
@@ -46,9 +48,10 @@ def read(
     Args:
         path: the npz file.
         kind: of the values, "binary", "unit", "count" or "real"; "auto" looks at them.
-        image_shape: (height, width) where a frame is a picture.
-        lowest_pitch: MIDI number of feature 0; 21 where the data is binary with 88 features.
-        frame_rate: frames per second.
+        image_shape: (height, width) where a frame is a picture, if the file does not say so.
+        lowest_pitch: MIDI number of feature 0, if the file does not say so; 21 where the data is
+            binary with 88 features.
+        frame_rate: frames per second, if the file does not say so; 10 if nobody does.
         split_seed: for holding out a missing valid or test split, by sequence.
 
     Raises:
@@ -64,14 +67,15 @@ def read(
         for split, x in frames.items()
     }
     dim = frames["train"].shape[1]
-    if lowest_pitch is None and (chosen, dim) == ("binary", PIANO_KEYS):
-        lowest_pitch = LOWEST_PIANO_PITCH
-    if image_shape is not None and image_shape[0] * image_shape[1] != dim:
-        raise DataError(f"image_shape {image_shape} does not fit {dim} features per frame")
+    given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
+    told = {name: np.array(value) for name, value in given.items() if value is not None}
+    longest = max(int(part.lengths.max()) for part in parts.values())
+    facts = facts_of(read_facts(path) | told, dim, longest)
+    if "lowest_pitch" not in facts and (chosen, dim) == ("binary", PIANO_KEYS):
+        facts["lowest_pitch"] = LOWEST_PIANO_PITCH
     notes = [f"ignored arrays: {', '.join(others)}"] if others else []
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
-    facts = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
     splits = Splits.of(path.stem, chosen, parts, **facts)
     return replace(splits, sha256=local.sha256(path), notes=tuple(notes))
 
@@ -81,7 +85,7 @@ def write(path: str | Path, splits: Splits) -> None:
 
     Args:
         path: where to; replaced if it exists.
-        splits: the sequences to write; of their facts only the values survive.
+        splits: the sequences to write, and what is known of their frames.
 
     Raises:
         OSError: the folder is missing or full; an older file is untouched.
@@ -94,6 +98,8 @@ def write(path: str | Path, splits: Splits) -> None:
         arrays[f"{split}_lengths"] = part.lengths
         if part.held_out is not None:
             arrays[f"{split}_held_out"] = _as_given(part.held_out.numpy(), "count")
+    facts = {name: getattr(splits.info, name) for name in FACTS}
+    arrays |= {name: np.array(fact) for name, fact in facts.items() if fact not in (None, ())}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
         with unfinished.open("wb") as file:
@@ -122,7 +128,13 @@ def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
                 f"frames = numpy.concatenate(sequences); {CONVERT}"
             ) from error
         raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
-    return arrays, tuple(name for name in names if name not in KEYS)
+    return arrays, tuple(name for name in names if name not in (*KEYS, *FACTS))
+
+
+def read_facts(path: Path) -> Arrays:
+    """The arrays of a file that `read_arrays` could read which tell of its frames, unchecked."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files if name in FACTS}
 
 
 def _refuse_other_formats(path: Path) -> None:

@@ -77,7 +77,7 @@ def test_both_processes_end_with_equal_parameters(tiny, tmp_path):
     command = [sys.executable, tmp_path / "equal.py", tiny, tmp_path / "r"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["equal", "equal"]
+    assert "".join(done.stdout.split()) == "equalequal"  # lines of two processes may run together
 
 
 @pytest.mark.parametrize(("lr", "code"), [("1e38", 4)])

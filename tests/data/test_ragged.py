@@ -179,7 +179,7 @@ def test_at_least_one_sequence_is_held_out(save):
 def test_image_shape_must_fit(save):
     path = save(**three(frames(dim=6)))
     assert ragged.read(path, image_shape=(2, 3)).info.image_shape == (2, 3)
-    with pytest.raises(DataError, match=r"\(2, 2\) does not fit 6 features"):
+    with pytest.raises(DataError, match=r"whose product is the number of features \(6 features"):
         ragged.read(path, image_shape=(2, 2))
 
 

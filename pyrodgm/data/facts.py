@@ -1,0 +1,53 @@
+"""What a file may say of its frames besides their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pyrodgm.errors import DataError
+
+FACTS = {  # what each array of the file must be
+    "image_shape": "two whole numbers, height and width, whose product is the number of features",
+    "lowest_pitch": "one whole number, the MIDI number of feature 0",
+    "frame_rate": "one positive number, of frames per second",
+    "words": "a word for every feature",
+    "frame_labels": "a word for every frame of the longest sequence",
+}
+
+
+def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[str, Any]:
+    """The facts as `DataInfo` takes them.
+
+    Args:
+        arrays: those of a file that are facts, by name.
+        dim: features per frame, D.
+        longest: frames of the longest sequence.
+
+    Raises:
+        DataError: one is not what it must be.
+
+    >>> facts_of({"words": np.array(["war", "peace"]), "frame_rate": np.array(2)}, 2, 5)
+    {'words': ('war', 'peace'), 'frame_rate': 2.0}
+    """
+    fits = {
+        "image_shape": lambda x: _whole(x) and x.shape == (2,) and int(x.prod()) == dim,
+        "lowest_pitch": lambda x: _whole(x) and x.size == 1,
+        "frame_rate": lambda x: x.dtype.kind in "uif" and x.size == 1 and float(x.item()) > 0,
+        "words": lambda x: x.dtype.kind == "U" and x.shape == (dim,),
+        "frame_labels": lambda x: x.dtype.kind == "U" and x.shape == (longest,),
+    }
+    for name, x in arrays.items():
+        if not fits[name](x):
+            raise DataError(
+                f"'{name}' has shape {x.shape} and type {x.dtype}; expected {FACTS[name]} "
+                f"({dim} features, {longest} frames at most here)"
+            )
+    plain = {"lowest_pitch": lambda x: int(x.item()), "frame_rate": lambda x: float(x.item())}
+    return {name: plain.get(name, lambda x: tuple(x.tolist()))(x) for name, x in arrays.items()}
+
+
+def _whole(x: np.ndarray) -> bool:
+    return x.dtype.kind in "ui"
