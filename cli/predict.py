@@ -9,6 +9,7 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from pyrodgm.evaluate.forecast import Forecast
+    from pyrodgm.evaluate.gaps import GapScores
     from pyrodgm.evaluate.predict import Prediction
     from pyrodgm.run import Run
 
@@ -25,6 +26,7 @@ SHOWN = 12  # rows of a table of horizons
     "--from", "start", type=int, help="Frames seen before them [default: all but the last ones]."
 )
 @click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
+@click.option("--truth", help="The same data without its gaps: how well were they filled?")
 @click.option(
     "--quantiles",
     callback=lambda _context, _option, text: None if text is None else _levels(text),
@@ -43,6 +45,7 @@ def command(
     horizon: int | None,
     start: int | None,
     impute: bool,
+    truth: str | None,
     out: Path | None,
     as_json: bool,
     **options: Any,
@@ -51,6 +54,8 @@ def command(
 
     With --horizon, forecast many frames; with --impute, fill in missing features.
     """
+    if truth is not None and not impute:
+        raise click.UsageError("--truth goes with --impute")
     _check_words(horizon, start, impute, out, options["quantiles"])
     from pyrodgm.data import load
     from pyrodgm.run import Run
@@ -60,7 +65,7 @@ def command(
     if horizon is not None:
         values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)
     elif impute and out is not None:
-        values = _impute(loaded, out, as_json, **given)
+        values = _impute(loaded, out, truth, as_json, **given)
     else:
         values = _predict(loaded, as_json, **given)
     if as_json:
@@ -170,19 +175,43 @@ def _print_horizons(found: Forecast) -> None:
     )
 
 
-def _impute(run: Run, out: Path, as_json: bool, **options: Any) -> dict[str, Any]:
-    """What is missing, filled in, into a file."""
+def _impute(
+    run: Run, out: Path, truth: str | None, as_json: bool, **options: Any
+) -> dict[str, Any]:
+    """What is missing, filled in, into a file; and how well, where the truth is given."""
+    from pyrodgm.data import load
+    from pyrodgm.evaluate.gaps import gap_scores
     from pyrodgm.forecast_files import check_ending, save_imputation
 
     check_ending(out, [".npz"])
+    split = options["split"]
+    known = None if truth is None else load(truth)[split]
     found = run.impute(**options)
+    scores = None if known is None else gap_scores(found, run.splits[split], known)
     paths = save_imputation(found, out)
     if not as_json:
         values = f"{found.missing} of {found.seen.size} values"
-        click.echo(f"{options['split']}: filled in {values}")
+        click.echo(f"{split}: filled in {values}")
+        if scores is not None:
+            _print_scores(scores)
         _print_paths(paths)
     files = [str(path) for path in paths]
-    return {"missing": found.missing, "values": int(found.seen.size), "files": files}
+    values = {"missing": found.missing, "values": int(found.seen.size), "files": files}
+    return values if scores is None else {**values, "scores": scores.to_dict()}
+
+
+def _print_scores(scores: GapScores) -> None:
+    """Errors of what was filled in, the least first."""
+    from .report import print_table
+
+    ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
+    click.echo()
+    print_table(["", "squared error of a value"], [[name, f"{e:.4g}"] for name, e in ordered])
+    low, high = scores.levels
+    click.echo(
+        f"\n{100 * scores.within:.0f} % of {scores.values} values lie between the quantiles "
+        f"{low:g} and {high:g}"
+    )
 
 
 def _print_paths(paths: list[Path]) -> None:

@@ -45,9 +45,11 @@ def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDist
         return Mixture(law.log_weights + component, law.components)
     if isinstance(law, LowRankNormal):
         return _factors_given(law, value, seen)
+    if bool((seen.all(-1) | ~seen.any(-1)).all()):
+        return law
     raise CompatibilityError(
-        f"{type(law).__name__} cannot draw missing features given those seen; choose a model with "
-        "another emission (bernoulli or gaussian)"
+        f"{type(law).__name__} cannot draw some features of a frame given the others; take the "
+        "model hmm for gaps within counts, or the emission bernoulli for bits"
     )
 
 

@@ -80,6 +80,11 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     assert f"filled in 7 of {gaps.size} values" in said.out
     found = json.loads(cli(*words, "--json").out)
     assert (found["missing"], found["values"]) == (7, gaps.size)
+    truth = save_data("truth.npz", **{**arrays, "test": arrays["test"].astype(np.float32)})
+    scores = json.loads(cli(*words, "--json", "--truth", truth).out)["scores"]
+    assert scores["values"] == 7
+    assert set(scores["squared_error"]) >= {"this model", "straight line"}
+    assert "of 7 values lie between the quantiles 0.1 and 0.9" in cli(*words, "--truth", truth).out
     filled = arrays_of(out)
     seen = ~np.isnan(gaps)
     assert np.array_equal(filled["seen"], seen)
@@ -93,6 +98,7 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     ("words", "code", "part"),
     [
         (["--impute"], 2, "--impute needs --out"),
+        (["--truth", "x.npz"], 2, "--truth goes with --impute"),
         (["--impute", "--horizon", 2, "--out", "x.npz"], 2, "give one"),
         (["--impute", "--out", "x.npz"], 3, "nothing is missing"),
         (["--impute", "--out", "x.png"], 2, "endings that fit: .npz"),

@@ -17,7 +17,7 @@ from pyrodgm.evaluate.impute import impute
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS
 from pyrodgm.traces import log_probs
-from variants import D, mild, pair, randomised
+from variants import D, frames, mild, pair, randomised
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -237,8 +237,17 @@ def test_what_cannot_be_filled_is_refused():
     with pytest.raises(UsageError, match="lag is -1"):
         impute(model, guide, gaps, lag=-1)
     counts, counting = pair("tsbn", "multinomial")
-    with pytest.raises(CompatibilityError, match="CountVector cannot draw missing"):
+    with pytest.raises(CompatibilityError, match="CountVector cannot draw some features"):
         impute(counts, counting, gaps)
+
+
+def test_whole_frames_of_counts_are_filled():
+    model, guide = pair("tsbn", "multinomial")
+    x = with_gaps(frames("multinomial", 5), [(2, d) for d in range(D)])
+    found = impute(model, guide, split_of(x, 1), samples=50)
+    total = model.emission.total
+    assert found.x[2].sum() == pytest.approx(total, rel=1e-3)
+    assert not np.isnan(found.x).any()
 
 
 def test_independent_features_say_nothing_of_each_other():
