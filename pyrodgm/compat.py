@@ -8,8 +8,7 @@ from itertools import product
 
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
-from pyrodgm.models import MODELS, Model
-from pyrodgm.models.base import Companions
+from pyrodgm.models import MODELS, Companions, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 # What is said where a trait does not hold, and where it does.

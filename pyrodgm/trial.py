@@ -31,7 +31,7 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     """Raise unless objective, model, guide and data fit, and two beginnings of sequences run.
 
     Args:
-        objective: built from a model and a guide, on the CPU.
+        objective: built from a model and a guide.
         splits: the data.
 
     Raises:
@@ -45,6 +45,7 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     whole = splits.training.batch(np.arange(min(SEQUENCES, len(splits.training))))
     seen = None if whole.seen is None else whole.seen[:, :FRAMES]
     batch = Batch(whole.x[:, :FRAMES], whole.mask[:, :FRAMES], whole.index, seen)
+    batch = batch.to(next(objective.parameters(), batch.x).device)
     with torch.no_grad(), forked(0, "trial"):
         for program in (guide, model):
             if isinstance(program, SequenceModel | SequenceGuide):
@@ -124,7 +125,7 @@ def _check_frame(program: SequenceModel | SequenceGuide, batch: Batch, data: str
 
     with _told(program, data=data):
         _check_encoded(name, program.encode(batch), batch)
-        Particles(program, batch, 1).step(draw, torch.tensor(0))
+        Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
     if missing := [site for site in sites if site not in drawn]:
         raise CompatibilityError(f"{name} declares {', '.join(missing)} and does not draw it")
 

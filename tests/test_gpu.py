@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -15,7 +16,8 @@ from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.sequences import fused
 from pyrodgm.traces import log_probs
-from tiny import tiny_values
+from tiny import TINY_FIT, tiny_values
+from tiny import ragged as ragged_arrays
 
 pytestmark = [
     pytest.mark.gpu,
@@ -57,3 +59,25 @@ def test_a_fit_runs_and_repeats_itself(tiny, tmp_path, precision: str) -> None:
         for name in ("first", "second")
     ]
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("tsbn", "binary"), ("dtsbn-d", "real"), ("hmm", "count"), ("lds", "real"), ("ar", "binary")],
+)
+def test_what_a_run_is_asked_is_answered(save_data, tmp_path, model: str, kind: str) -> None:
+    arrays = ragged_arrays(kind=kind)
+    arrays["test"] = arrays["test"].astype(np.float32)
+    arrays["test"][5, 2] = arrays["test"][9] = np.nan
+    values = {
+        "model": {"name": model},
+        "data": {"source": str(save_data(**arrays)), "kind": kind},
+        "fit": {**TINY_FIT, "device": "cuda"},
+    }
+    run = fit_config(resolve(values), tmp_path / "run")
+    run.objective.to(CUDA)
+    assert np.isfinite(run.evaluate("test", estimator="fivo", particles=3).nats_per_frame)
+    assert np.isfinite(run.predict(samples=3)["filtered"].squared_error)
+    assert np.isfinite(run.forecast(2, samples=3).mean).all()
+    assert np.isfinite(run.impute(samples=3).x).all()
+    assert run.sample(2, 4)["x"].shape[:2] == (2, 4)

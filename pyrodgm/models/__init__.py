@@ -1,7 +1,7 @@
 """What p is: generative models."""
 
 from pyrodgm.models.autoregressive import AR
-from pyrodgm.models.base import Model, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, Model, ModelTraits, SequenceModel
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
@@ -33,6 +33,7 @@ __all__ = [
     "RNNNADE",
     "SBN",
     "TSBN",
+    "Companions",
     "Model",
     "ModelTraits",
     "SequenceModel",
