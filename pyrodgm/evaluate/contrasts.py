@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
 NEAR = 6.0  # frames that are near by
+REACH = 6.0  # of that, beyond which frames have no weight
 
 
 def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.ndarray:
@@ -33,20 +35,30 @@ def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.nd
     that are weighted here by what is near.
     """
     total = counts.sum(0)
-    around, prior, read = kernel(len(counts), near), PRIOR_TOKENS * total, total > 0
-    y = (on * (around @ (1 - on))).T @ counts + prior
-    m = ((1 - on) * (around @ on)).T @ counts + prior
+    prior, read = PRIOR_TOKENS * total, total > 0
+    y = (on * near_by(1 - on, near)).T @ counts + prior
+    m = ((1 - on) * near_by(on, near)).T @ counts + prior
     y, m = y[:, read], m[:, read]
     scores = np.zeros((on.shape[1], len(total)))
     scores[:, read] = (_log_odds(y) - _log_odds(m)) / np.sqrt(1 / y + 1 / m)
     return scores
 
 
-def kernel(length: int, near: float = NEAR) -> np.ndarray:
-    """Weights of all frames around each, normal in their distance, that add up to one, (T, T)."""
-    apart = np.subtract.outer(np.arange(length), np.arange(length)) / near
-    weights = np.exp(-0.5 * apart**2)
-    return weights / weights.sum(1, keepdims=True)
+def near_by(x: np.ndarray, near: float = NEAR) -> np.ndarray:
+    """K x: the mean over the frames around each, with weights normal in their distance, (T, J).
+
+    Args:
+        x: numbers of every frame, (T, J).
+        near: standard deviation of the weights, in frames.
+
+    >>> near_by(np.array([[0.0], [3.0], [0.0]]), near=50.0).round(2).tolist()
+    [[1.0], [1.0], [1.0]]
+    """
+
+    def blur(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter1d(values, near, axis=0, mode="constant", truncate=REACH)
+
+    return blur(x.astype(np.float64)) / blur(np.ones((len(x), 1)))
 
 
 def _log_odds(counts: np.ndarray) -> np.ndarray:
@@ -76,7 +88,7 @@ def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.n
     array([ 1., -1.])
     """
     roots = np.sqrt(counts / counts.sum(1, keepdims=True).clip(1))
-    r = roots - kernel(len(counts), near) @ roots
+    r = roots - near_by(roots, near)
     r = r / np.linalg.norm(r, axis=0).clip(1e-9)
     of_topic = r[:, words]
     pairs = np.square(of_topic.sum(-1)).sum(0) - np.square(of_topic).sum((0, -1))
@@ -99,4 +111,4 @@ def contrasted(on: np.ndarray, near: float = NEAR) -> np.ndarray:
     >>> contrasted(np.stack([often, once], 1).astype(float)).round(2)
     array([0.5 , 0.12])
     """
-    return (on * (kernel(len(on), near) @ (1 - on))).sum(0) / on.sum(0).clip(1e-9)
+    return (on * near_by(1 - on, near)).sum(0) / on.sum(0).clip(1e-9)

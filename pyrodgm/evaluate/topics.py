@@ -10,7 +10,7 @@ import numpy as np
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.chances import smoothed
-from pyrodgm.evaluate.contrasts import coherence, contrasted, contrasting, kernel
+from pyrodgm.evaluate.contrasts import coherence, contrasted, contrasting, near_by
 from pyrodgm.evaluate.dictionary import read_dictionary
 from pyrodgm.evaluate.latents import expected_latents
 from pyrodgm.guides import Guide
@@ -154,7 +154,7 @@ def topics(
     scores = contrasting(counts, odds), distinctive(dictionary.weights, share), dictionary.weights
     found = [top_words(score, splits.info.words, num_words) for score in scores]
     coming = top(scores[0], num_words)
-    moves = odds - kernel(len(odds)) @ odds
+    moves = odds - near_by(odds)
     together = np.where(moves.std(0) < LEAST_MOVE, 0.0, coherence(counts, coming))
     return [
         Topic(int(unit), odds[:, unit], float(together[unit]), *(words[unit] for words in found))

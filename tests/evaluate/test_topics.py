@@ -11,7 +11,7 @@ from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import words
 from pyrodgm.evaluate.chances import smoothed, word_chances
-from pyrodgm.evaluate.contrasts import coherence, contrasting
+from pyrodgm.evaluate.contrasts import coherence, contrasting, near_by
 from pyrodgm.evaluate.topics import (
     distinctive,
     most_telling,
@@ -274,3 +274,11 @@ def test_a_single_seed_has_no_deviation(corpus):
     chances = np.broadcast_to(smoothed(corpus.train.sum(0)), corpus.train.shape)
     found = WordScore.of(Prediction(ranking, chances), corpus)
     assert math.isnan(found.overlap_sd)
+
+
+def test_what_is_near_by_is_weighed_by_its_distance():
+    x = np.random.default_rng(0).random((200, 3))
+    apart = np.subtract.outer(np.arange(200), np.arange(200)) / 6.0
+    weights = np.exp(-0.5 * apart**2)
+    expected = weights @ x / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(near_by(x, 6.0), expected, atol=1e-8)
