@@ -10,7 +10,7 @@ from pyrodgm.distributions import BernoulliVector, NormalVector
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import AR, MODELS, TSBN
-from pyrodgm.objectives import ELBO, ML, RLOO
+from pyrodgm.objectives import ELBO, ML, RLOO, TraceGraphELBO
 from pyrodgm.seeds import seed_everything
 from pyrodgm.trial import check_runs
 from tiny import ragged as ragged_arrays
@@ -171,3 +171,10 @@ def test_objectives_refuse_what_no_objective_takes(splits, options, part):
         RLOO(*pair, **options)
     with pytest.raises(UsageError, match="particles is 0"):
         ELBO(*pair, particles=0)
+
+
+@pytest.mark.parametrize("options", [{"decay": 0.5}, {"baseline": "none", "baseline_dim": 7}])
+def test_options_of_another_baseline_are_refused(splits, options):
+    pair = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    with pytest.raises(UsageError, match=r"is for baseline .*, and this one is"):
+        TraceGraphELBO(*pair, **options)

@@ -17,10 +17,13 @@ from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, as_networks_see, unrolled_pair
+
+HIDDEN, DECAY = 100, 0.8  # of baselines, where nothing else is asked for
 
 Baseline = Literal["none", "decaying-average", "network"]
 
@@ -65,9 +68,12 @@ class TraceGraphELBO(Objective):
         guide: the guide q.
         baseline: "network" (a tanh network of the frame and of how many frames are left),
             "decaying-average" (one running average per frame and row of the batch), or "none".
-        baseline_dim: hidden units of the network.
-        decay: weight of the old value in the running averages.
+        baseline_dim: hidden units of the network, 100 if not given.
+        decay: weight of the old value in the running averages, 0.8 if not given.
         particles: number of draws K.
+
+    Raises:
+        UsageError: an option of another baseline.
 
     Deviations from Pyro: its running averages live in the global parameter store and stop with an
     error when the shape of the batch changes; here they live in the objective and start afresh.
@@ -81,15 +87,22 @@ class TraceGraphELBO(Objective):
         guide: Guide,
         *,
         baseline: Baseline = "network",
-        baseline_dim: Annotated[int, Field(ge=1)] = 100,
-        decay: Annotated[float, Field(ge=0, lt=1)] = 0.8,
+        baseline_dim: Annotated[int, Field(ge=1)] | None = None,
+        decay: Annotated[float, Field(ge=0, lt=1)] | None = None,
         particles: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__(model, guide)
+        for name, value, owner in (
+            ("baseline_dim", baseline_dim, "network"),
+            ("decay", decay, "decaying-average"),
+        ):
+            if value is not None and baseline != owner:
+                raise UsageError(f"{name} is for baseline '{owner}', and this one is '{baseline}'")
         self.baseline: Baseline = baseline
-        self.decay = decay
+        self.decay = DECAY if decay is None else decay
         dim = sum(model.observed.values())
-        self.network = _FrameBaseline(dim, baseline_dim) if baseline == "network" else None
+        width = baseline_dim or HIDDEN
+        self.network = _FrameBaseline(dim, width) if baseline == "network" else None
         self._elbo = _TraceGraphSurrogate(num_particles=particles)
         self._averages: dict[str, Tensor] = {}
         self._averages_size = 0
