@@ -58,9 +58,12 @@ def command(
         raise click.UsageError("--truth goes with --impute")
     _check_words(horizon, start, impute, out, options["quantiles"])
     from pyrodgm.data import load
+    from pyrodgm.pieces import refuse_to_replace_data
     from pyrodgm.run import Run
 
     loaded = Run.load(run, load(data) if data else None)
+    if out is not None:
+        refuse_to_replace_data(loaded.folder, out)
     given = {name: value for name, value in options.items() if value is not None}
     if horizon is not None:
         values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)

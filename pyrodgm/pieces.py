@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, resolve
 from pyrodgm.data.base import Splits
 from pyrodgm.data.kinds import taken_for
-from pyrodgm.errors import DataError, RunFolderError
+from pyrodgm.errors import DataError, RunFolderError, UsageError
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.settings import read_toml
@@ -65,3 +66,16 @@ def data_for(folder: RunFolder, splits: Splits) -> Splits:
             f"the run {folder.path} was fitted on {info.kind} data, and '{other.name}' is other: "
             f"{error}"
         ) from error
+
+
+def refuse_to_replace_data(folder: RunFolder, path: Path) -> None:
+    """Raise where a file to be written is the one that the run was fitted on.
+
+    Raises:
+        UsageError: it is.
+    """
+    config = read_config(folder)
+    if config is not None and Path(config.data.name) == path.expanduser().resolve():
+        raise UsageError(
+            f"{path} is the data that {folder.path} was fitted on; give another file to write"
+        )

@@ -115,6 +115,16 @@ def test_compare_ranks_runs_on_the_same_data(cli, fitted, tmp_path):
     assert str(fitted) in cli("compare", fitted, tmp_path / "copy").out
 
 
+@pytest.mark.parametrize("words", [["sample"], ["predict", "--horizon", 2]])
+def test_what_a_run_was_fitted_on_is_not_written_over(cli, fitted, words):
+    data = fitted.parent / "tiny.npz"
+    before = data.read_bytes()
+    said = cli(words[0], fitted, *words[1:], "--out", data)
+    assert said.code == 2
+    assert "tiny.npz is the data that" in said.err
+    assert data.read_bytes() == before
+
+
 def test_sample_writes_a_file(cli, fitted, tmp_path):
     said = cli("sample", fitted, "--num", 2, "--length", 4, "--out", tmp_path / "x.npz")
     assert said.code == 0, said.err
