@@ -45,7 +45,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     valid = run.evaluate("valid")
     kind = "exact" if valid.estimator == "exact" else "1-sample lower bound"
     named = {f"{type(run.model).__name__}, {kind}": valid}
-    named |= {NAMES[name]: floor for name, floor in floors(run.splits, "valid").items()}
+    trivial = floors(run.splits, "valid")
+    named |= {NAMES[name]: floor for name, floor in trivial.items()}
     rows = [
         [
             name,
@@ -63,6 +64,11 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     print_table(["", "all frames alike", error, "all sequences alike", error], rows)
     if words := run.word_scores("valid"):
         print_words(words)
+    if valid.nats_per_frame < trivial["independent"].nats_per_frame:
+        click.echo(
+            "\nThis is worse than features that know nothing of each other or of the past: train "
+            "longer, or with another --lr; pyrodgm report shows the learning curve"
+        )
     click.echo(
         f"\nNext: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
         "choice has seen yet"
