@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.evaluate.dictionary import Dictionary, draw_dictionary, read_dictionary
+from pyrodgm.evaluate.dictionary import Dictionary, read_dictionary
+from pyrodgm.evaluate.dictionary_pictures import draw_dictionary
 from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
 from pyrodgm.evaluate.topic_pictures import topic_trajectories
 from pyrodgm.evaluate.topics import seen_counts
