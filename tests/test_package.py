@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -40,3 +42,11 @@ def test_the_command_is_installed_and_its_package_is_not_called_cli():
 
 def test_public_names_exist():
     assert all(hasattr(pyrodgm, name) for name in pyrodgm.__all__)
+
+
+def test_what_is_slow_to_import_is_imported_where_it_is_used():
+    heavy = ("arviz", "lightning_fabric", "matplotlib", "pandas", "scipy", "xarray")
+    code = f"import sys, pyrodgm.run; print([m for m in {heavy} if m in sys.modules])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
 NEAR = 6.0  # frames that are near by
@@ -54,6 +53,7 @@ def near_by(x: np.ndarray, near: float = NEAR) -> np.ndarray:
     >>> near_by(np.array([[0.0], [3.0], [0.0]]), near=50.0).round(2).tolist()
     [[1.0], [1.0], [1.0]]
     """
+    from scipy.ndimage import gaussian_filter1d  # slow to import
 
     def blur(values: np.ndarray) -> np.ndarray:
         return gaussian_filter1d(values, near, axis=0, mode="constant", truncate=REACH)

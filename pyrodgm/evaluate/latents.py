@@ -6,20 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
-from pyrodgm.evaluate.plots import ONE_STEP
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 from pyrodgm.traces import law_of, trace_pair
-
-FRAMES_SHOWN = 400
 
 
 def expected_latents(
@@ -58,26 +54,3 @@ def _expected(model: Model, guide: Guide, batch: Batch, draws: int) -> Iterator[
     for name in model.latents:
         law = law_of(sites[name])
         yield name, law.mean.expand(draws, batch.size, batch.length, -1).mean(0)
-
-
-def latent_activity(frames: np.ndarray, share: np.ndarray, title: str = "") -> Figure:
-    """When the units of a layer are on in one sequence, and how often over a whole split.
-
-    Args:
-        frames: what is expected of the units in one sequence, (T, J).
-        share: the same on average over a split, (J,); units are sorted by it.
-        title: of the figure.
-    """
-    order = np.argsort(-share, kind="stable")
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
-    image = left.imshow(
-        frames[:FRAMES_SHOWN, order].T,
-        aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest",
-    )  # fmt: skip
-    left.set(xlabel="frame", ylabel="unit, most active first", title=title)
-    figure.colorbar(image, ax=left, label="expected value", pad=0.01)
-    right.barh(np.arange(len(share)), share[order], height=1.0, color=ONE_STEP)
-    right.set(xlabel="mean over the split", xlim=(0, 1))
-    right.spines[["top", "right"]].set_visible(False)
-    return figure

@@ -8,10 +8,10 @@ import numpy as np
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.dictionary import Dictionary, read_dictionary
-from pyrodgm.evaluate.dictionary_pictures import draw_dictionary
-from pyrodgm.evaluate.latents import FRAMES_SHOWN, expected_latents, latent_activity
+from pyrodgm.evaluate.latents import expected_latents
 from pyrodgm.evaluate.topic_pictures import topic_trajectories
 from pyrodgm.evaluate.topics import seen_counts
+from pyrodgm.evaluate.unit_pictures import FRAMES_SHOWN, draw_dictionary, latent_activity
 from pyrodgm.report.blocks import Picture, Section, Table, png_uri
 from pyrodgm.run import Run
 

@@ -5,8 +5,8 @@ import torch
 from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.evaluate.dictionary import Dictionary, read_dictionary
-from pyrodgm.evaluate.dictionary_pictures import draw_dictionary
-from pyrodgm.evaluate.latents import expected_latents, latent_activity
+from pyrodgm.evaluate.latents import expected_latents
+from pyrodgm.evaluate.unit_pictures import draw_dictionary, latent_activity
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, DTSBND, TSBN
 from variants import VARIANTS, D, frames, pair, scoring

@@ -1,4 +1,4 @@
-"""How do the weights of the units look? A grid of pictures, or a column of features for each."""
+"""How do the units of a layer look? Their weights as pictures, and when each of them is on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pyrodgm.evaluate.dictionary import Dictionary
 from pyrodgm.evaluate.pictures import name_octaves
 from pyrodgm.evaluate.plots import ONE_STEP
 
+FRAMES_SHOWN = 400  # of one sequence
 COLUMNS = 12  # of a grid of pictures
 SHOWN = 96  # units in one picture
 CLIPPED = 99.5  # percentile of the weights at which colours saturate
@@ -93,3 +94,26 @@ def _used(info: DataInfo) -> tuple[int, int]:
     if info.lowest_pitch is None or not len(used):
         return 0, info.dim
     return int(used.min()), int(used.max()) + 1
+
+
+def latent_activity(frames: np.ndarray, share: np.ndarray, title: str = "") -> Figure:
+    """When the units of a layer are on in one sequence, and how often over a whole split.
+
+    Args:
+        frames: what is expected of the units in one sequence, (T, J).
+        share: the same on average over a split, (J,); units are sorted by it.
+        title: of the figure.
+    """
+    order = np.argsort(-share, kind="stable")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+    image = left.imshow(
+        frames[:FRAMES_SHOWN, order].T,
+        aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest",
+    )  # fmt: skip
+    left.set(xlabel="frame", ylabel="unit, most active first", title=title)
+    figure.colorbar(image, ax=left, label="expected value", pad=0.01)
+    right.barh(np.arange(len(share)), share[order], height=1.0, color=ONE_STEP)
+    right.set(xlabel="mean over the split", xlim=(0, 1))
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
