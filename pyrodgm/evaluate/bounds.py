@@ -116,8 +116,8 @@ def bound(
         guide: the guide q.
         sequences: the split.
         particles: draws per sequence, K.
-        estimator: "auto" is exact for models without latents, else elbo for one particle and iwae
-            for more.
+        estimator: "auto" is elbo for one particle and iwae for more. For models without latents
+            these three are the log-likelihood, and called exact.
         seed: of the draws; the global generator is left alone.
 
     Raises:
@@ -165,9 +165,11 @@ def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
             f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "
             "iwae and fivo, which rise with --particles"
         )
+    if is_exact and estimator != "fivo":
+        return "exact"
     if estimator != "auto":
         return estimator
-    return "exact" if is_exact else "elbo" if particles == 1 else "iwae"
+    return "elbo" if particles == 1 else "iwae"
 
 
 def importance_weights(

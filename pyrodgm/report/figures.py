@@ -25,6 +25,7 @@ from pyrodgm.report.blocks import (
     Picture,
     Section,
     Table,
+    Text,
     counted,
     data_uri,
     gif_uri,
@@ -105,7 +106,9 @@ def prediction(run: Run, split: str, seed: int) -> Section:
     if run.splits[split].lengths.max() < 2 or not isinstance(run.model, SequenceModel):
         return Section("Prediction", [])
     blocks: list[Block] = [prediction_table(run, split, seed)]
-    if run.splits.info.kind != "count":
+    if run.splits.info.kind == "count":
+        blocks.append(Text("Counts are not drawn; pyrodgm predict --horizon writes forecasts."))
+    else:
         blocks += draw_example(make_example(run, split, seed), run.splits.info)
     return Section("Prediction", blocks)
 
@@ -114,8 +117,9 @@ def prediction_table(run: Run, split: str, seed: int) -> Table:
     """Squared errors beside those of trivial predictors, the best first."""
     found = run.predict(split, samples=PARTICLES, seed=seed)
     ordered = sorted(found.items(), key=lambda item: item[1].squared_error)
+    names = METHODS if run.model.latents else {"filtered": "this model"}
     rows = [
-        [METHODS.get(name, name), number(each.squared_error), number(each.standard_error)]
+        [names.get(name, name), number(each.squared_error), number(each.standard_error)]
         for name, each in ordered
     ]
     marked = [place for place, (name, _) in enumerate(ordered) if name in METHODS]

@@ -315,6 +315,7 @@ def test_the_likelihood_is_exact_without_latents(split):
         for k, estimator in ((7, "auto"), (1, "exact"), (3, "fivo"), (3, "iwae"))
     ]
     assert (found[0].estimator, found[0].particles) == ("exact", 1)
+    assert [each.estimator for each in found] == ["exact", "exact", "fivo", "exact"]
     assert found[0] == found[1]
     for other in found[2:]:
         assert other.nats_per_example == pytest.approx(found[0].nats_per_example, rel=1e-6)
