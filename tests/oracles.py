@@ -31,9 +31,9 @@ def bernoulli(logits: Tensor, value: Tensor) -> Tensor:
 
 
 def gaussian(numbers: Tensor, value: Tensor) -> Tensor:
-    """Normal log-density by mean and log-variance, standard deviations from 0.001 to 10.001."""
+    """Normal log-density by mean and log-variance, standard deviations from 0.001 to 2.001."""
     mean, log_variance = numbers.chunk(2, -1)
-    sigma = (torch.exp(-log_variance) + 1 / 10**2) ** -0.5 + 1e-3
+    sigma = (torch.exp(-log_variance) + 1 / 2**2) ** -0.5 + 1e-3
     return (
         -0.5 * ((value - mean) / sigma) ** 2 - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
     ).sum(-1)

@@ -19,7 +19,7 @@ EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
 
 RATE_FLOOR = 1e-3  # features that training never shows still have some odds
 LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up,
-MOST_SCALE = 10.0  # and below, so that no forecast does; in standard deviations of the feature
+MOST_SCALE = 2.0  # and below, so that no forecast does; in standard deviations of the feature
 
 
 class Emission(nn.Module, ABC):
@@ -71,7 +71,7 @@ class Gaussian(Emission):
     r"""Independent real numbers by mean and log-variance.
 
     .. math:: x_t \sim \mathcal N(\mu_t, \mathrm{diag}\, \sigma_t^2), \qquad
-        \sigma_t = (e^{-l_t} + 10^{-2})^{-1/2} + 10^{-3}
+        \sigma_t = (e^{-l_t} + 2^{-2})^{-1/2} + 10^{-3}
 
     Takes :math:`(\mu_t, l_t)`, both in the units of a standardised feature.
 

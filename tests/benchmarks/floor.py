@@ -103,7 +103,7 @@ class Reals(Bits):
 
     def log_prob(self, numbers: Tensor, x: Tensor) -> Tensor:
         mean, log_variance = numbers.chunk(2, -1)
-        scale = (log_variance.neg().exp() + 1e-2).rsqrt() + 1e-3
+        scale = (log_variance.neg().exp() + 0.25).rsqrt() + 1e-3
         error = (self.look(x) - mean) / scale
         return -(0.5 * error.square() + scale.log()).sum(-1) - self.constant
 

@@ -95,7 +95,7 @@ def test_hmm_equals_that_of_pyro(emission: str) -> None:
         law = dist.Bernoulli(logits=model.by_state).to_event(1)
     else:
         mean, log_variance = model.by_state.chunk(2, -1)
-        scale = ((-log_variance).exp() + 0.01).rsqrt() + 1e-3
+        scale = ((-log_variance).exp() + 0.25).rsqrt() + 1e-3
         law = dist.Normal(CENTRE + SPREAD * mean, SPREAD * scale).to_event(1)
     # Pyro's chain begins one frame earlier: a first move that forgets where it came from.
     first = model.cell.initial.log_softmax(-1).expand(1, C, C)
