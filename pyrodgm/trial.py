@@ -145,7 +145,7 @@ def _told(*programs: Model | Guide, data: str) -> Iterator[None]:
         yield
     except PyrodgmError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a program of one's own may raise
         names = " with ".join(type(program).__name__ for program in programs)
         files = {inspect.getfile(type(program)) for program in programs}
         where = place(error, files) or f"{type(error).__name__}: {error}"
