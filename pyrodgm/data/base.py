@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.moments import moments
+from pyrodgm.data.moments import moments, without_rounding
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
 Kind = Literal["binary", "unit", "count", "real"]
@@ -204,13 +204,14 @@ class Splits:
         train = parts["train"]
         mean, std = moments(train.x.numpy())
         _check_observed(name, mean)
+        std = without_rounding(mean, std)
         info = DataInfo(
             name=name,
             kind=kind,
             dim=len(mean),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
-            step_std=_step_std(train) if kind == "real" else (),
+            step_std=_step_std(train, std) if kind == "real" else (),
             mean_length=float(train.lengths.mean()),
             max_length=max(int(part.lengths.max()) for part in parts.values()),
             has_missing=any(part.has_missing for part in parts.values()),
@@ -226,13 +227,16 @@ class Splits:
         return splits[split]
 
 
-def _step_std(sequences: Sequences) -> tuple[float, ...]:
-    """Standard deviations of the change from one frame to the next, zero where none was seen."""
+def _step_std(sequences: Sequences, std: np.ndarray) -> tuple[float, ...]:
+    """Standard deviations of the change from one frame to the next, zero where none was seen.
+
+    Nor is any of a constant feature, whose own is zero.
+    """
     changes = np.diff(sequences.x.numpy(), axis=0)
     within = np.ones(len(changes), dtype=bool)
     within[sequences.starts[1:] - 1] = False
-    _, std = moments(changes[within])
-    return tuple(np.nan_to_num(std).tolist())
+    _, step_std = moments(changes[within])
+    return tuple(np.where(std > 0, np.nan_to_num(step_std), 0).tolist())
 
 
 def _check_observed(name: str, mean: np.ndarray) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 NUMBERS_AT_ONCE = 2**22  # bounds the memory of copies in double precision, not the result
+ROUNDING = 2.0**-20  # of a number: the last few bits of single precision, in which frames are held
+NOTHING = 1e-9  # of the largest spread: what rounding leaves of a zero, below any choice of units
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -32,6 +34,23 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares += np.square(np.where(seen, part - mean, 0)).sum(0)
     variance = np.divide(squares, count, out=np.full_like(total, np.nan), where=known)
     return mean, np.sqrt(variance)
+
+
+def without_rounding(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Standard deviations of features, (D,); zero where only rounding moves them.
+
+    Such a feature is constant. Measured by a spread like 1e-17, the first number that differs from
+    the others would otherwise be some 1e17 standard deviations away.
+
+    Args:
+        mean: of every feature, (D,), as of `moments`.
+        std: their standard deviations, (D,), of the same.
+
+    >>> without_rounding(np.array([0.5, 0.0, 0.0]), np.array([1e-7, 1e-17, 1.0]))
+    array([0., 0., 1.])
+    """
+    least = np.maximum(ROUNDING * np.abs(mean), NOTHING * np.max(std, initial=0, where=std > 0))
+    return np.where(std <= least, 0, std)
 
 
 def _parts(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
