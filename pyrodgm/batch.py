@@ -59,6 +59,11 @@ class Batch:
         """Frames that are data, over the whole batch."""
         return int(self.mask.sum())
 
+    @property
+    def observed(self) -> Tensor:
+        """True where a feature of a frame was observed, (B, T, D), and False where padded."""
+        return self.mask[..., None].expand_as(self.x) if self.seen is None else self.seen
+
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
         seen = None if self.seen is None else self.seen.to(device)

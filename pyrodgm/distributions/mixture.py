@@ -52,7 +52,16 @@ class Mixture(TorchDistribution):
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """A draw of the component, then one of the frame."""
-        chosen = torch.distributions.Categorical(logits=self.log_weights).sample(sample_shape)
-        drawn = self.components.expand(self.log_weights.shape).sample(sample_shape)
-        place = chosen[..., None, None].expand(*chosen.shape, 1, drawn.shape[-1])
-        return drawn.gather(-2, place).squeeze(-2)
+        return self._chosen(self.components.expand(self.log_weights.shape).sample(sample_shape))
+
+    def sample_mean(self, sample_shape: torch.Size) -> Tensor:
+        """A draw of the component, then its mean."""
+        shape = torch.Size(sample_shape) + self.log_weights.shape
+        return self._chosen(self.components.mean.expand(*shape, *self.event_shape))
+
+    def _chosen(self, values: Tensor) -> Tensor:
+        """Of values of all components, (..., C, D), that of one drawn by its weight, (..., D)."""
+        leading = values.shape[: values.ndim - self.log_weights.ndim - 1]
+        chosen = torch.distributions.Categorical(logits=self.log_weights).sample(leading)
+        place = chosen[..., None, None].expand(*chosen.shape, 1, values.shape[-1])
+        return values.gather(-2, place).squeeze(-2)

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.distributions import Mixture
 from pyrodgm.errors import DataError, UsageError
-from pyrodgm.evaluate.completing import LAG, CompletingFilter, Completion
+from pyrodgm.evaluate.completing import LAG, CompletingFilter
 from pyrodgm.evaluate.forecast import QUANTILES
 from pyrodgm.evaluate.particles import (
     NUMBERS_AT_ONCE,
@@ -21,7 +23,7 @@ from pyrodgm.evaluate.particles import (
 )
 from pyrodgm.evaluate.smc import over_time
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import Model, StateSpaceModel
 from pyrodgm.seeds import forked
 
 
@@ -60,23 +62,24 @@ def impute(
     lag: int = LAG,
     seed: int = 0,
 ) -> Imputation:
-    r"""Fill in what is missing, given what was seen before it and soon after.
+    r"""Fill in what is missing, given what was seen before it and after.
 
     .. math:: p(x_{t,\text{missing}} \mid x_{\text{seen}, \le t + L})
 
     by the completions that the particles of frame t + L descend from, with their weights. The more
     frames tell about a gap, the fewer of the particles that completed it have descendants; where
     these are effectively less than a tenth of all, no more frames are asked. More samples reach
-    further.
+    further. A model with a state that is summed out, `hmm` or `lds`, is asked exactly, and given
+    all that was seen.
 
     Args:
         model: the model p.
         guide: the guide q.
         sequences: with missing features.
-        samples: particles K.
+        samples: particles K; draws for the quantiles where the model is asked exactly.
         quantiles: levels in [0, 1].
         means: missing features take, and feed back, their mean given the latents; for grey values.
-        lag: L; zero makes a filter, which knows nothing of what comes after.
+        lag: L; zero makes a filter, which knows nothing of what comes after. For particles.
         seed: of the draws; the global generator is left alone.
 
     Raises:
@@ -89,32 +92,54 @@ def impute(
     self-organising state-space model, 2001, who take 10 to 20.
     """
     p, q = over_time(model, guide)
-    if samples < 1 or not all(0 <= level <= 1 for level in quantiles):
-        raise UsageError(f"samples is {samples}, quantiles {quantiles}; give at least 1, in [0, 1]")
-    if lag < 0:
-        raise UsageError(f"lag is {lag}; give 0 or more")
-    if not sequences.has_missing:
-        raise DataError("nothing is missing in these sequences: there is nothing to fill in")
+    _check(sequences, samples, quantiles, lag)
     device, levels = next(p.parameters()).device, torch.tensor(quantiles)
     seen = ~sequences.x.isnan()
     filled = sequences.x.repeat(1 + len(levels), 1, 1)
     with torch.no_grad(), forked(seed, "impute"):
         for rows in _portions(sequences, samples):
             batch = sequences.batch(rows).to(device)
-            found = CompletingFilter(p, q, batch, samples, means=means, lag=lag)
-            for t, completion in found.completions():
-                there = batch.mask[:, t].cpu()
-                places = torch.from_numpy(sequences.starts[rows])[there] + t
-                summary = _summary(completion, levels).to(filled)[:, there]
-                filled[:, places] = torch.where(seen[places], filled[:, places], summary)
+            if isinstance(p, StateSpaceModel):
+                summary = _smoothed(p, batch, samples, levels, means=means)
+            else:
+                found = CompletingFilter(p, q, batch, samples, means=means, lag=lag)
+                summary = _filtered(found, levels)
+            frames = torch.from_numpy(sequences.starts[rows])[:, None] + torch.arange(batch.length)
+            there = batch.mask.cpu()
+            places, summary = frames[there], summary.to(filled)[:, there]
+            filled[:, places] = torch.where(seen[places], filled[:, places], summary)
     numbers = filled.numpy()
     return Imputation(numbers[0], seen.numpy(), levels.numpy(), numbers[1:], sequences.lengths)
 
 
-def _summary(found: Completion, levels: Tensor) -> Tensor:
-    """Mean and quantiles of a completed frame, (1 + Q, B, D)."""
-    mean = torch.einsum("kb,kbd->bd", found.weights, found.kept)
-    return torch.cat([mean[None], weighted_quantiles(found.kept, found.weights, levels)])
+def _check(sequences: Sequences, samples: int, quantiles: Sequence[float], lag: int) -> None:
+    if samples < 1 or not all(0 <= level <= 1 for level in quantiles):
+        raise UsageError(f"samples is {samples}, quantiles {quantiles}; give at least 1, in [0, 1]")
+    if lag < 0:
+        raise UsageError(f"lag is {lag}; give 0 or more")
+    if not sequences.has_missing:
+        raise DataError("nothing is missing in these sequences: there is nothing to fill in")
+
+
+def _smoothed(
+    model: StateSpaceModel, batch: Batch, samples: int, levels: Tensor, *, means: bool
+) -> Tensor:
+    """Mean and quantiles of every frame given all that was seen, (1 + Q, B, T, D)."""
+    law, shape = model.smoothed(batch), torch.Size([samples])
+    drawn = law.sample_mean(shape) if means and isinstance(law, Mixture) else law.sample(shape)
+    even = drawn.new_full(drawn.shape[:2], 1 / samples)
+    quantiles = weighted_quantiles(drawn.flatten(2), even, levels)
+    return torch.cat([law.mean[None], quantiles.unflatten(-1, drawn.shape[2:])])
+
+
+def _filtered(particles: CompletingFilter, levels: Tensor) -> Tensor:
+    """Mean and quantiles of every frame by completions and their weights, (1 + Q, B, T, D)."""
+    x = particles.batch.x
+    frames = x.new_zeros(1 + len(levels), *x.shape)
+    for t, found in particles.completions():
+        frames[0, :, t] = torch.einsum("kb,kbd->bd", found.weights, found.kept)
+        frames[1:, :, t] = weighted_quantiles(found.kept, found.weights, levels)
+    return frames
 
 
 def _portions(sequences: Sequences, samples: int) -> list[np.ndarray]:

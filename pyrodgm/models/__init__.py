@@ -1,11 +1,12 @@
 """What p is: generative models."""
 
 from pyrodgm.models.autoregressive import AR
-from pyrodgm.models.base import Companions, Model, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, Model, ModelTraits, SequenceModel, StateSpaceModel
 from pyrodgm.models.dtsbn import DTSBND
+from pyrodgm.models.hmm import HMM
+from pyrodgm.models.lds import LDS
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
-from pyrodgm.models.statespace import HMM, LDS
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
 
 MODELS: dict[str, type[Model]] = {
@@ -37,4 +38,5 @@ __all__ = [
     "Model",
     "ModelTraits",
     "SequenceModel",
+    "StateSpaceModel",
 ]

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.past import Past
+from pyrodgm.past import Past, ShiftedPast, seen_key
 from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
@@ -85,3 +87,27 @@ class SequenceModel(Model):
     def forward(self, batch: Batch) -> None:
         """The fused program."""
         fused(self)(batch)
+
+
+class StateSpaceModel(SequenceModel):
+    """A model of frames with a hidden state that is summed or integrated out exactly.
+
+    What is summed out of every frame given those before it can be summed out given all of them.
+    """
+
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True)
+    history = 1
+
+    @abstractmethod
+    def smoothed(self, batch: Batch) -> TorchDistribution:
+        r"""The law of every frame given all that was seen, of batch shape (B, T).
+
+        .. math:: p(x_{t,\text{missing}} \mid x_\text{seen})
+
+        Only what is missing may be taken from it.
+        """
+
+    def before(self, batch: Batch) -> tuple[Past, Tensor]:
+        """What a step is given, of all frames at once: their past and their numbers."""
+        past = ShiftedPast({"x": batch.x, seen_key("x"): batch.observed}, self.history)
+        return past, torch.arange(batch.length, device=batch.x.device)

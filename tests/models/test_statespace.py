@@ -56,8 +56,10 @@ def hmm(emission: str) -> HMM:
     return randomised(HMM(INFOS[emission], num_states=C, emission=emission))
 
 
-def summed(model: HMM, emission: str, x: Tensor, seen: Tensor) -> Tensor:
-    """log p(x) of one sequence (T, D) by a sum over all sequences of states."""
+def path_nats(
+    model: HMM, emission: str, x: Tensor, seen: Tensor, states: tuple[int, ...]
+) -> Tensor:
+    """log p(x, states) of one sequence (T, D)."""
     initial, moves = model.cell.initial.softmax(-1), model.cell.transition.softmax(-1)
     value = (x - CENTRE) / SPREAD if emission == "gaussian" else x
 
@@ -66,12 +68,15 @@ def summed(model: HMM, emission: str, x: Tensor, seen: Tensor) -> Tensor:
         score = EMITTED[emission](numbers, value[t, seen[t]])
         return score - SPREAD[seen[t]].log().sum() if emission == "gaussian" else score
 
-    terms = []
-    for states in itertools.product(range(C), repeat=len(x)):
-        chance = initial[states[0]].log()
-        chance = chance + sum(moves[a, b].log() for a, b in itertools.pairwise(states))
-        terms.append(chance + sum(emitted(t, state) for t, state in enumerate(states)))
-    return torch.stack(terms).logsumexp(0)
+    chance = initial[states[0]].log()
+    chance = chance + sum(moves[a, b].log() for a, b in itertools.pairwise(states))
+    return chance + sum(emitted(t, state) for t, state in enumerate(states))
+
+
+def summed(model: HMM, emission: str, x: Tensor, seen: Tensor) -> Tensor:
+    """log p(x) of one sequence (T, D) by a sum over all sequences of states."""
+    paths = itertools.product(range(C), repeat=len(x))
+    return torch.stack([path_nats(model, emission, x, seen, path) for path in paths]).logsumexp(0)
 
 
 @pytest.mark.parametrize("some_missing", [False, True])
@@ -203,6 +208,41 @@ def test_long_sequences_stay_finite_in_single_precision() -> None:
         values.sum().backward()
         assert values.isfinite().all()
         assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("emission", EMITTED)
+def test_hmm_smoothed_equals_the_sum_over_all_states(emission: str) -> None:
+    """Weights of the states of every frame, of sequences of several lengths, with gaps."""
+    model, x = hmm(emission), frames(emission, B, T)
+    seen = missing(x) & RAGGED[..., None]
+    law = model.smoothed(Batch(x, RAGGED, torch.arange(B), seen))
+    for row, length in enumerate(LENGTHS.tolist()):
+        joint = torch.zeros(length, C).double()
+        for states in itertools.product(range(C), repeat=length):
+            nats = path_nats(model, emission, x[row, :length], seen[row, :length], states)
+            for t, state in enumerate(states):
+                joint[t, state] += nats.exp()
+        exact = joint / joint.sum(-1, keepdim=True)
+        torch.testing.assert_close(law.log_weights[row, :length].exp(), exact)
+    torch.testing.assert_close(law.components.mean, model.emission(model.by_state).mean)
+
+
+@pytest.mark.parametrize("some_missing", [False, True])
+def test_lds_smoothed_equals_the_conditional_normal_law(some_missing: bool) -> None:
+    """Means and variances of what was not seen, of sequences of several lengths."""
+    model, x = lds(3), frames("gaussian", B, T)
+    seen = missing(x) & RAGGED[..., None] if some_missing else RAGGED[..., None].expand_as(x)
+    batch = Batch(torch.where(seen, x, CENTRE), RAGGED, torch.arange(B), seen)
+    law = model.smoothed(batch if some_missing else Batch(x, RAGGED, torch.arange(B)))
+    mean, covariance = (part.flatten() if part.ndim == 2 else part for part in joint(model))
+    covariance = covariance.reshape(T * D, T * D)
+    for row in range(B):
+        keep = seen[row].flatten()
+        gain = covariance[:, keep] @ torch.linalg.inv(covariance[keep][:, keep])
+        told = mean + gain @ (x[row].flatten() - mean)[keep]
+        left = (covariance - gain @ covariance[keep]).diag()
+        torch.testing.assert_close(law.mean[row].flatten()[~keep], told[~keep])
+        torch.testing.assert_close(law.variance[row].flatten()[~keep], left[~keep])
 
 
 def test_hmm_has_no_emission_nade() -> None:

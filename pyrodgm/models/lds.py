@@ -1,7 +1,7 @@
-"""State space models whose latent states are summed or integrated out exactly, frame by frame.
+"""Linear dynamical systems, their states integrated out exactly, frame by frame.
 
-Both are written as what they are for the data: every frame given those before it, through the
-belief about the state. So they generate, forecast and are evaluated like any other model.
+A model of frames alone, then: each given those before it, through the belief about the state. So it
+generates, forecasts and is evaluated like any other.
 """
 
 from __future__ import annotations
@@ -13,106 +13,20 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.distributions import LowRankNormal, Mixture, partial
-from pyrodgm.errors import DataError, UsageError
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
-from pyrodgm.networks.emissions import EmissionName, Inputs, make_emission
+from pyrodgm.distributions import LowRankNormal
+from pyrodgm.errors import DataError
+from pyrodgm.models.base import Companions, StateSpaceModel
+from pyrodgm.networks.emissions import Inputs
 from pyrodgm.past import Past, join, scan
 from pyrodgm.sequences import Draw
 
-TINY = 1e-30  # a belief never rules a state out for good
 LEAST_NOISE = 1e-4  # of a standardised feature: none is without any
 
-_EXACT = ModelTraits(latents="none", sequential=True)
-
 
 @final
-class HMM(SequenceModel):
-    r"""Hidden Markov model, its states summed out by the forward recursion.
-
-    .. math::
-        p(x_t \mid x_{<t}) &= \sum_c \pi_t(c)\, p(x_t \mid c), \qquad
-        \pi_{t+1}(c') = \sum_c A_{c c'} \, \frac{\pi_t(c)\, p(x_t \mid c)}{p(x_t \mid x_{<t})}
-
-    Args:
-        info: the data's facts; its features are D.
-        num_states: states C.
-        emission: of a frame given its state: "bernoulli", "gaussian", "multinomial"; "auto" fits
-            the data.
-
-    Shapes: site ``x`` (B, T, D).
-
-    Raises:
-        DataError: the emission cannot score such data.
-        UsageError: the emission is "nade".
-
-    Reference: Rabiner, A tutorial on hidden Markov models, 1989, equations 19 to 21, with the
-    belief normalised in every frame.
-    """
-
-    traits: ClassVar[ModelTraits] = _EXACT
-    companions: ClassVar[Companions] = Companions("none", "ml", "jsb")
-    states = ("belief",)
-
-    def __init__(
-        self,
-        info: DataInfo,
-        *,
-        num_states: Annotated[int, Field(ge=1)] = 50,
-        emission: EmissionName = "auto",
-    ) -> None:
-        super().__init__()
-        if emission == "nade":
-            raise UsageError("hmm has no emission 'nade'; take bernoulli, gaussian or multinomial")
-        self.history = 1
-        self.latents = {}
-        self.observed = {"x": info.dim}
-        self.emission = make_emission(emission, info)
-        start = self.emission.start(info)
-        self.by_state = nn.Parameter(start + 0.3 * torch.randn(num_states, len(start)))
-        self.cell = ForwardCell(num_states)
-
-    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: what the frame before says of the state, then a mixture over states."""
-        del encoded
-        components, seen = self.emission(self.by_state), past.seen("x")
-        law = partial(components, None if seen is None else seen[..., None, :])
-        evidence = law.log_prob(past["x"][..., None, :])
-        started = (t > 0).to(evidence.dtype)[..., None].expand(*evidence.shape[:-1], 1)
-        belief = past.carry("belief", torch.cat([evidence, started], -1), self.cell)
-        draw("x", Mixture(belief, components))
-
-
-class ForwardCell(nn.Module):
-    r"""The belief about the state of a hidden Markov model, as log-probabilities (..., C).
-
-    Args:
-        num_states: states C.
-    """
-
-    def __init__(self, num_states: int) -> None:
-        super().__init__()
-        self.dim = self.state_dim = num_states
-        self.initial = nn.Parameter(torch.zeros(num_states))
-        self.transition = nn.Parameter(torch.randn(num_states, num_states))
-
-    def forward(self, drive: Tensor, state: Tensor) -> Tensor:
-        """The belief about this frame's state, given the evidence of the frame before."""
-        evidence, started = drive[..., :-1], drive[..., -1:]
-        posterior = (state + evidence).softmax(-1)
-        predicted = (posterior @ self.transition.softmax(-1)).clamp(min=TINY).log()
-        return torch.where(started > 0, predicted, self.initial.log_softmax(-1))
-
-    def outputs(self, drive: Tensor) -> Tensor:
-        """The beliefs of all frames, (..., T, C)."""
-        return scan(self, drive)
-
-    states = outputs
-
-
-@final
-class LDS(SequenceModel):
+class LDS(StateSpaceModel):
     r"""Linear dynamical system, its states integrated out by the Kalman filter.
 
     .. math:: s_t = A s_{t-1} + \mathcal N(0, I), \qquad x_t = C s_t + c + \mathcal N(0, R)
@@ -133,7 +47,6 @@ class LDS(SequenceModel):
     of 2015, review of LDS. Features are standardised first.
     """
 
-    traits: ClassVar[ModelTraits] = _EXACT
     companions: ClassVar[Companions] = Companions("none", "ml", "mocap")
     states = ("covariance", "mean")
 
@@ -144,7 +57,6 @@ class LDS(SequenceModel):
                 f"lds models real values and the data '{info.name}' has {info.kind} ones; hmm has "
                 "emissions for them"
             )
-        self.history = 1
         self.latents = {}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
@@ -158,10 +70,60 @@ class LDS(SequenceModel):
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: the filter moves on by the frame before, then the frame is normal."""
         del encoded
-        noise, seen = self.log_noise.exp() + LEAST_NOISE, past.seen("x")
-        weight = self.loading / noise[:, None]  # R^-1 C
-        if seen is not None:
-            weight = seen[..., None] * weight
+        draw("x", self._law(*self._belief(past, t)))
+
+    def smoothed(self, batch: Batch) -> LowRankNormal:
+        r"""Every frame given all that was seen of its sequence: the Rauch-Tung-Striebel smoother.
+
+        .. math::
+            V_t &= (P_t^{-1} + C^T R_t^{-1} C)^{-1}, \qquad
+            f_t = m_t + V_t C^T R_t^{-1} (x_t - c - C m_t), \qquad
+            J_t = V_t A^T P_{t+1}^{-1} \\
+            \hat m_t &= f_t + J_t (\hat m_{t+1} - m_{t+1}), \qquad
+            \hat V_t = (I - J_t A) V_t (I - J_t A)^T + J_t (I + \hat V_{t+1}) J_t^T
+
+        with m and P the filter's belief about :math:`s_t` given the frames before, and R infinite
+        where nothing was seen. The second form of the covariance stays positive in rounding.
+
+        Reference: Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems,
+        1965.
+        """
+        mean, covariance = self._belief(*self.before(batch))
+        weight = self._weight(batch.observed)
+        eye = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
+        filtered = torch.linalg.solve(eye + covariance @ (self.loading.T @ weight), covariance)
+        filtered = (filtered + filtered.mT) / 2
+        rest = self.inputs(batch.x) - self.offset - mean @ self.loading.T
+        now = mean + (filtered @ (weight.mT @ rest[..., None])).squeeze(-1)
+        move = self.transition @ filtered  # A V_t, and J_t is the transpose of P_{t+1}^{-1} A V_t
+        means, covariances = [now[:, -1]], [filtered[:, -1]]
+        for t in reversed(range(batch.length - 1)):
+            gain = torch.linalg.solve(covariance[:, t + 1], move[:, t]).mT
+            keep = eye - gain @ self.transition
+            ahead = means[-1] - mean[:, t + 1]
+            means.append(now[:, t] + (gain @ ahead[..., None]).squeeze(-1))
+            spread = keep @ filtered[:, t] @ keep.mT
+            covariances.append(spread + gain @ (eye + covariances[-1]) @ gain.mT)
+        return self._law(torch.stack(means[::-1], 1), torch.stack(covariances[::-1], 1))
+
+    def _law(self, mean: Tensor, covariance: Tensor) -> LowRankNormal:
+        """Of a frame whose state is normal with this mean (..., S) and covariance (..., S, S)."""
+        factor = self.loading @ torch.linalg.cholesky(covariance)
+        law = LowRankNormal(mean @ self.loading.T + self.offset, factor, self._noise())
+        return law.scaled(self.inputs.centre, self.inputs.scale)
+
+    def _noise(self) -> Tensor:
+        """The diagonal of R, (D,)."""
+        return self.log_noise.exp() + LEAST_NOISE
+
+    def _weight(self, seen: Tensor | None) -> Tensor:
+        """R^-1 C, (..., D, S), zero in rows of which nothing was seen."""
+        weight = self.loading / self._noise()[:, None]
+        return weight if seen is None else seen[..., None] * weight
+
+    def _belief(self, past: Past, t: Tensor) -> tuple[Tensor, Tensor]:
+        """About the state given the frames before: mean (..., S) and covariance (..., S, S)."""
+        weight = self._weight(past.seen("x"))
         started = (t > 0).to(weight.dtype)
         information = self.loading.T @ weight  # C^T R^-1 C
         covariance, smoothed = self._covariances(past, information, started)
@@ -171,9 +133,7 @@ class LDS(SequenceModel):
         push = ((move @ weight.mT) @ seen_x[..., None]).squeeze(-1)
         push = push + (1 - started)[..., None] * self.initial_mean
         mean = past.carry("mean", join(push, keep.flatten(-2)), AffineCell(push.shape[-1]))
-        factor = self.loading @ torch.linalg.cholesky(covariance)
-        loc = mean @ self.loading.T + self.offset
-        draw("x", LowRankNormal(loc, factor, noise).scaled(self.inputs.centre, self.inputs.scale))
+        return mean, covariance
 
     def _covariances(
         self, past: Past, information: Tensor, started: Tensor

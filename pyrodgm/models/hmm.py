@@ -1,0 +1,129 @@
+"""Hidden Markov models, their states summed out exactly, frame by frame.
+
+A model of frames alone, then: each given those before it, through the belief about the state. So it
+generates, forecasts and is evaluated like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import Mixture, partial
+from pyrodgm.errors import UsageError
+from pyrodgm.models.base import Companions, StateSpaceModel
+from pyrodgm.networks.emissions import EmissionName, make_emission
+from pyrodgm.past import Past, scan
+from pyrodgm.sequences import Draw
+
+TINY = 1e-30  # a belief never rules a state out for good
+
+
+@final
+class HMM(StateSpaceModel):
+    r"""Hidden Markov model, its states summed out by the forward recursion.
+
+    .. math::
+        p(x_t \mid x_{<t}) &= \sum_c \pi_t(c)\, p(x_t \mid c), \qquad
+        \pi_{t+1}(c') = \sum_c A_{c c'} \, \frac{\pi_t(c)\, p(x_t \mid c)}{p(x_t \mid x_{<t})}
+
+    Args:
+        info: the data's facts; its features are D.
+        num_states: states C.
+        emission: of a frame given its state: "bernoulli", "gaussian", "multinomial"; "auto" fits
+            the data.
+
+    Shapes: site ``x`` (B, T, D).
+
+    Raises:
+        DataError: the emission cannot score such data.
+        UsageError: the emission is "nade".
+
+    Reference: Rabiner, A tutorial on hidden Markov models, 1989, equations 19 to 21, with the
+    belief normalised in every frame.
+    """
+
+    companions: ClassVar[Companions] = Companions("none", "ml", "jsb")
+    states = ("belief",)
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        num_states: Annotated[int, Field(ge=1)] = 50,
+        emission: EmissionName = "auto",
+    ) -> None:
+        super().__init__()
+        if emission == "nade":
+            raise UsageError("hmm has no emission 'nade'; take bernoulli, gaussian or multinomial")
+        self.latents = {}
+        self.observed = {"x": info.dim}
+        self.emission = make_emission(emission, info)
+        start = self.emission.start(info)
+        self.by_state = nn.Parameter(start + 0.3 * torch.randn(num_states, len(start)))
+        self.cell = ForwardCell(num_states)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One frame: what the frame before says of the state, then a mixture over states."""
+        del encoded
+        draw("x", Mixture(self._belief(past, t), self.emission(self.by_state)))
+
+    def smoothed(self, batch: Batch) -> Mixture:
+        r"""Every frame given all that was seen of its sequence: the backward recursion.
+
+        .. math:: w_t(c) \propto \pi_t(c)\, p(x_t \mid c)\, \beta_t(c), \qquad
+            \beta_t(c) = \sum_{c'} A_{c c'}\, p(x_{t+1} \mid c')\, \beta_{t+1}(c')
+
+        Reference: Rabiner, 1989, equations 24 to 27.
+        """
+        evidence = self._evidence(batch.x, batch.observed)
+        moves = self.cell.transition.log_softmax(-1)
+        betas = [torch.zeros_like(evidence[:, 0])]
+        for after in evidence[:, 1:].flip(1).unbind(1):
+            beta = (moves + (after + betas[-1])[:, None]).logsumexp(-1)
+            betas.append(beta.log_softmax(-1))
+        weights = self._belief(*self.before(batch)) + evidence + torch.stack(betas[::-1], 1)
+        return Mixture(weights, self.emission(self.by_state))
+
+    def _belief(self, past: Past, t: Tensor) -> Tensor:
+        """About the state given the frames before, as log-probabilities (..., C)."""
+        evidence = self._evidence(past["x"], past.seen("x"))
+        started = (t > 0).to(evidence.dtype)[..., None].expand(*evidence.shape[:-1], 1)
+        return past.carry("belief", torch.cat([evidence, started], -1), self.cell)
+
+    def _evidence(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Of the states by what was seen of frames, log p(x_t | c), (..., C)."""
+        law = partial(self.emission(self.by_state), None if seen is None else seen[..., None, :])
+        return law.log_prob(x[..., None, :])
+
+
+class ForwardCell(nn.Module):
+    r"""The belief about the state of a hidden Markov model, as log-probabilities (..., C).
+
+    Args:
+        num_states: states C.
+    """
+
+    def __init__(self, num_states: int) -> None:
+        super().__init__()
+        self.dim = self.state_dim = num_states
+        self.initial = nn.Parameter(torch.zeros(num_states))
+        self.transition = nn.Parameter(torch.randn(num_states, num_states))
+
+    def forward(self, drive: Tensor, state: Tensor) -> Tensor:
+        """The belief about this frame's state, given the evidence of the frame before."""
+        evidence, started = drive[..., :-1], drive[..., -1:]
+        posterior = (state + evidence).softmax(-1)
+        predicted = (posterior @ self.transition.softmax(-1)).clamp(min=TINY).log()
+        return torch.where(started > 0, predicted, self.initial.log_softmax(-1))
+
+    def outputs(self, drive: Tensor) -> Tensor:
+        """The beliefs of all frames, (..., T, C)."""
+        return scan(self, drive)
+
+    states = outputs
