@@ -40,13 +40,12 @@ def command(
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows.
     """
-    from pyrodgm.data import load
     from pyrodgm.evaluate.floors import floors
     from pyrodgm.run import Run
 
     from .report import print_bound, print_json, print_words
 
-    loaded = Run.load(run, load(data) if data else None)
+    loaded = Run.load(run, data)
     bound = loaded.evaluate(split, particles=particles, estimator=estimator, seed=seed)
     trivial = floors(loaded.splits, split)
     words = loaded.word_scores(split, seed=seed)

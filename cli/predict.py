@@ -57,13 +57,12 @@ def command(
     if truth is not None and not impute:
         raise click.UsageError("--truth goes with --impute")
     _check_words(horizon, start, impute, out, options["quantiles"])
-    from pyrodgm.data import load
-    from pyrodgm.pieces import refuse_to_replace_data
+    from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
 
-    loaded = Run.load(run, load(data) if data else None)
+    loaded = Run.load(run, data)
     if out is not None:
-        refuse_to_replace_data(loaded.folder, out)
+        refuse_to_replace(out, loaded.folder, data, truth)
     given = {name: value for name, value in options.items() if value is not None}
     if horizon is not None:
         values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)
@@ -182,13 +181,13 @@ def _impute(
     run: Run, out: Path, truth: str | None, as_json: bool, **options: Any
 ) -> dict[str, Any]:
     """What is missing, filled in, into a file; and how well, where the truth is given."""
-    from pyrodgm.data import load
     from pyrodgm.evaluate.gaps import gap_scores
     from pyrodgm.forecast_files import check_ending, save_imputation
+    from pyrodgm.pieces import load_like
 
     check_ending(out, [".npz"])
     split = options["split"]
-    known = None if truth is None else load(truth)[split]
+    known = None if truth is None else load_like(run.folder, truth)[split]
     found = run.impute(**options)
     scores = None if known is None else gap_scores(found, run.splits[split], known)
     paths = save_imputation(found, out)

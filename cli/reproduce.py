@@ -39,6 +39,7 @@ def command(
     command continues; what was finished before is shown with the rest. results.csv, results.json
     and table.md are written into the folder.
     """
+    from pyrodgm.errors import NonFiniteError
     from pyrodgm.reproduce import find, present
     from pyrodgm.reproduce.runner import reproduce
 
@@ -61,12 +62,15 @@ def command(
     paths = present.write(table, outcomes, folder / ("quick" if quick else "full"))
     if as_json:
         print_json(present.to_dict(table, outcomes))
-        return
-    click.echo(table.title)
-    for header, block in present.blocks(table, outcomes):
+    else:
+        click.echo(table.title)
+        for header, block in present.blocks(table, outcomes):
+            click.echo()
+            print_table(header, block)
         click.echo()
-        print_table(header, block)
-    click.echo()
-    for note in table.notes:
-        click.echo(f"- {note}")
-    click.echo("\n".join(str(path) for path in paths))
+        for note in table.notes:
+            click.echo(f"- {note}")
+        click.echo("\n".join(str(path) for path in paths))
+    if failed := [outcome for outcome in outcomes if outcome.failure]:
+        shown = (f"{o.row}, {o.protocol}, seed {o.seed}: {o.failure}" for o in failed)
+        raise NonFiniteError("\n".join(shown))

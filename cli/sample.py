@@ -25,11 +25,11 @@ def command(
 ) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.export import save_samples
-    from pyrodgm.pieces import refuse_to_replace_data
+    from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
 
     loaded = Run.load(run)
-    refuse_to_replace_data(loaded.folder, out)
+    refuse_to_replace(out, loaded.folder)
     draws = loaded.sample(num, length, prefix=prefix, split=split, seed=seed)
     for path in save_samples(draws["x"], loaded.splits.info, out):
         click.echo(path)

@@ -84,7 +84,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 def _unreadable(folder: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"cannot read checkpoint {folder}: it is damaged, or belongs to another model. Remove "
-        f"that folder to go on from the checkpoint before it\n  ({error})"
+        f"that folder to go on from the newest of the others\n  ({error})"
     )
 
 

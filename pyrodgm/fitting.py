@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
 from pyrodgm.devices import check_devices, is_first_process, launch
 from pyrodgm.errors import DataError, RunFolderError
+from pyrodgm.files import alone
 from pyrodgm.folder import RunFolder, write_text
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
-from pyrodgm.pieces import pieces
+from pyrodgm.pieces import check_same_pieces, pieces
 from pyrodgm.recorder import Recorder, Watcher
 from pyrodgm.run import Run
 from pyrodgm.settings import merge, read_toml
@@ -59,9 +63,7 @@ def fit(
     if is_first_process():
         folder = RunFolder.create(Path(out or tempfile.mkdtemp(prefix="pyrodgm-")))
         write_text(folder.config, to_toml({"fit": chosen.to_dict()}))
-    recorder = _recorder(objective, splits, chosen, folder, watcher)
-    recorder.start()
-    return _finish(recorder, temporary=out is None)
+    return _train(objective, _identified(splits), chosen, folder, watcher, temporary=out is None)
 
 
 def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
@@ -87,9 +89,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
         stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
         folder = RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem)
         write_text(folder.config, text)
-    recorder = _recorder(objective, splits, config.fit, folder, watcher)
-    recorder.start()
-    return _finish(recorder)
+    return _train(objective, splits, config.fit, folder, watcher)
 
 
 def resume(
@@ -110,7 +110,8 @@ def resume(
         changes: options to change: ``steps``, ``time_limit``, ``patience`` or ``device``.
 
     Raises:
-        RunFolderError: no run folder, or a change that would make it another run.
+        RunFolderError: no run folder, another process trains in it, other classes, or a change
+            that would make it another run.
         DataError: the data is no longer what it was.
     """
     folder = RunFolder.open(Path(path))
@@ -124,15 +125,25 @@ def resume(
     options = config.fit if config else fit_options(values["fit"])
     check_devices(options)
     objective, splits = pieces(folder, config, objective, splits)
-    recorder = _recorder(objective, splits, options, folder, watcher)
+    splits = splits if config else _identified(splits)
     if folder.has_checkpoint():
         _check_same_data(folder, splits)
-        recorder.restore()
-    else:
-        recorder.start()
-    if recorder.writes:
+        check_same_pieces(folder, objective)
+    check_runs(objective, splits)
+    if is_first_process():
         write_text(folder.config, config.to_toml() if config else to_toml(values))
-    return _finish(recorder)
+    return _train(objective, splits, options, folder, watcher)
+
+
+def _identified(splits: Splits) -> Splits:
+    """The same data, with a digest of its arrays where it was read from no file."""
+    if splits.sha256:
+        return splits
+    digest = hashlib.sha256()
+    for _, part in splits.items():
+        digest.update(part.lengths.tobytes())
+        digest.update(part.x.numpy().data)
+    return replace(splits, sha256=digest.hexdigest())
 
 
 def _check_same_data(folder: RunFolder, splits: Splits) -> None:
@@ -144,32 +155,37 @@ def _check_same_data(folder: RunFolder, splits: Splits) -> None:
         )
 
 
-def _recorder(
+def _train(
     objective: Objective,
     splits: Splits,
     options: FitOptions,
     folder: RunFolder | None,
     watcher: Watcher | None,
-) -> Recorder:
-    """A recorder in every process; the first one knows the folder and tells the others."""
-    fabric = launch(options)
-    path = fabric.broadcast(str(folder.path) if folder else "")
-    training = Training(objective, splits, options, fabric)
-    return Recorder(training, RunFolder(Path(path)), watcher)
+    *,
+    temporary: bool = False,
+) -> Run:
+    """Train to the end, from the newest checkpoint if there is one, and take the best weights.
 
-
-def _finish(recorder: Recorder, *, temporary: bool = False) -> Run:
-    """Train to the end, then take the weights that did best."""
-    recorder.run()
-    training, folder = recorder.training, recorder.folder
-    training.fabric.barrier()
-    checkpoint.read_weights(folder.best(), {"evaluated": training.objective})
+    The folder is known to the first process, which tells the others.
+    """
+    with nullcontext() if folder is None else alone(folder.path):
+        fabric = launch(options)
+        path = fabric.broadcast(str(folder.path) if folder else "")
+        training = Training(objective, splits, options, fabric)
+        recorder = Recorder(training, RunFolder(Path(path)), watcher)
+        if recorder.folder.has_checkpoint():
+            recorder.restore()
+        else:
+            recorder.start()
+        recorder.run()
+    fabric.barrier()
+    checkpoint.read_weights(recorder.folder.best(), {"evaluated": objective})
     return Run(
-        training.objective,
-        training.splits,
-        folder,
+        objective,
+        splits,
+        recorder.folder,
         steps=training.step,
         seconds=training.seconds,
-        is_main_process=training.fabric.is_global_zero,
+        is_main_process=fabric.is_global_zero,
         temporary=temporary,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import platform
 import shutil
 import sys
@@ -19,7 +20,7 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
-from pyrodgm.files import replacing
+from pyrodgm.files import read_records, replacing
 from pyrodgm.settings import read_toml
 
 _PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
@@ -98,8 +99,10 @@ class RunFolder:
             raise RunFolderError(f"{path} is not a run folder: it has no {folder.config.name}")
         return folder
 
-    def write_environment(self, splits: Splits, device: str) -> None:
-        """What the run was made with: versions, machine, and the facts and digest of the data."""
+    def write_environment(
+        self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
+    ) -> None:
+        """What the run was made with: versions, machine, facts and digest of the data, classes."""
         environment = {
             "versions": {name: version(name) for name in _PACKAGES}
             | {"python": platform.python_version()},
@@ -109,6 +112,7 @@ class RunFolder:
             "command": sys.argv,
             "data": splits.info.to_dict(),
             "data_sha256": splits.sha256,
+            "pieces": pieces,
         }
         write_text(self.environment, json.dumps(environment, indent=2))
 
@@ -121,7 +125,7 @@ class RunFolder:
         try:
             environment = json.loads(self.environment.read_text(encoding="utf-8"))
             DataInfo.from_dict(environment["data"])
-            return {"data_sha256": "", **environment}
+            return {"data_sha256": "", "pieces": {}, **environment}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunFolderError(
                 f"{self.environment} is missing or damaged ({error}); without it the facts of the "
@@ -147,9 +151,14 @@ class RunFolder:
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, which a resumed run will write again."""
         if self.metrics.exists():
-            text = self.metrics.read_text(encoding="utf-8", errors="replace")
-            lines = [line for line in text.splitlines() if _step(line) <= step]
-            write_text(self.metrics, "".join(f"{line}\n" for line in lines))
+            lines = read_records(self.metrics)
+            kept = [record for record in lines if record.get("step", math.inf) <= step]
+            write_text(self.metrics, "".join(f"{json.dumps(record)}\n" for record in kept))
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether `metrics.jsonl` has what validation came to at a step."""
+        lines = read_records(self.metrics)
+        return any(record.get("step") == step and "best" in record for record in lines)
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step is."""
@@ -176,10 +185,12 @@ class RunFolder:
         return f"continue with: pyrodgm.resume('{self.path}', objective=..., splits=...)"
 
     def best(self) -> Path:
-        """The checkpoint that did best on validation; the newest one where none was chosen yet."""
-        if not self.best_pointer.is_file():
-            return self.latest()
-        return self.checkpoints / self.best_pointer.read_text(encoding="utf-8").strip()
+        """The checkpoint that did best on validation; the newest one where there is no such."""
+        if self.best_pointer.is_file():
+            name = self.best_pointer.read_text(encoding="utf-8").strip()
+            if name and (self.checkpoints / name).is_dir():
+                return self.checkpoints / name
+        return self.latest()
 
     def mark_best(self, step: int) -> None:
         """Point `best` to the checkpoint of a step."""
@@ -236,10 +247,3 @@ def _unwritable(path: Path, error: OSError) -> CheckpointError:
         f"cannot write {path}: {error.strerror}. The checkpoints are intact; make room and "
         "continue with --resume"
     )
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return sys.maxsize  # a line cut short by a kill

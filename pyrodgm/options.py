@@ -54,7 +54,7 @@ class FitOptions:
     patience: Count = 20
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
     evaluate_every: Count = 200
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32", "bf16"] = "32"
     devices: Count = 1

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import cast
 
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, resolve
+from pyrodgm.data import DATASETS, load
 from pyrodgm.data.base import Splits
-from pyrodgm.data.kinds import taken_for
 from pyrodgm.errors import DataError, RunFolderError, UsageError
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.settings import read_toml
+from pyrodgm.userfile import digest
 
 
 def read_config(folder: RunFolder) -> RunConfig | None:
@@ -45,11 +47,44 @@ def pieces(
     return objective, splits
 
 
-def data_for(folder: RunFolder, splits: Splits) -> Splits:
-    """Data as the model of a run takes it: of its size, and its values of the same kind.
+def described(objective: Objective) -> dict[str, dict[str, str]]:
+    """Which classes an objective is made of, by role, with digests of a person's own files."""
+    parts = {"model": objective.model, "guide": objective.guide, "objective": objective}
+    found = {}
+    for role, part in parts.items():
+        own = digest(type(part))
+        found[role] = {"class": type(part).__qualname__, **({"sha256": own} if own else {})}
+    return found
+
+
+def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
+    """Raise where a run was fitted with other classes; warn where their files have changed since.
 
     Raises:
-        DataError: it is of another.
+        RunFolderError: it was.
+    """
+    before, now = folder.read_environment()["pieces"], described(objective)
+    for role in before:
+        then, given = before[role]["class"], now[role]["class"]
+        if then != given:
+            raise RunFolderError(
+                f"{folder.path} was fitted with the {role} {then}, and {given} is given; give the "
+                "same one"
+            )
+        if before[role].get("sha256") != now[role].get("sha256"):
+            warnings.warn(
+                f"the file of the {role} {given} has changed since {folder.path} was fitted, and "
+                "what is computed now may differ",
+                stacklevel=2,
+            )
+
+
+def data_for(folder: RunFolder, splits: Splits) -> Splits:
+    """Data as the model of a run takes it: of its size, its values of the same kind, and gaps
+    holding the means that it was fitted with.
+
+    Raises:
+        DataError: it is of another size or kind.
     """
     info, other = folder.data_info(), splits.info
     if other.dim != info.dim:
@@ -57,25 +92,47 @@ def data_for(folder: RunFolder, splits: Splits) -> Splits:
             f"the run {folder.path} was fitted on '{info.name}' with {info.dim} features per "
             f"frame, and '{other.name}' has {other.dim}; give data of the same kind"
         )
+    splits = splits.filled(info.mean) if other.has_missing else splits
     if (info.kind, other.kind) == ("binary", "unit"):
         return splits  # grey values score by cross-entropy
     try:
-        return taken_for(splits, info.kind)
+        return splits if other.kind == info.kind else splits.taken_for(info.kind)
     except DataError as error:
         raise DataError(
-            f"the run {folder.path} was fitted on {info.kind} data, and '{other.name}' is other: "
-            f"{error}"
+            f"the run {folder.path} was fitted on {info.kind} data, and '{other.name}' has "
+            f"{other.kind} values: {error}"
         ) from error
 
 
-def refuse_to_replace_data(folder: RunFolder, path: Path) -> None:
-    """Raise where a file to be written is the one that the run was fitted on.
+def load_like(folder: RunFolder, source: str | Path) -> Splits:
+    """Another dataset, read as the run's own was where both are files.
+
+    So a file of which sequences are held out by a seed is cut in the same place, and its values
+    are taken for the same kind.
+
+    Args:
+        folder: of the run.
+        source: a dataset's name or a file, as `pyrodgm.data.load` takes it.
+    """
+    config = read_config(folder)
+    both_files = config is not None and not {str(source), config.data.name} & set(DATASETS)
+    return load(source, **(config.data.options if config and both_files else {}))
+
+
+def refuse_to_replace(path: Path, folder: RunFolder, *sources: str | None) -> None:
+    """Raise where a file to be written is data: that of a run, or another that is read.
+
+    Args:
+        path: to be written.
+        folder: of the run.
+        sources: other data that is read, as `pyrodgm.data.load` takes it.
 
     Raises:
         UsageError: it is.
     """
     config = read_config(folder)
-    if config is not None and Path(config.data.name) == path.expanduser().resolve():
-        raise UsageError(
-            f"{path} is the data that {folder.path} was fitted on; give another file to write"
-        )
+    if config is not None:
+        sources = (*sources, config.data.name, config.data.options.get("path"))
+    target = path.expanduser().resolve()
+    if any(source and Path(source).expanduser().resolve() == target for source in sources):
+        raise UsageError(f"{path} is data that is read here; give another file to write")

@@ -20,9 +20,11 @@ from pyrodgm.evaluate.validation import Validation, validate
 from pyrodgm.folder import RunFolder
 from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.options import FitOptions
+from pyrodgm.pieces import described
 from pyrodgm.training import Progress, Training
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
+CHECKPOINT_EVERY = 300.0  # seconds of training, at most, that a kill may cost
 
 
 class Watcher(Protocol):
@@ -79,11 +81,15 @@ class Recorder:
         self.watcher = watcher if self.writes else None
         self.selection = Selection()
         self._saved_step: int | None = None
+        self._saved_seconds = 0.0
 
     def start(self) -> None:
         """Write down what the run is made with, before its first step."""
         if self.writes:
-            self.folder.write_environment(self.training.splits, str(self.training.fabric.device))
+            training = self.training
+            device = str(training.fabric.device)
+            made_of = described(training.objective)
+            self.folder.write_environment(training.splits, device, made_of)
             self.folder.truncate_metrics(0)  # of a session that was killed early
 
     def restore(self) -> None:
@@ -93,7 +99,9 @@ class Recorder:
         state = checkpoint.read_state(newest)
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
-        self._saved_step = self.training.step
+        if not self.folder.checkpoint(self.selection.step).is_dir():
+            self.selection = Selection()  # the best one was damaged and removed: choose anew
+        self._saved_step, self._saved_seconds = self.training.step, self.training.seconds
         if not self.writes:
             return
         self.folder.truncate_metrics(self.training.step)
@@ -122,6 +130,8 @@ class Recorder:
                 process = training.fabric.global_rank
                 raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
             self._end()
+            if self.training.any_process(interrupted()):
+                raise Interrupted(f"training is over, and kept whole in {self.folder.path}")
 
     def _train(self, interrupted: Callable[[], bool]) -> None:
         if self._is_out_of_patience():
@@ -152,6 +162,11 @@ class Recorder:
             # Told first: lines beyond the newest checkpoint are dropped and written again.
             self._tell(valid, best)
             self._checkpoint(best=best)
+        elif self.training.any_process(self._is_long_ago()):
+            self._checkpoint()
+
+    def _is_long_ago(self) -> bool:
+        return self.training.seconds - self._saved_seconds >= CHECKPOINT_EVERY
 
     def _end(self) -> None:
         """Evaluate and keep the last weights too, without moving what a resumed run starts from."""
@@ -159,7 +174,7 @@ class Recorder:
             return
         valid = self._evaluate()
         best = valid.score > self.selection.score
-        if self._saved_step != self.training.step:
+        if not self.folder.has_evaluation(self.training.step):
             self._tell(valid, best)
         self._checkpoint()
         if best and self.writes:
@@ -208,7 +223,7 @@ class Recorder:
             if best:
                 self.folder.mark_best(step)
             self.folder.prune()
-        self._saved_step = step
+        self._saved_step, self._saved_seconds = step, self.training.seconds
         self.training.fabric.barrier()
 
     def _modules(self) -> dict[str, Any]:

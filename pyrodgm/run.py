@@ -23,11 +23,12 @@ from pyrodgm.evaluate.predict import Prediction, predictions
 from pyrodgm.evaluate.topics import Topic, topics
 from pyrodgm.evaluate.word_scores import word_scores
 from pyrodgm.evaluate.words import WordScore
+from pyrodgm.files import read_records
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
 from pyrodgm.objectives import Objective
-from pyrodgm.pieces import data_for, pieces, read_config
+from pyrodgm.pieces import check_same_pieces, data_for, load_like, pieces, read_config
 from pyrodgm.results import Results
 from pyrodgm.seeds import forked
 from pyrodgm.sequences import generate
@@ -84,7 +85,7 @@ class Run:
     def load(
         cls,
         path: str | Path,
-        splits: Splits | None = None,
+        splits: Splits | str | Path | None = None,
         *,
         objective: Objective | None = None,
     ) -> Run:
@@ -92,7 +93,8 @@ class Run:
 
         Args:
             path: the run folder.
-            splits: other data for the same model; the run's own by default.
+            splits: other data for the same model, or its name or file, which is read as the run's
+                own was; the run's own by default.
             objective: the same as was fitted, freshly built; its parameters are replaced. Needed,
                 with the data, where the run was fitted from Python objects.
 
@@ -104,7 +106,10 @@ class Run:
         folder = RunFolder.open(Path(path))
         config = read_config(folder)
         latest = folder.latest()
+        if isinstance(splits, str | Path):
+            splits = load_like(folder, splits)
         objective, splits = pieces(folder, config, objective, splits)
+        check_same_pieces(folder, objective)
         splits = data_for(folder, splits)
         checkpoint.read_weights(folder.best(), {"evaluated": objective})
         state = checkpoint.read_state(latest)
@@ -167,7 +172,7 @@ class Run:
         """What training reported, one row per line of `metrics.jsonl`, in order of steps."""
         import pandas as pd  # slow to import
 
-        return pd.read_json(self.folder.metrics, lines=True)
+        return pd.DataFrame(read_records(self.folder.metrics))
 
     def to_datatree(self, split: str = "test", *, draws: int = 100, seed: int = 0) -> xr.DataTree:
         """Draws from the guide as an arviz tree; see `pyrodgm.evaluate.posterior.to_datatree`."""

@@ -83,7 +83,12 @@ def _shown(given: object) -> str:
 
 def _check_data(model: Model, info: DataInfo) -> None:
     """Refuse data of another size, or of a kind that the model's emission does not score."""
-    if sum(model.observed.values()) != info.dim:
+    if list(model.observed) != ["x"]:
+        raise CompatibilityError(
+            f"{type(model).__name__} observes {', '.join(model.observed) or 'nothing'}; it must "
+            "observe one site 'x', which is a frame of the data"
+        )
+    if model.observed["x"] != info.dim:
         raise DataError(
             f"{type(model).__name__} observes {dict(model.observed)} (site to size) and frames of "
             f"'{info.name}' have {info.dim} features; build the model from splits.info"

@@ -71,6 +71,14 @@ def _import(path: Path, modified: int) -> ModuleType:
     return module
 
 
+def digest(target: type) -> str | None:
+    """Of the file that a person's own class was loaded from; None for any other class."""
+    if not target.__module__.startswith(_PREFIX):
+        return None
+    file = getattr(sys.modules.get(target.__module__), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+
+
 def place(error: BaseException, files: set[str] | None = None) -> str | None:
     """Where in a person's own files an error arose, and what it is; None if it was not there.
 

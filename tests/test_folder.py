@@ -70,10 +70,11 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
 
 def test_the_environment_comes_back(folder, tiny):
     splits = ragged.read(tiny)
-    folder.write_environment(splits, "cpu")
+    folder.write_environment(splits, "cpu", {"model": {"class": "TSBN"}})
     environment = folder.read_environment()
     assert environment["data_sha256"] == splits.sha256
     assert {"torch", "pyro-ppl", "pyrodgm", "python"} <= environment["versions"].keys()
+    assert environment["pieces"]["model"] == {"class": "TSBN"}
     assert folder.data_info() == splits.info
 
 

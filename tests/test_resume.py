@@ -1,5 +1,6 @@
 """A run that was killed and resumed equals, bit for bit, one that was never killed."""
 
+import dataclasses
 import random
 import shutil
 import signal
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pyrodgm import checkpoint, fitting
+from pyrodgm import checkpoint, fitting, recorder
 from pyrodgm.config import resolve
 from pyrodgm.data import ragged as ragged_files
 from pyrodgm.errors import CheckpointError, DataError, Interrupted, RunFolderError
@@ -17,8 +18,9 @@ from pyrodgm.fitting import fit, fit_config, resume
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.objectives import NVIL
+from pyrodgm.objectives import NVIL, RLOO
 from pyrodgm.recorder import Recorder
+from pyrodgm.run import Run
 from pyrodgm.seeds import seed_everything
 from tiny import metrics, ragged, tiny_values
 
@@ -267,8 +269,63 @@ def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
         fit(objective(), splits, out=tmp_path / "killed", watcher=Killer(8), **options)
     with pytest.raises(RunFolderError, match="fitted from Python objects"):
         resume(tmp_path / "killed")
-    resume(tmp_path / "killed", objective=objective(), splits=splits)
+    again = tmp_path / "killed"
+    other = dataclasses.replace(splits, sha256="", train=splits.valid)
+    with pytest.raises(DataError, match="has changed since the run began"):
+        resume(again, objective=objective(), splits=other)
+    with pytest.raises(RunFolderError, match="fitted with the objective NVIL, and RLOO is given"):
+        resume(again, objective=RLOO(objective().model, objective().guide), splits=splits)
+    resume(again, objective=objective(), splits=splits)
+    assert_same_run(tmp_path / "whole", again)
+
+
+def test_a_long_way_between_evaluations_has_checkpoints_too(tiny, tmp_path, monkeypatch):
+    fit_config(resolve(tiny_values(tiny, evaluate_every=100)), tmp_path / "whole")
+    monkeypatch.setattr(recorder, "CHECKPOINT_EVERY", 0.0)
+    with pytest.raises(Killed):
+        fit_config(resolve(tiny_values(tiny, evaluate_every=100)), tmp_path / "killed", Killer(8))
+    assert RunFolder.open(tmp_path / "killed").latest().name == "step-00000007"
+    resume(tmp_path / "killed")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_damaged_best_checkpoint_is_done_without(tiny, tmp_path):
+    fit_config(resolve(tiny_values(tiny, steps=15)), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    folder.mark_best(10)
+    (folder.checkpoint(10) / checkpoint.WEIGHTS).write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"step-00000010.*Remove that folder"):
+        Run.load(tmp_path / "run")
+    shutil.rmtree(folder.checkpoint(10))
+    assert Run.load(tmp_path / "run").steps == 15
+    longer = resume(tmp_path / "run", steps=30)
+    assert folder.best().name > "step-00000010"
+    assert longer.evaluate() == Run.load(tmp_path / "run").evaluate()
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tiny, tmp_path):
+    values = resolve(tiny_values(tiny))
+
+    class Meddler(Killer):
+        def on_progress(self, progress):
+            if progress.step == 2:
+                with pytest.raises(RunFolderError, match="another process is training in"):
+                    resume(tmp_path / "run")
+
+    fit_config(values, tmp_path / "run", Meddler(0))
+    resume(tmp_path / "run")
+
+
+def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path):
+    class Late(Killer):
+        def on_evaluation(self, step, *_):
+            if step == 12:
+                signal.raise_signal(signal.SIGINT)
+
+    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
+    with pytest.raises(Interrupted, match="training is over, and kept whole"):
+        fit_config(resolve(tiny_values(tiny)), tmp_path / "late", Late(0))
+    assert_same_run(tmp_path / "whole", tmp_path / "late")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

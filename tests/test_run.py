@@ -1,6 +1,8 @@
 import gc
 import shutil
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -131,8 +133,48 @@ def test_other_data_of_the_same_kind_is_scored(fitted, save_data):
     assert Run.load(fitted, other).evaluate("train").examples == 7
 
 
+def with_gaps(shift=0.0, **more):
+    """Real numbers with gaps; training frames moved by a shift, all else as without."""
+    arrays = ragged_arrays(kind="real")
+    for split in ("train", "valid", "test"):
+        arrays[split][1::3, 0] = np.nan
+    return {**arrays, "train": arrays["train"] + np.float32(shift), **more}
+
+
+def test_gaps_in_other_data_hold_the_means_that_were_fitted_with(save_data, tmp_path):
+    """What a file says of training does not touch how its test sequences are scored."""
+    values = tiny_values(save_data("a.npz", **with_gaps()))
+    run = fit_config(resolve({**values, "model": {"name": "ar"}}), tmp_path / "run")
+    other = Run.load(tmp_path / "run", save_data("b.npz", **with_gaps(shift=20)))
+    assert other.evaluate() == run.evaluate()
+    assert other.predict()["filtered"].to_dict() == run.predict()["filtered"].to_dict()
+
+
+def test_another_file_is_cut_as_the_runs_own(save_data, tmp_path):
+    arrays = {key: x for key, x in ragged_arrays().items() if key.startswith("train")}
+    values = tiny_values(save_data("a.npz", **arrays))
+    values["data"]["split_seed"] = 5
+    run = fit_config(resolve(values), tmp_path / "run")
+    again = Run.load(tmp_path / "run", save_data("b.npz", **arrays))
+    assert torch.equal(again.splits.test.x, run.splits.test.x)
+    assert not torch.equal(ragged.read(tmp_path / "b.npz").test.x, run.splits.test.x)
+
+
+def test_own_files_that_changed_since_are_named(tiny, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("from pyrodgm.models import AR\nclass Mine(AR):\n    pass\n")
+    values = {**tiny_values(tiny), "model": {"name": f"{own}:Mine"}, "objective": {"name": "ml"}}
+    fit_config(resolve(values), tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Run.load(tmp_path / "run")
+    own.write_text(own.read_text() + "# another\n")
+    with pytest.warns(UserWarning, match="file of the model Mine has changed since"):
+        Run.load(tmp_path / "run")
+
+
 def test_counts_are_no_bits(fitted, save_data):
-    with pytest.raises(DataError, match=r"every value must be 0 or 1\. By its values .* 'count'"):
+    with pytest.raises(DataError, match=r"has count values: .* every value must be 0 or 1"):
         Run.load(fitted, ragged.read(save_data(**ragged_arrays(kind="count"))))
 
 

@@ -149,6 +149,13 @@ def test_data_of_another_size_or_kind_is_refused(splits, save_data):
         check_runs(made, ragged.read(save_data(**ragged_arrays(kind="real"))))
 
 
+def test_what_is_observed_is_called_x(splits):
+    made = ML(AR(splits.info), dgm.guides.NoGuide(splits.info))
+    made.model.observed = {"notes": splits.info.dim}
+    with pytest.raises(CompatibilityError, match="AR observes notes; it must observe one site 'x'"):
+        check_runs(made, splits)
+
+
 def test_guides_without_frames_pass(splits):
     assert issubclass(dgm.guides.GUIDES["bernoulli"], Guide)
     assert "sbn" in MODELS

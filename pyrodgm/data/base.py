@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.info import SPLITS, DataInfo, Kind
+from pyrodgm.data.kinds import refuse_other_values
 from pyrodgm.data.moments import moments, without_rounding
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
-Kind = Literal["binary", "unit", "count", "real"]
-SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """Facts about a dataset; models and guides are built from it, never from the data itself.
-
-    Args:
-        name: dataset name or file stem.
-        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "count" for whole numbers from
-            zero, "real" for anything else.
-        dim: observed features per frame, D.
-        mean: per-feature mean over what training observed, D numbers.
-        std: per-feature standard deviation of the same, D numbers; ones if not given.
-        step_std: per-feature standard deviation of the change from one frame to the next, for real
-            numbers, D of them; those of the frames if not given.
-        mean_length: mean training sequence length, in frames.
-        max_length: longest sequence of any split, in frames.
-        image_shape: (height, width) where a frame is a picture.
-        lowest_pitch: MIDI number of feature 0 where a frame is a row of a piano roll.
-        frame_rate: frames per second, for pictures that move and for sound.
-        words: what every feature counts, D words.
-        frame_labels: what every frame is, for instance its year, where each split is a beginning
-            of the same sequence; as many as its longest.
-        has_missing: whether some feature of some frame, in any split, was not observed.
-    """
-
-    name: str
-    kind: Kind
-    dim: int
-    mean: tuple[float, ...] = field(repr=False)
-    mean_length: float
-    max_length: int
-    std: tuple[float, ...] = field(default=(), repr=False)
-    step_std: tuple[float, ...] = field(default=(), repr=False)
-    image_shape: tuple[int, int] | None = None
-    lowest_pitch: int | None = None
-    frame_rate: float = 10.0
-    words: tuple[str, ...] = field(default=(), repr=False)
-    frame_labels: tuple[str, ...] = field(default=(), repr=False)
-    has_missing: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DataInfo:
-        """The inverse of `to_dict`, also after a round trip through JSON."""
-        facts: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**facts)
+__all__ = ["SPLITS", "DataInfo", "Kind", "Sequences", "Splits"]
 
 
 class Sequences:
@@ -79,7 +28,11 @@ class Sequences:
         fill: what batches hold where a feature is missing, (D,); `Splits.of` gives the training
             means. Zeros if not given.
         held_out: further observations of the same frames, (sum of lengths, D). They are for
-            evaluation: `batch` leaves them out, so no model or guide is given them.
+            evaluation: `batch` leaves them out, so no model or guide is given them. All zero is
+            as good as none.
+
+    Raises:
+        DataError: frames are not a table, or lengths do not add up to them.
 
     >>> split = Sequences(np.ones((5, 2), np.uint8), np.array([2, 3]))
     >>> split.batch([0, 1]).mask.tolist()
@@ -96,9 +49,11 @@ class Sequences:
     ) -> None:
         self.x = torch.from_numpy(np.ascontiguousarray(x))
         self.lengths = np.asarray(lengths, dtype=np.int64)
+        _check_shapes(x, self.lengths)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
         self.fill = np.zeros(x.shape[1]) if fill is None else fill
-        self.held_out = None if held_out is None else torch.from_numpy(held_out)
+        holds = held_out is not None and bool(np.any(held_out))
+        self.held_out = torch.from_numpy(held_out) if holds else None
         # A minimum is NaN where any of its numbers is, and needs no memory.
         self.has_missing = bool(self.x.min().isnan())
 
@@ -195,12 +150,16 @@ class Splits:
             facts: the optional fields of `DataInfo`.
 
         Raises:
-            DataError: training never observes some feature.
+            DataError: a part has other features or values of another kind, or training never
+                observes some feature.
 
         >>> rows = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
         >>> Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), rows)).info.mean
         (0.5, 0.5)
         """
+        _check_alike(name, parts)
+        for split, part in parts.items():
+            refuse_other_values(part.x.numpy(), kind, split)
         train = parts["train"]
         mean, std = moments(train.x.numpy())
         _check_observed(name, mean)
@@ -221,10 +180,34 @@ class Splits:
         return cls(info, filled["train"], filled["valid"], filled["test"])
 
     def __getitem__(self, split: str) -> Sequences:
-        splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        splits = dict(self.items())
         if split not in splits:
             raise UsageError(f"unknown split '{split}'; {did_you_mean(split, splits)}")
         return splits[split]
+
+    def items(self) -> Iterator[tuple[str, Sequences]]:
+        """The sequences by the name of their split."""
+        yield from zip(SPLITS, (self.train, self.valid, self.test), strict=True)
+
+    def filled(self, fill: Sequence[float]) -> Splits:
+        """The same data with other numbers in place of what is missing, (D,)."""
+        numbers = np.array(fill)
+        return replace(self, **{split: part.filled(numbers) for split, part in self.items()})
+
+    def taken_for(self, kind: Kind) -> Splits:
+        """The same data, its values taken for those of another kind.
+
+        Raises:
+            DataError: the values are of no such kind.
+
+        >>> part = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
+        >>> bits = Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), part))
+        >>> bits.taken_for("unit").info.kind
+        'unit'
+        """
+        for split, part in self.items():
+            refuse_other_values(part.x.numpy(), kind, split)
+        return replace(self, info=replace(self.info, kind=kind))
 
 
 def _step_std(sequences: Sequences, std: np.ndarray) -> tuple[float, ...]:
@@ -248,3 +231,22 @@ def _check_observed(name: str, mean: np.ndarray) -> None:
             f"training never observes {len(never)} of the {len(mean)} features of '{name}' "
             f"({shown}): every value is NaN; leave these columns out, in all splits"
         )
+
+
+def _check_shapes(x: np.ndarray, lengths: np.ndarray) -> None:
+    """Refuse frames that are no table, and lengths that do not cut it."""
+    if x.ndim != 2:
+        raise DataError(f"frames have shape {x.shape}; expected (frames, features), end to end")
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(x):
+        raise DataError(
+            f"{lengths.size} lengths add up to {lengths.sum()} and there are {len(x)} frames; "
+            "expected a whole number from one for every sequence, adding up to all frames"
+        )
+
+
+def _check_alike(name: str, parts: Mapping[str, Sequences]) -> None:
+    """Refuse splits that are not there, or not of the same features."""
+    if set(parts) != set(SPLITS):
+        raise DataError(f"'{name}' has {', '.join(parts)}; expected {', '.join(SPLITS)}")
+    if len(dims := {part.x.shape[1] for part in parts.values()}) > 1:
+        raise DataError(f"the splits of '{name}' differ in features per frame: {sorted(dims)}")

@@ -9,10 +9,13 @@ import numpy as np
 
 from pyrodgm.errors import DataError
 
+MIDI_NUMBERS = 128
+SHOWN = 4  # numbers of a wrong array
+FRAME_RATES = (0.1, 1000.0)  # what a MIDI file and a moving picture can hold
 FACTS = {  # what each array of the file must be
-    "image_shape": "two whole numbers, height and width, whose product is the number of features",
-    "lowest_pitch": "one whole number, the MIDI number of feature 0",
-    "frame_rate": "one positive number, of frames per second",
+    "image_shape": "two positive numbers, height and width, whose product is that of features",
+    "lowest_pitch": f"the MIDI number of feature 0, so that all are below {MIDI_NUMBERS}",
+    "frame_rate": f"frames per second, from {FRAME_RATES[0]} to {FRAME_RATES[1]}",
     "words": "a word for every feature",
     "frame_labels": "a word for every frame of the longest sequence",
 }
@@ -33,16 +36,25 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
     {'words': ('war', 'peace'), 'frame_rate': 2.0}
     """
     fits = {
-        "image_shape": lambda x: _whole(x) and x.shape == (2,) and int(x.prod()) == dim,
-        "lowest_pitch": lambda x: _whole(x) and x.size == 1,
-        "frame_rate": lambda x: x.dtype.kind in "uif" and x.size == 1 and float(x.item()) > 0,
+        "image_shape": lambda x: (
+            _whole(x) and x.shape == (2,) and int(x.min()) > 0 and int(x.prod()) == dim
+        ),
+        "lowest_pitch": lambda x: (
+            _whole(x) and x.size == 1 and 0 <= int(x.item()) <= MIDI_NUMBERS - dim
+        ),
+        "frame_rate": lambda x: (
+            x.dtype.kind in "uif"
+            and x.size == 1
+            and FRAME_RATES[0] <= float(x.item()) <= FRAME_RATES[1]
+        ),
         "words": lambda x: x.dtype.kind == "U" and x.shape == (dim,),
         "frame_labels": lambda x: x.dtype.kind == "U" and x.shape == (longest,),
     }
     for name, x in arrays.items():
         if not fits[name](x):
+            shown = f", and is {x.tolist()}" if x.size <= SHOWN else ""
             raise DataError(
-                f"'{name}' has shape {x.shape} and type {x.dtype}; expected {FACTS[name]} "
+                f"'{name}' has shape {x.shape} and type {x.dtype}{shown}; expected {FACTS[name]} "
                 f"({dim} features, {longest} frames at most here)"
             )
     plain = {"lowest_pitch": lambda x: int(x.item()), "frame_rate": lambda x: float(x.item())}

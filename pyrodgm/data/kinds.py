@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from pyrodgm.data.base import Kind, Splits
+from pyrodgm.data.info import Kind
 from pyrodgm.errors import DataError
 
 KindOption = Literal["auto", "binary", "unit", "count", "real"]
 Arrays = dict[str, np.ndarray]
+FRAMES_AT_ONCE = 2**14  # bounds the memory of looking at them
 
 VALUES: dict[Kind, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
@@ -36,21 +36,37 @@ def choose_kind(values: Arrays, asked: KindOption = "auto") -> Kind:
         return infer_kind(values)
     if asked not in VALUES:
         raise DataError(f"there is no kind '{asked}'; give auto, {', '.join(VALUES)}")
-    _refuse_others(values, asked, infer_kind(values))
+    try:
+        for name, x in values.items():
+            refuse_other_values(x, asked, name)
+    except DataError as error:
+        found = infer_kind(values)
+        raise DataError(
+            f"kind '{asked}' was asked for, but {error}. By its values the data is '{found}'"
+        ) from None
     return asked
 
 
-def _refuse_others(values: Arrays, kind: Kind, found: Kind) -> None:
-    """Raise where a value is not of a kind; the data looks like another."""
+def refuse_other_values(x: np.ndarray, kind: Kind, name: str) -> None:
+    """Raise where a value is not of a kind; missing ones are of any.
+
+    Args:
+        x: (frames, D).
+        kind: which values should have.
+        name: of the array, for the message.
+
+    Raises:
+        DataError: with the first such value.
+    """
     words, fits = VALUES[kind]
-    for name, x in values.items():
-        wrong = ~(fits(x) | np.isnan(x))
+    for start in range(0, len(x), FRAMES_AT_ONCE):
+        part = x[start : start + FRAMES_AT_ONCE]
+        wrong = ~(fits(part) | np.isnan(part))
         if wrong.any():
             frame, feature = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise DataError(
-                f"kind '{kind}' was asked for, but frame {frame} of '{name}' has "
-                f"{x[frame, feature]:g} in feature {feature}; every value must be {words}. "
-                f"By its values the data is '{found}'"
+                f"frame {start + frame} of '{name}' has {part[frame, feature]:g} in feature "
+                f"{feature}; of kind '{kind}' every value must be {words}"
             )
 
 
@@ -75,22 +91,3 @@ def infer_kind(values: Arrays) -> Kind:
         if all((fits(x) | np.isnan(x)).all() for x in arrays):
             return kind
     return "real"
-
-
-def taken_for(splits: Splits, kind: Kind) -> Splits:
-    """The same data, its values taken for those of another kind.
-
-    Raises:
-        DataError: the values are of no such kind.
-
-    >>> from pyrodgm.data.base import Sequences
-    >>> part = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
-    >>> bits = Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), part))
-    >>> taken_for(bits, "unit").info.kind
-    'unit'
-    """
-    if kind == splits.info.kind:
-        return splits
-    values = {split: splits[split].x.numpy() for split in ("train", "valid", "test")}
-    _refuse_others(values, kind, splits.info.kind)
-    return replace(splits, info=replace(splits.info, kind=kind))

@@ -116,25 +116,46 @@ def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
         DataError: there is no such file, or it is not an npz of plain arrays.
     """
     _refuse_other_formats(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = tuple(archive.files)
-            arrays = {name: archive[name] for name in names if name in KEYS}
-    except DAMAGED as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"'{path}' holds object arrays, which are pickles: reading one can run any "
-                "program hidden in it, so they are refused. Join the sequences end to end: "
-                f"frames = numpy.concatenate(sequences); {CONVERT}"
-            ) from error
-        raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
+    names = _names(path)
+    arrays = {name: _array(path, name) for name in names if name in KEYS}
     return arrays, tuple(name for name in names if name not in (*KEYS, *FACTS))
 
 
 def read_facts(path: Path) -> Arrays:
-    """The arrays of a file that `read_arrays` could read which tell of its frames, unchecked."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files if name in FACTS}
+    """The arrays of a file that `read_arrays` could read which tell of its frames, unchecked.
+
+    Raises:
+        DataError: one of them is no plain array.
+    """
+    return {name: _array(path, name) for name in _names(path) if name in FACTS}
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive.files
+    except DAMAGED as error:
+        raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[name]
+    except DAMAGED as error:
+        if "allow_pickle" not in str(error):
+            raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
+        how = (
+            f"{name} = numpy.array({name}, dtype=str)"
+            if name in FACTS
+            else (
+                f"join the sequences end to end: frames = numpy.concatenate(sequences); {CONVERT}"
+            )
+        )
+        raise DataError(
+            f"'{name}' in '{path}' holds objects, which are pickles: reading one can run any "
+            f"program hidden in it, so they are refused. Store plain values: {how}"
+        ) from error
 
 
 def _refuse_other_formats(path: Path) -> None:

@@ -53,7 +53,7 @@ def gap_scores(found: Imputation, sequences: Sequences, truth: Sequences) -> Gap
         truth: the same without them, or with fewer.
 
     Raises:
-        DataError: the truth has other lengths or features, or nothing in the gaps.
+        DataError: the truth has other lengths, features or values, or nothing in the gaps.
     """
     same = np.array_equal(sequences.lengths, truth.lengths) and sequences.x.shape == truth.x.shape
     if not same:
@@ -63,6 +63,11 @@ def gap_scores(found: Imputation, sequences: Sequences, truth: Sequences) -> Gap
             "sequences without gaps"
         )
     x = truth.x.numpy().astype(np.float64)
+    if (found.seen & (np.abs(x - sequences.x.numpy()) > 0)).any():
+        raise DataError(
+            "the truth has other values where there is no gap; give the same sequences, in the "
+            "same order and cut into the same splits, without gaps"
+        )
     gap = ~found.seen & ~np.isnan(x)
     if not gap.any():
         raise DataError("the truth says nothing of what was missing: it has the same gaps")

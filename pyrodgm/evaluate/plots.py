@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.diagnostics import THRESHOLD
 from pyrodgm.evaluate.predictive import STATISTICS, Summary
-from pyrodgm.files import replacing
+from pyrodgm.files import read_records, replacing
 
 DATA, ONE_STEP, ANCESTRAL, BAD = "#222222", "#2a7ab9", "#e08a1e", "#c8372d"
 COLOURS = {"one step": ONE_STEP, "ancestral": ANCESTRAL}
@@ -131,7 +130,9 @@ def learning_curve(metrics: Path) -> Figure:
     Raises:
         UsageError: there is no such file, or nothing in it yet.
     """
-    records = read_metrics(metrics)
+    records = read_records(metrics)
+    if not records:
+        raise UsageError(f"there is no training to show: {metrics} is missing or empty")
     holds_out = any(HELD_OUT in record for record in records)
     figure = Figure(figsize=(9.6 if holds_out else 6.4, 3.6), layout="constrained")
     ax, *beside = figure.subplots(1, 1 + holds_out, squeeze=False).flat
@@ -157,23 +158,6 @@ def _validation_curve(
     if best and marks_best:
         at = (best[-1]["step"], best[-1][key])
         ax.plot(*at, "o", ms=9, mfc="none", color=BAD, label=f"best, {at[1]:.2f}")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; one that a kill cut short is left out.
-
-    Raises:
-        UsageError: there is no such file, or nothing in it yet.
-    """
-    records = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    if not records:
-        raise UsageError(f"there is no training to show: {path} is missing or empty")
-    return records
 
 
 def _curve(ax: Axes, records: Iterable[dict[str, Any]], key: str, **style: Any) -> None:

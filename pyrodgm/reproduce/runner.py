@@ -7,13 +7,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
 from pyrodgm.build import build_data
 from pyrodgm.config import RunConfig, resolve
-from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
 from pyrodgm.files import replacing
 from pyrodgm.fitting import fit_config, resume
 from pyrodgm.folder import RunFolder
@@ -38,6 +37,7 @@ class Outcome:
         numbers: by metric.
         steps: of training.
         seconds: of training.
+        failure: why there are no numbers; empty where there are.
     """
 
     row: str
@@ -46,6 +46,7 @@ class Outcome:
     numbers: Numbers
     steps: int = 0
     seconds: float = 0.0
+    failure: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -75,7 +76,8 @@ def reproduce(
 ) -> list[Outcome]:
     """Train and measure cells of a table; a second call continues where one stopped.
 
-    Cells that are not asked for are in the outcomes too where an earlier call has finished them.
+    Cells and seeds that are not asked for are in the outcomes too where an earlier call has
+    finished them. A training that does not stay finite is an outcome with a failure.
 
     Args:
         table: what to do.
@@ -88,26 +90,43 @@ def reproduce(
         watcher: of the training runs.
 
     Raises:
-        UsageError: no such row.
+        UsageError: no such row, or none under that protocol.
     """
     chosen = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
-    top = out / ("quick" if quick else "full")
-    outcomes: list[Outcome] = []
+    if not chosen:
+        raise UsageError(f"{', '.join(rows)} has nothing under the protocol '{protocol}'")
     if seeds < 1:
         raise UsageError(f"seeds is {seeds}; give at least 1")
+    top = out / ("quick" if quick else "full")
+    outcomes: list[Outcome] = []
     number = 0
-    for cell, seed in product(table.cells, range(seeds)):
-        config, folder = _config(cell, seed, quick), top / _slug(cell) / f"seed-{seed}"
-        if cell in chosen:
-            number += 1
-            what = ", ".join(filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}")))
-            say(f"{what} ({number} of {len(chosen) * seeds})")
-            outcomes.append(_outcome(table, cell, config, folder, watcher))
-        elif (kept := _read(folder / RESULT)) and kept["config"] == config.to_toml():
-            outcomes.append(Outcome.from_dict(kept["outcome"]))
+    for cell in table.cells:
+        place = top / _slug(cell)
+        for seed in sorted({*range(seeds), *_seeds(place)}):
+            config, folder = _config(cell, seed, quick), place / f"seed-{seed}"
+            if cell in chosen and seed < seeds:
+                number += 1
+                what = filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}"))
+                say(f"{', '.join(what)} ({number} of {len(chosen) * seeds})")
+                outcomes.append(_outcome(table, cell, config, folder, watcher))
+            elif (kept := _read(folder / RESULT)) and kept["config"] == config.to_toml():
+                outcomes.append(Outcome.from_dict(kept["outcome"]))
     by_data = {str(c.data): c for c in (_config(cell, 0, quick) for cell in chosen)}
     baselines = [outcome for c in by_data.values() for outcome in _baselines(table, c, top)]
-    return [*baselines, *outcomes]
+    return [*_once(baselines), *outcomes]
+
+
+def _seeds(folder: Path) -> list[int]:
+    """With which seeds a cell was run before."""
+    return [int(path.parent.name.removeprefix("seed-")) for path in folder.glob(f"seed-*/{RESULT}")]
+
+
+def _once(baselines: list[Outcome]) -> list[Outcome]:
+    """Every number of every row once: options that only training sees change none of them."""
+    numbers: dict[str, dict[str, Measured]] = {}
+    for outcome in baselines:
+        numbers[outcome.row] = {**outcome.numbers, **numbers.get(outcome.row, {})}
+    return [Outcome(row, "baseline", -1, measured) for row, measured in numbers.items()]
 
 
 def _outcome(
@@ -117,7 +136,10 @@ def _outcome(
     if kept := _read(folder / RESULT):
         _check_same(folder, kept["config"], config)
         return Outcome.from_dict(kept["outcome"])
-    run = _finished(config, folder / "run", watcher)
+    try:
+        run = _finished(config, folder / "run", watcher)
+    except NonFiniteError as error:
+        return Outcome(cell.row, cell.protocol, config.fit.seed, {}, failure=str(error))
     numbers = table.measure(run)
     outcome = Outcome(cell.row, cell.protocol, config.fit.seed, numbers, run.steps, run.seconds)
     with replacing(folder / RESULT) as unfinished:

@@ -85,6 +85,14 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     assert scores["values"] == 7
     assert set(scores["squared_error"]) >= {"this model", "straight line"}
     assert "of 7 values lie between the quantiles 0.1 and 0.9" in cli(*words, "--truth", truth).out
+    other = save_data("other.npz", **{**arrays, "test": 1 - arrays["test"].astype(np.float32)})
+    said = cli(*words, "--truth", other)
+    assert said.code == 3
+    assert "has other values where there is no gap" in said.err
+    for source in (data, truth):
+        said = cli("predict", fitted, "--data", data, "--truth", truth, "--impute", "--out", source)
+        assert (said.code, "is data that is read here" in said.err) == (2, True)
+    assert arrays_of(data).keys() == arrays.keys()
     filled = arrays_of(out)
     seen = ~np.isnan(gaps)
     assert np.array_equal(filled["seen"], seen)

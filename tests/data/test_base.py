@@ -124,6 +124,43 @@ def test_unknown_split_is_named(split):
         splits["tset"]
 
 
+@pytest.mark.parametrize(
+    ("x", "lengths", "part"),
+    [
+        (np.zeros(6), [6], r"shape \(6,\); expected \(frames, features\)"),
+        (np.zeros((6, 2)), [2, 3], "2 lengths add up to 5 and there are 6 frames"),
+        (np.zeros((6, 2)), [2, 5], "add up to 7"),
+        (np.zeros((6, 2)), [7, -1], "a whole number from one"),
+    ],
+)
+def test_frames_that_lengths_do_not_cut_are_refused(x, lengths, part):
+    with pytest.raises(DataError, match=part):
+        Sequences(x, np.array(lengths))
+
+
+def test_splits_that_do_not_go_together_are_refused():
+    def part(x):
+        return Sequences(np.array(x, np.float32), np.array([len(x)]))
+
+    parts = dict.fromkeys(("train", "valid", "test"), part([[0, 1], [1, 0]]))
+    with pytest.raises(DataError, match=r"differ in features per frame: \[1, 2\]"):
+        Splits.of("toy", "binary", {**parts, "test": part([[1]])})
+    with pytest.raises(DataError, match=r"frame 1 of 'test' has 2 in feature 0.*must be 0 or 1"):
+        Splits.of("toy", "binary", {**parts, "test": part([[1, 1], [2, 1]])})
+    with pytest.raises(DataError, match=r"has 255 in .* between 0 and 1"):
+        Splits.of("toy", "unit", {**parts, "train": part([[1, 255]])})
+    with pytest.raises(DataError, match="'toy' has train, valid; expected train, valid, test"):
+        Splits.of("toy", "binary", {key: parts[key] for key in ("train", "valid")})
+    bits = Splits.of("toy", "real", {**parts, "test": part([[0.5, np.nan]])})
+    with pytest.raises(DataError, match=r"frame 0 of 'test' has 0\.5"):
+        bits.taken_for("binary")
+
+
+def test_nothing_but_zeros_held_out_is_nothing_held_out(split):
+    x = split.x.numpy()
+    assert Sequences(x, LENGTHS, held_out=0 * x).held_out is None
+
+
 def test_changes_are_measured_within_training_sequences():
     x = np.array([[0.0, 1.0], [1.0, 1.0], [100.0, 1.0], [102.0, np.nan]], np.float32)
     part = Sequences(x, np.array([2, 2]))

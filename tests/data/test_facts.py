@@ -44,8 +44,13 @@ def test_facts_survive_a_round_trip(save_data, tmp_path):
     [
         ("image_shape", np.array([2, 2])),
         ("image_shape", np.array([2.0, 3.0])),
+        ("image_shape", np.array([-2, -3])),
         ("lowest_pitch", np.array([1, 2])),
+        ("lowest_pitch", np.array(-1)),
+        ("lowest_pitch", np.array(123)),
         ("frame_rate", np.array(0.0)),
+        ("frame_rate", np.array(0.01)),
+        ("frame_rate", np.array(np.inf)),
         ("words", WORDS[:5]),
         ("words", np.arange(6)),
         ("frame_labels", np.array(["a"])),
@@ -54,3 +59,8 @@ def test_facts_survive_a_round_trip(save_data, tmp_path):
 def test_facts_of_another_form_are_refused(save_data, name, value):
     with pytest.raises(DataError, match=f"'{name}' has shape .* expected"):
         ragged.read(save_data(**ragged_arrays(), **{name: value}))
+
+
+def test_words_in_an_array_of_objects_are_refused_unread(save_data):
+    with pytest.raises(DataError, match=r"'words' in .* holds objects.*numpy.array\(words, dtype"):
+        ragged.read(save_data(**ragged_arrays(), words=WORDS.astype(object)))

@@ -179,7 +179,7 @@ def test_at_least_one_sequence_is_held_out(save):
 def test_image_shape_must_fit(save):
     path = save(**three(frames(dim=6)))
     assert ragged.read(path, image_shape=(2, 3)).info.image_shape == (2, 3)
-    with pytest.raises(DataError, match=r"whose product is the number of features \(6 features"):
+    with pytest.raises(DataError, match=r"whose product is that of features \(6 features"):
         ragged.read(path, image_shape=(2, 2))
 
 
@@ -304,7 +304,7 @@ def test_other_files_are_refused(tmp_path, save):
 
 def test_object_arrays_are_refused_unread(save):
     sequences = np.array([X, X[:2]], dtype=object)
-    with pytest.raises(DataError, match=r"holds object arrays, which are pickles.*concatenate"):
+    with pytest.raises(DataError, match=r"'train' in .* holds objects, .* pickles.*concatenate"):
         ragged.read(save(train=sequences))
 
 

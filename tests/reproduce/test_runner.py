@@ -119,6 +119,40 @@ def test_one_protocol_alone(table, tmp_path):
 def test_unknown_rows_are_refused(table, tmp_path):
     with pytest.raises(UsageError, match="no row 'D'"):
         reproduce(table[0], tmp_path, rows=("D",))
+    with pytest.raises(UsageError, match="B has nothing under the protocol 'published'"):
+        reproduce(table[0], tmp_path, rows=("B",), protocol="published")
+
+
+def test_a_training_that_does_not_stay_finite_costs_its_own_cell_alone(table, tmp_path):
+    made, _ = table
+    wild, *others = made.cells
+    # The first step is finite, and with it the parameters are where nothing is.
+    wild = Cell(wild.row, wild.protocol, merge(wild.config, {"fit": {"lr": 1e38}}))
+    found = reproduce(Table(**{**made.__dict__, "cells": (wild, *others)}), tmp_path)
+    failed, *fine = found[1:]
+    assert failed.numbers == {}
+    assert "step" in failed.failure
+    assert all(o.numbers and not o.failure for o in fine)
+    assert Outcome.from_dict(failed.to_dict()) == failed
+    assert present.markdown(made, found)
+
+
+def test_a_part_of_a_table_leaves_the_rest_as_it_was(table, tmp_path):
+    made, _ = table
+    whole = reproduce(made, tmp_path, seeds=2)
+    again = reproduce(made, tmp_path, rows=("B",))
+    assert [o.to_dict() for o in again] == [o.to_dict() for o in whole]
+
+
+def test_baselines_stand_there_once(table, tmp_path):
+    """Options that only training sees make other data of it, and the same baselines."""
+    made, _ = table
+    cells = [
+        Cell("B", "ours", merge(made.cells[2].config, {"data": {"split_seed": seed}}), variant=name)
+        for seed, name in enumerate("xy")
+    ]
+    found = reproduce(Table(**{**made.__dict__, "cells": tuple(cells)}), tmp_path)
+    assert [o.row for o in found if o.protocol == "baseline"] == ["nothing"]
 
 
 def outcomes():

@@ -1,0 +1,61 @@
+"""What is known of a dataset before its values are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["binary", "unit", "count", "real"]
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts about a dataset; models and guides are built from it, never from the data itself.
+
+    Args:
+        name: dataset name or file stem.
+        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "count" for whole numbers from
+            zero, "real" for anything else.
+        dim: observed features per frame, D.
+        mean: per-feature mean over what training observed, D numbers.
+        std: per-feature standard deviation of the same, D numbers; ones if not given.
+        step_std: per-feature standard deviation of the change from one frame to the next, for real
+            numbers, D of them; those of the frames if not given.
+        mean_length: mean training sequence length, in frames.
+        max_length: longest sequence of any split, in frames.
+        image_shape: (height, width) where a frame is a picture.
+        lowest_pitch: MIDI number of feature 0 where a frame is a row of a piano roll.
+        frame_rate: frames per second, for pictures that move and for sound.
+        words: what every feature counts, D words.
+        frame_labels: what every frame is, for instance its year, where each split is a beginning
+            of the same sequence; as many as its longest.
+        has_missing: whether some feature of some frame, in any split, was not observed.
+    """
+
+    name: str
+    kind: Kind
+    dim: int
+    mean: tuple[float, ...] = field(repr=False)
+    mean_length: float
+    max_length: int
+    std: tuple[float, ...] = field(default=(), repr=False)
+    step_std: tuple[float, ...] = field(default=(), repr=False)
+    image_shape: tuple[int, int] | None = None
+    lowest_pitch: int | None = None
+    frame_rate: float = 10.0
+    words: tuple[str, ...] = field(default=(), repr=False)
+    frame_labels: tuple[str, ...] = field(default=(), repr=False)
+    has_missing: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataInfo:
+        """The inverse of `to_dict`, also after a round trip through JSON."""
+        facts: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**facts)
