@@ -306,7 +306,8 @@ def test_extrapolation_goes_on_in_a_straight_line_within_the_limits():
     splits = Splits.of("grey", "unit", dict.fromkeys(("train", "valid", "test"), part))
     limited = baselines.baselines(splits, 1)["linear extrapolation"](Batch.of(x))
     assert torch.allclose(limited[0, 1:, 0], torch.tensor([0.0, 0.8, 1.0]))
-    counts = Splits.of("counts", "count", dict.fromkeys(("train", "valid", "test"), part))
+    whole = Sequences((5 * x[0]).numpy(), np.array([4]))
+    counts = Splits.of("counts", "count", dict.fromkeys(("train", "valid", "test"), whole))
     assert list(baselines.baselines(counts, 1)) == ["training mean", "copy-last"]
 
 
