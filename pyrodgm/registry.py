@@ -68,10 +68,9 @@ def _own(kind: str, name: str) -> type:
         )
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
         raise UsageError(f"{kind} '{name}': {found.__name__} does not define {', '.join(missing)}")
-    for trait in {"model": ["traits"], "guide": ["traits"], "objective": ["needs"]}[kind]:
-        if not hasattr(found, trait):
-            raise UsageError(
-                f"{kind} '{name}': {found.__name__} does not declare '{trait}'; "
-                f"see pyrodgm.{kind}s.{base.__name__}"
-            )
+    if not hasattr(found, trait := "needs" if kind == "objective" else "traits"):
+        raise UsageError(
+            f"{kind} '{name}': {found.__name__} does not declare '{trait}'; "
+            f"see pyrodgm.{kind}s.{base.__name__}"
+        )
     return found

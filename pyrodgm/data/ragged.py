@@ -92,8 +92,7 @@ def write(path: str | Path, splits: Splits) -> None:
     """
     path = Path(path)
     arrays: Arrays = {}
-    for split in SPLITS:
-        part = splits[split]
+    for split, part in splits.items():
         arrays[split] = _as_given(part.x.numpy(), splits.info.kind)
         arrays[f"{split}_lengths"] = part.lengths
         if part.held_out is not None:

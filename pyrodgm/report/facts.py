@@ -58,9 +58,8 @@ def fitted(run: Run) -> Section:
     info = run.splits.info
     sizes = "; ".join(
         f"{name} {counted(len(part), 'sequence')}, {counted(part.num_frames, 'frame')}"
-        for name, part in (("train", run.splits.train), ("valid", run.splits.valid),
-                           ("test", run.splits.test))
-    )  # fmt: skip
+        for name, part in run.splits.items()
+    )
     rows += [
         ["Frames", f"{info.dim} features, {info.kind}", sizes],
         ["Training", f"{run.steps} steps in {run.seconds:.0f} s", _options(values, "fit")],

@@ -52,9 +52,8 @@ def _cells(
     cells = []
     guide = {"feedback": False} if model == "hmsbn" else None  # U_3 = 0 there
     for data in FILES:
-        ours = {**config(model, data, options=options), "fit": {**OURS_FIT, **fit}}
-        if latent:
-            ours["objective"] = OURS_OBJECTIVE
+        draws = {"objective": OURS_OBJECTIVE} if latent else {}
+        ours = config(model, data, options=options, fit={**OURS_FIT, **fit}, **draws)
         cells.append(Cell(row, "ours", ours, quick(), variant=data))
         if latent:
             theirs = published(model, data, options, guide=guide)
