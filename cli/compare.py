@@ -21,7 +21,7 @@ def command(runs: tuple[Path, ...], split: str, particles: int, seed: int, as_js
     from pyrodgm.evaluate.compare import compare
     from pyrodgm.run import Run
 
-    from .report import print_json, print_table
+    from .report import estimate, print_json, print_table
 
     loaded = {str(path): Run.load(path) for path in runs}
     rows = compare(loaded, split=split, particles=particles, seed=seed)
@@ -29,10 +29,18 @@ def command(runs: tuple[Path, ...], split: str, particles: int, seed: int, as_js
         print_json({"split": split, "runs": [row.to_dict() for row in rows]})
         return
     print_table(
-        ["run", "nats/frame", "by sequence", "below the best, nats/sequence", "standard error"],
+        [
+            "run",
+            "estimate",
+            "nats/frame",
+            "by sequence",
+            "below the best, nats/sequence",
+            "standard error",
+        ],
         [
             [
                 row.name,
+                estimate(row.bound),
                 f"{row.bound.nats_per_frame:.3f}",
                 f"{row.bound.nats_per_frame_sequence_weighted:.3f}",
                 f"{row.difference:.2f}",

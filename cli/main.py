@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 
 import rich_click as click
 
@@ -72,7 +73,9 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error on purpose ends in one message and its exit code."""
     try:
-        code = group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -86,6 +89,10 @@ def main(arguments: list[str] | None = None) -> None:
         if code is None:
             raise
     sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _say(f"warning: {message}", 0)
 
 
 def _explain(error: Exception) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from pyrodgm.evaluate.forecast import Forecast
+    from pyrodgm.evaluate.forecast import Forecast, Start
     from pyrodgm.evaluate.gaps import GapScores
     from pyrodgm.evaluate.predict import Prediction
     from pyrodgm.run import Run
@@ -23,7 +23,10 @@ SHOWN = 12  # rows of a table of horizons
 @click.option("--samples", type=int, help="Draws [default: 20; 100 for many frames or gaps].")
 @click.option("--horizon", type=int, help="Forecast so many frames instead of one.")
 @click.option(
-    "--from", "start", type=int, help="Frames seen before them [default: all but the last ones]."
+    "--from",
+    "start",
+    callback=lambda _context, _option, text: _start(text),
+    help="Frames seen before them, or 'end' for all [default: all but the last ones].",
 )
 @click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
 @click.option("--truth", help="The same data without its gaps: how well were they filled?")
@@ -43,7 +46,7 @@ def command(
     run: Path,
     data: str | None,
     horizon: int | None,
-    start: int | None,
+    start: Start,
     impute: bool,
     truth: str | None,
     out: Path | None,
@@ -78,7 +81,7 @@ def command(
 
 def _check_words(
     horizon: int | None,
-    start: int | None,
+    start: Start,
     impute: bool,
     out: Path | None,
     quantiles: tuple[float, ...] | None,
@@ -93,6 +96,16 @@ def _check_words(
         raise click.UsageError("--out goes with --horizon or --impute")
     if horizon is None and not impute and quantiles is not None:
         raise click.UsageError("--quantiles goes with --horizon or --impute")
+
+
+def _start(text: str | None) -> Start:
+    if text is None or text == "end":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        message = f"--from is '{text}'; give a number of frames, or end"
+        raise click.UsageError(message) from None
 
 
 def _levels(text: str) -> tuple[float, ...]:
@@ -120,7 +133,7 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     names = {
         "filtered": f"{model}, mean of {samples} filtered samples" if run.model.latents else model,
         "published": f"{model}, one sample, as published",
-        "published-order1": f"{model}, one sample, with the published slip of order 1",
+        "published-order1": f"{model}, one sample, has seen the frame (slip of the published code)",
     }
     ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
     print_table(
@@ -150,9 +163,7 @@ def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict
     found = run.forecast(**options)
     paths = [] if out is None else save_forecast(found, sequences, info, out)
     if not as_json:
-        click.echo(
-            f"{options['split']}: {len(found.rows)} sequences, squared error summed over features\n"
-        )
+        click.echo(f"{options['split']}: {len(found.rows)} sequences\n")
         _print_horizons(found)
         _print_paths(paths)
     return {"horizon": found.by_horizon(), "files": [str(path) for path in paths]}
@@ -163,6 +174,10 @@ def _print_horizons(found: Forecast) -> None:
     from .report import print_table
 
     rows = [row for row in found.by_horizon() if row["sequences"]]
+    if not rows:
+        click.echo("what comes is not known, so there are no errors to show")
+        return
+    click.echo("squared error summed over features\n")
     numbers = ("squared_error", "standard_error", "copy_last")
     print_table(
         ["frames ahead", "sequences", "squared error", "standard error", "copy-last"],

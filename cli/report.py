@@ -33,6 +33,13 @@ def shown(number: float, digits: int = 3) -> str:
     return "-" if math.isnan(number) else f"{number:.{digits}f}"
 
 
+def estimate(bound: Bound) -> str:
+    """What kind of number a log-likelihood is."""
+    if bound.estimator == "exact":
+        return "exact"
+    return f"{bound.particles}-sample lower bound"
+
+
 def print_fit(run: Run, *, as_json: bool) -> None:
     """What a fit came to on validation, beside trivial predictors; as JSON, on test as well."""
     if not run.is_main_process:
@@ -43,8 +50,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     from pyrodgm.evaluate.floors import NAMES, floors
 
     valid = run.evaluate("valid")
-    kind = "exact" if valid.estimator == "exact" else "1-sample lower bound"
-    named = {f"{type(run.model).__name__}, {kind}": valid}
+    named = {f"{type(run.model).__name__}, {estimate(valid)}": valid}
     trivial = floors(run.splits, "valid")
     named |= {NAMES[name]: floor for name, floor in trivial.items()}
     rows = [

@@ -13,10 +13,10 @@ import numpy as np
 
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
-from pyrodgm.evaluate.bounds import importance_weights
+from pyrodgm.evaluate.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import pictures
-from pyrodgm.evaluate.posterior import bytes_per_draw, write_netcdf
+from pyrodgm.evaluate.posterior import bytes_per_draw, compact_tree, write_netcdf
 from pyrodgm.evaluate.predict import expected_frames
 from pyrodgm.files import replacing
 from pyrodgm.guides import SequenceGuide
@@ -25,8 +25,13 @@ from pyrodgm.run import Run
 
 NAME = "check.json"
 EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
+GIVEN = {
+    "posterior": "given the frames before and the guide's latents, which have seen the frame",
+    "ancestral": "drawn from nothing",
+}
 POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
 FEWEST_DRAWS = 10
+WORTHLESS = 0.01  # nats of a frame
 WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
 FEWEST_SEQUENCES = 10
 EXAMPLE_FRAMES = 64
@@ -47,7 +52,8 @@ class Check:
         k: Pareto k-hat of every sequence, (N,).
         efficiency: effective share of the draws, (N,), in (0, 1].
         gap: nats per frame that the guide is at least away from the posterior, (N,).
-        p_values: Bayesian p-values by kind of replicate, "one step" and "ancestral", and statistic.
+        latent_nats: what the latents tell of a frame, see `pyrodgm.evaluate.bounds.latent_nats`.
+        p_values: Bayesian p-values by kind of replicate, "posterior" or "ancestral", and statistic.
         paths: the files written, by name.
     """
 
@@ -60,6 +66,7 @@ class Check:
     k: np.ndarray
     efficiency: np.ndarray
     gap: np.ndarray
+    latent_nats: float
     p_values: dict[str, dict[str, float]]
     paths: dict[str, Path]
 
@@ -77,6 +84,7 @@ class Check:
             "k": _numbers(self.k),
             "efficiency": _numbers(self.efficiency),
             "gap_nats_per_frame": _numbers(self.gap),
+            "latent_nats_per_frame": self.latent_nats,
             "p_values": self.p_values,
             "misfits": {kind: predictive.misfits(p) for kind, p in self.p_values.items()},
             "paths": {name: str(path) for name, path in self.paths.items()},
@@ -94,6 +102,7 @@ class Check:
                 f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
                 f"{100 * np.median(self.efficiency):.3g} % of the draws are effective (median)."
             )
+            lines.append(f"  {latent_words(self.latent_nats)}")
         lines += [
             f"Model, by {self.posterior_draws} replicates of the data",
             *(f"  {_misfit_words(kind, p)}" for kind, p in self.p_values.items()),
@@ -150,6 +159,7 @@ def check(
         k=k,
         efficiency=diagnostics.effective_sample_size(log_w) / draws,
         gap=diagnostics.gap_per_frame(log_w, judged.lengths),
+        latent_nats=latent_nats(run.model, run.guide, judged, seed=seed),
         p_values=p_values,
         paths=paths,
     )
@@ -172,7 +182,7 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     same = found["split"] == split and found.get("checkpoint") == run.folder.best().name
-    return found if same else None
+    return found if same and "latent_nats_per_frame" in found else None
 
 
 def _judged(run: Run, split: str, draws: int, wanted: int | None) -> np.ndarray:
@@ -192,10 +202,10 @@ def _check_model(
     run: Run, split: str, draws: int, seed: int, paths: dict[str, Path]
 ) -> dict[str, dict[str, float]]:
     """Keep the draws, compare data with replicates, and draw that; the p-values."""
-    tree = run.to_datatree(split, draws=draws, seed=seed)
+    tree = compact_tree(run.model, run.guide, run.splits, split=split, draws=draws, seed=seed)
     write_netcdf(tree, paths["posterior"])
     data = predictive.observed(run.splits, split, draws=draws, seed=seed)
-    replicates = {"one step": predictive.posterior_replicates(tree, run.splits)}
+    replicates = {"posterior": predictive.posterior_replicates(tree, run.splits)}
     if isinstance(run.model, SequenceModel):
         replicates["ancestral"] = predictive.prior_replicates(
             run.model, run.splits, split, draws=draws, seed=seed
@@ -209,7 +219,9 @@ def _check_model(
 def _draw_figures(run: Run, found: Check, seed: int) -> None:
     """The other figures; their paths are added to the check's."""
     folder = run.folder.path / "figures"
-    drawn = {"guide": plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)}
+    drawn = {}
+    if found.verdict != EXACT:
+        drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
     if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
         example = run.splits[found.split].batch([0])
         example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
@@ -228,12 +240,25 @@ def _affordable(run: Run, split: str, draws: int) -> int:
     return min(draws, max(FEWEST_DRAWS, most))
 
 
+def latent_words(nats: float) -> str:
+    """What the latents are worth, in a sentence."""
+    told = f"The latents tell {nats:.3f} nats of a frame"
+    if nats < WORTHLESS:
+        return f"{told}, next to nothing: the guide may be right because nothing depends on it."
+    return f"{told}, beyond what the model expects before it sees the frame."
+
+
 def _misfit_words(kind: str, p: Mapping[str, float]) -> str:
-    given = "given the data before each frame" if kind == "one step" else "drawn from nothing"
+    given = GIVEN[kind]
     missed = predictive.misfits(p)
     if not missed:
         return f"{kind}, {given}: nothing misses the data"
-    words = ", ".join(f"{name} {where} (p = {p[name]:.2f})" for name, where in missed.items())
+    words = ", ".join(
+        f"{100 * p[name]:.0f} % of feature means {where}"
+        if name == predictive.FEATURE_MEANS
+        else f"{name} {where} (p = {p[name]:.2f})"
+        for name, where in missed.items()
+    )
     return f"{kind}, {given}: {words}"
 
 

@@ -65,6 +65,11 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
             module.load_state_dict(own)
     except CheckpointError:
         raise
+    except RuntimeError as error:  # of load_state_dict: names or shapes
+        raise CheckpointError(
+            f"the weights in {folder} are of another model, guide or objective, or of other sizes; "
+            f"give the ones that were fitted\n  ({error})"
+        ) from error
     except Exception as error:
         raise _unreadable(folder, error) from error
 
@@ -83,7 +88,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def _unreadable(folder: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"cannot read checkpoint {folder}: it is damaged, or belongs to another model. Remove "
+        f"cannot read checkpoint {folder}: it is damaged. Remove "
         f"that folder to go on from the newest of the others\n  ({error})"
     )
 

@@ -46,6 +46,10 @@ class NonFiniteError(PyrodgmError, ArithmeticError):
     exit_code = 4
 
 
+class ChangedWarning(UserWarning):
+    """Something is no longer as it was when a run was fitted."""
+
+
 class Interrupted(PyrodgmError):
     """Training was asked to stop and did, after writing a checkpoint."""
 

@@ -62,16 +62,15 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
                   for n in range(min(PIECES, len(found.rows)))]  # fmt: skip
         return save_samples(torch.from_numpy(np.stack(pieces)), info, path)
     rows = {
-        "observed": sequences.batch(found.rows[:1]).x[0].numpy(),
+        "observed": _observed(found, sequences),
         "expected": _joined(found, sequences, 0, found.mean),
         "one draw": _joined(found, sequences, 0, found.draw),
     }
     if info.kind == "unit":
         del rows["one draw"]
-    length = min(map(len, rows.values()))
-    rows = {name: row[:length] for name, row in rows.items()}
     start = int(found.starts[0])
     if ending == ".gif":
+        rows["observed"] = np.nan_to_num(rows["observed"])  # black
         with replacing(path) as unfinished:
             save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
     else:
@@ -89,6 +88,15 @@ def save_imputation(found: Imputation, path: Path) -> list[Path]:
     check_ending(path, [".npz"])
     _save_arrays(asdict(found), path)
     return [path]
+
+
+def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
+    """The first sequence, (T_0 + H, D); NaN where nothing is known."""
+    batch = sequences.batch(found.rows[:1])
+    x = np.where(batch.observed[0].numpy(), batch.x[0].numpy(), np.nan)
+    frames = np.full((int(found.starts[0]) + found.horizon, x.shape[1]), np.nan, x.dtype)
+    frames[: len(x)] = x[: len(frames)]
+    return frames
 
 
 def _joined(found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray) -> np.ndarray:

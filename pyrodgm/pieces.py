@@ -10,7 +10,7 @@ from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, resolve
 from pyrodgm.data import DATASETS, load
 from pyrodgm.data.base import Splits
-from pyrodgm.errors import DataError, RunFolderError, UsageError
+from pyrodgm.errors import ChangedWarning, DataError, RunFolderError, UsageError
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.settings import read_toml
@@ -75,32 +75,43 @@ def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
             warnings.warn(
                 f"the file of the {role} {given} has changed since {folder.path} was fitted, and "
                 "what is computed now may differ",
-                stacklevel=2,
+                ChangedWarning,
+                stacklevel=3,
             )
 
 
-def data_for(folder: RunFolder, splits: Splits) -> Splits:
+def data_for(folder: RunFolder, splits: Splits, *, other: bool) -> Splits:
     """Data as the model of a run takes it: of its size, its values of the same kind, and gaps
     holding the means that it was fitted with.
+
+    Args:
+        folder: of the run.
+        splits: the data.
+        other: whether it is meant to be other data; if not, and it is, there is a warning.
 
     Raises:
         DataError: it is of another size or kind.
     """
-    info, other = folder.data_info(), splits.info
-    if other.dim != info.dim:
+    info, given = folder.data_info(), splits.info
+    if given.dim != info.dim:
         raise DataError(
             f"the run {folder.path} was fitted on '{info.name}' with {info.dim} features per "
-            f"frame, and '{other.name}' has {other.dim}; give data of the same kind"
+            f"frame, and '{given.name}' has {given.dim}; give data of the same kind"
         )
-    splits = splits.filled(info.mean) if other.has_missing else splits
-    if (info.kind, other.kind) == ("binary", "unit"):
+    if not other and splits.sha256 != folder.read_environment()["data_sha256"]:
+        words = (
+            f"the data of {folder.path} has changed since it was fitted; numbers are of other data"
+        )
+        warnings.warn(words, ChangedWarning, stacklevel=3)
+    splits = splits.filled(info.mean) if given.has_missing else splits
+    if (info.kind, given.kind) == ("binary", "unit"):
         return splits  # grey values score by cross-entropy
     try:
-        return splits if other.kind == info.kind else splits.taken_for(info.kind)
+        return splits if given.kind == info.kind else splits.taken_for(info.kind)
     except DataError as error:
         raise DataError(
-            f"the run {folder.path} was fitted on {info.kind} data, and '{other.name}' has "
-            f"{other.kind} values: {error}"
+            f"the run {folder.path} was fitted on {info.kind} data, and '{given.name}' has "
+            f"{given.kind} values: {error}"
         ) from error
 
 

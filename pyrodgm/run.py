@@ -17,7 +17,7 @@ from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.floors import scores, trivial_predictors
-from pyrodgm.evaluate.forecast import QUANTILES, Forecast, forecast
+from pyrodgm.evaluate.forecast import QUANTILES, Forecast, Start, forecast
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import Prediction, predictions
 from pyrodgm.evaluate.topics import Topic, topics
@@ -108,9 +108,10 @@ class Run:
         latest = folder.latest()
         if isinstance(splits, str | Path):
             splits = load_like(folder, splits)
+        other = splits is not None
         objective, splits = pieces(folder, config, objective, splits)
         check_same_pieces(folder, objective)
-        splits = data_for(folder, splits)
+        splits = data_for(folder, splits, other=other)
         checkpoint.read_weights(folder.best(), {"evaluated": objective})
         state = checkpoint.read_state(latest)
         return cls(objective, splits, folder, steps=state["step"], seconds=state["seconds"])
@@ -243,7 +244,7 @@ class Run:
         horizon: int,
         split: str = "test",
         *,
-        start: int | None = None,
+        start: Start = None,
         samples: int = 100,
         quantiles: Sequence[float] = QUANTILES,
         seed: int = 0,

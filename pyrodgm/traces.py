@@ -1,7 +1,7 @@
 """Run the guide, replay the model on its draws, return log-probabilities: where poutine is used.
 
-Two kinds of program give the same `LogProbs`: one whose sites span time, and one with a site per
-step, such as any user's own program written with `pyro.markov`.
+Two kinds of program give the same `LogProbs`: one whose sites span time, here, and one with a site
+per step, such as any user's own program written with `pyro.markov`, in `pyrodgm.stepwise`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
@@ -23,11 +22,6 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.path import Path
 
 Site = dict[str, Any]
-
-_ONE_PLATE = (
-    "there must be at most one plate, over the data, at dimension -1, and everything else in event "
-    "dimensions (.to_event)"
-)
 
 
 @dataclass(frozen=True)
@@ -135,8 +129,8 @@ def log_probs(
     shape = (particles, batch.size, batch.length)
     log_p = {name: site["log_prob"].expand(shape) for name, site in model_sites.items()}
     log_q = {name: site["log_prob"].expand(shape) for name, site in guide_sites.items()}
-    pathwise = [site["log_prob"] for site in guide_sites.values() if _is_pathwise(site)]
-    scored = [site["log_score"] for site in guide_sites.values() if not _is_pathwise(site)]
+    pathwise = [site["log_prob"] for site in guide_sites.values() if is_pathwise(site)]
+    scored = [site["log_score"] for site in guide_sites.values() if not is_pathwise(site)]
     zero = batch.x.new_zeros(shape)
     return LogProbs(
         log_p=sum(log_p.values(), zero),
@@ -151,122 +145,12 @@ def log_probs(
     )
 
 
-def stepwise_log_probs(
-    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int = 1
-) -> LogProbs:
-    """Log-probabilities of K draws where every frame has sites of its own: batch shape (B,).
-
-    Frames are found by program order: one begins at each latent site of the model that follows an
-    observed site. If the guide draws frames in another order (backwards, say), a later frame's
-    terms may depend on an earlier one's in a way that order does not show, and everything is taken
-    as a single frame: correct, with more variance.
-
-    Args:
-        model: program whose only plate, if any, holds the data and is at dimension -1.
-        guide: program over its latent sites.
-        args: what both are called with.
-        particles: number of draws K.
-
-    Raises:
-        CompatibilityError: other sites in the two, or more plates than that.
-    """
-    try:
-        model_sites, guide_sites = trace_pair(model, guide, *args, particles=particles, dim=-2)
-    except ValueError as error:
-        if "collide" not in str(error):
-            raise
-        raise CompatibilityError(f"{_ONE_PLATE}, but: {error}") from error
-    frame_of = _frames(model_sites, guide_sites)
-    size = max(_batch_size(name, site, particles) for name, site in model_sites.items())
-    num_frames = max(frame_of.values()) + 1
-    pathwise = {name: site for name, site in guide_sites.items() if _is_pathwise(site)}
-    scored = {name: site for name, site in guide_sites.items() if not _is_pathwise(site)}
-
-    def stack(sites: Mapping[str, Site], nats: str = "log_prob") -> Tensor:
-        like = next(iter(model_sites.values()))["log_prob"]
-        frames: list[Tensor] = [like.new_zeros(particles, size)] * num_frames
-        for name, site in sites.items():
-            frames[frame_of[name]] = frames[frame_of[name]] + site[nats]
-        return torch.stack(frames, -1)
-
-    return LogProbs(
-        log_p=stack(model_sites),
-        log_q=stack(guide_sites),
-        log_path=stack(pathwise),
-        log_score=stack(scored, "log_score"),
-        mask=_frame_mask(model_sites, frame_of, num_frames, size),
-        x=_observed_frames(model_sites, frame_of, num_frames),
-        sites={f"p({name})": site["log_prob"] for name, site in model_sites.items()}
-        | {f"q({name})": site["log_prob"] for name, site in guide_sites.items()},
-        values={name: site["value"] for name, site in guide_sites.items()},
-    )
-
-
 def law_of(site: Site) -> TorchDistribution:
     """The distribution of a traced site in every frame, given what the draws before it were."""
     law = site["fn"]
     return law.rollout.score()[law.name] if isinstance(law, Path) else law
 
 
-def _is_pathwise(site: Site) -> bool:
+def is_pathwise(site: Site) -> bool:
     """Whether gradients flow through the draw at this site."""
     return bool(getattr(site["fn"], "has_rsample", False))
-
-
-def _frames(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> dict[str, int]:
-    """The frame that each site belongs to, counted from zero."""
-    frame_of: dict[str, int] = {}
-    frame, observed_last = 0, False
-    for name, site in model_sites.items():
-        if observed_last and not site["is_observed"]:
-            frame += 1
-        frame_of[name], observed_last = frame, bool(site["is_observed"])
-    order = [frame_of[name] for name in guide_sites]
-    return frame_of if order == sorted(order) else dict.fromkeys(frame_of, 0)
-
-
-def _batch_size(name: str, site: Site, particles: int) -> int:
-    shape = tuple(site["log_prob"].shape)
-    if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (1, particles)):
-        raise CompatibilityError(
-            f"site '{name}' has log-probabilities of shape {shape}; expected ({particles}, B): "
-            f"{_ONE_PLATE}"
-        )
-    return shape[-1] if shape else 1
-
-
-def _frame_mask(
-    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int, size: int
-) -> Tensor:
-    """Where any site of a frame counts, (B, T)."""
-    like = next(iter(model_sites.values()))["log_prob"]
-    mask = torch.zeros(size, num_frames, dtype=torch.bool, device=like.device)
-    for name, site in model_sites.items():
-        mask[:, frame_of[name]] |= True if site["mask"] is None else site["mask"]
-    return mask
-
-
-def _observed_frames(
-    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int
-) -> Tensor | None:
-    """Observations of every frame side by side, (B, T, D), where all frames look alike."""
-    frames: list[list[Tensor]] = [[] for _ in range(num_frames)]
-    for name, site in model_sites.items():
-        if site["is_observed"]:
-            event_dim = site["fn"].event_dim
-            value = site["value"]
-            batch = value.shape[: value.dim() - event_dim]
-            frames[frame_of[name]].append(value.reshape(batch[-1] if batch else 1, -1))
-    shapes = {tuple(value.shape for value in frame) for frame in frames}
-    if len(shapes) != 1 or not frames[0]:
-        return None
-    return torch.stack([torch.cat(frame, -1) for frame in frames], 1)
-
-
-__all__ = [
-    "LogProbs",
-    "law_of",
-    "log_probs",
-    "stepwise_log_probs",
-    "trace_pair",
-]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -119,7 +120,10 @@ def _check_frame(program: SequenceModel | SequenceGuide, batch: Batch, data: str
                 "see .to_event(1), and the size that the constructor declares"
             )
         if site in program.observed:
+            _check_support(name, law, batch.x, data)
             return batch.x[:, 0]
+        if program.traits.latents == "continuous" and not program.reparameterised:
+            _check_pathwise(name, site, law)
         value = law.expand((1, batch.size)).sample()
         if program.traits.latents == "binary" and bool(((value != 0) & (value != 1)).any()):
             raise CompatibilityError(
@@ -133,6 +137,29 @@ def _check_frame(program: SequenceModel | SequenceGuide, batch: Batch, data: str
         Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
     if missing := [site for site in sites if site not in drawn]:
         raise CompatibilityError(f"{name} declares {', '.join(missing)} and does not draw it")
+
+
+def _check_support(name: str, law: TorchDistribution, x: Tensor, data: str) -> None:
+    """Refuse a law that cannot have drawn what it observes, if it knows which values it has."""
+    try:
+        fits = cast("Any", law.support).check(x.flatten(0, 1))
+    except (NotImplementedError, AttributeError, RuntimeError):
+        return
+    if not bool(fits.all()):
+        raise DataError(
+            f"{name} scores 'x' by {type(law).__name__}, and '{data}' has values that it never "
+            f"draws, from {float(x.min()):.3g} to {float(x.max()):.3g}; give it another emission"
+        )
+
+
+def _check_pathwise(name: str, site: str, law: TorchDistribution) -> None:
+    """Refuse draws that carry gradients where the traits say that they do not."""
+    if law.has_rsample:
+        raise CompatibilityError(
+            f"{name} draws '{site}' from {type(law).__name__}, whose draws carry gradients, and "
+            "its traits do not say so: give reparameterised=True, or score gradients with far more "
+            "variance are taken"
+        )
 
 
 def _check_encoded(name: str, encoded: Tensor | None, batch: Batch) -> None:

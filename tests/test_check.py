@@ -46,7 +46,7 @@ def test_every_file_is_written_and_opens(run, found):
 def test_numbers_have_one_entry_per_sequence(found):
     assert found.k.shape == found.efficiency.shape == found.gap.shape == (3,)
     assert ((found.efficiency > 0) & (found.efficiency <= 1)).all()
-    assert set(found.p_values) == {"one step", "ancestral"}
+    assert set(found.p_values) == {"posterior", "ancestral"}
 
 
 def test_json_is_strict_and_equal_to_the_file(found):

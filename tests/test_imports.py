@@ -20,7 +20,7 @@ LAYERS = [
     ["evaluate", "options", "settings", "userfile", "checkpoint"],
     ["objectives"],
     ["frames"],
-    ["traces"],
+    ["traces", "stepwise"],
     ["models", "guides"],
     ["networks", "distributions", "sequences", "path", "rollout", "chains", "data"],
     ["past"],

@@ -10,6 +10,7 @@ import pyrodgm as dgm
 from pyrodgm.config import resolve
 from pyrodgm.data import ragged
 from pyrodgm.errors import (
+    ChangedWarning,
     CheckpointError,
     ConfigError,
     DataError,
@@ -158,6 +159,16 @@ def test_another_file_is_cut_as_the_runs_own(save_data, tmp_path):
     again = Run.load(tmp_path / "run", save_data("b.npz", **arrays))
     assert torch.equal(again.splits.test.x, run.splits.test.x)
     assert not torch.equal(ragged.read(tmp_path / "b.npz").test.x, run.splits.test.x)
+
+
+def test_data_that_changed_since_is_named(save_data, tmp_path):
+    fit_config(resolve(tiny_values(save_data("a.npz"))), tmp_path / "run")
+    save_data("a.npz", **ragged_arrays(train=30))
+    with pytest.warns(ChangedWarning, match="the data of .* has changed since it was fitted"):
+        Run.load(tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Run.load(tmp_path / "run", tmp_path / "a.npz")
 
 
 def test_own_files_that_changed_since_are_named(tiny, tmp_path):

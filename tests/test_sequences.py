@@ -23,7 +23,8 @@ from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.lags import Lags
 from pyrodgm.models import TSBN
 from pyrodgm.sequences import fused, generate, join, lagged, unrolled
-from pyrodgm.traces import log_probs, stepwise_log_probs
+from pyrodgm.stepwise import stepwise_log_probs
+from pyrodgm.traces import log_probs
 from variants import assert_executions_agree
 
 B, T, D, J, K = 3, 6, 4, 3, 5

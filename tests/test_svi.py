@@ -17,9 +17,9 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, ObjectiveELBO, TraceGraphELBO
+from pyrodgm.objectives import ELBO, ML, NVIL, RLOO, LocalRLOO, ObjectiveELBO, TraceGraphELBO
 from pyrodgm.sequences import unrolled
-from pyrodgm.traces import stepwise_log_probs
+from pyrodgm.stepwise import stepwise_log_probs
 
 T, D, J, COPIES = 3, 3, 2, 1000
 INFO = DataInfo("tiny", "binary", D, (0.5,) * D, float(T), T)
@@ -240,6 +240,36 @@ def test_an_objective_with_draws_of_its_own_is_refused() -> None:
 def test_several_phases_are_refused() -> None:
     with pytest.raises(UsageError, match="several phases"):
         ObjectiveELBO(TraceGraphELBO)
+
+
+def test_what_all_rows_share_is_refused_by_name() -> None:
+    def p(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3))
+            pyro.sample("x", dist.Normal(w + z, 1.0), obs=x[:, 0])
+
+    def q(x):
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.5))
+
+    for particles in (1, 3):
+        with pytest.raises(CompatibilityError, match="and w is outside: it would count once for"):
+            ObjectiveELBO(ELBO, particles=particles).loss(p, q, torch.zeros(3, 2))
+
+
+def test_latent_sites_are_refused_where_there_should_be_none() -> None:
+    def p(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Bernoulli(0.3)), 1.0), obs=x[:, 0])
+
+    def q(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.5))
+
+    with pytest.raises(UsageError, match="ML is for programs without latent sites, and .* draws z"):
+        ObjectiveELBO(ML).loss(p, q, torch.zeros(3, 2))
 
 
 def test_a_second_plate_is_refused_with_the_site() -> None:

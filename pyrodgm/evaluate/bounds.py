@@ -190,3 +190,24 @@ def importance_weights(
             traced = log_probs(model, guide, batch, part.stop - part.start)
             log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
     return log_w
+
+
+def latent_nats(
+    model: Model, guide: Guide, sequences: Sequences, *, draws: int = 10, seed: int = 0
+) -> float:
+    r"""How much the latents tell of the data according to the guide, in nats per frame.
+
+    .. math:: E_q \Big[\sum_t \log q(z_t \mid z_{<t}, x) - \log p(z_t \mid z_{<t}, x_{<t})\Big]
+        \Big/ T
+
+    The term of the ELBO that is not reconstruction. Zero where the guide draws what the model would
+    have drawn without seeing the frame: such latents are of no use, and such a guide is exact.
+    """
+    device, nats = next(model.parameters()).device, 0.0
+    with torch.no_grad(), forked(seed, "latent nats"):
+        for rows, part in chunks(sequences.lengths, draws):
+            batch = sequences.batch(rows).to(device)
+            sites = log_probs(model, guide, batch, part.stop - part.start).sites
+            for name in model.latents:
+                nats += float((sites[f"q({name})"] - sites[f"p({name})"]).double().sum())
+    return nats / (draws * sequences.num_frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 
 QUANTILES = (0.1, 0.5, 0.9)
+
+Start = int | Literal["end"] | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def forecast(
     sequences: Sequences,
     *,
     horizon: int,
-    start: int | None = None,
+    start: Start = None,
     samples: int = 100,
     quantiles: Sequence[float] = QUANTILES,
     means: bool = False,
@@ -104,7 +106,8 @@ def forecast(
         guide: the guide q.
         sequences: the split; sequences that do not reach beyond the start are left out.
         horizon: frames to forecast, H.
-        start: frames seen, T_0; by default all but the last H of each sequence.
+        start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
+            them: what comes next nobody knows yet, and there are no errors.
         samples: particles, and continuations of each sequence, S.
         quantiles: levels in [0, 1].
         means: frames take, and feed back, their mean given the latents; for grey values.
@@ -140,17 +143,17 @@ def forecast(
     return Forecast(rows, starts, mean, levels.numpy(), between, draw, errors, copied)
 
 
-def _starting(
-    lengths: np.ndarray, horizon: int, start: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarray, np.ndarray]:
     """Which sequences can be forecast, and from which frame each."""
+    if start == "end":
+        return np.arange(len(lengths)), lengths
     starts = lengths - horizon if start is None else np.full(len(lengths), start)
     rows = np.flatnonzero((starts > 0) & (starts < lengths))
     if not len(rows):
         seen = f"the last {horizon} frames" if start is None else f"frame {start} on"
         raise UsageError(
             f"no sequence can be forecast from {seen}: the longest has {lengths.max()} frames; "
-            "give another start, at least 1"
+            "give another start, at least 1, or 'end' for what comes after all of them"
         )
     return rows, starts[rows]
 

@@ -85,7 +85,8 @@ def motion(
             sequence.
     """
     first = next(iter(rows.values())) if within is None else within
-    shown = np.sort(np.argsort(-first.std(0), kind="stable")[:LINES])
+    spread = np.nan_to_num(np.nanstd(first, 0))
+    shown = np.sort(np.argsort(-spread, kind="stable")[:LINES])
     lines = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(9.6, 0.8 + 1.5 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, sharex=True, squeeze=False)
@@ -94,7 +95,8 @@ def motion(
             ax.plot(row[:, feature], color=colour, lw=1.2, label=label)
         if band is not None:
             _band(ax, band, int(feature))
-        low, high = first[:, feature].min(), first[:, feature].max()
+        known = first[~np.isnan(first[:, feature]), feature]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
         margin = BEYOND * (high - low) or 1.0
         ax.set_ylim(low - margin, high + margin)
         ax.set_title(f"feature {feature}", fontsize=8, loc="left")

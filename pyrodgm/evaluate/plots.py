@@ -19,10 +19,10 @@ from pyrodgm.evaluate.predictive import STATISTICS, Summary
 from pyrodgm.files import read_records, replacing
 
 DATA, ONE_STEP, ANCESTRAL, BAD = "#222222", "#2a7ab9", "#e08a1e", "#c8372d"
-COLOURS = {"one step": ONE_STEP, "ancestral": ANCESTRAL}
+COLOURS = {"posterior": ONE_STEP, "ancestral": ANCESTRAL}
 LOWEST_K, HIGHEST_K = -0.5, 2.5  # k-hat beyond is drawn at the edge
 LABELS = {
-    "one step": "one-step replicates, given the data before",
+    "posterior": "posterior replicates, given the frames before and the guide's latents",
     "ancestral": "ancestral replicates, given nothing",
 }
 WORDS = {
@@ -56,7 +56,7 @@ def predictive_checks(
 
     Args:
         data: statistics of the data.
-        replicates: statistics of replicates, by "one step" and "ancestral".
+        replicates: statistics of replicates, by "posterior" and "ancestral".
         p: Bayesian p-values, by the same names.
     """
     figure = Figure(figsize=(11, 6), layout="constrained")

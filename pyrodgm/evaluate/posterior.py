@@ -26,6 +26,7 @@ from pyrodgm.seeds import forked
 from pyrodgm.traces import law_of, trace_pair
 
 MAX_BYTES = 2 * 2**30
+BLANK = -1  # in whole numbers, all of which are counts
 
 Groups = dict[str, dict[str, np.ndarray]]
 
@@ -64,14 +65,35 @@ def to_datatree(
 
     Returns:
         Dimensions chain, draw, sequence, time and one named after each site, such as ``z_dim``.
-        Values that are zero or one take one byte. Padded frames are NaN in floating-point
-        variables and zero in others.
+        Padded frames are NaN. Where there are none, values that are zero or one take one byte.
 
     Raises:
         UsageError: no draws, or so many that the arrays would not fit into 2 GiB.
     """
+    tree = compact_tree(model, guide, splits, split=split, draws=draws, seed=seed, bytes_each=4)
+    for group in ("posterior", "posterior_predictive", "observed_data"):
+        for name, values in tree[group].data_vars.items():
+            if _is_blank(values):
+                tree[group][str(name)] = values.astype(np.float32).where(values != BLANK)
+    return tree
+
+
+def compact_tree(
+    model: Model,
+    guide: Guide,
+    splits: Splits,
+    *,
+    split: str,
+    draws: int,
+    seed: int,
+    bytes_each: int = 1,
+) -> xr.DataTree:
+    """The same with zeros and ones in one byte always, and padded frames -1 in whole numbers.
+
+    `write_netcdf` marks these as blank, so that they are NaN to whoever reads the file.
+    """
     sequences = splits[split]
-    _check_size(model, sequences, draws)
+    _check_size(model, sequences, draws, bytes_each)
     device = next(model.parameters()).device
     arrays = _Arrays(draws, sequences)
     with torch.no_grad(), forked(seed, "posterior"):
@@ -105,6 +127,10 @@ def write_netcdf(tree: xr.DataTree, path: Path) -> None:
         for group in tree.subtree
         if group.data_vars
     }
+    for group in tree.subtree:
+        for name, values in group.data_vars.items():
+            if _is_blank(values):
+                encoding[group.path][name]["_FillValue"] = BLANK
     with replacing(path) as unfinished:
         tree.to_netcdf(unfinished, engine="h5netcdf", encoding=encoding)
 
@@ -176,7 +202,12 @@ def _blanked(value: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _blank(dtype: torch.dtype) -> float:
-    return math.nan if dtype.is_floating_point else 0
+    return math.nan if dtype.is_floating_point else BLANK
+
+
+def _is_blank(values: xr.DataArray) -> bool:
+    """Whether frames of a compact variable are padding."""
+    return values.dtype in (np.int8, np.int16) and bool((values == BLANK).any())
 
 
 def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
@@ -211,10 +242,11 @@ def _site_dims(model: Model) -> dict[str, int]:
     return {**model.latents, **model.observed}
 
 
-def _check_size(model: Model, sequences: Sequences, draws: int) -> None:
+def _check_size(model: Model, sequences: Sequences, draws: int, bytes_each: int) -> None:
     if draws < 1:
         raise UsageError(f"draws is {draws}; give at least 1")
-    each = bytes_per_draw(model, sequences)
+    padded = sequences.lengths.min() < sequences.lengths.max()
+    each = bytes_per_draw(model, sequences) * (bytes_each if padded else 1)
     if draws * each > MAX_BYTES:
         raise UsageError(
             f"{draws} draws of {len(sequences)} sequences would take {draws * each / 2**30:.1f} "

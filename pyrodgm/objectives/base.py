@@ -15,7 +15,8 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
 from pyrodgm.sequences import unrolled
-from pyrodgm.traces import LogProbs, log_probs, stepwise_log_probs
+from pyrodgm.stepwise import stepwise_log_probs
+from pyrodgm.traces import LogProbs, log_probs
 
 Execution = Literal["fused", "unrolled"]
 

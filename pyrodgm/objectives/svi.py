@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pyrodgm.errors import UsageError
 from pyrodgm.objectives.base import SinglePhase
-from pyrodgm.traces import LogProbs, stepwise_log_probs
+from pyrodgm.stepwise import stepwise_log_probs
+from pyrodgm.traces import LogProbs
 
 Program = Callable[..., Any]
 
@@ -30,8 +31,9 @@ class _PlainProgram(nn.Module):
 class ObjectiveELBO(pyro.infer.ELBO):
     """One of our single-phase objectives as a `pyro.infer.ELBO`.
 
-    Model and guide are any Pyro programs with at most one plate, over the data, at dimension -1;
-    frames are found by program order (see `pyrodgm.traces.stepwise_log_probs`).
+    Model and guide are any Pyro programs with at most one plate, over the data, at dimension -1,
+    and all sites within it if there is one; frames are found by program order (see
+    `pyrodgm.stepwise.stepwise_log_probs`).
 
     Args:
         objective: the class, such as `pyrodgm.objectives.NVIL`.
@@ -69,7 +71,13 @@ class ObjectiveELBO(pyro.infer.ELBO):
         self.name = ""
 
     def _log_probs(self, model: Program, guide: Program, *args: Any) -> LogProbs:
-        return stepwise_log_probs(model, guide, *args, particles=self.num_particles)
+        found = stepwise_log_probs(model, guide, *args, particles=self.num_particles)
+        if found.values and self.objective_class.needs.latents == frozenset({"none"}):
+            raise UsageError(
+                f"{self.objective_class.__name__} is for programs without latent sites, and the "
+                f"guide draws {', '.join(found.values)}; take RLOO or NVIL"
+            )
+        return found
 
     def _bound_objective(self, log_probs: LogProbs) -> SinglePhase:
         if self.objective is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.check import EXACT, check, last_check
+from pyrodgm.check import EXACT, check, last_check, latent_words
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
@@ -80,14 +80,16 @@ def _options(values: Mapping[str, Mapping[str, Any]], part: str) -> str:
 
 def tiles(run: Run, results: Results, found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The numbers to see first."""
-    shown = [(number(results.test.nats_per_frame), "test, nats per frame")]
+    exact = results.test.estimator == "exact"
+    what = "exact" if exact else "lower bound"
+    shown = [(number(results.test.nats_per_frame), f"test, nats per frame ({what})")]
     floors = {n: b for n, b in results.test_floors.items() if n != "entropy"}
     if floors:
         best = max(floors, key=lambda name: floors[name].nats_per_frame)
         ahead = results.test.nats_per_frame - floors[best].nats_per_frame
         sign = "+" if ahead > 0 else ""
         shown.append((f"{sign}{number(ahead)}", f"against the best trivial one, {NAMES[best]}"))
-    if found is not None:
+    if found is not None and found["verdict"] != EXACT:
         trusted = f"{found['trusted']} of {found['examples']}"
         shown.append((trusted, f"{found['split']} sequences where the guide can be trusted"))
     shown.append((f"{run.seconds:.0f} s", f"of training, {run.steps} steps"))
@@ -170,6 +172,8 @@ def trust(run: Run, found: Mapping[str, Any] | None) -> Section:
         blocks.append(_guide_words(found))
     blocks.append(_misfit_table(found["p_values"], found["posterior_draws"]))
     for name, caption in CHECK_FIGURES.items():
+        if name == "guide" and found["verdict"] == EXACT:
+            continue
         path = run.folder.path / "figures" / f"{name}.png"
         if path.is_file():
             blocks.append(Picture(data_uri(path.read_bytes(), "image/png"), caption))
@@ -183,7 +187,8 @@ def _guide_words(found: Mapping[str, Any]) -> Text:
         f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
         f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
         f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
-        f"and the bound is at least {gap:.3f} nats per frame below the log-likelihood."
+        f"and the bound is at least {gap:.3f} nats per frame below the log-likelihood. "
+        f"{latent_words(found['latent_nats_per_frame'])}"
     )
 
 

@@ -44,7 +44,7 @@ EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
 METHODS = {
     "filtered": f"this model, mean of {PARTICLES} weighted samples",
     "published": "this model, one sample a frame, as published",
-    "published-order1": "this model, one sample, with the slip of the published code",
+    "published-order1": "this model, one sample, has seen the frame (slip of the published code)",
 }
 
 
@@ -88,7 +88,7 @@ def make_example(run: Run, split: str, seed: int) -> Example:
     ahead = forecast(
         p, q, one, horizon=length - start, start=start, samples=CONTINUATIONS, means=grey, seed=seed
     )
-    observed = batch.x[0].numpy()
+    observed = torch.where(batch.observed[0], batch.x[0], torch.nan).numpy()
     seen = observed[:start]
     return Example(
         f"{split} sequence {row}",
@@ -176,7 +176,8 @@ def samples(run: Run, split: str, seed: int) -> Section:
         return Section("Samples", [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     x = run.sample(num, length, seed=seed)["x"].float().cpu().numpy()
-    observed = run.splits[split].batch([0]).x[0, :length].numpy()
+    first = run.splits[split].batch([0])
+    observed = torch.where(first.observed[0], first.x[0], torch.nan)[:length].numpy()
     return Section("Samples", draw_samples(x, info, {f"{split} sequence 0": observed}))
 
 

@@ -14,7 +14,7 @@ def test_predictions_stand_beside_trivial_ones(cli, fitted):
     said = cli("predict", fitted, "--samples", 3)
     assert said.code == 0, said.err
     for name in ("mean of 3 filtered samples", "one sample, as published",
-                 "with the published slip of order 1", "copy-last", "linear AR(1)"):  # fmt: skip
+                 "has seen the frame", "copy-last", "linear AR(1)"):  # fmt: skip
         assert name in said.out
     found = json.loads(cli("predict", fitted, "--samples", 3, "--json").out)
     assert found["split"] == "test"
@@ -30,6 +30,15 @@ def test_a_forecast_goes_into_a_file(cli, fitted, tmp_path, ending):
     assert said.code == 0, said.err
     assert "frames ahead" in said.out
     assert said.out.endswith(f"{out}\n")
+    assert out.stat().st_size > 100
+
+
+@pytest.mark.parametrize("ending", [".npz", ".png"])
+def test_what_comes_after_the_end_goes_into_a_file(cli, fitted, tmp_path, ending):
+    out = tmp_path / f"ahead{ending}"
+    said = cli("predict", fitted, "--horizon", 4, "--from", "end", "--samples", 4, "--out", out)
+    assert said.code == 0, said.err
+    assert "what comes is not known" in said.out
     assert out.stat().st_size > 100
 
 
@@ -116,6 +125,11 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
         (["--horizon", 2, "--out", "x.mid"], 2, "endings that fit: .npz, .png"),
         (["--horizon", 99], 2, "give another start"),
         (["--horizon", 0], 2, "cannot forecast 0 frames"),
+        (
+            ["--horizon", 2, "--from", "start"],
+            2,
+            "--from is 'start'; give a number of frames, or end",
+        ),
         (["--quantiles", "half"], 2, "--quantiles is 'half'"),
         (["--samples", 0], 2, "samples is 0"),
         (["--split", "tset"], 2, "did you mean 'test'"),

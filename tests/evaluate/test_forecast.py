@@ -73,6 +73,19 @@ def test_sequences_are_forecast_from_where_they_are_left():
     assert rows[0]["squared_error"] == pytest.approx(fixed.errors[:, 0].mean())
 
 
+def test_what_nobody_knows_yet_is_forecast_without_errors():
+    """From the end of a sequence as from the same place within a longer one."""
+    model, guide = mild("tsbn order 2")
+    longer = ragged([6, 6])
+    short = Sequences(longer.x.view(2, 6, D)[:, :4].reshape(8, D).numpy(), np.array([4, 4]))
+    ahead = forecast(model, guide, short, horizon=2, start="end", samples=4)
+    within = forecast(model, guide, longer, horizon=2, start=4, samples=4)
+    assert ahead.starts.tolist() == [4, 4]
+    assert np.array_equal(ahead.quantiles, within.quantiles)
+    assert np.isnan(ahead.errors).all()
+    assert [row["sequences"] for row in ahead.by_horizon()] == [0, 0]
+
+
 def test_frames_to_come_are_not_seen():
     model, guide = mild("tsbn")
     split, other = ragged([5]), ragged([5])

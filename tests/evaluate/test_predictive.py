@@ -76,6 +76,17 @@ def test_what_the_data_lacks_is_left_out_of_replicates_too():
     assert replicates.feature_means == pytest.approx(np.tile(of_data.feature_means[0], (2, 1)))
 
 
+def test_gaps_are_no_zeros():
+    """Statistics of the features that are there, about values far from zero."""
+    x = np.array([[100, np.nan], [102, 7], [np.nan, np.nan], [103, 9]], np.float32)
+    data = splits(x, np.array([4]), kind="real")
+    found = observed(data, "test")
+    assert found.values["activity"][0, 0] == pytest.approx((100 + 102 + 103 + 7 + 9) / 5)
+    assert found.values["persistence"][0, 0] == pytest.approx(1 - 2)  # of one pair, 100 to 102
+    assert found.values["spread"][0, 0] == pytest.approx(np.std([200, 109, 112]))
+    assert found.feature_means[0] == pytest.approx([305 / 3, 8])
+
+
 def test_data_and_replicates_are_summarised_alike(own_data):
     data = observed(own_data, "test")
     rows = [own_data.test.sequence(row).float().numpy() for row in range(len(LENGTHS))]
