@@ -12,6 +12,7 @@ from pyrodgm.evaluate.bounds import sequence_bounds
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, TraceELBO, TraceGraphELBO
+from pyrodgm.objectives import OBJECTIVES as OBJECTIVES_BY_NAME
 from variants import VARIANTS, frames, pair, scoring
 
 D, J = 3, 2
@@ -90,6 +91,21 @@ def test_mean_gradient_is_that_of_the_stated_target(name: str, history: int) -> 
     batch = ragged_batch(rows, COPIES, padding=1)
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
     assert_mean(samples, exact)
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+@pytest.mark.parametrize("name", ["elbo", "nvil", "rloo", "trace-elbo", "tracegraph-elbo"])
+def test_the_bound_that_is_reported_is_that_of_enumeration(name: str, particles: int) -> None:
+    """In nats per frame, whatever the number of draws; padding does not count."""
+    particles = max(particles, 2) if name == "rloo" else particles
+    model, guide = tiny()
+    objective = OBJECTIVES_BY_NAME[name](model, guide, particles=particles).double().eval()
+    rows = sequences()
+    exact = sum(Enumerated(model, guide, x).elbo() for x in rows) / sum(map(len, rows))
+    batch = ragged_batch(rows, 50, padding=1)
+    with torch.no_grad():
+        reports = [objective(batch).report["elbo_nats_per_frame"] for _ in range(40)]
+    assert_mean(torch.stack(reports)[:, None], exact.detach())
 
 
 # Every variant and every estimator that treats it differently, each with an emission.

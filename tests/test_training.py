@@ -181,15 +181,76 @@ def test_the_objectives_own_part_is_named_where_the_sites_are_finite(splits):
 def test_without_averaging_the_last_weights_are_evaluated(splits):
     made = objective(splits)
     assert training(splits, made, averaging=0.0).evaluated is made
-    assert training(splits, objective(splits)).evaluated is not made
+    other = objective(splits)
+    assert training(splits, other).evaluated is not other
 
 
 def test_the_average_forgets_its_start():
+    """By hand: weights of (1 + n) / (10 + n) for the past, until that is the decay."""
+    update, kept, expected = warm_average(0.5), [torch.zeros(1)], 0.0
+    for n in range(1, 20):
+        update(kept, [torch.full((1,), float(n))], n)
+        past = min(0.5, (1 + n) / (10 + n))
+        expected = past * expected + (1 - past) * n
+        assert kept[0].item() == pytest.approx(expected)
+
+
+def test_what_is_evaluated_is_the_average_of_what_is_trained(splits):
+    """Each step's weights enter it as the running average says."""
+    made = training(splits, steps=6, averaging=0.9, lr=0.1)
     update = warm_average(0.9)
-    kept = [torch.zeros(1)]
-    for n in range(1, 200):
-        update(kept, [torch.ones(1)], n)
-    assert torch.allclose(kept[0], torch.ones(1))
+    kept = None
+    for step, _ in enumerate(made.steps()):
+        now = [p.detach().clone() for p in made.objective.parameters()]
+        if kept is None:
+            kept = now
+        else:
+            update(kept, now, step)
+        for average, p in zip(kept, made.evaluated.parameters(), strict=True):
+            torch.testing.assert_close(average, p.detach())
+    assert not all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_all_sequences_count_alike_over_an_epoch(splits, per_frame):
+    """Weights of batches of any size: their gradients add up to that of all the data at once."""
+    made = objective(splits, Sums)
+    chosen = {"per_frame": per_frame, "averaging": 0.0, "batch_size": 7}
+    ours = training(splits, made, **chosen)
+    total, rows = 0.0, []
+    while len(rows) < len(splits.train):
+        batch = splits.train.batch(next(ours.sampler))
+        rows += batch.index.tolist()
+        total += ours._weight(batch) * float(made.loss(batch).surrogate)
+    assert sorted(rows) == list(range(len(splits.train)))
+    # A sequence adds its own sum; by frames, of its batch, the mean over frames.
+    if not per_frame:
+        assert total == pytest.approx(float(splits.train.x.sum()) / 7, rel=1e-5)
+    else:
+        whole = training(splits, made, per_frame=True, averaging=0.0, batch_size=1000)
+        batch = splits.train.batch(range(len(splits.train)))
+        mean = float(splits.train.x.sum()) / splits.train.num_frames
+        assert whole._weight(batch) * float(made.loss(batch).surrogate) == pytest.approx(mean)
+
+
+class Sums(Objective):
+    """The mean over sequences of the sum of what is observed."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    @property
+    def phases(self):
+        return (Phase("all", (self,), self.loss),)
+
+    def loss(self, batch):
+        return Loss(batch.x.sum() / batch.size, {})
+
+
+def test_the_learning_rate_decays_by_what_was_asked_for(splits):
+    made = training(splits, lr=0.1, lr_decay=0.3, lr_patience=1)
+    for _ in range(3):
+        made.end_of_evaluation(-5.0)
+    assert made.lr == pytest.approx(0.03)
 
 
 def test_the_average_follows_running_values(splits):

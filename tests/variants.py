@@ -66,6 +66,7 @@ VARIANTS = {
     "dtsbn-s order 2": Variant(
         DTSBNS, RecurrentDeterministic, TWO | SECOND, {}, {"layer_dim": 3}
     ),
+    "dtsbn-s 3": Variant(DTSBNS, RecurrentBernoulli, {"hidden_dim": (1, 1, 1)}, {}, {}),
     "dtsbn-d": Variant(
         DTSBND, RecurrentDeterministic, ONE, {"layer_dim": 3}, {"layer_dim": 3}
     ),

@@ -65,7 +65,8 @@ class BernoulliVector(TorchDistribution):
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the features that were seen; seen (..., D)."""
-        each = value * self.logits - F.softplus(self.logits)
+        logits = self.logits.to(value.dtype)
+        each = value * logits - F.softplus(logits)
         return (each * seen).sum(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

@@ -56,16 +56,20 @@ class CountVector(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D), counts."""
+        logits = self._as_exact_as(value)
         # The normaliser once per set of logits, not once per value that shares them.
-        normaliser = self.logits.logsumexp(-1) * value.sum(-1)
-        return dot(value, self.logits) - normaliser
+        return dot(value, logits) - logits.logsumexp(-1) * value.sum(-1)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the counts seen, given their total: a multinomial over the kinds seen."""
-        value = (value * seen).to(self.logits.dtype)
+        logits, value = self._as_exact_as(value), value * seen
         # Finite, so that a frame of which nothing was seen has a gradient of zero and not NaN.
-        normaliser = self.logits.masked_fill(~seen, -1e9).logsumexp(-1)
-        return dot(value, self.logits) - normaliser * value.sum(-1)
+        normaliser = logits.masked_fill(~seen, -1e9).logsumexp(-1)
+        return dot(value, logits) - normaliser * value.sum(-1)
+
+    def _as_exact_as(self, value: Tensor) -> Tensor:
+        """The logits; a rounding of them would be multiplied by the total."""
+        return self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Counts that add up to the total, sample_shape + (..., D)."""

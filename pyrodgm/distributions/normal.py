@@ -53,14 +53,16 @@ class NormalVector(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event."""
-        z = (value - self.loc) / self.scale
+        scale = self.scale.to(torch.promote_types(self.scale.dtype, value.dtype))
+        z = (value - self.loc) / scale
         constant = 0.5 * math.log(2 * math.pi) * value.shape[-1]
-        return -0.5 * dot(z, z) - self.scale.log().sum(-1) - constant
+        return -0.5 * dot(z, z) - scale.log().sum(-1) - constant
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the features that were seen."""
-        z = (value - self.loc) / self.scale
-        each = 0.5 * z.square() + self.scale.log() + 0.5 * math.log(2 * math.pi)
+        scale = self.scale.to(torch.promote_types(self.scale.dtype, value.dtype))
+        z = (value - self.loc) / scale
+        each = 0.5 * z.square() + scale.log() + 0.5 * math.log(2 * math.pi)
         return -(each * seen).sum(-1)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
