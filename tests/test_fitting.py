@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 
+from pyrodgm import recorder
 from pyrodgm.config import resolve
 from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
+from pyrodgm.evaluate.bounds import Bound
+from pyrodgm.evaluate.validation import Validation
 from pyrodgm.fitting import fit_config
 from pyrodgm.folder import RunFolder
 from tiny import metrics, tiny_values
@@ -43,6 +47,39 @@ def test_the_run_keeps_the_best_of_its_evaluations(values, tmp_path):
     best = max(listener.scores, key=lambda score: score[1])
     assert run.folder.best().name == f"step-{best[0]:08d}"
     assert run.evaluate("valid").nats_per_frame == pytest.approx(best[1], rel=1e-6)
+
+
+class Scripted:
+    """Validation that comes to given scores, one after the other."""
+
+    def __init__(self, scores):
+        self.left = list(scores)
+
+    def __call__(self, model, guide, split, *, seed):
+        bound = Bound.of(np.full(len(split), self.left.pop(0)), split.lengths, "elbo", 1)
+        return Validation(bound, None)
+
+
+def test_a_last_evaluation_that_is_worse_is_not_taken(values, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "validate", Scripted([-3.0, -2.0, -9.0]))
+    run = fit_config(resolve(values), tmp_path / "run")
+    assert run.folder.best().name == "step-00000010"
+    assert run.folder.latest().name == "step-00000012"
+
+
+def test_a_last_evaluation_that_is_better_is_taken(values, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "validate", Scripted([-3.0, -2.0, -1.0]))
+    run = fit_config(resolve(values), tmp_path / "run")
+    assert run.folder.best().name == "step-00000012"
+
+
+def test_patience_is_counted_in_evaluations_without_a_better_one(values, tmp_path, monkeypatch):
+    scores = [-5.0, -4.0, -4.0, -4.5, -1.0]
+    monkeypatch.setattr(recorder, "validate", Scripted(scores))
+    values["fit"] |= {"steps": 1000, "patience": 2}
+    run = fit_config(resolve(values), tmp_path / "run")
+    assert run.steps == 20
+    assert run.folder.best().name == "step-00000010"
 
 
 def test_metrics_hold_the_curve(values, tmp_path):

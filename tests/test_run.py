@@ -21,7 +21,7 @@ from pyrodgm.errors import (
 from pyrodgm.fitting import fit_config
 from pyrodgm.run import Run
 from pyrodgm.seeds import seed_everything
-from tiny import BOUND_FIELDS, arrays_of, tiny_values
+from tiny import BOUND_FIELDS, arrays_of, metrics, tiny_values
 from tiny import ragged as ragged_arrays
 
 OPTIONS = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
@@ -187,6 +187,29 @@ def test_own_files_that_changed_since_are_named(tiny, tmp_path):
 def test_counts_are_no_bits(fitted, save_data):
     with pytest.raises(DataError, match=r"has count values: .* every value must be 0 or 1"):
         Run.load(fitted, ragged.read(save_data(**ragged_arrays(kind="count"))))
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_nothing_is_left_out_where_a_run_is_scored(tiny, tmp_path, averaging):
+    """Dropout is for training: twice the same number, after training and after loading."""
+    values = tiny_values(tiny, averaging=averaging)
+    values["model"] = {"name": "rnn", "hidden_dim": 6, "dropout": 0.5}
+    run = fit_config(resolve(values), tmp_path / "run")
+    first = run.evaluate()
+    assert run.evaluate() == first
+    assert Run.load(tmp_path / "run").evaluate() == first
+    valid = [line["valid_nats_per_frame"] for line in metrics(tmp_path / "run") if "best" in line]
+    assert run.evaluate("valid").nats_per_frame == pytest.approx(max(valid), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["unit", "binary"])
+def test_grey_values_are_drawn_as_means_and_bits_as_bits(save_data, tmp_path, kind):
+    run = fit_config(resolve(tiny_values(save_data(**ragged_arrays(kind=kind)))), tmp_path / "run")
+    drawn = run.sample(3, 4)["x"]
+    ahead = run.forecast(2, samples=4)
+    for values in (drawn.numpy(), ahead.draw):
+        bits = np.isin(values, (0.0, 1.0))
+        assert bits.all() if kind == "binary" else not bits.any()
 
 
 def test_nothing_to_draw_is_refused(fitted):

@@ -9,7 +9,7 @@ from pyrodgm.data import ragged
 from pyrodgm.distributions import BernoulliVector, NormalVector
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
-from pyrodgm.models import AR, MODELS, TSBN
+from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, SequenceModel
 from pyrodgm.objectives import ELBO, ML, RLOO, TraceGraphELBO
 from pyrodgm.seeds import seed_everything
 from pyrodgm.trial import check_runs
@@ -154,6 +154,59 @@ def test_what_is_observed_is_called_x(splits):
     made.model.observed = {"notes": splits.info.dim}
     with pytest.raises(CompatibilityError, match="AR observes notes; it must observe one site 'x'"):
         check_runs(made, splits)
+
+
+class Bits(SequenceModel):
+    """A model of bits, whatever the data is."""
+
+    traits = ModelTraits(latents="binary", sequential=True)
+
+    def __init__(self, info):
+        super().__init__()
+        self.history = 1
+        self.latents, self.observed = {"z": J}, {"x": info.dim}
+        self.bias = nn.Parameter(torch.zeros(info.dim))
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(past["z"]))
+        draw("x", BernoulliVector(self.bias))
+
+
+class Normals(Bits):
+    traits = ModelTraits(latents="continuous", sequential=True)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(past["z"], torch.ones(J)))
+        draw("x", BernoulliVector(self.bias))
+
+
+class Silent(Own):
+    """Draws that carry gradients, of which its traits say nothing."""
+
+    traits = GuideTraits(latents="continuous", sequential=True)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(encoded, torch.ones(J)))
+
+
+class Outspoken(Silent):
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+
+
+def test_bits_are_no_law_of_real_numbers(splits, save_data):
+    real = ragged.read(save_data(**ragged_arrays(kind="real")))
+    with pytest.raises(
+        DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has values"
+    ):
+        check_runs(RLOO(Bits(real.info), Own(real.info)), real)
+    grey = ragged.read(save_data(**ragged_arrays(kind="unit")))
+    check_runs(RLOO(Bits(grey.info), Own(grey.info)), grey)
+
+
+def test_draws_that_carry_gradients_must_say_so(splits):
+    with pytest.raises(CompatibilityError, match="Silent draws 'z' .* give reparameterised=True"):
+        check_runs(ELBO(Normals(splits.info), Silent(splits.info)), splits)
+    check_runs(ELBO(Normals(splits.info), Outspoken(splits.info)), splits)
 
 
 def test_guides_without_frames_pass(splits):

@@ -18,6 +18,7 @@ from pyrodgm.data.ragged import read_arrays
 from pyrodgm.errors import DataError
 
 BATCH_SIZE = 32
+SHOWN = 8  # features that a note names
 BARS = " ▁▂▃▄▅▆▇█"
 Report = dict[str, Any]
 
@@ -48,7 +49,7 @@ def inspect(source: str | Path) -> Report:
         "kind": splits.info.kind if splits else None,
         "splits": {split: _describe(arrays, split, lengths[split]) for split in lengths},
         "duplicates": _duplicates(arrays, lengths),
-        "notes": [*(splits.notes if splits else ()), *_constant_features(arrays)],
+        "notes": [*(splits.notes if splits else ()), *_constant_features(arrays, splits)],
         "refused": refused,
         "fit": f"pyrodgm fit --model {model} --data {shlex.quote(str(source))}" if model else None,
     }
@@ -156,13 +157,19 @@ def _contents(arrays: Arrays, split: str, lengths: np.ndarray) -> list[bytes]:
     return [b"".join(part.tobytes() for part in parts) for parts in sequences]
 
 
-def _constant_features(arrays: Arrays) -> list[str]:
-    x = arrays.get("train", np.empty(0))
-    if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
+def _constant_features(arrays: Arrays, splits: Splits | None) -> list[str]:
+    """Which features never change in training, as far as single precision tells."""
+    if splits is not None:
+        constant = np.array(splits.info.std) == 0
+    else:
+        x = arrays.get("train", np.empty(0))
+        if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
+            return []
+        constant = np.fmin.reduce(x) == np.fmax.reduce(x)  # which ignore NaN
+    if not (places := np.flatnonzero(constant).tolist()):
         return []
-    # These two ignore NaN, unless there is nothing else.
-    count = int((np.fmin.reduce(x) == np.fmax.reduce(x)).sum())
-    return [f"{count} of {x.shape[1]} features never change in train"] if count else []
+    shown = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
+    return [f"{len(places)} of {len(constant)} features never change in train: {shown}"]
 
 
 def _render_split(split: str, facts: Report) -> str:

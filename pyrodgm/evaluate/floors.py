@@ -98,10 +98,12 @@ def _entropy(part: Sequences) -> np.ndarray:
 def _normal_predictors(train: Sequences, info: DataInfo) -> dict[str, Score]:
     r"""Normal numbers, and :math:`x_t = \mu + \phi (x_{t-1} - \mu) + \delta + \epsilon_t`."""
     mean, std = np.array(info.mean), np.array(info.std)
-    least = np.square(LEAST_SCALE * np.where(std > 0, std, 1))  # as sharp as an emission can be
-    variance = np.maximum(np.square(std), least)
+    varies = std > 0
+    least = np.square(LEAST_SCALE * std)  # as sharp as an emission can be
+    variance = np.where(varies, np.square(std), 1)  # of a constant feature one, as an emission has
     slope, offset, noise = _regression(train, mean)
-    noise = np.maximum(noise, least)
+    slope, offset = slope * varies, offset * varies
+    noise = np.where(varies, np.maximum(noise, least), 1)
 
     def markov(part: Sequences) -> np.ndarray:
         centred = _values(part) - mean

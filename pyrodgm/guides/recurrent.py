@@ -13,7 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
-from pyrodgm.networks.emissions import Inputs
+from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, layer_sites, plus
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw

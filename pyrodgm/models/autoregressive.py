@@ -16,10 +16,10 @@ from pyrodgm.networks.emissions import (
     AutoregressiveBits,
     Emission,
     EmissionName,
-    Inputs,
     make_emission,
 )
 from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import small_linear
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw

@@ -13,8 +13,9 @@ from pyrodgm.distributions import BernoulliVector
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.models.tsbn import NadeDim, Order, Scale
 from pyrodgm.networks.cells import ReLUCell
-from pyrodgm.networks.emissions import EmissionName, Inputs, make_emission
+from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import SigmoidLayer
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
@@ -37,7 +38,8 @@ class DTSBND(SequenceModel):
         emission: as of `TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         dropout: share of rectified units left out at random in training.
-        init_scale: standard deviation of the initial weights.
+        init_scale: standard deviation of the initial weights, but of those into and out of the
+            rectified units.
 
     Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D).
 
@@ -45,7 +47,9 @@ class DTSBND(SequenceModel):
         DataError: the emission cannot score such data.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
-    connections of the published code.
+    connections of the published code. Deviation: weights into and out of the rectified units start
+    as those of `torch.nn.Linear` do, so that signals neither vanish nor grow through them; in the
+    published code all start at 0.001 N(0, 1).
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)

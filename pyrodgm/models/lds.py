@@ -18,7 +18,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import LowRankNormal
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, StateSpaceModel
-from pyrodgm.networks.emissions import Inputs
+from pyrodgm.networks.inputs import Inputs, varying
 from pyrodgm.past import Past, join, scan
 from pyrodgm.sequences import Draw
 
@@ -48,6 +48,7 @@ class LDS(StateSpaceModel):
     """
 
     companions: ClassVar[Companions] = Companions("none", "ml", "mocap")
+    varies: Tensor | None
     states = ("covariance", "mean")
 
     def __init__(self, info: DataInfo, *, state_dim: Annotated[int, Field(ge=1)] = 10) -> None:
@@ -60,6 +61,7 @@ class LDS(StateSpaceModel):
         self.latents = {}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
+        self.register_buffer("varies", varying(info), persistent=False)
         self.transition = nn.Parameter(0.9 * torch.eye(state_dim))
         self.loading = nn.Parameter(torch.randn(info.dim, state_dim) / (3 * math.sqrt(state_dim)))
         self.offset = nn.Parameter(torch.zeros(info.dim))
@@ -89,11 +91,11 @@ class LDS(StateSpaceModel):
         1965.
         """
         mean, covariance = self._belief(*self.before(batch))
-        weight = self._weight(batch.observed)
+        loading, weight = self._weight(batch.observed)
         eye = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
-        filtered = torch.linalg.solve(eye + covariance @ (self.loading.T @ weight), covariance)
+        filtered = torch.linalg.solve(eye + covariance @ (loading.T @ weight), covariance)
         filtered = (filtered + filtered.mT) / 2
-        rest = self.inputs(batch.x) - self.offset - mean @ self.loading.T
+        rest = self.inputs(batch.x) - self.offset - mean @ loading.T
         now = mean + (filtered @ (weight.mT @ rest[..., None])).squeeze(-1)
         move = self.transition @ filtered  # A V_t, and J_t is the transpose of P_{t+1}^{-1} A V_t
         means, covariances = [now[:, -1]], [filtered[:, -1]]
@@ -106,26 +108,32 @@ class LDS(StateSpaceModel):
             covariances.append(spread + gain @ (eye + covariances[-1]) @ gain.mT)
         return self._law(torch.stack(means[::-1], 1), torch.stack(covariances[::-1], 1))
 
+    def _observation(self) -> tuple[Tensor, Tensor, Tensor]:
+        """C (D, S), c and the diagonal of R (D,); a constant feature is noise of variance one."""
+        noise = self.log_noise.exp() + LEAST_NOISE
+        if self.varies is None:
+            return self.loading, self.offset, noise
+        loading, offset = self.loading * self.varies[:, None], self.offset * self.varies
+        return loading, offset, noise.where(self.varies, 1.0)
+
     def _law(self, mean: Tensor, covariance: Tensor) -> LowRankNormal:
         """Of a frame whose state is normal with this mean (..., S) and covariance (..., S, S)."""
-        factor = self.loading @ torch.linalg.cholesky(covariance)
-        law = LowRankNormal(mean @ self.loading.T + self.offset, factor, self._noise())
+        loading, offset, noise = self._observation()
+        factor = loading @ torch.linalg.cholesky(covariance)
+        law = LowRankNormal(mean @ loading.T + offset, factor, noise)
         return law.scaled(self.inputs.centre, self.inputs.scale)
 
-    def _noise(self) -> Tensor:
-        """The diagonal of R, (D,)."""
-        return self.log_noise.exp() + LEAST_NOISE
-
-    def _weight(self, seen: Tensor | None) -> Tensor:
-        """R^-1 C, (..., D, S), zero in rows of which nothing was seen."""
-        weight = self.loading / self._noise()[:, None]
-        return weight if seen is None else seen[..., None] * weight
+    def _weight(self, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+        """C (D, S) and R^-1 C (..., D, S), whose rows are zero where nothing was seen."""
+        loading, _, noise = self._observation()
+        weight = loading / noise[:, None]
+        return loading, weight if seen is None else seen[..., None] * weight
 
     def _belief(self, past: Past, t: Tensor) -> tuple[Tensor, Tensor]:
         """About the state given the frames before: mean (..., S) and covariance (..., S, S)."""
-        weight = self._weight(past.seen("x"))
+        loading, weight = self._weight(past.seen("x"))
         started = (t > 0).to(weight.dtype)
-        information = self.loading.T @ weight  # C^T R^-1 C
+        information = loading.T @ weight  # C^T R^-1 C
         covariance, smoothed = self._covariances(past, information, started)
         move = self.transition @ smoothed  # A V, zero in the first frame
         keep = started[..., None, None] * self.transition - move @ information

@@ -11,8 +11,9 @@ from torch import Tensor
 from pyrodgm.data.base import DataInfo
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.cells import CellName, make_cell
-from pyrodgm.networks.emissions import Emission, Inputs, make_emission
+from pyrodgm.networks.emissions import Emission, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import small_linear
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw

@@ -10,8 +10,9 @@ from torch import Tensor
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
-from pyrodgm.networks.emissions import EmissionName, Inputs, make_emission
+from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import (
     LayerSizes,
     SigmoidLayer,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pyrodgm.data.base import DataInfo, Kind
 from pyrodgm.distributions import NADE, BernoulliVector, CountVector, NormalVector
 from pyrodgm.errors import DataError, UsageError, did_you_mean
+from pyrodgm.networks.inputs import means, spread, varying
 
 EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
 
@@ -59,7 +60,7 @@ class Bernoulli(Emission):
 
     def start(self, info: DataInfo) -> Tensor:
         """Log-odds of the means."""
-        return _mean(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        return means(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """Bits with these log-odds."""
@@ -78,18 +79,22 @@ class Gaussian(Emission):
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equations 12 and 13 of the
     slides, where l is the log-variance itself; there the data is standardised, here the emission
     does it. What differs are the bounds: an l that is linear in the frames before it would
-    otherwise, in a forecast fed by its own draws, sooner or later run away.
+    otherwise, in a forecast fed by its own draws, sooner or later run away. A feature that is
+    constant in training is normal about that constant with standard deviation one, for every model
+    and predictor alike: how sharply it is known would tell nothing of them.
     """
 
     kinds = ("real",)
     centre: Tensor
     scale: Tensor
+    varies: Tensor | None
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
         self.size = 2 * info.dim
-        self.register_buffer("centre", _mean(info))
+        self.register_buffer("centre", means(info))
         self.register_buffer("scale", spread(info))
+        self.register_buffer("varies", varying(info), persistent=False)
 
     def start(self, info: DataInfo) -> Tensor:
         """The mean and the variance of the data."""
@@ -101,7 +106,10 @@ class Gaussian(Emission):
         mean, log_variance = numbers.chunk(2, -1)
         most = 2 * math.log(MOST_SCALE)
         scale = (0.5 * (most - F.softplus(most - log_variance))).exp() + LEAST_SCALE
-        return NormalVector(torch.addcmul(self.centre, self.scale, mean), self.scale * scale)
+        loc, scale = torch.addcmul(self.centre, self.scale, mean), self.scale * scale
+        if self.varies is not None:
+            loc, scale = loc.where(self.varies, self.centre), scale.where(self.varies, 1.0)
+        return NormalVector(loc, scale)
 
 
 @final
@@ -120,7 +128,7 @@ class Multinomial(Emission):
 
     def start(self, info: DataInfo) -> Tensor:
         """Logarithms of the mean counts."""
-        mean = _mean(info)
+        mean = means(info)
         return mean.clamp(min=RATE_FLOOR * float(mean.mean())).log()
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
@@ -149,7 +157,7 @@ class AutoregressiveBits(Emission):
 
     def start(self, info: DataInfo) -> Tensor:
         """Log-odds of the means, and hidden units in the middle of their range."""
-        log_odds = _mean(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        log_odds = means(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
         return torch.cat([log_odds, torch.zeros(self.split[1])])
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
@@ -205,72 +213,3 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     if nade_dim is not None:
         raise UsageError(f"nade_dim is for emission 'nade', and this one is '{chosen}'")
     return emission(info)
-
-
-class Inputs(nn.Module):
-    r"""Observations as networks want to see them: counts on a log scale, real numbers standardised.
-
-    Of several lags of real numbers all but the newest enter as changes,
-
-    .. math:: x_{t-1}, \; s \odot (x_{t-1} - x_{t-2}), \; \dots, \;
-        s \odot (x_{t-n+1} - x_{t-n})
-
-    with s such that changes have variance one. The linear functions of them are those of the lags
-    themselves, but lags of smooth motion are all but equal, and gradients then find what tells them
-    apart very slowly.
-
-    Args:
-        info: the data's facts.
-    """
-
-    centre: Tensor
-    scale: Tensor
-    per_step: Tensor
-
-    def __init__(self, info: DataInfo) -> None:
-        super().__init__()
-        self.kind = info.kind
-        self.register_buffer("centre", _mean(info))
-        self.register_buffer("scale", spread(info))
-        if self.kind == "real":
-            self.register_buffer("per_step", _per_step(info))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of frames (..., D)."""
-        if self.kind == "count":
-            return x.log1p()
-        return (x - self.centre) / self.scale if self.kind == "real" else x
-
-    def past(self, window: Tensor, t: Tensor) -> Tensor:
-        """Of the n frames before frame t side by side, (..., n D); zero before the first frame.
-
-        Args:
-            window: those frames, newest first, (..., n D).
-            t: frame number from zero, a scalar or (T,).
-        """
-        if self.kind != "real":
-            return self(window)
-        dim = len(self.centre)
-        lags = 1 + torch.arange(window.shape[-1] // dim, device=t.device)
-        exists = (t[..., None] >= lags)[..., None]
-        frames = self(window.unflatten(-1, (len(lags), dim)))
-        if len(lags) > 1:
-            newest, changes = frames[..., :1, :], frames[..., :-1, :] - frames[..., 1:, :]
-            frames = torch.cat([newest, changes * self.per_step], -2)
-        return (frames * exists).flatten(-2)
-
-
-def spread(info: DataInfo) -> Tensor:
-    """Standard deviations of the training data, (D,); one where a feature is constant."""
-    std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
-    return std.where(std > 0, 1.0)
-
-
-def _per_step(info: DataInfo) -> Tensor:
-    """How many of its usual changes the standard deviation of a feature is, (D,)."""
-    changes = torch.tensor(info.step_std or (0.0,) * info.dim, dtype=torch.get_default_dtype())
-    return torch.where(changes > 0, spread(info) / changes, 1.0)
-
-
-def _mean(info: DataInfo) -> Tensor:
-    return torch.tensor(info.mean, dtype=torch.get_default_dtype())

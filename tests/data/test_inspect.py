@@ -53,7 +53,7 @@ def test_missing_values_are_counted(save):
     text = render(report)
     assert "2 missing (25.0%)" in text
     assert "0 missing" not in text
-    assert "1 of 2 features never change" in text
+    assert "2 of 2 features never change in train: 0, 1" in text  # one of its sequences is held out
     assert report["fit"]
 
 

@@ -44,6 +44,15 @@ def test_sequences_meet_others_in_every_epoch():
     assert len(one & two) < len(one) / 2
 
 
+def test_batches_come_in_no_order_of_length():
+    sampler = BatchSampler(LENGTHS, 10, seed=0)
+    orders = [[float(LENGTHS[batch].mean()) for batch in epoch(sampler)] for _ in range(2)]
+    for order in orders:
+        assert order not in (sorted(order), sorted(order, reverse=True))
+    ranks = [np.argsort(order).tolist() for order in orders]
+    assert ranks[0] != ranks[1]
+
+
 def test_order_depends_on_seed_and_epoch_alone():
     def first_two_epochs(seed):
         sampler = BatchSampler(LENGTHS, 10, seed)

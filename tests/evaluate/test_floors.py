@@ -1,7 +1,9 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal, norm
 
 from pyrodgm import data
@@ -9,6 +11,9 @@ from pyrodgm.data import local
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.evaluate import floors as module
 from pyrodgm.evaluate.floors import NAMES, floors
+from pyrodgm.guides import NoGuide
+from pyrodgm.models import AR, HMM, LDS
+from pyrodgm.traces import log_probs
 
 RNG = np.random.default_rng(0)
 LENGTHS = np.array([7, 1, 9, 3])
@@ -138,11 +143,25 @@ def test_a_chain_of_real_numbers_integrates_out_what_is_missing(gaps_in):
     assert total(found["markov"]) == pytest.approx(markov)
 
 
-def test_a_constant_feature_has_a_finite_density():
-    x = np.ones((20, 1))
-    found = floors(splits_of("real", x, x), "test")
-    for bound in found.values():
-        assert 0 < bound.nats_per_frame < 10
+def test_a_constant_feature_counts_alike_for_predictors_and_models():
+    """Normal about the constant with standard deviation one, whatever a model has learnt."""
+    x = RNG.normal(size=(20, 3)).astype(np.float32)
+    x[:, 1] = 5.0
+    test = x.copy()
+    test[3:, 1] = 6.5
+    both, without = splits_of("real", x, test), splits_of("real", x[:, ::2], test[:, ::2])
+    own = (-0.5 * np.log(2 * np.pi) * 20 - 0.5 * 17 * 1.5**2) / 20
+    with_it, rest = floors(both, "test"), floors(without, "test")
+    for name, bound in with_it.items():
+        assert bound.nats_per_frame - rest[name].nats_per_frame == pytest.approx(own, abs=1e-5)
+    batch = both.test.batch(range(len(both.test)))
+    hidden = replace(batch, seen=batch.mask[..., None] & torch.tensor([True, False, True]))
+    for model in (AR(both.info), HMM(both.info, num_states=3), LDS(both.info, state_dim=2)):
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        with torch.no_grad():
+            each = [log_probs(model, NoGuide(both.info), b).log_p.sum() for b in (batch, hidden)]
+        assert float(each[0] - each[1]) / 20 == pytest.approx(own, abs=1e-4)
 
 
 def test_rows_have_no_frame_before_them():

@@ -227,6 +227,50 @@ def corpus():
     return Corpus(train.astype(np.float32), rng.poisson(500 * laws), rng.poisson(2000 * laws[-1]))
 
 
+def test_a_corpus_is_what_is_seen_what_is_held_out_and_the_frame_to_come():
+    x = np.arange(9, dtype=np.float32).reshape(3, 3)
+    held_out = 100 + x
+    whole = Corpus.of(Sequences(x, np.array([3]), held_out=held_out))
+    assert np.array_equal(whole.train, x)
+    assert np.array_equal(whole.held_out, held_out)
+    assert whole.final is None
+    ahead = x.copy()
+    ahead[2] = np.nan
+    told = Corpus.of(Sequences(ahead, np.array([3]), held_out=held_out))
+    assert np.array_equal(told.train, x[:2])
+    assert np.array_equal(told.held_out, held_out[:2])
+    assert np.array_equal(told.final, held_out[2])
+    assert Corpus.of(Sequences(x, np.array([3]))) is None
+
+
+def test_trivial_predictors_by_hand(monkeypatch):
+    """Three years and four words, of which one is ranked."""
+    monkeypatch.setattr(words, "TOP", 1)
+    train = np.array([[9, 1, 0, 0], [0, 8, 1, 1], [0, 0, 9, 3]], np.float32)
+    held_out = np.array([[0, 0, 0, 5], [0, 7, 0, 0], [1, 0, 6, 0]], np.float32)
+    found = trivial_scores(Corpus(train, held_out, np.array([0, 0, 4, 1], np.float32)))
+    # Words by all years: 9, 9, 10, 4, so the third; that of the year before, for the first by all.
+    assert found["unigram"].overlap == pytest.approx(1 / 3)
+    assert found["previous frame"].overlap == 0.0  # third, first, second; asked fourth, second, ...
+    assert found["same frame"].overlap == pytest.approx(2 / 3)
+    assert found["previous frame"].next_overlap == 1.0  # the third, as in the last year
+    assert found["unigram"].next_overlap == 1.0
+    total = train.sum(0)
+    unigram = smoothed(total)
+    tokens = held_out.sum()
+    expected = (held_out * np.log(unigram)).sum() / tokens
+    assert found["unigram"].nats == pytest.approx(expected)
+    own = train / train.sum(-1, keepdims=True)
+    rest = smoothed(total, without=1)
+    # Of each token the others of its year: without it a word is there one time less.
+    left = (train - 1).clip(0) / (train.sum(-1, keepdims=True) - 1)
+    shares = np.linspace(0, 1, 10_001)[1:-1, None, None]
+    best = shares[(train * np.log(shares * left + (1 - shares) * rest)).sum((1, 2)).argmax()]
+    mixed = best[0] * own + (1 - best[0]) * unigram
+    expected = (held_out * np.log(mixed)).sum() / tokens
+    assert found["same frame"].nats == pytest.approx(expected, abs=1e-3)
+
+
 def test_trivial_predictors_are_in_the_order_that_the_corpus_gives(corpus):
     found = trivial_scores(corpus)
     best = -math.log(60)

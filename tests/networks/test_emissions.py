@@ -9,7 +9,8 @@ import torch
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
-from pyrodgm.networks.emissions import EMISSIONS, Inputs, make_emission
+from pyrodgm.networks.emissions import EMISSIONS, make_emission
+from pyrodgm.networks.inputs import Inputs
 
 D = 3
 MEAN, STD = (0.3, 0.5, 0.7), (0.5, 2.0, 0.1)
