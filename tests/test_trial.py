@@ -196,7 +196,7 @@ class Outspoken(Silent):
 def test_bits_are_no_law_of_real_numbers(splits, save_data):
     real = ragged.read(save_data(**ragged_arrays(kind="real")))
     with pytest.raises(
-        DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has values"
+        DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has"
     ):
         check_runs(RLOO(Bits(real.info), Own(real.info)), real)
     grey = ragged.read(save_data(**ragged_arrays(kind="unit")))
