@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,10 +76,24 @@ def print_fit(run: Run, *, as_json: bool) -> None:
             "\nThis is worse than features that know nothing of each other or of the past: train "
             "longer, or with another --lr; pyrodgm report shows the learning curve"
         )
+    if _kept_the_first(run):
+        click.echo(
+            "\nThe weights kept are those of the first of several evaluations: a smaller "
+            "fit.evaluate_every looks sooner, and may find better ones"
+        )
+    path = shlex.quote(str(path))
     click.echo(
         f"\nNext: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
         "choice has seen yet"
     )
+
+
+def _kept_the_first(run: Run) -> bool:
+    """Whether no later evaluation was better than the first, and there were some."""
+    from pyrodgm.files import read_records
+
+    told = [record for record in read_records(run.folder.metrics) if "best" in record]
+    return len(told) > 2 and not any(record["best"] for record in told[1:])
 
 
 def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from pyrodgm import compat, registry
-from pyrodgm.config import RunConfig
+from pyrodgm.config import Component, RunConfig
 from pyrodgm.data import load
 from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.errors import UsageError
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import seed_everything
 
@@ -29,10 +33,28 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
     Raises:
         CompatibilityError: the three do not fit together.
         DataError: the model cannot score such data.
+        UsageError: a constructor takes something else than facts and options.
     """
     seed_everything(config.fit.seed)
-    model = registry.find("model", config.model.name)(info, **config.model.options)
-    guide = registry.find("guide", config.guide.name)(info, **config.guide.options)
+    model = _made("model", config.model, info)
+    guide = _made("guide", config.guide, info)
     objective = registry.find("objective", config.objective.name)
     compat.check(model, guide, objective)
     return objective(model, guide, **config.objective.options)
+
+
+def _made(kind: str, component: Component, info: DataInfo) -> Any:
+    """A model or guide from the data's facts and its options.
+
+    Raises:
+        UsageError: its constructor takes something else.
+    """
+    target = registry.find(kind, component.name)
+    try:
+        inspect.signature(target).bind(info, **component.options)
+    except TypeError as error:
+        raise UsageError(
+            f"{kind} {target.__name__} cannot be made ({error}); its constructor takes the data's "
+            "facts, info, and then options by keyword alone"
+        ) from error
+    return target(info, **component.options)

@@ -195,16 +195,14 @@ class Outspoken(Silent):
 
 def test_bits_are_no_law_of_real_numbers(splits, save_data):
     real = ragged.read(save_data(**ragged_arrays(kind="real")))
-    with pytest.raises(
-        DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has"
-    ):
+    with pytest.raises(DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has"):
         check_runs(RLOO(Bits(real.info), Own(real.info)), real)
     grey = ragged.read(save_data(**ragged_arrays(kind="unit")))
     check_runs(RLOO(Bits(grey.info), Own(grey.info)), grey)
 
 
 def test_draws_that_carry_gradients_must_say_so(splits):
-    with pytest.raises(CompatibilityError, match="Silent draws 'z' .* give reparameterised=True"):
+    with pytest.raises(CompatibilityError, match=r"Silent draws 'z' .* give reparameterised=True"):
         check_runs(ELBO(Normals(splits.info), Silent(splits.info)), splits)
     check_runs(ELBO(Normals(splits.info), Outspoken(splits.info)), splits)
 

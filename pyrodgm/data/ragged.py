@@ -209,7 +209,9 @@ def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:
 def _doubts(frames: Arrays, kind: Kind) -> list[str]:
     """What a person may have meant otherwise."""
     if kind == "count":
-        return ["whole numbers are read as counts; with the option kind=real they are not"]
+        return [
+            "whole numbers are read as counts; with kind=real (--set data.kind=real) they are not"
+        ]
     if kind == "real" and any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
         return ["bytes up to 255 are read as real numbers; divide by 255 for grey values"]
     return []

@@ -213,8 +213,12 @@ def _ones_per_frame(ax: Axes, data: Summary, replicates: Mapping[str, Summary]) 
 
 def _feature_means(ax: Axes, data: Summary, replicates: Mapping[str, Summary]) -> None:
     of_data = data.feature_means.mean(0)
+    known = ~np.isnan(of_data)
+    of_data = of_data[known]
     for kind, summary in replicates.items():
-        ax.plot(of_data, summary.feature_means.mean(0), ".", ms=5, color=COLOURS[kind], alpha=0.6)
+        ax.plot(
+            of_data, summary.feature_means.mean(0)[known], ".", ms=5, color=COLOURS[kind], alpha=0.6
+        )
     ends = [of_data.min(), of_data.max()]
     ax.plot(ends, ends, color=DATA, lw=1)
     ax.set(xlabel="mean of a feature in the data", ylabel="in replicates")

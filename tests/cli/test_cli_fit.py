@@ -11,6 +11,7 @@ import torch
 from pyrodgm.folder import RunFolder
 from pyrodgm.run import Run
 from pyrodgm.settings import read_toml
+from pyrodgm_cli.report import _kept_the_first
 from tiny import BOUND_FIELDS, arrays_of, ragged
 
 FAST = ["--steps", 12, "--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=5"]
@@ -73,6 +74,32 @@ def test_a_fit_that_is_worse_than_nothing_says_so(cli, save_data, here):
     words = ["fit", "--model", "ar", "--data", data, "--steps", 200]
     assert "worse than features that know nothing" in cli(*words, "--lr", 1e4).out
     assert "worse than features" not in cli(*words, "--lr", 0.03).out
+
+
+@pytest.mark.parametrize(
+    ("best", "first"), [([True, False, False], True), ([True, True, False], False), ([True], False)]
+)
+def test_a_fit_that_was_best_at_once_says_so(cli, tiny, here, best, first):
+    cli("fit", "--data", tiny, *FAST, "--out", "my run")
+    metrics = here / "my run" / "metrics.jsonl"
+    told = [{"step": 5 * n, "best": each} for n, each in enumerate(best, start=1)]
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in told))
+    run = Run.load("my run")
+    assert _kept_the_first(run) is first
+
+
+def test_a_path_with_a_space_can_be_pasted(cli, tiny, here):
+    assert "pyrodgm check 'my run'" in cli("fit", "--data", tiny, *FAST, "--out", "my run").out
+
+
+def test_a_constructor_without_the_facts_of_the_data_is_told_so(cli, tiny, here):
+    (here / "bare.py").write_text(
+        "from pyrodgm.models import AR\nclass Bare(AR):\n    def __init__(self):\n        pass\n"
+    )
+    said = cli("fit", "--data", tiny, "--model", "bare.py:Bare", "--objective", "ml")
+    assert (said.code, said.out) == (2, "")
+    assert "model Bare cannot be made" in said.err
+    assert "facts, info" in said.err
 
 
 def test_a_fit_looks_at_no_test_data(cli, save_data, here):
