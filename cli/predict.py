@@ -9,8 +9,8 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from pyrodgm.evaluate.forecast import Forecast, Start
+    from pyrodgm.evaluate.frame_errors import Prediction
     from pyrodgm.evaluate.gaps import GapScores
-    from pyrodgm.evaluate.predict import Prediction
     from pyrodgm.run import Run
 
 SHOWN = 12  # rows of a table of horizons
@@ -136,20 +136,24 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
         "published-order1": f"{model}, one sample, has seen the frame (slip of the published code)",
     }
     ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
+    real = run.splits.info.kind == "real"
     print_table(
-        ["", "squared error", "standard error", "sd", "nats per frame"],
+        ["", "squared error", "standard error", "sd", *["in variances"] * real, "nats per frame"],
         [
             [
                 names.get(each.method, each.method),
                 f"{each.squared_error:.3f}",
                 shown(each.standard_error),
                 shown(each.sd),
+                *(f"{error:.3f}" for error in [each.standardised_error] if error is not None),
                 "" if each.nats_per_frame is None else f"{each.nats_per_frame:.3f}",
             ]
             for each in ordered
         ],
     )
     click.echo("\nMeans over frames from the second on, then over sequences; sd over sequences.")
+    if real:
+        click.echo("In variances: every feature's error by its variance in training, on average.")
 
 
 def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:

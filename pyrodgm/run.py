@@ -18,8 +18,9 @@ from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.floors import scores, trivial_predictors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, Start, forecast
+from pyrodgm.evaluate.frame_errors import Prediction
 from pyrodgm.evaluate.impute import Imputation, impute
-from pyrodgm.evaluate.predict import Prediction, predictions
+from pyrodgm.evaluate.predict import predictions
 from pyrodgm.evaluate.topics import Topic, topics
 from pyrodgm.evaluate.word_scores import word_scores
 from pyrodgm.evaluate.words import WordScore

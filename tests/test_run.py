@@ -148,7 +148,9 @@ def test_gaps_in_other_data_hold_the_means_that_were_fitted_with(save_data, tmp_
     run = fit_config(resolve({**values, "model": {"name": "ar"}}), tmp_path / "run")
     other = Run.load(tmp_path / "run", save_data("b.npz", **with_gaps(shift=20)))
     assert other.evaluate() == run.evaluate()
-    assert other.predict()["filtered"].to_dict() == run.predict()["filtered"].to_dict()
+    one, two = (each.predict()["filtered"] for each in (run, other))
+    assert np.array_equal(one.errors, two.errors)
+    assert np.array_equal(one.nats, two.nats)
 
 
 def test_another_file_is_cut_as_the_runs_own(save_data, tmp_path):

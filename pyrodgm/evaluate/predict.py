@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,71 +11,16 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Kind, Sequences, Splits
-from pyrodgm.errors import DataError, UsageError
+from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.baselines import baselines
-from pyrodgm.evaluate.particles import beginning, expected, portions
+from pyrodgm.evaluate.frame_errors import Prediction, sequence_errors
+from pyrodgm.evaluate.particles import beginning, expected
 from pyrodgm.evaluate.smc import ParticleFilter, over_time
 from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import TSBN, Model, SequenceModel
 from pyrodgm.seeds import forked
 
-TINY = 1e-20  # where nothing is expected, nothing is scaled up
-
 Method = Literal["filtered", "published", "published-order1"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Squared errors of predictions of every frame from those before it.
-
-    Args:
-        method: how they were made.
-        samples: draws that one is a mean of; 1 where nothing is drawn.
-        errors: mean over a sequence's frames from the second on of the squared error summed over
-            features, (N,); of what was observed, over the frames in which something was. NaN where
-            there are none.
-        nats: estimate of the log-likelihood of every sequence that came with them, (N,); None
-            where a predictor has none.
-        frames: of all sequences.
-    """
-
-    method: str
-    samples: int
-    errors: np.ndarray
-    nats: np.ndarray | None
-    frames: int
-
-    @property
-    def squared_error(self) -> float:
-        """Mean over sequences."""
-        return float(np.nanmean(self.errors))
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation over sequences; NaN where there is one."""
-        kept = self.errors[~np.isnan(self.errors)]
-        return float(kept.std(ddof=1)) if len(kept) > 1 else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over sequences; NaN where there is one."""
-        return self.sd / math.sqrt((~np.isnan(self.errors)).sum())
-
-    @property
-    def nats_per_frame(self) -> float | None:
-        """Log-likelihood estimate over all frames, divided by their number."""
-        return None if self.nats is None else float(self.nats.sum() / self.frames)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        values = {
-            "samples": self.samples,
-            "squared_error": self.squared_error,
-            "standard_error": self.standard_error,
-            "sd": self.sd,
-            "nats_per_frame": self.nats_per_frame,
-        }
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
 def one_step(
@@ -161,6 +104,7 @@ def predict(
     sequences: Sequences,
     *,
     kind: Kind,
+    std: Sequence[float] = (),
     method: Method = "filtered",
     samples: int = 20,
     seed: int = 0,
@@ -172,6 +116,7 @@ def predict(
         guide: the guide q.
         sequences: the split.
         kind: of its values; predicted counts are scaled to the total of the frame.
+        std: standard deviations of real features, (D,), by which errors are standardised.
         method: "filtered" is a mean over weighted samples; "published" one sample per frame;
             "published-order1" the same with the slip of the published code, see `one_step`.
         samples: of the method "filtered".
@@ -195,8 +140,8 @@ def predict(
         return means.cpu()
 
     with torch.no_grad(), forked(seed, "predict", method):
-        errors = sequence_errors(sequences, expect, kind, samples)
-    return Prediction(method, samples, errors, nats, sequences.num_frames)
+        errors = sequence_errors(sequences, expect, kind, samples, std)
+    return Prediction(method, samples, *errors, nats, sequences.num_frames)
 
 
 def predictions(
@@ -216,11 +161,10 @@ def predictions(
         UsageError: as of `predict`.
     """
     p, _ = over_time(model, guide)
-    kind, sequences = splits.info.kind, splits[split]
+    data = {"kind": splits.info.kind, "std": spread_of(splits)}
+    given = {**data, "samples": samples, "seed": seed}
     found = {
-        method: predict(
-            model, guide, sequences, kind=kind, method=method, samples=samples, seed=seed
-        )
+        method: predict(model, guide, splits[split], method=method, **given)
         for method in methods_of(model)
     }
     return found | baseline_predictions(splits, split, order=max(1, p.history))
@@ -240,36 +184,11 @@ def baseline_predictions(splits: Splits, split: str, *, order: int) -> dict[str,
     sequences = splits[split]
     found = {}
     for name, predictor in baselines(splits, order).items():
-        errors = sequence_errors(sequences, predictor, splits.info.kind, 1)
-        found[name] = Prediction(name, 1, errors, None, sequences.num_frames)
+        errors = sequence_errors(sequences, predictor, splits.info.kind, 1, spread_of(splits))
+        found[name] = Prediction(name, 1, *errors, None, sequences.num_frames)
     return found
 
 
-def sequence_errors(
-    sequences: Sequences, predictor: Callable[[Batch], Tensor], kind: Kind, particles: int
-) -> np.ndarray:
-    """Mean squared error per frame of every sequence, (N,); see `Prediction`.
-
-    Args:
-        sequences: N of them.
-        predictor: from a batch to what is expected of its frames, (B, T, D).
-        kind: of the values.
-        particles: that the predictor moves per sequence.
-
-    Raises:
-        DataError: no sequence has a second frame.
-    """
-    if sequences.lengths.max() < 2:
-        raise DataError("no sequence has a second frame: there is nothing to predict")
-    errors = np.empty(len(sequences))
-    for rows in portions(sequences, particles):
-        batch = sequences.batch(rows)
-        means = predictor(batch)
-        there = batch.mask[..., None] if batch.seen is None else batch.seen
-        x, means = batch.x * there, means * there
-        if kind == "count":
-            means = means * (x.sum(-1, keepdim=True) / means.sum(-1, keepdim=True).clamp(min=TINY))
-        squared = (x - means).square().sum(-1)[:, 1:].double().sum(-1)
-        steps = there.any(-1)[:, 1:].sum(-1)
-        errors[rows] = (squared / steps.where(steps > 0, math.nan)).numpy()
-    return errors
+def spread_of(splits: Splits) -> tuple[float, ...]:
+    """Standard deviations of real features; nothing for data whose features are of one kind."""
+    return splits.info.std if splits.info.kind == "real" else ()

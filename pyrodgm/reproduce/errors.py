@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.predict import (
-    Method,
-    Prediction,
-    baseline_predictions,
-    methods_of,
-    predict,
-)
+from pyrodgm.evaluate.frame_errors import Prediction
+from pyrodgm.evaluate.predict import Method, baseline_predictions, methods_of, predict
 from pyrodgm.reproduce.table import Measured, Numbers
 from pyrodgm.run import Run
 

@@ -20,7 +20,17 @@ def test_predictions_stand_beside_trivial_ones(cli, fitted):
     assert found["split"] == "test"
     assert found["predictions"]["filtered"]["samples"] == 3
     fields = {"samples", "squared_error", "standard_error", "sd", "nats_per_frame"}
-    assert all(method.keys() == fields for method in found["predictions"].values())
+    assert all(
+        method.keys() == {*fields, "standardised_error"} for method in found["predictions"].values()
+    )
+
+
+def test_errors_of_real_numbers_stand_in_variances_too(cli, save_data, tmp_path):
+    values = {"model": {"name": "ar"}, "data": {"source": str(save_data(**ragged(kind="real")))}}
+    fit_config(resolve({**values, "fit": TINY_FIT}), tmp_path / "run")
+    assert "in variances" in cli("predict", tmp_path / "run").out
+    found = json.loads(cli("predict", tmp_path / "run", "--json").out)["predictions"]
+    assert found["training mean"]["standardised_error"] == pytest.approx(1.0, abs=0.3)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".png"])

@@ -11,12 +11,13 @@ from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate import baselines
+from pyrodgm.evaluate.frame_errors import sequence_errors
 from pyrodgm.evaluate.predict import (
+    baseline_predictions,
     expected_frames,
     one_step,
     predict,
     predictions,
-    sequence_errors,
 )
 from pyrodgm.guides import GuideTraits, NoGuide, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import AR, RNN, TSBN
@@ -197,24 +198,39 @@ def test_bits_that_depend_on_each_other_are_predicted_by_draws(splits):
 def test_only_what_was_seen_is_scored_and_counts_are_scaled_to_their_total():
     x = np.array([[1, 2], [3, np.nan], [5, 7]], np.float32)
     sequences = Sequences(x, np.array([3]), fill=np.array([0.0, 9.0]))
-    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "real", 1)
+    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "real", 1).summed
     assert zero[0] == pytest.approx((9 + 25 + 49) / 2)
     counts = Sequences(np.array([[1, 1], [6, 2]], np.uint8), np.array([2]))
-    even = sequence_errors(counts, lambda batch: torch.ones_like(batch.x), "count", 1)
+    even = sequence_errors(counts, lambda batch: torch.ones_like(batch.x), "count", 1).summed
     assert even[0] == pytest.approx(2 * 2**2)
+
+
+def test_errors_in_variances_know_no_units():
+    """By hand; constant features and gaps do not count, and the training mean comes to one."""
+    x = np.array([[0, 0, 5], [1e3, np.nan, 5], [3e3, 2e-3, 5]], np.float32)
+    sequences = Sequences(x, np.array([3]))
+    found = sequence_errors(
+        sequences, lambda batch: torch.zeros_like(batch.x), "real", 1, (1e3, 1e-3, 0.0)
+    )
+    assert found.standardised[0] == pytest.approx((1 + 9 + 4) / 3)
+    noise = np.random.default_rng(0).normal(3.0, [1e3, 1e-3], (4000, 2)).astype(np.float32)
+    part = Sequences(noise, np.array([4000]))
+    splits = Splits.of("noise", "real", dict.fromkeys(("train", "valid", "test"), part))
+    errors = baseline_predictions(splits, "test", order=1)["training mean"]
+    assert errors.standardised_error == pytest.approx(1.0, rel=1e-3)
 
 
 def test_padding_and_frames_of_which_nothing_was_seen_are_no_predictions():
     nan = np.nan
     x = np.array([[1, 1], [nan, nan], [1, 1], [1, 1], [1, 1], [3, 0], [0, 0]], np.float32)
     sequences = Sequences(x, np.array([3, 1, 3]), fill=np.array([1.0, 1.0]))
-    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "count", 1)
+    zero = sequence_errors(sequences, lambda batch: torch.zeros_like(batch.x), "count", 1).summed
     assert zero[0] == 2
     assert np.isnan(zero[1])
     assert zero[2] == 9 / 2
     last = sequence_errors(
         sequences, lambda b: baselines.lags(b.x * b.mask[..., None], 1), "count", 1
-    )
+    ).summed
     assert last[2] == pytest.approx(2 * 1.5**2 / 2)  # the third frame has no token to predict
 
 
@@ -294,7 +310,7 @@ def test_the_penalty_is_the_best_on_validation():
         eye = torch.eye(4).double() * fitted.gram.diagonal().mean() * penalty
         errors[penalty] = held_out.error(torch.linalg.solve(fitted.gram + eye, fitted.cross))
     assert ridge.penalty == min(errors, key=errors.get) > baselines.PENALTIES[0]
-    direct = sequence_errors(valid, ridge, "real", 1)[0]
+    direct = sequence_errors(valid, ridge, "real", 1).summed[0]
     assert direct == pytest.approx(errors[ridge.penalty], rel=1e-4)
 
 
@@ -316,5 +332,5 @@ def test_trivial_predictors_of_balls_do_as_published_ones():
     splits = balls.load(num_train=2, num_valid=2, num_test=40)
     for name, error in (("copy-last", 11.87), ("linear extrapolation", 6.84)):
         predictor = baselines.baselines(splits, 1)[name]
-        errors = sequence_errors(splits.test, predictor, "unit", 1)
+        errors = sequence_errors(splits.test, predictor, "unit", 1).summed
         assert abs(errors.mean() - error) < 4.3 * 0.3 / np.sqrt(40) + 0.03
