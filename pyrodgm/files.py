@@ -83,10 +83,12 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise RunFolderError(
                 f"another process is training in {folder}; wait for it, or stop it"
             ) from error
+        except OSError:  # a file system that knows no locks
+            pass
         yield
     finally:
         os.close(handle)
