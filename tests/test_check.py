@@ -10,6 +10,8 @@ from pyrodgm import check as module
 from pyrodgm.check import check, last_check
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import diagnostics, predictive
+from pyrodgm.evaluate.bounds import importance_weights, latent_nats
 
 
 @pytest.fixture(scope="module", params=["binary", "unit"])
@@ -47,6 +49,25 @@ def test_numbers_have_one_entry_per_sequence(found):
     assert found.k.shape == found.efficiency.shape == found.gap.shape == (3,)
     assert ((found.efficiency > 0) & (found.efficiency <= 1)).all()
     assert set(found.p_values) == {"posterior", "ancestral"}
+
+
+def test_numbers_are_those_of_the_weights(run, found):
+    log_w = importance_weights(run.model, run.guide, run.splits.test, particles=100)
+    efficiency = diagnostics.effective_sample_size(log_w) / 100
+    np.testing.assert_allclose(found.efficiency, efficiency)
+    gap = diagnostics.gap_per_frame(log_w, run.splits.test.lengths)
+    np.testing.assert_allclose(found.gap, gap)
+    assert found.latent_nats == latent_nats(run.model, run.guide, run.splits.test)
+    tree = run.to_datatree("test", draws=10)
+    data = predictive.observed(run.splits, "test", draws=10)
+    expected = predictive.p_values(data, predictive.posterior_replicates(tree, run.splits))
+    assert found.p_values["posterior"] == pytest.approx(expected)
+
+
+def test_latents_that_tell_nothing_are_called_so(run, found):
+    assert "The latents tell" in found.text()
+    idle = module.Check(**{**vars(found), "latent_nats": 0.001})
+    assert "the guide may be right because nothing depends on it" in idle.text()
 
 
 def test_json_is_strict_and_equal_to_the_file(found):

@@ -2,8 +2,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from pyrodgm.evaluate.bounds import Bound
+from oracles import assert_mean
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.evaluate.bounds import Bound, latent_nats
+from variants import frames, latent_paths, pair, path_log_probs
 
 
 def sequences(seed=0, count=40):
@@ -54,3 +59,22 @@ def test_one_sequence_has_no_error():
     values = Bound.of(np.array([-5.0]), np.array([5]), "elbo").to_dict()
     assert values["standard_error_nats_per_frame"] is None
     assert values["standard_error_nats_per_example"] is None
+
+
+@pytest.mark.parametrize("variant", ["tsbn order 2", "dtsbn-s"])
+def test_what_latents_tell_is_a_sum_over_all_paths(variant):
+    model, guide = pair(variant)
+    x, other = frames("bernoulli", 3), frames("bernoulli", 2)
+    exact = 0.0
+    for each in (x, other):
+        paths, batch = latent_paths(model, len(each)), Batch.of(each[None])
+        with torch.no_grad():
+            p, q = (path_log_probs(program, batch, paths) for program in (model, guide))
+        log_q = sum(q[name] for name in model.latents).sum(-1)
+        log_p = sum(p[name] for name in model.latents).sum(-1)
+        exact = exact + (log_q.exp() * (log_q - log_p)).sum() / 5
+    split = Sequences(torch.cat([x, other]).float().numpy(), np.array([3, 2]))
+    found = [
+        latent_nats(model.float(), guide.float(), split, draws=500, seed=seed) for seed in range(40)
+    ]
+    assert_mean(torch.tensor(found)[:, None], exact)

@@ -6,6 +6,7 @@ import pytest
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate import compare as module
 from pyrodgm.evaluate.compare import compare
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR
@@ -33,6 +34,21 @@ def test_differences_are_paired_and_the_best_comes_first():
     assert rows[1].standard_error > 0
     total = rows[0].bound.nats_per_example - rows[1].bound.nats_per_example
     assert rows[1].difference == pytest.approx(total)
+
+
+def test_the_error_of_a_difference_is_that_of_pairs(monkeypatch):
+    """By hand: the sequences differ far more from each other than the fits do."""
+    nats = {"a": np.array([-10.0, -200.0, -60.0]), "b": np.array([-11.0, -202.0, -60.5])}
+    fits = {name: fit(splits()) for name in nats}
+    models = {id(made.model): nats[name] for name, made in fits.items()}
+    monkeypatch.setattr(
+        module, "sequence_bounds", lambda model, *_, **__: (models[id(model)], "elbo")
+    )
+    best, other = compare(fits)
+    assert best.name == "a"
+    below = nats["a"] - nats["b"]
+    assert other.difference == pytest.approx(below.mean())
+    assert other.standard_error == pytest.approx(below.std(ddof=1) / math.sqrt(3))
 
 
 def test_data_with_gaps_is_the_same_as_itself():

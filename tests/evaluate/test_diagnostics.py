@@ -115,6 +115,13 @@ def test_degenerate_weights():
     assert dict(zip(columns, k, strict=True)) == {name: e for name, (_, e) in columns.items()}
 
 
+def test_gaps_are_per_frame_of_each_sequence():
+    log_w = np.array([[0.0, 0.0], [2.0, 2.0]])
+    long, short = gap_per_frame(log_w, np.array([8, 2]))
+    assert short == pytest.approx(4 * long)
+    assert long > 0
+
+
 def test_gap_of_two_draws():
     log_w = np.log(np.array([[1.0], [3.0]]))
     expected = (np.log(2) - np.log(3) / 2) / 4

@@ -10,7 +10,7 @@ from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.continuation import continued
-from pyrodgm.evaluate.forecast import forecast
+from pyrodgm.evaluate.forecast import Forecast, forecast
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, RNN, TSBN
 from variants import mild, randomised
@@ -71,6 +71,24 @@ def test_sequences_are_forecast_from_where_they_are_left():
     assert [row["sequences"] for row in rows] == [2, 2, 1]
     assert rows[2]["standard_error"] is None
     assert rows[0]["squared_error"] == pytest.approx(fixed.errors[:, 0].mean())
+
+
+def test_errors_by_horizon_by_hand():
+    errors = np.array([[1.0, 4.0], [3.0, np.nan]])
+    copied = np.array([[2.0, 9.0], [6.0, np.nan]])
+    blank = np.zeros((2, 2, 1))
+    found = Forecast(
+        *[np.arange(2)] * 2, blank, np.array([0.5]), blank[None], blank, errors, copied
+    )
+    first, second = found.by_horizon()
+    assert first == {
+        "ahead": 1,
+        "sequences": 2,
+        "squared_error": 2.0,
+        "standard_error": pytest.approx(1.0),
+        "copy_last": 4.0,
+    }
+    assert (second["sequences"], second["squared_error"], second["copy_last"]) == (1, 4.0, 9.0)
 
 
 def test_what_nobody_knows_yet_is_forecast_without_errors():

@@ -11,7 +11,7 @@ from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate import baselines
-from pyrodgm.evaluate.frame_errors import sequence_errors
+from pyrodgm.evaluate.frame_errors import Prediction, sequence_errors
 from pyrodgm.evaluate.predict import (
     baseline_predictions,
     expected_frames,
@@ -203,6 +203,16 @@ def test_only_what_was_seen_is_scored_and_counts_are_scaled_to_their_total():
     counts = Sequences(np.array([[1, 1], [6, 2]], np.uint8), np.array([2]))
     even = sequence_errors(counts, lambda batch: torch.ones_like(batch.x), "count", 1).summed
     assert even[0] == pytest.approx(2 * 2**2)
+
+
+def test_numbers_of_a_prediction_by_hand():
+    nats = np.array([-4.0, -2.0, -3.0])
+    found = Prediction("any", 1, np.array([1.0, np.nan, 3.0]), None, nats, 6)
+    assert found.squared_error == 2.0
+    assert found.sd == pytest.approx(2**0.5)
+    assert found.standard_error == pytest.approx(1.0)
+    assert found.nats_per_frame == -9.0 / 6
+    assert found.standardised_error is None
 
 
 def test_errors_in_variances_know_no_units():
