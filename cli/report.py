@@ -102,8 +102,7 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
 
     click.echo(
         f"{split}: {bound.examples} sequence{'s' if bound.examples > 1 else ''}, {bound.frames} "
-        f"frames; {bound.estimator} with "
-        f"{bound.particles} particle{'s' if bound.particles > 1 else ''}\n"
+        f"frames; {_how(bound)}\n"
     )
     named = {"this run": bound} | {NAMES[name]: floor for name, floor in floors.items()}
     rows = [
@@ -118,6 +117,12 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
     ]
     header = ["nats", "per frame", "by sequence", "per sequence", "standard error"]
     print_table(header, rows)
+
+
+def _how(bound: Bound) -> str:
+    if bound.estimator == "exact":
+        return "exact"
+    return f"{bound.estimator} with {bound.particles} particle{'s' if bound.particles > 1 else ''}"
 
 
 def print_words(scores: dict[str, WordScore]) -> None:

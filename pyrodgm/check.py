@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,11 +104,27 @@ class Check:
             lines.append(f"  {latent_words(self.latent_nats)}")
         lines += [
             f"Model, by {self.posterior_draws} replicates of the data",
-            *(f"  {_misfit_words(kind, p)}" for kind, p in self.p_values.items()),
+            *(f"  {self._misfit_words(kind)}" for kind in self.p_values),
             "Files",
             *(f"  {path}" for path in self.paths.values()),
         ]
         return "\n".join(lines)
+
+    def _misfit_words(self, kind: str) -> str:
+        """Which statistics the replicates of a kind miss."""
+        alone = kind == "posterior" and self.verdict == EXACT
+        given = "given the frames before" if alone else GIVEN[kind]
+        p = self.p_values[kind]
+        missed = predictive.misfits(p)
+        if not missed:
+            return f"{kind}, {given}: nothing misses the data"
+        words = ", ".join(
+            f"{100 * p[name]:.0f} % of feature means {where}"
+            if name == predictive.FEATURE_MEANS
+            else f"{name} {where} (p = {p[name]:.2f})"
+            for name, where in missed.items()
+        )
+        return f"{kind}, {given}: {words}"
 
 
 def check(
@@ -246,20 +261,6 @@ def latent_words(nats: float) -> str:
     if nats < WORTHLESS:
         return f"{told}, next to nothing: the guide may be right because nothing depends on it."
     return f"{told}, beyond what the model expects before it sees the frame."
-
-
-def _misfit_words(kind: str, p: Mapping[str, float]) -> str:
-    given = GIVEN[kind]
-    missed = predictive.misfits(p)
-    if not missed:
-        return f"{kind}, {given}: nothing misses the data"
-    words = ", ".join(
-        f"{100 * p[name]:.0f} % of feature means {where}"
-        if name == predictive.FEATURE_MEANS
-        else f"{name} {where} (p = {p[name]:.2f})"
-        for name, where in missed.items()
-    )
-    return f"{kind}, {given}: {words}"
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

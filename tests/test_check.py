@@ -136,5 +136,6 @@ def test_without_latents_there_is_no_guide_to_judge(tmp_path, run):
     exact = dgm.fit(made, run.splits, steps=5, out=tmp_path / "ar")
     text = check(exact, draws=30, posterior_draws=5).text()
     assert "its likelihood is exact" in text
+    assert "posterior, given the frames before:" in text
     assert "effective" not in text
     assert "k-hat" not in text
