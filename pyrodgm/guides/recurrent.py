@@ -160,7 +160,8 @@ class RecurrentDeterministic(SigmoidRecognition):
             layers are those of `RecurrentBernoulli`.
         layer_dim: deterministic rectified units, G.
         history: order n.
-        init_scale: standard deviation of the initial weights.
+        init_scale: standard deviation of the initial weights, but of those into the rectified
+            units, which start as those of `torch.nn.Linear` do.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
     connections of the published code. The first n frames have a bias d of their own.
