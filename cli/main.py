@@ -97,9 +97,11 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def _explain(error: Exception) -> int | None:
     """Say what a person can act upon and return the exit code; None for a bug of ours."""
-    from pyrodgm.errors import PyrodgmError
+    from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
     from pyrodgm.userfile import place
 
+    if isinstance(error, Interrupted | NonFiniteError) and not _is_first_process():
+        return 0  # all stop together, and the launcher kills the first one if another fails before
     if isinstance(error, PyrodgmError):
         return _say(str(error), error.exit_code)
     if where := place(error):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,6 +61,10 @@ def launch(options: FitOptions) -> Fabric:
         strategy="ddp_find_unused_parameters_true" if several else "auto",
     )
     fabric.launch()
+    if several:
+        # gloo's threads need Python's lock to let go of the last tensors, and end the process with
+        # SIGABRT where Python is gone by then. Nothing tells when they are done.
+        atexit.register(time.sleep, 0.2)
     return fabric
 
 

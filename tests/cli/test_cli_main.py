@@ -8,6 +8,7 @@ import sys
 import click
 import pytest
 
+from pyrodgm.errors import Interrupted, NonFiniteError, UsageError
 from pyrodgm_cli import main as command
 from pyrodgm_cli.main import COMMANDS
 
@@ -104,6 +105,17 @@ def test_errors_from_outside_are_messages(cli, monkeypatch, error, code, part):
     assert said.code == code
     assert part in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(NonFiniteError("nan"), 0), (Interrupted("c"), 0), (UsageError("no"), 2)]
+)
+def test_of_several_processes_the_first_says_why(cli, monkeypatch, error, code):
+    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: raising(error))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    said = cli("fit")
+    assert said.code == code
+    assert said.err == ""
 
 
 def test_a_bug_of_ours_is_no_message_but_itself(monkeypatch):
