@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import tomlkit
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
 from tomlkit.exceptions import TOMLKitError
 
 from pyrodgm import compat, registry
-from pyrodgm.errors import ConfigError, PyrodgmError, UsageError, did_you_mean
+from pyrodgm.errors import ConfigError, Mistakes, PyrodgmError, UsageError, did_you_mean
 from pyrodgm.models import Model
 from pyrodgm.options import FitOptions
-from pyrodgm.settings import Mistakes
+from pyrodgm.schema import checked, schema
 
 GROUPS = ("model", "guide", "objective", "data", "fit")
 _NAME_KEY = {"model": "name", "guide": "name", "objective": "name", "data": "source"}
 _DEFAULT_MODEL = "tsbn"
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -89,50 +84,6 @@ def to_toml(values: Mapping[str, Mapping[str, Any]]) -> str:
     return tomlkit.dumps(document)
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One configurable argument.
-
-    Args:
-        adapter: its type, as pydantic checks it.
-        default: its default, or `inspect.Parameter.empty`.
-    """
-
-    adapter: TypeAdapter[Any]
-    default: Any
-
-    @property
-    def required(self) -> bool:
-        """Whether it has no default."""
-        return self.default is inspect.Parameter.empty
-
-
-def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
-    """The keyword-only arguments of a class or function, by name; untyped ones take anything.
-
-    Raises:
-        UsageError: an annotation cannot be understood.
-
-    >>> from pyrodgm.models import TSBN
-    >>> sorted(schema(TSBN))
-    ['emission', 'hidden_dim', 'history', 'init_scale', 'nade_dim']
-    """
-    function = target.__init__ if isinstance(target, type) else target
-    try:
-        hints = get_type_hints(function, include_extras=True)
-        return {
-            name: Parameter(TypeAdapter(hints.get(name, Any), config=_STRICT), argument.default)
-            for name, argument in inspect.signature(function).parameters.items()
-            if argument.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-    except (NameError, PydanticSchemaGenerationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
-            "arguments with int, float, bool, str, tuples or Literals of these"
-        ) from error
-
-
 def validate(
     group: str, target: Callable[..., Any], given: Mapping[str, Any], mistakes: Mistakes
 ) -> dict[str, Any]:
@@ -149,21 +100,11 @@ def validate(
         if parameter.required and key not in given:
             mistakes.add(f"{group}.{key}: missing, and it has no default")
     return {
-        key: _checked(f"{group}.{key}", parameter, given[key], mistakes)
+        key: checked(f"{group}.{key}", parameter, given[key], mistakes)
         if key in given
         else parameter.default
         for key, parameter in known.items()
     }
-
-
-def _checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> Any:
-    """A value of the parameter's type; JSON because its rules fit files: a list is a tuple."""
-    try:
-        return parameter.adapter.validate_json(json.dumps(value, default=str))
-    except ValidationError as error:
-        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
-        mistakes.add(f"{path} = {value!r}: {', or '.join(reasons)}")
-        return None
 
 
 def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:

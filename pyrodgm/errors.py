@@ -56,6 +56,29 @@ class Interrupted(PyrodgmError):
     exit_code = 130
 
 
+class Mistakes:
+    """Collects every mistake, so that a person sees them all at once."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Note a mistake."""
+        self.messages.append(message)
+
+    def raise_if_any(self) -> None:
+        """Stop if there was one.
+
+        Raises:
+            ConfigError: lists every mistake.
+        """
+        if len(self.messages) == 1:
+            raise ConfigError(self.messages[0])
+        if self.messages:
+            lines = [f"{len(self.messages)} mistakes in the configuration:"]
+            raise ConfigError("\n  ".join([*lines, *self.messages]))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the closest known word, or lists them all.
 

@@ -7,32 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyrodgm.errors import ConfigError
+from pyrodgm.errors import ConfigError, Mistakes
 
 Values = dict[str, dict[str, Any]]
-
-
-class Mistakes:
-    """Collects every mistake, so that a person sees them all at once."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def add(self, message: str) -> None:
-        """Note a mistake."""
-        self.messages.append(message)
-
-    def raise_if_any(self) -> None:
-        """Stop if there was one.
-
-        Raises:
-            ConfigError: lists every mistake.
-        """
-        if len(self.messages) == 1:
-            raise ConfigError(self.messages[0])
-        if self.messages:
-            lines = [f"{len(self.messages)} mistakes in the configuration:"]
-            raise ConfigError("\n  ".join([*lines, *self.messages]))
 
 
 def read_toml(path: Path) -> Values:

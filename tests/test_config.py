@@ -3,13 +3,14 @@ import tomllib
 
 import pytest
 
-from pyrodgm.config import fit_options, resolve, schema, to_toml
+from pyrodgm.config import fit_options, resolve, to_toml
 from pyrodgm.data import ragged
 from pyrodgm.errors import ConfigError
 from pyrodgm.fitting import fit_config
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import NVIL
 from pyrodgm.options import FitOptions
+from pyrodgm.schema import schema
 from pyrodgm.settings import merge, parse_settings, read_toml
 
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from pyrodgm import checkpoint, compat
 from pyrodgm.batch import Batch
-from pyrodgm.config import schema
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide, GuideTraits
 from pyrodgm.models import MODELS
 from pyrodgm.networks.layers import SigmoidLayer
 from pyrodgm.objectives import OBJECTIVES, Objective
+from pyrodgm.schema import schema
 from pyrodgm.training import FitOptions, Training
 
 # A tiny size for everything that has a size: one row per model and per guide. A guide takes the

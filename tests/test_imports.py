@@ -25,6 +25,7 @@ LAYERS = [
     ["networks", "distributions", "sequences", "path", "rollout", "chains", "data"],
     ["past"],
     ["batch", "seeds", "files"],
+    ["schema"],
     ["lags", "errors"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

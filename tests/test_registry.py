@@ -4,8 +4,9 @@ import textwrap
 import pytest
 
 from pyrodgm import registry
-from pyrodgm.config import resolve, schema
+from pyrodgm.config import resolve
 from pyrodgm.errors import ConfigError, UsageError
+from pyrodgm.schema import schema
 from pyrodgm.userfile import place
 
 OWN = """

@@ -228,7 +228,7 @@ def test_an_objective_draws_as_often_as_it_does_elsewhere() -> None:
     x = torch.rand(8, T, D, dtype=torch.float64).round()
     assert ObjectiveELBO(RLOO).num_particles == 4
     assert math.isfinite(ObjectiveELBO(RLOO).loss_and_grads(p, q, x))
-    with pytest.raises(UsageError, match="give 2 or more"):
+    with pytest.raises(UsageError, match="RLOO: particles = 1"):
         ObjectiveELBO(RLOO, particles=1).loss_and_grads(p, q, x)
 
 

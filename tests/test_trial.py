@@ -217,17 +217,17 @@ def test_guides_without_frames_pass(splits):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"particles": 1}, "particles is 1; a draw is compared with others"),
-        ({"signal": "foo"}, "signal is 'foo'; give 'future', 'local' or a discount"),
-        ({"signal": 2.0}, "signal is 2.0"),
-        ({"execution": "foo"}, "execution 'foo'; give at least 1, and fused or unrolled"),
+        ({"particles": 1}, "RLOO: particles = 1: Input should be greater than or equal to 2"),
+        ({"signal": "foo"}, "RLOO: signal = 'foo': Input should be 'future' or 'local', or"),
+        ({"signal": 2.0}, "RLOO: signal = 2.0: .* less than or equal to 1"),
+        ({"execution": "foo"}, "RLOO: execution = 'foo': Input should be 'fused' or 'unrolled'"),
     ],
 )
 def test_objectives_refuse_what_no_objective_takes(splits, options, part):
     pair = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
     with pytest.raises(UsageError, match=part):
         RLOO(*pair, **options)
-    with pytest.raises(UsageError, match="particles is 0"):
+    with pytest.raises(UsageError, match="ELBO: particles = 0"):
         ELBO(*pair, particles=0)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.past import Past
+from pyrodgm.schema import Checked
 from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
@@ -35,7 +36,7 @@ class GuideTraits:
     causal: bool = False
 
 
-class Guide(nn.Module, ABC):
+class Guide(Checked, nn.Module, ABC):
     """An approximate posterior q(z | x): `forward(batch)` is a Pyro program over `latents`."""
 
     traits: ClassVar[GuideTraits]

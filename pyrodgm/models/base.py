@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.past import Past, ShiftedPast, seen_key
+from pyrodgm.schema import Checked
 from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
@@ -47,7 +48,7 @@ class Companions:
     data: str
 
 
-class Model(nn.Module, ABC):
+class Model(Checked, nn.Module, ABC):
     """A generative model p(x, z): `forward(batch)` is a Pyro program.
 
     It samples the sites named in `latents` and observes those named in `observed`, both name to

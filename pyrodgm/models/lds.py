@@ -19,19 +19,23 @@ from pyrodgm.distributions import LowRankNormal
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, StateSpaceModel
 from pyrodgm.networks.inputs import Inputs, varying
-from pyrodgm.past import Past, join, scan
+from pyrodgm.past import Past, join
 from pyrodgm.sequences import Draw
 
 LEAST_NOISE = 1e-4  # of a standardised feature: none is without any
+SETTLED = 16  # units in the last place by which covariances may still move
 
 
 @final
 class LDS(StateSpaceModel):
     r"""Linear dynamical system, its states integrated out by the Kalman filter.
 
-    .. math:: s_t = A s_{t-1} + \mathcal N(0, I), \qquad x_t = C s_t + c + \mathcal N(0, R)
+    .. math::
+        s_t = A s_{t-1} + \mathcal N(0, I - A A^T), \qquad x_t = C s_t + c + \mathcal N(0, R) \\
+        A = L^{-1} M, \qquad L L^T = I + M M^T, \qquad I - A A^T = L^{-1} L^{-T}
 
-    with R diagonal; the scale of the state is free, so its noise has covariance one.
+    with M any matrix and R diagonal. In the long run states have covariance one, so that no
+    forecast grows without bound; every stable system is of this form in some coordinates.
 
     Args:
         info: the data's facts; its features are D.
@@ -62,8 +66,8 @@ class LDS(StateSpaceModel):
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
         self.register_buffer("varies", varying(info), persistent=False)
-        self.transition = nn.Parameter(0.9 * torch.eye(state_dim))
-        self.loading = nn.Parameter(torch.randn(info.dim, state_dim) / (3 * math.sqrt(state_dim)))
+        self.motion = nn.Parameter(2 * torch.eye(state_dim))  # A is 0.89 I
+        self.loading = nn.Parameter(torch.randn(info.dim, state_dim) / math.sqrt(2 * state_dim))
         self.offset = nn.Parameter(torch.zeros(info.dim))
         self.log_noise = nn.Parameter(torch.full((info.dim,), -1.0))
         self.initial_mean = nn.Parameter(torch.zeros(state_dim))
@@ -74,6 +78,13 @@ class LDS(StateSpaceModel):
         del encoded
         draw("x", self._law(*self._belief(past, t)))
 
+    def dynamics(self) -> tuple[Tensor, Tensor]:
+        """How states move, A, and the covariance of the noise they meet, both (S, S)."""
+        eye = torch.eye(len(self.motion), dtype=self.motion.dtype, device=self.motion.device)
+        factor = torch.linalg.cholesky(eye + self.motion @ self.motion.T)
+        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+        return inverse @ self.motion, inverse @ inverse.T
+
     def smoothed(self, batch: Batch) -> LowRankNormal:
         r"""Every frame given all that was seen of its sequence: the Rauch-Tung-Striebel smoother.
 
@@ -82,10 +93,11 @@ class LDS(StateSpaceModel):
             f_t = m_t + V_t C^T R_t^{-1} (x_t - c - C m_t), \qquad
             J_t = V_t A^T P_{t+1}^{-1} \\
             \hat m_t &= f_t + J_t (\hat m_{t+1} - m_{t+1}), \qquad
-            \hat V_t = (I - J_t A) V_t (I - J_t A)^T + J_t (I + \hat V_{t+1}) J_t^T
+            \hat V_t = (I - J_t A) V_t (I - J_t A)^T + J_t (Q + \hat V_{t+1}) J_t^T
 
-        with m and P the filter's belief about :math:`s_t` given the frames before, and R infinite
-        where nothing was seen. The second form of the covariance stays positive in rounding.
+        with Q the covariance of the noise, m and P the filter's belief about :math:`s_t` given the
+        frames before, and R infinite where nothing was seen. The second form of the covariance
+        stays positive in rounding.
 
         Reference: Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems,
         1965.
@@ -97,15 +109,16 @@ class LDS(StateSpaceModel):
         filtered = (filtered + filtered.mT) / 2
         rest = self.inputs(batch.x) - self.offset - mean @ loading.T
         now = mean + (filtered @ (weight.mT @ rest[..., None])).squeeze(-1)
-        move = self.transition @ filtered  # A V_t, and J_t is the transpose of P_{t+1}^{-1} A V_t
+        transition, noise = self.dynamics()
+        move = transition @ filtered  # A V_t, and J_t is the transpose of P_{t+1}^{-1} A V_t
         means, covariances = [now[:, -1]], [filtered[:, -1]]
         for t in reversed(range(batch.length - 1)):
             gain = torch.linalg.solve(covariance[:, t + 1], move[:, t]).mT
-            keep = eye - gain @ self.transition
+            keep = eye - gain @ transition
             ahead = means[-1] - mean[:, t + 1]
             means.append(now[:, t] + (gain @ ahead[..., None]).squeeze(-1))
             spread = keep @ filtered[:, t] @ keep.mT
-            covariances.append(spread + gain @ (eye + covariances[-1]) @ gain.mT)
+            covariances.append(spread + gain @ (noise + covariances[-1]) @ gain.mT)
         return self._law(torch.stack(means[::-1], 1), torch.stack(covariances[::-1], 1))
 
     def _observation(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,82 +144,107 @@ class LDS(StateSpaceModel):
 
     def _belief(self, past: Past, t: Tensor) -> tuple[Tensor, Tensor]:
         """About the state given the frames before: mean (..., S) and covariance (..., S, S)."""
-        loading, weight = self._weight(past.seen("x"))
-        started = (t > 0).to(weight.dtype)
+        seen = past.seen("x")
+        loading, weight = self._weight(seen)
+        transition, noise = self.dynamics()
         information = loading.T @ weight  # C^T R^-1 C
-        covariance, smoothed = self._covariances(past, information, started)
-        move = self.transition @ smoothed  # A V, zero in the first frame
-        keep = started[..., None, None] * self.transition - move @ information
+        started = (t > 0).to(weight.dtype)[..., None]
+        initial = self.log_initial.exp().diag()
+        cell = CovarianceCell(transition, noise, initial, information, same=seen is None)
+        both = past.carry("covariance", started, cell)
+        covariance, smoothed = both.unflatten(-1, (2, *noise.shape)).unbind(-3)
+        move = transition @ smoothed  # A V, zero in the first frame
+        keep = started[..., None] * transition - move @ information
         seen_x = self.inputs(past["x"]) - self.offset
         push = ((move @ weight.mT) @ seen_x[..., None]).squeeze(-1)
-        push = push + (1 - started)[..., None] * self.initial_mean
-        mean = past.carry("mean", join(push, keep.flatten(-2)), AffineCell(push.shape[-1]))
-        return mean, covariance
-
-    def _covariances(
-        self, past: Past, information: Tensor, started: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Of the state given the frames before, P_t, and of the last one given its own too, V."""
-        size = information.shape[-1]
-        cell = CovarianceCell(self.transition, self.log_initial.exp().diag())
-        drive = join(started[..., None], information.flatten(-2))
-        both = past.carry("covariance", drive, cell).unflatten(-1, (2, size, size))
-        return both[..., 0, :, :], both[..., 1, :, :]
+        push = push + (1 - started) * self.initial_mean
+        return past.carry("mean", push, AffineCell(keep)), covariance
 
 
 class CovarianceCell:
     r"""Covariances of the Kalman filter, which do not depend on what was seen, only on whether.
 
-    .. math:: V = (P_{t-1}^{-1} + C^T R^{-1} C)^{-1}, \qquad P_t = A V A^T + I
+    .. math:: V = (P_{t-1}^{-1} + C^T R^{-1} C)^{-1}, \qquad P_t = A V A^T + Q
 
     Args:
         transition: A, (S, S).
+        noise: Q, (S, S).
         initial: the first P, (S, S).
+        information: what a frame tells, :math:`C^T R^{-1} C`, (..., S, S), of this frame or of all.
+        same: it is the same for all frames, and has no dimension of time.
     """
 
-    def __init__(self, transition: Tensor, initial: Tensor) -> None:
-        self.transition, self.initial = transition, initial
+    def __init__(
+        self, transition: Tensor, noise: Tensor, initial: Tensor, information: Tensor, *, same: bool
+    ) -> None:
+        self.transition, self.noise, self.initial = transition, noise, initial
+        self.information, self.same = information, same
         self.size = len(initial)
         self.dim = self.state_dim = 2 * self.size**2
 
     def __call__(self, drive: Tensor, state: Tensor) -> Tensor:
-        """P_t and V, flat and side by side."""
-        started, information = drive[..., :1, None], drive[..., 1:]
-        eye = torch.eye(self.size, dtype=drive.dtype, device=drive.device)
+        """P_t and V, flat and side by side; the drive is zero in the first frame, one later."""
+        return self._next(drive, state, self.information)
+
+    def _next(self, started: Tensor, state: Tensor, information: Tensor) -> Tensor:
+        started = started[..., None]
+        eye = torch.eye(self.size, dtype=state.dtype, device=state.device)
         before = state[..., : self.size**2].unflatten(-1, (self.size, self.size))
         before = torch.where(started > 0, before, eye)
-        information = information.unflatten(-1, (self.size, self.size))
-        smoothed = torch.linalg.solve(eye + before @ information, before)
+        system = eye + before @ information
+        smoothed = torch.linalg.solve(
+            system, before.expand_as(system)
+        )  # else (S, S) may be vectors
         smoothed = started * (smoothed + smoothed.mT) / 2
-        moved = self.transition @ smoothed @ self.transition.T + eye
+        moved = self.transition @ smoothed @ self.transition.T + self.noise
         predicted = torch.where(started > 0, moved, self.initial)
         return join(predicted.flatten(-2), smoothed.flatten(-2))
 
     def outputs(self, drive: Tensor) -> Tensor:
-        """Those of all frames."""
-        return scan(self, drive)
+        """Those of all frames; where every frame tells the same, only until they move no more."""
+        length = drive.shape[-2]
+        told = [self.information] * length if self.same else self.information.unbind(-3)
+        state = drive.new_zeros(self.state_dim)
+        states: list[Tensor] = []
+        for started, information in zip(drive.unbind(-2), told, strict=True):
+            before, state = state, self._next(started, state, information)
+            states.append(state)
+            if self.same and _settled(before, state):
+                break
+        states += [state] * (length - len(states))
+        return torch.stack(states, -2)
 
     states = outputs
 
 
+def _settled(before: Tensor, now: Tensor) -> bool:
+    """Whether a state moves by rounding only."""
+    before, now = before.detach(), now.detach()
+    least = SETTLED * torch.finfo(now.dtype).eps * now.abs().max()
+    return bool((now - before).abs().max() <= least)
+
+
 class AffineCell:
-    r"""The recurrence :math:`m_t = b_t + F_t m_{t-1}`, driven by b and F side by side.
+    r"""The recurrence :math:`m_t = b_t + F_t m_{t-1}`, driven by b.
 
     Args:
-        size: of m.
+        matrix: F, (..., S, S) of this frame or (..., T, S, S) of all.
     """
 
-    def __init__(self, size: int) -> None:
-        self.dim = self.state_dim = size
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.dim = self.state_dim = matrix.shape[-1]
 
     def __call__(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state."""
-        offset, matrix = drive[..., : self.dim], drive[..., self.dim :]
-        matrix = matrix.unflatten(-1, (self.dim, self.dim))
-        return offset + (matrix @ state[..., None]).squeeze(-1)
+        return drive + (self.matrix @ state[..., None]).squeeze(-1)
 
     def outputs(self, drive: Tensor) -> Tensor:
         """Those of all frames."""
-        return scan(self, drive)
+        state, states = torch.zeros_like(drive[..., 0, :]), []
+        for push, matrix in zip(drive.unbind(-2), self.matrix.unbind(-3), strict=True):
+            state = push + (matrix @ state[..., None]).squeeze(-1)
+            states.append(state)
+        return torch.stack(states, -2)
 
     states = outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, cast
 
 from pydantic import Field
@@ -23,7 +23,7 @@ def layer_sizes(hidden_dim: int | tuple[int, ...]) -> tuple[int, ...]:
     >>> layer_sizes(100), layer_sizes((25, 30))
     ((100,), (25, 30))
     """
-    return (hidden_dim,) if isinstance(hidden_dim, int) else tuple(hidden_dim)
+    return tuple(hidden_dim) if isinstance(hidden_dim, Iterable) else (int(hidden_dim),)
 
 
 def layer_sites(hidden_dim: int | tuple[int, ...]) -> dict[str, int]:

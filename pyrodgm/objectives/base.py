@@ -14,6 +14,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
+from pyrodgm.schema import Checked
 from pyrodgm.sequences import unrolled
 from pyrodgm.stepwise import stepwise_log_probs
 from pyrodgm.traces import LogProbs, log_probs
@@ -78,7 +79,7 @@ class Phase:
         return seen.values()
 
 
-class Objective(nn.Module, ABC):
+class Objective(Checked, nn.Module, ABC):
     """A learning algorithm for one model and one guide.
 
     It owns whatever exists only for learning (baselines, critics, caches), so that its

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.errors import UsageError
 from pyrodgm.frames import frame_log_probs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
@@ -39,7 +38,7 @@ class RLOO(SinglePhase):
         execution: "fused" or "unrolled".
 
     Raises:
-        UsageError: fewer than two draws.
+        ConfigError: fewer than two draws.
 
     Reference: Kool, van Hoof and Welling, Buy 4 REINFORCE samples, get a baseline for free!, 2019;
     Mnih and Rezende, Variational inference for Monte Carlo objectives, 2016, section 2.4, for the
@@ -57,7 +56,7 @@ class RLOO(SinglePhase):
         signal: Signal = 0.5,
         execution: Execution = "fused",
     ) -> None:
-        super().__init__(model, guide, particles=_several(particles), execution=execution)
+        super().__init__(model, guide, particles=particles, execution=execution)
         self.discount = discount_of(signal)
 
     def estimate(self, log_probs: LogProbs) -> Loss:
@@ -89,7 +88,7 @@ class LocalRLOO(SinglePhase):
         particles: draws of each frame K, at least 2.
 
     Raises:
-        UsageError: fewer than two draws.
+        ConfigError: fewer than two draws.
 
     Reference: the signal is that of Gan et al., Deep temporal sigmoid belief networks, 2015,
     algorithm 1; the baseline that of Kool, van Hoof and Welling, 2019. Their combination is ours.
@@ -100,7 +99,7 @@ class LocalRLOO(SinglePhase):
     def __init__(
         self, model: Model, guide: Guide, *, particles: Annotated[int, Field(ge=2)] = 4
     ) -> None:
-        super().__init__(model, guide, particles=_several(particles), execution="fused")
+        super().__init__(model, guide, particles=particles, execution="fused")
 
     def trace(self, batch: Batch) -> LogProbs:
         """K draws of every frame given one path."""
@@ -112,14 +111,6 @@ class LocalRLOO(SinglePhase):
         signal = against_the_others(log_probs.log_w.detach())
         surrogate = sequence_mean(log_probs.direct + signal * log_probs.log_score)
         return Loss(-surrogate, log_probs.report(), log_probs.sites)
-
-
-def _several(particles: int) -> int:
-    if particles < 2:
-        raise UsageError(
-            f"particles is {particles}; a draw is compared with others: give 2 or more"
-        )
-    return particles
 
 
 def against_the_others(signal: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ TABLE = Table(
         *_cells("HMSBN 100", "hmsbn", {}),
         *_cells("AR(1)", "ar", {"history": 1}, latent=False),
         *_cells("AR(2)", "ar", {"history": 2}, latent=False),
-        *_cells("LDS, 60 dimensions", "lds", {"state_dim": 60}, latent=False, lr=0.01),
+        *_cells("LDS, 60 dimensions", "lds", {"state_dim": 60}, latent=False, lr=0.03),
         *_cells("RNN", "rnn", {"hidden_dim": 100}, latent=False),
     ),
     measure=measure,

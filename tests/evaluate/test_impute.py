@@ -175,14 +175,14 @@ def test_a_linear_dynamical_system_is_smoothed_as_a_normal_vector_is():
 
 def joint_normal(model, length):
     """Mean and covariance of all frames of a linear dynamical system, end to end."""
-    a, c = model.transition, model.loading
+    (a, q), c = model.dynamics(), model.loading
     size = len(a)
     moves = torch.zeros(length * size, length * size)
     for t in range(length):
         for s in range(t + 1):
             power = torch.linalg.matrix_power(a, t - s)
             moves[t * size : (t + 1) * size, s * size : (s + 1) * size] = power
-    noise = torch.block_diag(model.log_initial.exp().diag(), *[torch.eye(size)] * (length - 1))
+    noise = torch.block_diag(model.log_initial.exp().diag(), *[q] * (length - 1))
     states = moves @ noise @ moves.T
     big = torch.block_diag(*[c] * length)
     spread = model.inputs.scale.repeat(length)

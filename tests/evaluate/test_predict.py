@@ -20,7 +20,7 @@ from pyrodgm.evaluate.predict import (
     predictions,
 )
 from pyrodgm.guides import GuideTraits, NoGuide, RecurrentBernoulli, SequenceGuide
-from pyrodgm.models import AR, RNN, TSBN
+from pyrodgm.models import AR, RNNNADE, TSBN
 from variants import pair, randomised
 
 D = 3
@@ -179,7 +179,7 @@ def test_without_latents_one_sample_is_as_good_as_many(splits):
 
 
 def test_bits_that_depend_on_each_other_are_predicted_by_draws(splits):
-    model = randomised(RNN(splits.info, hidden_dim=2, emission="nade")).float()
+    model = randomised(RNNNADE(splits.info, hidden_dim=2)).float()
     batch = splits.test.batch([0])
     found = expected_frames(model, NoGuide(splits.info), batch, samples=2000)[0, 0]
     law = {}

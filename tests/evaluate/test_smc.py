@@ -14,7 +14,7 @@ from pyrodgm.evaluate.bounds import bound, sequence_bounds
 from pyrodgm.evaluate.particles import Particles, beginning, expected, systematic
 from pyrodgm.evaluate.smc import ParticleFilter, frame_evidence
 from pyrodgm.guides import GuideTraits, NoGuide, SequenceGuide
-from pyrodgm.models import AR, HMM, LDS, RNN
+from pyrodgm.models import AR, HMM, LDS, RNNNADE
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.traces import log_probs
 from variants import INFOS, frames, path_log_probs, randomised
@@ -163,7 +163,7 @@ def test_without_latents_it_is_the_likelihood(kind):
     info = INFOS["gaussian" if kind == "lds" else "nade"]
     model = {
         "ar": lambda: AR(info, history=2, hidden_dim=3),
-        "rnn": lambda: RNN(info, hidden_dim=3, emission="nade"),
+        "rnn": lambda: RNNNADE(info, hidden_dim=3),
         "hmm": lambda: HMM(info, num_states=3),
         "lds": lambda: LDS(info, state_dim=3),
     }[kind]()

@@ -115,11 +115,11 @@ def lds(state_dim: int = 2) -> LDS:
 
 def joint(model: LDS) -> tuple[Tensor, Tensor]:
     """Mean (T, D) and covariance (T, D, T, D) of all frames together."""
-    move, loading = model.transition, model.loading
+    (move, noise), loading = model.dynamics(), model.loading
     mean, spread = [model.initial_mean], [model.log_initial.exp().diag()]
     for _ in range(T - 1):
         mean.append(move @ mean[-1])
-        spread.append(move @ spread[-1] @ move.T + torch.eye(len(move)).double())
+        spread.append(move @ spread[-1] @ move.T + noise)
     blocks = torch.zeros(T, D, T, D).double()
     for t, u in itertools.product(range(T), repeat=2):
         early, late = min(t, u), max(t, u)
@@ -157,15 +157,36 @@ def test_lds_equals_the_joint_normal_law(state_dim: int, some_missing: bool) -> 
     torch.testing.assert_close(gradient(ours.sum(), parameters), gradient(exact.sum(), parameters))
 
 
+def test_lds_states_have_covariance_one_in_the_long_run() -> None:
+    model = randomised(LDS(INFOS["gaussian"], state_dim=4), std=5.0)
+    move, noise = model.dynamics()
+    torch.testing.assert_close(move @ move.T + noise, torch.eye(4).double())
+    assert torch.linalg.matrix_norm(move, 2) < 1
+    assert torch.linalg.eigvalsh(noise).min() > 0
+
+
+def test_lds_settled_equals_all_frames() -> None:
+    """With every feature seen covariances settle; the same model told so by gaps does not look."""
+    model, x = lds(3), frames("gaussian", 2, 120)
+    parameters = list(model.parameters())
+    settled = nats(model, Batch.of(x))
+    every = nats(
+        model, Batch(x, torch.ones(2, 120).bool(), torch.arange(2), torch.ones_like(x).bool())
+    )
+    torch.testing.assert_close(settled, every)
+    torch.testing.assert_close(
+        gradient(settled.sum(), parameters), gradient(every.sum(), parameters)
+    )
+
+
 def test_lds_equals_that_of_pyro() -> None:
     model, x = lds(), frames("gaussian", B, T)
-    size = len(model.transition)
+    transition, covariance = model.dynamics()
+    size = len(transition)
     # Pyro's chain begins one frame earlier: a first move that forgets where it came from.
-    moves = torch.cat(
-        [torch.zeros(1, size, size).double(), model.transition.T.expand(T - 1, -1, -1)]
-    )
+    moves = torch.cat([torch.zeros(1, size, size).double(), transition.T.expand(T - 1, -1, -1)])
     means = torch.cat([model.initial_mean[None], torch.zeros(T - 1, size).double()])
-    spread = torch.eye(size).double().expand(T - 1, size, size)
+    spread = covariance.expand(T - 1, size, size)
     spread = torch.cat([model.log_initial.exp().diag()[None], spread])
     noise = (model.log_noise.exp() + 1e-4).sqrt()
     theirs = dist.GaussianHMM(

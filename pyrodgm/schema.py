@@ -1,0 +1,111 @@
+"""What options does a constructor take, and of which values? Its signature says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self, get_type_hints
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from pyrodgm.errors import Mistakes, UsageError
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_PLAIN = (bool, int, float, str, np.number, type(None))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One configurable argument.
+
+    Args:
+        adapter: its type, as pydantic checks it.
+        default: its default, or `inspect.Parameter.empty`.
+    """
+
+    adapter: TypeAdapter[Any]
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+
+@cache
+def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
+    """The keyword-only arguments of a class or function, by name; untyped ones take anything.
+
+    Raises:
+        UsageError: an annotation cannot be understood.
+
+    >>> from pyrodgm.models import TSBN
+    >>> sorted(schema(TSBN))
+    ['emission', 'hidden_dim', 'history', 'init_scale', 'nade_dim']
+    """
+    function = target.__init__ if isinstance(target, type) else target
+    try:
+        hints = get_type_hints(function, include_extras=True)
+        return {
+            name: Parameter(TypeAdapter(hints.get(name, Any), config=_STRICT), argument.default)
+            for name, argument in inspect.signature(function).parameters.items()
+            if argument.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+    except (NameError, PydanticSchemaGenerationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
+            "arguments with int, float, bool, str, tuples or Literals of these"
+        ) from error
+
+
+def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> Any:
+    """A value of the parameter's type; JSON because its rules fit files: a list is a tuple."""
+    try:
+        return parameter.adapter.validate_json(json.dumps(value, default=_plain))
+    except ValidationError as error:
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        mistakes.add(f"{path} = {value!r}: {', or '.join(reasons)}")
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.number) else str(value)
+
+
+class Checked:
+    """A class whose options are checked wherever an object is made, as those of a file are.
+
+    Only values that a file could hold: others are the constructor's own affair.
+
+    Raises:
+        ConfigError: lists every value that an option does not take.
+    """
+
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """An object not yet made, of options that it takes."""
+        mistakes = Mistakes()
+        for name, parameter in _readable(cls).items():
+            if name in options and _is_plain(options[name]):
+                checked(f"{cls.__name__}: {name}", parameter, options[name], mistakes)
+        mistakes.raise_if_any()
+        return super().__new__(cls)
+
+
+def _readable(cls: type) -> dict[str, Parameter]:
+    """The options of a class; none where their annotations cannot be understood."""
+    try:
+        return schema(cls)
+    except UsageError:
+        return {}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
