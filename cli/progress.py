@@ -55,6 +55,10 @@ class _Display(ABC):
         del step
         self._valid = f"  valid {valid.score:.3f}{' *' if best else ''}"
 
+    def on_end(self, reason: str) -> None:
+        """Say what ended training."""
+        self.say(f"training ended: {reason}")
+
     def say(self, line: str) -> None:
         """Print a line that stays."""
         click.echo(line, err=True)
@@ -107,6 +111,9 @@ class _Terminal(_Display):
         super().on_start(run, options, first_step, seconds)
         self._task = self._bar.add_task("fit", total=1.0, numbers="", pace="")
         self._bar.start()
+
+    def say(self, line: str) -> None:
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, progress: Progress) -> None:
         self._bar.update(

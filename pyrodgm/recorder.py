@@ -39,6 +39,9 @@ class Watcher(Protocol):
     def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
         """Called after every evaluation on validation."""
 
+    def on_end(self, reason: str) -> None:
+        """Called when training has come to its end, with what ended it."""
+
 
 @dataclass
 class Selection:
@@ -130,6 +133,8 @@ class Recorder:
                 process = training.fabric.global_rank
                 raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
             self._end()
+            if self.watcher is not None:
+                self.watcher.on_end(self._reason())
             if self.training.any_process(interrupted()):
                 raise Interrupted(f"training is over, and kept whole in {self.folder.path}")
 
@@ -145,6 +150,15 @@ class Recorder:
                 )
             if self._is_out_of_patience():
                 return
+
+    def _reason(self) -> str:
+        """What ended training."""
+        training, options = self.training, self.training.options
+        if training.step >= options.steps:
+            return f"step {training.step} of at most {options.steps}"
+        if self._is_out_of_patience():
+            return f"no better validation in {self.selection.since} evaluations (fit.patience)"
+        return f"{training.seconds:.0f} s of at most {options.time_limit:g}"
 
     def _is_out_of_patience(self) -> bool:
         return self.selection.since >= self.training.options.patience

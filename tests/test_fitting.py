@@ -6,7 +6,7 @@ from pyrodgm.config import resolve
 from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.validation import Validation
-from pyrodgm.fitting import fit_config
+from pyrodgm.fitting import fit_config, resume
 from pyrodgm.folder import RunFolder
 from tiny import metrics, tiny_values
 
@@ -26,6 +26,9 @@ class Listener:
     def on_evaluation(self, step, valid, best):
         self.scores.append((step, valid.score, best))
 
+    def on_end(self, reason):
+        self.reason = reason
+
 
 @pytest.fixture
 def values(tiny):
@@ -38,6 +41,7 @@ def test_a_watcher_hears_of_everything(values, tmp_path):
     assert listener.started == [(tmp_path / "run", 0)]
     assert listener.steps == list(range(1, 13))
     assert [step for step, _, _ in listener.scores] == [5, 10, 12]
+    assert listener.reason == "step 12 of at most 12"
 
 
 def test_the_run_keeps_the_best_of_its_evaluations(values, tmp_path):
@@ -98,6 +102,17 @@ def test_training_stops_when_validation_no_longer_improves(values, tmp_path):
     run = fit_config(resolve(values), tmp_path / "run", listener)
     assert run.steps < 2000
     assert [best for _, _, best in listener.scores][-3:] == [False] * 3
+    assert listener.reason == "no better validation in 3 evaluations (fit.patience)"
+
+
+def test_it_says_when_there_is_no_time_or_step_left(values, tmp_path):
+    values["fit"] |= {"steps": 10**6, "time_limit": 0.05}
+    listener = Listener()
+    steps = fit_config(resolve(values), tmp_path / "run", listener).steps
+    assert listener.reason.endswith("s of at most 0.05")
+    resume(tmp_path / "run", steps=1, watcher=listener)
+    assert listener.reason == f"step {steps} of at most 1"
+    assert listener.steps == list(range(1, steps + 1))
 
 
 def test_the_learning_rate_decays_when_validation_waits(values, tmp_path):

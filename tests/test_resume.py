@@ -45,6 +45,9 @@ class Killer:
     def on_evaluation(self, step, valid, best):
         pass
 
+    def on_end(self, reason):
+        pass
+
 
 def without_seconds(value):
     """Nested plain values in a form that can be compared, tensors by their bytes."""

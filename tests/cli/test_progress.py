@@ -22,10 +22,12 @@ def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
         display.on_progress(Progress(25, 5.0, report))
         display.on_start(Path("two"), FitOptions(steps=100, time_limit=60), 0, 0.0)
         display.on_progress(Progress(10, 30.0, report))
+        display.on_end("step 10 of at most 10")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "one: training, at most 100 steps",
         "step 25  elbo -7.500  valid -6.250 *  5.0 steps/s  0:00:15 left",
         "two: training, at most 100 steps, 60 s",
         "step 10  elbo -7.500  0.3 steps/s  0:00:30 left",
+        "training ended: step 10 of at most 10",
     ]

@@ -79,6 +79,9 @@ def test_a_cell_that_was_stopped_goes_on(table, tmp_path, monkeypatch):
         def on_evaluation(self, *_):
             pass
 
+        def on_end(self, *_):
+            pass
+
     with pytest.raises((KeyboardInterrupt, Interrupted)):
         reproduce(made, tmp_path, rows=("B",), watcher=Stop())
     assert not measured
