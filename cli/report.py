@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,26 +65,31 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
-    path = run.folder.path
-    click.echo(f"{path}: {run.steps} steps in {run.seconds:.0f} s\n")
+    click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
     click.echo("log-likelihood of the validation data in nats per frame (higher is better)")
     error = "standard error"
     print_table(["", "all frames alike", error, "all sequences alike", error], rows)
     if words := run.word_scores("valid"):
         print_words(words)
-    if valid.nats_per_frame < trivial["independent"].nats_per_frame:
-        click.echo(
-            "\nThis is worse than features that know nothing of each other or of the past: train "
+    for advice in _advice(run, worse=valid.nats_per_frame < trivial["independent"].nats_per_frame):
+        click.echo(f"\n{advice}")
+
+
+def _advice(run: Run, *, worse: bool) -> Iterator[str]:
+    """What to do next."""
+    if worse:
+        yield (
+            "This is worse than features that know nothing of each other or of the past: train "
             "longer, or with another --lr; pyrodgm report shows the learning curve"
         )
     if _kept_the_first(run):
-        click.echo(
-            "\nThe weights kept are those of the first of several evaluations: a smaller "
+        yield (
+            "The weights kept are those of the first of several evaluations: a smaller "
             "fit.evaluate_every looks sooner, and may find better ones"
         )
-    path = shlex.quote(str(path))
-    click.echo(
-        f"\nNext: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
+    path = shlex.quote(str(run.folder.path))
+    yield (
+        f"Next: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
         "choice has seen yet"
     )
 

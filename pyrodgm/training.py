@@ -63,23 +63,12 @@ class Training:
         ]
         self._module, *optimizers = self._setup(objective)
         self._stepping = list(zip(objective.phases, optimizers, strict=True))
-        self.schedules = [
-            ReduceLROnPlateau(
-                o,
-                "max",
-                factor=options.lr_decay,
-                patience=options.lr_patience,
-                threshold=0.0,  # whose default is relative, and of negative scores takes worse ones
-                threshold_mode="abs",
-            )
-            for o in self.optimizers
-            if options.lr_decay < 1
-        ]
-        self.average = (
-            AveragedModel(objective, multi_avg_fn=warm_average(options.averaging)).eval()
-            if options.averaging
-            else None
-        )
+        decays = options.lr_decay < 1
+        self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
+        self.average = None
+        if options.averaging:
+            update = warm_average(options.averaging)
+            self.average = AveragedModel(objective, multi_avg_fn=update).eval()
         self.batch_size = min(options.batch_size, max(len(splits.training), self.fabric.world_size))
         self.sampler = BatchSampler(
             splits.training.lengths,
@@ -216,6 +205,18 @@ class Training:
         values: list[Any] = [None] * self.fabric.world_size
         torch.distributed.all_gather_object(values, value)
         return values
+
+
+def _plateau(optimizer: torch.optim.Optimizer, options: FitOptions) -> ReduceLROnPlateau:
+    """Lets the learning rate decay where validation no longer rises."""
+    return ReduceLROnPlateau(
+        optimizer,
+        "max",
+        factor=options.lr_decay,
+        patience=options.lr_patience,
+        threshold=0.0,  # whose default is relative, and of negative scores takes worse ones
+        threshold_mode="abs",
+    )
 
 
 def warm_average(decay: float) -> Callable[..., None]:
