@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
+
+import torch
 
 from pyrodgm import checkpoint
 from pyrodgm.errors import Interrupted, NonFiniteError
 from pyrodgm.evaluate.validation import Validation, validate
 from pyrodgm.folder import RunFolder
+from pyrodgm.interrupts import deferred_interrupts
 from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.options import FitOptions
 from pyrodgm.pieces import described
@@ -124,15 +123,20 @@ class Recorder:
             self.watcher.on_start(
                 self.folder.path, training.options, training.step, training.seconds
             )
-        with _deferred_interrupts() as interrupted, warnings.catch_warnings():
+        with deferred_interrupts() as interrupted, warnings.catch_warnings():
             # Pyro warns of numbers that the error to come names with their site.
             warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
             try:
                 self._train(interrupted)
+                self._end()
             except NonFiniteLoss as error:
                 process = training.fabric.global_rank
                 raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
-            self._end()
+            except torch.linalg.LinAlgError as error:
+                raise NonFiniteError(
+                    f"step {training.step + 1}: {error}. Lower fit.lr; earlier checkpoints are "
+                    "intact"
+                ) from error
             if self.watcher is not None:
                 self.watcher.on_end(self._reason())
             if self.training.any_process(interrupted()):
@@ -246,26 +250,3 @@ class Recorder:
         if self.training.average is not None:
             modules["training"] = self.training.objective
         return modules
-
-
-@contextmanager
-def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C or SIGTERM back until the step is done; a second one acts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        del frame
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, remember) for number in signals}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,12 +11,12 @@ from typing import Any, Self, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticUserError
 
 from pyrodgm.errors import Mistakes, UsageError
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_PLAIN = (bool, int, float, str, np.number, type(None))
+_PLAIN = (bool, int, float, str, np.number, np.ndarray, type(None))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
             for name, argument in inspect.signature(function).parameters.items()
             if argument.kind is inspect.Parameter.KEYWORD_ONLY
         }
-    except (NameError, PydanticSchemaGenerationError) as error:
+    except (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
@@ -75,7 +75,11 @@ def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> 
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.number) else str(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(value) if isinstance(value, np.floating) else str(value)
 
 
 class Checked:
@@ -87,7 +91,7 @@ class Checked:
         ConfigError: lists every value that an option does not take.
     """
 
-    def __new__(cls, *_: Any, **options: Any) -> Self:
+    def __new__(cls, /, *_: Any, **options: Any) -> Self:
         """An object not yet made, of options that it takes."""
         mistakes = Mistakes()
         for name, parameter in _readable(cls).items():

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
+import torch
 
-from pyrodgm import recorder
+from pyrodgm import fitting, recorder
 from pyrodgm.config import resolve
 from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.validation import Validation
 from pyrodgm.fitting import fit_config, resume
 from pyrodgm.folder import RunFolder
+from pyrodgm.models import TSBN
 from tiny import metrics, tiny_values
 
 
@@ -94,6 +96,16 @@ def test_metrics_hold_the_curve(values, tmp_path):
     assert (recorded["step"], recorded["lr"]) == (50, 0.01)
     assert [line["step"] for line in lines if "best" in line] == list(range(5, 61, 5))
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+
+
+def test_a_matrix_that_cannot_be_factored_says_what_to_do(values, tmp_path, monkeypatch):
+    def broken(self, draw, past, encoded, t):
+        torch.linalg.cholesky(-torch.eye(2))
+
+    monkeypatch.setattr(TSBN, "step", broken)
+    monkeypatch.setattr(fitting, "check_runs", lambda *_: None)
+    with pytest.raises(NonFiniteError, match=r"step 1: .*cholesky.* Lower fit\.lr"):
+        fit_config(resolve(values), tmp_path / "run")
 
 
 def test_training_stops_when_validation_no_longer_improves(values, tmp_path):

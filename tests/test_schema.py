@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -45,8 +46,10 @@ def test_no_number_is_taken_without_a_look(name, cls):
 
 def test_what_numpy_counts_is_a_number():
     assert TSBN(INFO, hidden_dim=np.int64(3)).latents == {"z": 3}
-    sizes = tuple(np.array([3, 2]))
-    assert DTSBNS(INFO, hidden_dim=sizes).latents == {"z1": 3, "z2": 2}
+    for sizes in (np.array([3, 2]), tuple(np.array([3, 2]))):
+        assert DTSBNS(INFO, hidden_dim=sizes).latents == {"z1": 3, "z2": 2}
+    with pytest.raises(ConfigError, match="DTSBNS: hidden_dim"):
+        DTSBNS(INFO, hidden_dim=np.array([3, -2]))
 
 
 def test_copies_are_made_without_options():
@@ -56,28 +59,50 @@ def test_copies_are_made_without_options():
             assert torch.equal(again.state_dict()[name], value)
 
 
-class Own(Model):
-    """Takes what no file can hold, and what no schema can read."""
+@dataclass
+class Sizes:
+    """Options of one's own kind."""
 
-    def __init__(self, info, *, network: torch.nn.Module, sizes: tuple[int, ...] = (1,)) -> None:
+    first: int = 1
+
+
+class Own(Model):
+    """Takes what no file can hold."""
+
+    def __init__(self, info, *, network: object = None, cls: str = "gru", size: int = 1) -> None:
         super().__init__()
-        self.network, self.sizes = network, sizes
+        self.network, self.cls, self.size = network, cls, size
 
     def forward(self, batch) -> None:
         """Not needed."""
 
 
-class Readable(Own):
-    """The same with annotations that can be read."""
+class Structured(Own):
+    """An annotation that cannot be checked."""
 
-    def __init__(self, info, *, network: object = None, size: int = 1) -> None:
+    def __init__(self, info, *, sizes: Sizes, size: int = 1) -> None:
+        super().__init__(info, size=sizes.first + size)
+
+
+class Foreign(Own):
+    """Annotations that are no types of this file."""
+
+    def __init__(self, info, *, size: "number of units" = 1, net: "np.nosuch" = None) -> None:  # pyright: ignore
+        super().__init__(info, size=size)
+
+
+class Layered(Own):
+    """A module as an option."""
+
+    def __init__(self, info, *, network: torch.nn.Module) -> None:
         super().__init__(info, network=network)
-        self.size = size
 
 
 def test_the_options_of_own_classes_may_be_anything():
     layer = torch.nn.Linear(2, 2)
-    assert Own(INFO, network=layer, sizes=(1, 2)).network is layer
-    assert Readable(INFO, network=layer, size=4).network is layer
-    with pytest.raises(ConfigError, match="Readable: size = 'big'"):
-        Readable(INFO, network=layer, size="big")
+    assert Own(INFO, network=layer, cls="lstm", size=4).network is layer
+    assert Layered(INFO, network=layer).network is layer
+    assert Structured(INFO, sizes=Sizes(3)).size == 4
+    assert Foreign(INFO, size=5).size == 5
+    with pytest.raises(ConfigError, match="Own: size = 'big'"):
+        Own(INFO, network=layer, size="big")

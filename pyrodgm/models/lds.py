@@ -23,7 +23,7 @@ from pyrodgm.past import Past, join
 from pyrodgm.sequences import Draw
 
 LEAST_NOISE = 1e-4  # of a standardised feature: none is without any
-SETTLED = 16  # units in the last place by which covariances may still move
+SETTLED = 16  # units in the last place that the first covariance may still amount to
 
 
 @final
@@ -35,7 +35,8 @@ class LDS(StateSpaceModel):
         A = L^{-1} M, \qquad L L^T = I + M M^T, \qquad I - A A^T = L^{-1} L^{-T}
 
     with M any matrix and R diagonal. In the long run states have covariance one, so that no
-    forecast grows without bound; every stable system is of this form in some coordinates.
+    forecast grows without bound; every stable system whose noise reaches all of the state is of
+    this form in some coordinates.
 
     Args:
         info: the data's facts; its features are D.
@@ -201,27 +202,42 @@ class CovarianceCell:
         return join(predicted.flatten(-2), smoothed.flatten(-2))
 
     def outputs(self, drive: Tensor) -> Tensor:
-        """Those of all frames; where every frame tells the same, only until they move no more."""
+        r"""Those of all frames; where every frame tells the same, only until they settle.
+
+        A change of the first covariance by :math:`\Delta` is one of
+        :math:`\Phi_t \Delta \Phi_t^T` later, with :math:`\Phi_t = A (I - V_t C^T R^{-1} C)
+        \Phi_{t-1}`; where that is rounding, so is all that comes, and what gradients have missed.
+        """
         length = drive.shape[-2]
         told = [self.information] * length if self.same else self.information.unbind(-3)
-        state = drive.new_zeros(self.state_dim)
+        state, reach = (
+            drive.new_zeros(self.state_dim),
+            self.initial.diag().clamp(min=1).sqrt().diag(),
+        )
         states: list[Tensor] = []
         for started, information in zip(drive.unbind(-2), told, strict=True):
-            before, state = state, self._next(started, state, information)
+            state = self._next(started, state, information)
             states.append(state)
-            if self.same and _settled(before, state):
-                break
+            if self.same and len(states) > 1:
+                reach = self._reach(reach, state)
+                if self._settled(reach, state):
+                    break
         states += [state] * (length - len(states))
         return torch.stack(states, -2)
 
     states = outputs
 
+    @torch.no_grad()
+    def _reach(self, reach: Tensor, state: Tensor) -> Tensor:
+        """How far the first covariance reaches, one frame on."""
+        smoothed = state[..., self.size**2 :].unflatten(-1, (self.size, self.size))
+        return self.transition @ (reach - smoothed @ (self.information @ reach))
 
-def _settled(before: Tensor, now: Tensor) -> bool:
-    """Whether a state moves by rounding only."""
-    before, now = before.detach(), now.detach()
-    least = SETTLED * torch.finfo(now.dtype).eps * now.abs().max()
-    return bool((now - before).abs().max() <= least)
+    def _settled(self, reach: Tensor, state: Tensor) -> bool:
+        """Whether what it reaches is rounding, beside the variances there are."""
+        variances = state[..., : self.size**2 : self.size + 1].detach()
+        least = SETTLED * torch.finfo(state.dtype).eps * variances
+        return bool((reach.square().sum(-1) <= least).all())
 
 
 class AffineCell:

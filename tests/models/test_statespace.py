@@ -16,6 +16,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import HMM, LDS
+from pyrodgm.models.lds import CovarianceCell
 from pyrodgm.objectives import ML
 from pyrodgm.sequences import generate
 from variants import CENTRE, INFOS, SPREAD, D, frames, path_log_probs, randomised
@@ -170,13 +171,49 @@ def test_lds_settled_equals_all_frames() -> None:
     model, x = lds(3), frames("gaussian", 2, 120)
     parameters = list(model.parameters())
     settled = nats(model, Batch.of(x))
-    every = nats(
-        model, Batch(x, torch.ones(2, 120).bool(), torch.arange(2), torch.ones_like(x).bool())
-    )
+    every = nats(model, every_frame(x))
     torch.testing.assert_close(settled, every)
     torch.testing.assert_close(
         gradient(settled.sum(), parameters), gradient(every.sum(), parameters)
     )
+
+
+def every_frame(x: Tensor) -> Batch:
+    """The same, as if there could be gaps."""
+    ones = torch.ones_like(x, dtype=torch.bool)
+    return Batch(x, ones[..., 0], torch.arange(len(x)), ones)
+
+
+def test_lds_that_starts_settled_has_the_gradients_of_all_frames() -> None:
+    """Where covariances never move, what they depend on still does."""
+    model = LDS(INFOS["gaussian"], state_dim=1).double()
+    with torch.no_grad():
+        model.motion.fill_(10.0)
+        for _ in range(300):
+            cell = covariances(model)
+            model.log_initial.copy_(cell.outputs(torch.ones(2, 1).double())[-1, :1].log())
+    x, parameters = frames("gaussian", 1, 300), list(model.parameters())
+    settled, every = nats(model, Batch.of(x)).sum(), nats(model, every_frame(x)).sum()
+    torch.testing.assert_close(gradient(settled, parameters), gradient(every, parameters))
+
+
+def test_lds_with_fast_and_slow_states_settles_when_the_slow_ones_have() -> None:
+    model = LDS(INFOS["gaussian"], state_dim=4)
+    with torch.no_grad():
+        model.motion.copy_(torch.tensor([300.0, 300.0, 0.1, 0.1]).diag())
+        model.log_noise.fill_(-6.0)
+    x = frames("gaussian", 1, 300)
+    exact = nats(model.double(), every_frame(x))
+    torch.testing.assert_close(nats(model, Batch.of(x)), exact)
+    single = nats(model.float(), Batch.of(x.float())).double()
+    torch.testing.assert_close(single, exact, atol=0.01, rtol=0)
+
+
+def covariances(model: LDS) -> CovarianceCell:
+    """The covariances of a model's filter, every feature seen."""
+    loading = model.loading
+    told = loading.T @ (loading / (model.log_noise.exp() + 1e-4)[:, None])
+    return CovarianceCell(*model.dynamics(), model.log_initial.exp().diag(), told, same=True)
 
 
 def test_lds_equals_that_of_pyro() -> None:
