@@ -64,7 +64,7 @@ def launch(options: FitOptions) -> Fabric:
     if several:
         # gloo's threads need Python's lock to let go of the last tensors, and end the process with
         # SIGABRT where Python is gone by then. Nothing tells when they are done.
-        atexit.register(time.sleep, 0.2)
+        atexit.register(time.sleep, 0.5)
     return fabric
 
 
