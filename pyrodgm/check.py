@@ -70,13 +70,17 @@ class Check:
     paths: dict[str, Path]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; an infinite k-hat is null."""
+        """Plain values, for JSON; an infinite k-hat is null.
+
+        Where ``exact`` is true there is no guide: k-hat and the gap are 0 and say nothing.
+        """
         return {
             "checkpoint": self.checkpoint,
             "split": self.split,
             "draws": self.draws,
             "posterior_draws": self.posterior_draws,
             "verdict": self.verdict,
+            "exact": self.verdict == EXACT,
             "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
             "examples": len(self.k),
             "rows": self.rows.tolist(),

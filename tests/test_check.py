@@ -130,11 +130,14 @@ def test_too_few_draws_and_unknown_splits_are_refused(run):
         check(run, split="tset")
 
 
-def test_without_latents_there_is_no_guide_to_judge(tmp_path, run):
+def test_without_latents_there_is_no_guide_to_judge(tmp_path, run, found):
     model = dgm.models.AR(run.splits.info)
     made = dgm.objectives.ML(model, dgm.guides.NoGuide(run.splits.info))
     exact = dgm.fit(made, run.splits, steps=5, out=tmp_path / "ar")
-    text = check(exact, draws=30, posterior_draws=5).text()
+    checked = check(exact, draws=30, posterior_draws=5)
+    assert checked.to_dict()["exact"]
+    assert not found.to_dict()["exact"]
+    text = checked.text()
     assert "its likelihood is exact" in text
     assert "posterior, given the frames before:" in text
     assert "effective" not in text

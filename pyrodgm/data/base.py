@@ -48,8 +48,8 @@ class Sequences:
         held_out: np.ndarray | None = None,
     ) -> None:
         self.x = torch.from_numpy(np.ascontiguousarray(x))
+        _check_shapes(x, np.asarray(lengths))
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        _check_shapes(x, self.lengths)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
         self.fill = np.zeros(x.shape[1]) if fill is None else fill
         holds = held_out is not None and bool(np.any(held_out))
@@ -237,7 +237,8 @@ def _check_shapes(x: np.ndarray, lengths: np.ndarray) -> None:
     """Refuse frames that are no table, and lengths that do not cut it."""
     if x.ndim != 2:
         raise DataError(f"frames have shape {x.shape}; expected (frames, features), end to end")
-    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(x):
+    whole = lengths == np.trunc(lengths)
+    if lengths.ndim != 1 or not (whole & (lengths >= 1)).all() or lengths.sum() != len(x):
         raise DataError(
             f"{lengths.size} lengths add up to {lengths.sum()} and there are {len(x)} frames; "
             "expected a whole number from one for every sequence, adding up to all frames"

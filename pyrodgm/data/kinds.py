@@ -13,11 +13,17 @@ from pyrodgm.errors import DataError
 KindOption = Literal["auto", "binary", "unit", "count", "real"]
 Arrays = dict[str, np.ndarray]
 FRAMES_AT_ONCE = 2**14  # bounds the memory of looking at them
+MOST = (
+    2**24
+)  # of one kind in a frame; single precision, in which they are stored, skips numbers beyond
 
 VALUES: dict[Kind, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
     "unit": ("between 0 and 1", lambda x: (x >= 0) & (x <= 1)),
-    "count": ("a whole number from zero", lambda x: (x >= 0) & (x == np.trunc(x))),
+    "count": (
+        f"a whole number from zero to {MOST}",
+        lambda x: (x >= 0) & (x <= MOST) & (x == np.trunc(x)),
+    ),
     "real": ("a number", lambda x: np.ones(x.shape, bool)),
 }
 

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 import xarray as xr
 from arviz_base import from_dict
-from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.chunks import chunks
+from pyrodgm.evaluate.compact import BLANK, Arrays, Groups, blanked, compact_type, is_blank
 from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -26,9 +25,6 @@ from pyrodgm.seeds import forked
 from pyrodgm.traces import law_of, trace_pair
 
 MAX_BYTES = 2 * 2**30
-BLANK = -1  # in whole numbers, all of which are counts
-
-Groups = dict[str, dict[str, np.ndarray]]
 
 
 def to_datatree(
@@ -43,14 +39,16 @@ def to_datatree(
     """Draws from the guide for every sequence of a split, and what the model makes of them.
 
     ==================== =========================================================================
-    posterior            the latents, z ~ q(z | x)
+    posterior            the latents, z ~ q(z | x); there is no such group where a model has none
     sample_stats         log_p = log p(x, z), log_q = log q(z | x) and log_w = log_p - log_q per
                          draw and sequence, in nats; lp is log_p over all sequences together
     log_likelihood       log p(x_t | z, x_<t) of every frame, in nats. The latents are local, so
-                         leaving one frame out by these (loo) is no measure of prediction
+                         leaving one frame out by these (loo) is no measure of prediction. Without
+                         latents it is log p(x_t | x_<t), exact and the same in every draw
     posterior_predictive one replicate per draw, frame by frame x_t ~ p(x_t | z, x_<t) with z from
                          the guide and the past x_<t as observed: it has seen the frame that it
-                         replicates, so it checks the fit and not the forecasts
+                         replicates, so it checks the fit and not the forecasts. Without latents
+                         x_t ~ p(x_t | x_<t), the distribution of the next frame
     observed_data        the sequences
     constant_data        their lengths, and the mask, True where a frame is data
     ==================== =========================================================================
@@ -65,16 +63,18 @@ def to_datatree(
 
     Returns:
         Dimensions chain, draw, sequence, time and one named after each site, such as ``z_dim``.
-        Padded frames are NaN. Where there are none, values that are zero or one take one byte.
+        Padded frames are NaN. Where there are none, whole numbers are integers, of as many bytes
+        as the largest of them needs.
 
     Raises:
         UsageError: no draws, or so many that the arrays would not fit into 2 GiB.
     """
     tree = compact_tree(model, guide, splits, split=split, draws=draws, seed=seed, bytes_each=4)
-    for group in ("posterior", "posterior_predictive", "observed_data"):
-        for name, values in tree[group].data_vars.items():
-            if _is_blank(values):
-                tree[group][str(name)] = values.astype(np.float32).where(values != BLANK)
+    for group in tree.subtree:
+        for name, values in group.data_vars.items():
+            if is_blank(values):
+                real = values.astype(np.promote_types(values.dtype, np.float32))
+                group[str(name)] = real.where(values != BLANK)
     return tree
 
 
@@ -88,14 +88,14 @@ def compact_tree(
     seed: int,
     bytes_each: int = 1,
 ) -> xr.DataTree:
-    """The same with zeros and ones in one byte always, and padded frames -1 in whole numbers.
+    """The same with whole numbers as integers always, in which padded frames are -1.
 
     `write_netcdf` marks these as blank, so that they are NaN to whoever reads the file.
     """
     sequences = splits[split]
     _check_size(model, sequences, draws, bytes_each)
     device = next(model.parameters()).device
-    arrays = _Arrays(draws, sequences)
+    arrays = Arrays(draws, sequences)
     with torch.no_grad(), forked(seed, "posterior"):
         for rows, part in chunks(sequences.lengths, draws):
             batch = sequences.batch(rows).to(device)
@@ -129,7 +129,7 @@ def write_netcdf(tree: xr.DataTree, path: Path) -> None:
     }
     for group in tree.subtree:
         for name, values in group.data_vars.items():
-            if _is_blank(values):
+            if is_blank(values):
                 encoding[group.path][name]["_FillValue"] = BLANK
     with replacing(path) as unfinished:
         tree.to_netcdf(unfinished, engine="h5netcdf", encoding=encoding)
@@ -139,31 +139,6 @@ def bytes_per_draw(model: Model, sequences: Sequences) -> int:
     """Memory that one more draw of every sequence takes in a tree, for binary values."""
     frames = len(sequences) * int(sequences.lengths.max())
     return frames * (sum(_site_dims(model).values()) + 4)
-
-
-class _Arrays:
-    """Arrays over all draws and sequences, by group and name, filled part by part.
-
-    Args:
-        draws: S.
-        sequences: the N sequences.
-    """
-
-    def __init__(self, draws: int, sequences: Sequences) -> None:
-        self.groups: Groups = {}
-        self.shape = (1, draws, len(sequences))
-        self.length = int(sequences.lengths.max())
-
-    def put(self, place: tuple[str, str], value: Tensor, part: slice, rows: np.ndarray) -> None:
-        """Keep (K, B), (K, B, T) or (K, B, T, D) of some draws of some sequences."""
-        group, name = place
-        arrays = self.groups.setdefault(group, {})
-        values = value.cpu().numpy()
-        if name not in arrays:
-            after = (self.length, *values.shape[3:]) if values.ndim > 2 else ()
-            arrays[name] = np.full(self.shape + after, _blank(value.dtype), values.dtype)
-        inside = tuple(slice(size) for size in values.shape[2:])
-        arrays[name][0][(part, rows, *inside)] = values
 
 
 def _collect(
@@ -179,42 +154,22 @@ def _collect(
         yield ("sample_stats", name), value
     for name, site in q.items():
         value = site["value"].expand(*shape, -1)
-        yield ("posterior", name), _blanked(value, batch.mask, _type(law_of(site)))
+        yield ("posterior", name), blanked(value, batch.mask, compact_type(law_of(site), value))
     for name in model.observed:
         law, log_prob = law_of(p[name]), p[name]["log_prob"].expand(shape)
         replicate = law.expand(torch.Size(shape)).sample()
-        yield ("log_likelihood", name), _blanked(log_prob, batch.mask, torch.float32)
-        yield ("posterior_predictive", name), _blanked(replicate, batch.mask, _type(law))
-
-
-def _type(law: TorchDistribution) -> torch.dtype:
-    """One byte for zeros and ones, two for other counts, four for real numbers."""
-    support = getattr(law.support, "base_constraint", law.support)
-    if isinstance(law, BernoulliVector) or support is constraints.boolean:
-        return torch.int8
-    return torch.int16 if getattr(support, "is_discrete", False) else torch.float32
-
-
-def _blanked(value: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values of a compact type, blank where a frame is padding."""
-    mask = mask.view(mask.shape + (1,) * (value.dim() - 3))
-    return value.to(dtype).masked_fill(~mask, _blank(dtype))
-
-
-def _blank(dtype: torch.dtype) -> float:
-    return math.nan if dtype.is_floating_point else BLANK
-
-
-def _is_blank(values: xr.DataArray) -> bool:
-    """Whether frames of a compact variable are padding."""
-    return values.dtype in (np.int8, np.int16) and bool((values == BLANK).any())
+        yield ("log_likelihood", name), blanked(log_prob, batch.mask, torch.float32)
+        yield (
+            ("posterior_predictive", name),
+            blanked(replicate, batch.mask, compact_type(law, replicate)),
+        )
 
 
 def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
     """What does not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
     small = splits.info.kind == "binary" and batch.seen is None
-    x = _blanked(batch.x[None], batch.mask, torch.int8 if small else torch.float32)[0].numpy()
+    x = blanked(batch.x[None], batch.mask, torch.int8 if small else torch.float32)[0].numpy()
     if batch.seen is not None:
         x[~batch.seen.numpy()] = math.nan
     return {

@@ -129,6 +129,7 @@ def test_unknown_split_is_named(split):
     [
         (np.zeros(6), [6], r"shape \(6,\); expected \(frames, features\)"),
         (np.zeros((6, 2)), [2, 3], "2 lengths add up to 5 and there are 6 frames"),
+        (np.zeros((6, 2)), [2.5, 3.5], "expected a whole number from one for every sequence"),
         (np.zeros((6, 2)), [2, 5], "add up to 7"),
         (np.zeros((6, 2)), [7, -1], "a whole number from one"),
     ],

@@ -18,6 +18,8 @@ NAN = np.nan
         (np.array([[NAN, 0.5]]), "unit"),
         (np.array([[0, 2]], np.uint16), "count"),
         (np.array([[0, 2]], np.int64), "count"),
+        (np.array([[0, 2**24]], np.int64), "count"),
+        (np.array([[0, 2**24 + 1]], np.int64), "real"),  # float32 would make it 2^24
         (np.array([[NAN, 2.0]]), "count"),
         (np.array([[-1, 2]], np.int64), "real"),
         (np.array([[0, 2]], np.uint8), "real"),

@@ -6,15 +6,16 @@ import xarray as xr
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate import chunks, posterior
+from pyrodgm.evaluate import chunks, posterior, predictive
+from pyrodgm.evaluate.bounds import sequence_bounds
 from pyrodgm.evaluate.posterior import (
     bytes_per_draw,
     compact_tree,
     to_datatree,
     write_netcdf,
 )
-from pyrodgm.guides import RecurrentBernoulli
-from pyrodgm.models import TSBN
+from pyrodgm.guides import NoGuide, RecurrentBernoulli
+from pyrodgm.models import MODELS, TSBN
 
 LENGTHS = np.array([4, 1, 6, 3])
 DIM, HIDDEN, DRAWS = 3, 3, 7
@@ -233,3 +234,59 @@ def test_too_many_draws_are_refused_before_they_are_made(data):
         to_datatree(model, guide, data, draws=most + 1)
     with pytest.raises(UsageError, match="at least 1"):
         to_datatree(model, guide, data, draws=0)
+
+
+def counted(total):
+    """Frames of so many tokens of three kinds, and a model that knows their distribution."""
+    chances = np.array([0.7, 0.2, 0.1])
+    x = np.random.default_rng(0).multinomial(total, chances, LENGTHS.sum()).astype(np.float32)
+    part = Sequences(x, LENGTHS)
+    data = Splits.of("tokens", "count", dict.fromkeys(("train", "valid", "test"), part))
+    model, guide = pair(data)
+    with torch.no_grad():
+        for parameter in (*model.parameters(), *guide.parameters()):
+            parameter.zero_()
+        for bias in model.x_bias.parameters():
+            bias.copy_(torch.tensor(chances).log())
+    return data, model, guide
+
+
+@pytest.mark.parametrize("total", [100, 40_000])
+def test_large_counts_are_replicated_as_they_are(total, tmp_path):
+    data, model, guide = counted(total)
+    given = {"split": "test", "draws": 50, "seed": 0}
+    compact = compact_tree(model, guide, data, **given)
+    write_netcdf(compact, tmp_path / "counts.nc")
+    with xr.open_datatree(tmp_path / "counts.nc", engine="h5netcdf") as read:
+        for tree in (to_datatree(model, guide, data, **given), read):
+            x = values(tree, "posterior_predictive", "x")
+            mask = values(tree, "constant_data", "mask").astype(bool)
+            assert (x[:, :, mask].sum(-1) == total).all()
+            assert (x[:, :, mask] >= 0).all()
+            assert np.isnan(x[:, :, ~mask]).all()
+    replicates = predictive.posterior_replicates(compact, data)
+    p = predictive.p_values(predictive.observed(data, "test", draws=50), replicates)
+    assert p[predictive.FEATURE_MEANS] == 0
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, model in MODELS.items() if model.traits.latents == "none"]
+)
+def test_models_without_latents_have_no_posterior_and_an_exact_likelihood(name, tmp_path):
+    data = splits("real" if name == "lds" else "binary")
+    torch.manual_seed(0)
+    model, guide = MODELS[name](data.info), NoGuide(data.info)
+    tree = to_datatree(model, guide, data, draws=DRAWS)
+    assert "posterior" not in tree.children
+    mask = values(tree, "constant_data", "mask")
+    nats = np.nansum(values(tree, "log_likelihood", "x")[0], -1)
+    exact, _ = sequence_bounds(model, guide, data.test)
+    assert nats == pytest.approx(np.tile(exact, (DRAWS, 1)), rel=1e-5)
+    assert (values(tree, "sample_stats", "log_q") == 0).all()
+    x = values(tree, "posterior_predictive", "x")
+    assert x.shape == (1, DRAWS, 4, 6, DIM)
+    assert (np.isnan(x).any((0, 1, 4)) == ~mask).all()
+    path = tmp_path / "posterior.nc"
+    write_netcdf(tree, path)
+    opened = pytest.importorskip("arviz").from_netcdf(path)
+    np.testing.assert_array_equal(opened["posterior_predictive"]["x"].values, x)
