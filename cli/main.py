@@ -32,6 +32,15 @@ COMMANDS = {
     "data": "data",
 }
 
+# What a person can lower where a command runs out of memory.
+SMALLER = {
+    "fit": "--batch-size or the sizes of the model",
+    "evaluate": "--particles",
+    "predict": "--samples",
+    "sample": "--num or --length",
+    "check": "--draws or --posterior-draws",
+}
+
 
 class LazyGroup(click.RichGroup):
     """A group that imports a subcommand on use."""
@@ -72,6 +81,7 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error on purpose ends in one message and its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -85,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
-        code = _explain(error)
+        code = _explain(error, arguments[0] if arguments else "")
         if code is None:
             raise
     sys.exit(code)
@@ -95,7 +105,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     _say(f"warning: {message}", 0)
 
 
-def _explain(error: Exception) -> int | None:
+def _explain(error: Exception, command: str) -> int | None:
     """Say what a person can act upon and return the exit code; None for a bug of ours."""
     from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
     from pyrodgm.userfile import place
@@ -111,7 +121,8 @@ def _explain(error: Exception) -> int | None:
         return 1  # the first process has stopped, and has said why
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
         reason = text.strip().partition("\n")[0]
-        return _say(f"out of memory; lower --batch-size or the sizes of the model ({reason})", 2)
+        lower = f"; lower {SMALLER[command]}" if command in SMALLER else ""
+        return _say(f"out of memory{lower} ({reason})", 2)
     return None
 
 

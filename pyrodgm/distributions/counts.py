@@ -7,6 +7,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.distributions.dot import dot
+from pyrodgm.distributions.multinomial import multinomial
 
 
 class CountVector(TorchDistribution):
@@ -73,7 +74,5 @@ class CountVector(TorchDistribution):
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Counts that add up to the total, sample_shape + (..., D)."""
-        law = torch.distributions.Multinomial(
-            self.total, logits=self.logits.detach(), validate_args=False
-        )
-        return law.sample(sample_shape)
+        probs = self.probs.detach()
+        return multinomial(self.total, probs.expand(self._extended_shape(sample_shape)))

@@ -107,6 +107,15 @@ def test_errors_from_outside_are_messages(cli, monkeypatch, error, code, part):
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("name", sorted(command.SMALLER))
+def test_out_of_memory_a_command_names_options_that_it_has(cli, monkeypatch, name):
+    has = {word for option in command.group.get_command(None, name).params for word in option.opts}
+    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: raising(MemoryError("big")))
+    named = {word for word in cli(name).err.split() if word.startswith("--")}
+    assert named
+    assert named <= has
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(NonFiniteError("nan"), 0), (Interrupted("c"), 0), (UsageError("no"), 2)]
 )

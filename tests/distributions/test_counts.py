@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import gammaln
-from scipy.stats import multinomial
+from scipy.stats import chi2, multinomial
 
-from oracles import assert_mean
+from oracles import FALSE_POSITIVE_RATE, assert_mean
 from pyrodgm.distributions import CountVector, Partial
+from pyrodgm.distributions.multinomial import multinomial as draw
 
 LOGITS = torch.tensor([[0.3, -1.0, 2.0, 0.0], [1.0, 1.0, -2.0, 0.5]]).double()
 COUNTS = torch.tensor([[0, 3, 1, 2], [4, 0, 0, 1]]).double()
@@ -85,3 +87,47 @@ def test_expand() -> None:
     law = CountVector(LOGITS, 5).expand(torch.Size([3, 2]))
     assert (law.batch_shape, law.event_shape) == ((3, 2), (4,))
     assert law.sample().shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize("total", [3, 6], ids=["tokens", "halving"])
+def test_draws_have_the_multinomial_probabilities(total) -> None:
+    """Frequencies of all outcomes against scipy's, by Pearson's statistic at a rate of 2e-5."""
+    probs, num = torch.tensor([0.5, 0.2, 0.05, 0.0, 0.25], dtype=torch.double), 100_000
+    found = draw(total, probs.expand(num, 5)).long().numpy()
+    assert not found[:, 3].any()
+    outcomes = [c for c in itertools.product(range(total + 1), repeat=4) if sum(c) == total]
+    expected = num * multinomial.pmf(outcomes, total, probs[probs > 0].numpy())
+    times = Counter(map(tuple, found[:, [0, 1, 2, 4]].tolist()))
+    observed = np.array([times[outcome] for outcome in outcomes])
+    assert observed.sum() == num
+    often = expected > 5
+    statistic = (np.square(observed - expected) / expected)[often].sum()
+    assert chi2.sf(statistic, often.sum()) > FALSE_POSITIVE_RATE
+
+
+@pytest.mark.parametrize("total", [6, 1000, 10**9])
+def test_halves_of_kinds_have_the_right_moments(total) -> None:
+    """Of any number of kinds, and of kinds that are next to impossible."""
+    probs = torch.tensor([1e-12, 0.3, 0.1, 0.0, 0.35, 0.25 - 1e-12]).double()
+    found = draw(total, probs.expand(20_000, 6))
+    assert found.sum(-1).eq(total).all()
+    assert not found[:, 3].any()
+    assert_mean(found, total * probs)
+    weights = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0, -1.0]).double()
+    covariance = total * (probs.diag() - torch.outer(probs, probs))
+    errors = (found - total * probs) @ weights
+    assert_mean(errors.square(), weights @ covariance @ weights)
+
+
+def test_a_draw_costs_by_its_kinds_and_not_by_its_total(monkeypatch) -> None:
+    """No tokens are asked for, of which there would be 8 TB."""
+    monkeypatch.setattr(torch, "multinomial", lambda *_, **__: pytest.fail("tokens were drawn"))
+    asked = []
+    binomial = torch.binomial
+    monkeypatch.setattr(
+        torch,
+        "binomial",
+        lambda count, share: asked.append(share.numel()) or binomial(count, share),
+    )
+    CountVector(torch.zeros(1000, 20), 10**9).sample()
+    assert sum(asked) == 1000 * 31
