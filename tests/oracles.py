@@ -45,6 +45,21 @@ def multinomial(logits: Tensor, value: Tensor) -> Tensor:
     return (value * torch.log(p)).sum(-1)
 
 
+def categorical(symbols: Sequence[Sequence[int]]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Symbols of independent features, each by a softmax of its own."""
+
+    def score(numbers: Tensor, value: Tensor) -> Tensor:
+        total, start = numbers.new_zeros(()), 0
+        for d, own in enumerate(symbols):
+            p = torch.exp(numbers[..., start : start + len(own)])
+            p = p / p.sum(-1, keepdim=True)
+            hot = torch.stack([value[..., d] == symbol for symbol in own], -1)
+            total, start = total + torch.log((p * hot).sum(-1)), start + len(own)
+        return total
+
+    return score
+
+
 def nade(weight_in: Tensor, weight_out: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """One bit after the other, hidden units from the bits before."""
 

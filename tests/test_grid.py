@@ -45,7 +45,8 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
 }
 
 D = 4
-INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5)
+SYMBOLS = {"symbols": ((0, 1),) * D, "frequencies": (0.7, 0.3) * D}
+INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5, **SYMBOLS)
 INFOS = {"lds": replace(INFO, kind="real")}  # of models that cannot score bits
 TRIPLES = list(compat.table())
 
@@ -189,13 +190,13 @@ def test_latent_sizes_must_agree() -> None:
     [
         (name, emission)
         for name, cls in MODELS.items()
-        for emission in ("gaussian", "multinomial", "nade")
+        for emission in ("categorical", "gaussian", "multinomial", "nade")
         if {"emission", "nade_dim"} <= schema(cls).keys()
     ],
 )
 def test_every_parameter_learns_with_every_emission(name: str, emission: str) -> None:
     companions, options = MODELS[name].companions, {"nade_dim": 2} if emission == "nade" else {}
-    kind = {"gaussian": "real", "multinomial": "count", "nade": "binary"}[emission]
+    kind = {"gaussian": "real", "multinomial": "count", "nade": "binary"}.get(emission, emission)
     triple = (name, companions.guide, companions.objective)
     objective = build(triple, replace(INFO, kind=kind), emission=emission, **options)
     objective(batch()).surrogate.backward()

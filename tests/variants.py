@@ -16,6 +16,7 @@ from oracles import (
     Score,
     all_paths,
     bernoulli,
+    categorical,
     deterministic_log_p,
     gaussian,
     layered_log_p,
@@ -30,6 +31,8 @@ from pyrodgm.guides.base import SequenceGuide
 from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, SequenceModel
 
 D = 3
+SYMBOLS = ((1, 2), (0, 3, 7), (4, 5))
+OWNER = torch.tensor([0, 0, 1, 1, 1, 2, 2])
 CENTRE, SPREAD = torch.tensor([-1.0, 0.5, 4.0]).double(), torch.tensor([0.5, 1.0, 2.0]).double()
 STEP = torch.tensor([0.25, 1.0, 0.5]).double()
 
@@ -90,6 +93,16 @@ INFOS = {
         tuple(STEP.tolist()),
     ),
     "multinomial": DataInfo("tiny", "count", D, (2.0, 0.5, 1.0), 2.0, 3),
+    "categorical": DataInfo(
+        "tiny",
+        "categorical",
+        D,
+        (1.4, 3.0, 4.5),
+        2.0,
+        3,
+        symbols=SYMBOLS,
+        frequencies=(0.6, 0.4, 0.2, 0.8, 0.0, 0.5, 0.5),
+    ),
 }
 EMISSIONS = tuple(INFOS)
 
@@ -124,7 +137,30 @@ def frames(emission: str, *shape: int) -> Tensor:
         "nade": uniform.round(),
         "gaussian": CENTRE + SPREAD * torch.randn(*shape, D).double(),
         "multinomial": (4 * uniform).floor(),
+        "categorical": symbols_at(uniform),
     }[emission]
+
+
+def symbols_at(uniform: Tensor) -> Tensor:
+    """Symbols, all alike probable, from numbers in the unit interval (..., D)."""
+    columns = [
+        torch.tensor(own)[(len(own) * part).long()].double()
+        for own, part in zip(SYMBOLS, uniform.unbind(-1), strict=True)
+    ]
+    return torch.stack(columns, -1)
+
+
+def one_hot(x: Tensor) -> Tensor:
+    """Which symbol every feature has, (..., 7)."""
+    columns = [x[..., d] == symbol for d, own in enumerate(SYMBOLS) for symbol in own]
+    return torch.stack(columns, -1).double()
+
+
+def numbers_seen(emission: str, numbers: Tensor, seen: Tensor) -> Tensor:
+    """Those of the numbers of an emission, (..., size), that are of features seen, (D,)."""
+    if emission == "categorical":
+        return numbers[..., seen[OWNER]]
+    return numbers.unflatten(-1, (-1, D))[..., seen].flatten(-2)  # one number or two per feature
 
 
 def scoring(
@@ -138,10 +174,12 @@ def scoring(
         seen: features that were observed, the same in every frame.
     """
 
+    there = torch.zeros(D, dtype=torch.bool)
+    there[seen] = True
+
     def kept(score: Score) -> Score:
         def of_kept(numbers: Tensor, x: Tensor) -> Tensor:
-            each = numbers.unflatten(-1, (-1, D))  # one number or two per feature
-            return score(each[..., seen].flatten(-2), x[..., seen])
+            return score(numbers_seen(emission, numbers, there), x[..., there])
 
         return of_kept
 
@@ -157,6 +195,7 @@ def scoring(
         "bernoulli": lambda: {"score": kept(bernoulli)},
         "gaussian": lambda: {"score": scaled, "look": standardised},
         "multinomial": lambda: {"score": kept(multinomial), "look": torch.log1p},
+        "categorical": lambda: {"score": kept(categorical(SYMBOLS[seen])), "look": one_hot},
         "nade": lambda: {"score": nade(model.emission.weight_in, model.emission.weight_out)},
     }[emission]()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.info import SPLITS, DataInfo, Kind
 from pyrodgm.data.kinds import refuse_other_values
 from pyrodgm.data.moments import moments, without_rounding
+from pyrodgm.data.symbols import refuse_other_symbols, symbol_facts
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Sequences", "Splits"]
@@ -174,10 +175,11 @@ class Splits:
             mean_length=float(train.lengths.mean()),
             max_length=max(int(part.lengths.max()) for part in parts.values()),
             has_missing=any(part.has_missing for part in parts.values()),
+            **(_symbols(parts.items()) if kind == "categorical" else {}),
             **facts,
         )
-        filled = {split: x.filled(mean) if x.has_missing else x for split, x in parts.items()}
-        return cls(info, filled["train"], filled["valid"], filled["test"])
+        splits = cls(info, parts["train"], parts["valid"], parts["test"])
+        return splits.filled(info.fill) if info.has_missing else splits
 
     def __getitem__(self, split: str) -> Sequences:
         splits = dict(self.items())
@@ -207,7 +209,27 @@ class Splits:
         """
         for split, part in self.items():
             refuse_other_values(part.x.numpy(), kind, split)
-        return replace(self, info=replace(self.info, kind=kind))
+        facts = _symbols(self.items()) if kind == "categorical" else {}
+        info = replace(self.info, kind=kind, **facts)
+        return replace(self, info=info).filled(info.fill)
+
+    def with_symbols_of(self, info: DataInfo) -> Splits:
+        """The same categorical data, its symbols numbered as those of other data.
+
+        Args:
+            info: facts of the other data.
+
+        Raises:
+            DataError: a symbol is not one of the other data.
+        """
+        for split, part in self.items():
+            refuse_other_symbols(part.x.numpy(), info.symbols, split)
+        facts = {"symbols": info.symbols, "frequencies": info.frequencies}
+        return replace(self, info=replace(self.info, **facts))
+
+
+def _symbols(parts: Iterable[tuple[str, Sequences]]) -> dict[str, Any]:
+    return symbol_facts({split: part.x.numpy() for split, part in parts})
 
 
 def _step_std(sequences: Sequences, std: np.ndarray) -> tuple[float, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["binary", "unit", "count", "real"]
+Kind = Literal["binary", "unit", "categorical", "count", "real"]
 SPLITS = ("train", "valid", "test")
+NO_SYMBOL = -1.0  # where a categorical feature is missing
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class DataInfo:
 
     Args:
         name: dataset name or file stem.
-        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "count" for whole numbers from
-            zero, "real" for anything else.
+        kind: "binary" for {0,1}, "unit" for grey values in [0,1], "categorical" for symbols without
+            an order, which are whole numbers, "count" for whole numbers from zero, "real" for
+            anything else.
         dim: observed features per frame, D.
         mean: per-feature mean over what training observed, D numbers.
         std: per-feature standard deviation of the same, D numbers; ones if not given.
@@ -31,6 +33,10 @@ class DataInfo:
         frame_labels: what every frame is, for instance its year, where each split is a beginning
             of the same sequence; as many as its longest.
         has_missing: whether some feature of some frame, in any split, was not observed.
+        symbols: of categorical data, the symbols of every feature in ascending order, D tuples; all
+            that occur in any split.
+        frequencies: of categorical data, how often each occurs in training, as a share of what was
+            observed of its feature, for all symbols end to end.
     """
 
     name: str
@@ -47,6 +53,13 @@ class DataInfo:
     words: tuple[str, ...] = field(default=(), repr=False)
     frame_labels: tuple[str, ...] = field(default=(), repr=False)
     has_missing: bool = False
+    symbols: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+    frequencies: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """What batches hold where a feature is missing, D numbers: its mean, or no symbol."""
+        return (NO_SYMBOL,) * self.dim if self.kind == "categorical" else self.mean
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -55,7 +68,9 @@ class DataInfo:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:
         """The inverse of `to_dict`, also after a round trip through JSON."""
-        facts: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**facts)
+        return cls(**{key: _as_tuples(value) for key, value in values.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists as tuples, and lists in them too."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What are these values: zeros and ones, grey values, counts, or real numbers?"""
+"""What are these values: zeros and ones, grey values, symbols, counts, or real numbers?"""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Literal
 import numpy as np
 
 from pyrodgm.data.info import Kind
+from pyrodgm.data.symbols import symbols_of
 from pyrodgm.errors import DataError
 
-KindOption = Literal["auto", "binary", "unit", "count", "real"]
+KindOption = Literal["auto", "binary", "unit", "categorical", "count", "real"]
 Arrays = dict[str, np.ndarray]
 FRAMES_AT_ONCE = 2**14  # bounds the memory of looking at them
-MOST = (
-    2**24
-)  # of one kind in a frame; single precision, in which they are stored, skips numbers beyond
+MOST = 2**24  # single precision, in which values are stored, skips whole numbers beyond
+MOST_SYMBOLS = 32  # different values of a feature that is taken for categorical
 
+WHOLE = (
+    f"a whole number from zero to {MOST}",
+    lambda x: (x >= 0) & (x <= MOST) & (x == np.trunc(x)),
+)
 VALUES: dict[Kind, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
     "unit": ("between 0 and 1", lambda x: (x >= 0) & (x <= 1)),
-    "count": (
-        f"a whole number from zero to {MOST}",
-        lambda x: (x >= 0) & (x <= MOST) & (x == np.trunc(x)),
-    ),
+    "categorical": WHOLE,
+    "count": WHOLE,
     "real": ("a number", lambda x: np.ones(x.shape, bool)),
 }
 
@@ -80,20 +82,43 @@ def infer_kind(values: Arrays) -> Kind:
     """The kind that the values look like; those that are missing do not count.
 
     Whole numbers above one are counts where they are stored as integers, of more than a byte since
-    bytes are grey values as a rule. Floats are counts only where some are missing: integers cannot
-    be.
+    bytes are grey values as a rule; a single feature of at most 32 different ones is categorical.
+    Floats are taken for whole numbers only where some are missing: integers cannot be.
 
     >>> infer_kind({"train": np.array([[0.0, 1.0]]), "test": np.array([[0.5, np.nan]])})
     'unit'
     >>> infer_kind({"train": np.array([[0, 3]])})
     'count'
+    >>> infer_kind({"train": np.array([[3], [6], [1]])})
+    'categorical'
     """
     arrays = list(values.values())
     has_gaps = any(np.isnan(x.min()) for x in arrays)
-    wide = all(x.dtype.itemsize > 1 if x.dtype.kind in "ui" else has_gaps for x in arrays)
-    kinds: list[Kind] = ["binary", "unit", *(["count"] if wide else [])]
-    for kind in kinds:
-        _, fits = VALUES[kind]
-        if all((fits(x) | np.isnan(x)).all() for x in arrays):
-            return kind
-    return "real"
+    alone = arrays[0].shape[1] == 1
+    integers = all(x.dtype.kind in "ui" or has_gaps for x in arrays)
+    wide = integers and all(x.dtype.kind == "f" or x.dtype.itemsize > 1 for x in arrays)
+    if _all_are("binary", arrays):
+        return "binary"
+    if _all_are("unit", arrays):
+        return "unit"
+    if not (integers and _all_are("count", arrays)):
+        return "real"
+    if alone and _are_symbols(arrays):
+        return "categorical"
+    return "count" if wide else "real"
+
+
+def _all_are(kind: Kind, arrays: list[np.ndarray]) -> bool:
+    """Whether every value that is not missing is of a kind."""
+    _, fits = VALUES[kind]
+    return all((fits(x) | np.isnan(x)).all() for x in arrays)
+
+
+def _are_symbols(arrays: list[np.ndarray]) -> bool:
+    """Whether a single feature of whole numbers is taken for symbols, and not for counts.
+
+    It is where it has at most 32 different values, such as the faces of a die.
+    """
+    if _all_are("categorical", arrays):
+        return max(map(len, symbols_of(arrays))) <= MOST_SYMBOLS
+    return False

@@ -47,7 +47,8 @@ def read(
 
     Args:
         path: the npz file.
-        kind: of the values, "binary", "unit", "count" or "real"; "auto" looks at them.
+        kind: of the values, "binary", "unit", "categorical", "count" or "real"; "auto" looks at
+            them.
         image_shape: (height, width) where a frame is a picture, if the file does not say so.
         lowest_pitch: MIDI number of feature 0, if the file does not say so; 21 where the data is
             binary with 88 features.
@@ -203,14 +204,21 @@ def _sequences(
 
 def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:
     """Values of the type by which `read` knows their kind."""
-    return x.astype(np.uint32) if kind == "count" and not np.isnan(x).any() else x
+    whole = kind in ("categorical", "count") and not np.isnan(x).any()
+    return x.astype(np.uint32) if whole else x
 
 
 def _doubts(frames: Arrays, kind: Kind) -> list[str]:
     """What a person may have meant otherwise."""
+    if kind == "categorical":
+        return [
+            "a column of few different whole numbers is read as categories, which have no order; "
+            "with kind=count (--set data.kind=count) they are counts, with kind=real measurements"
+        ]
     if kind == "count":
         return [
-            "whole numbers are read as counts; with kind=real (--set data.kind=real) they are not"
+            "whole numbers are read as counts; with kind=real (--set data.kind=real) they are not, "
+            "and with kind=categorical they are symbols without an order"
         ]
     if kind == "real" and any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
         return ["bytes up to 255 are read as real numbers; divide by 255 for grey values"]

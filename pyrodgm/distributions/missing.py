@@ -7,10 +7,13 @@ from pyro.distributions import Independent, TorchDistribution
 from torch import Tensor
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.distributions.categorical import CategoricalVector
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.partial import partial
 from pyrodgm.errors import CompatibilityError
+
+INDEPENDENT = (BernoulliVector, CategoricalVector, NormalVector, Independent)
 
 
 def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDistribution:
@@ -38,7 +41,7 @@ def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDist
     >>> round(float(told.mean[1]), 3)
     9.0
     """
-    if isinstance(law, BernoulliVector | NormalVector | Independent):
+    if isinstance(law, INDEPENDENT):
         return law
     if isinstance(law, Mixture):
         component = partial(law.components, seen[..., None, :]).log_prob(value[..., None, :])

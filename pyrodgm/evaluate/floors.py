@@ -8,6 +8,7 @@ import numpy as np
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.evaluate.bounds import Bound
+from pyrodgm.evaluate.symbol_predictors import SymbolPredictor, log_scores, symbol_predictors
 from pyrodgm.networks.emissions import LEAST_SCALE
 
 PSEUDO_COUNT = 0.5  # of either outcome, or of any word: what training never shows may still happen
@@ -37,8 +38,9 @@ def floors(splits: Splits, split: str) -> dict[str, Bound]:
 
     Returns:
         "independent": every feature has its training mean, of real numbers also its variance, in
-        every frame; words have their training shares. "markov": every feature is a chain of its
-        own, of two states, or a normal autoregression of order one. "previous frame": the share of
+        every frame; symbols and words have their training shares. "markov": every feature is a
+        chain of its own, of as many states as it has values, or a normal autoregression of order
+        one. "previous frame": the share of
         a word is a mixture of its share in the frame before and of that in training; its weight
         did best in training. "entropy": the cross-entropy that no prediction can undercut, for
         grey values only.
@@ -49,6 +51,9 @@ def floors(splits: Splits, split: str) -> dict[str, Bound]:
 def trivial_predictors(splits: Splits) -> dict[str, Score]:
     """The predictors of `floors`, fitted: each gives nats of every sequence, (N,)."""
     train, info = splits.train, splits.info
+    if info.kind == "categorical":
+        found = symbol_predictors(train, info)
+        return {name: _symbol_score(predictor, info) for name, predictor in found.items()}
     if info.kind == "count":
         return _word_predictors(train, info)
     if info.kind == "real":
@@ -63,6 +68,10 @@ def scores(predictors: Mapping[str, Score], sequences: Sequences) -> dict[str, B
         name: Bound.of(_over(sequences, score), sequences.lengths, "exact")
         for name, score in predictors.items()
     }
+
+
+def _symbol_score(predictor: SymbolPredictor, info: DataInfo) -> Score:
+    return lambda part: log_scores(predictor, part, info)
 
 
 def _bit_predictors(train: Sequences) -> dict[str, Score]:

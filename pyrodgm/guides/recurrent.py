@@ -36,7 +36,7 @@ class SigmoidRecognition(SequenceGuide):
         history: order n; 0 for rows without time.
         feedback: whether the lags of lower layers are there, U_3.
         init_scale: standard deviation of the initial weights.
-        features_dim: size of what the lowest layer looks at; D if not given.
+        features_dim: size of what the lowest layer looks at; that of a frame if not given.
     """
 
     chained = True
@@ -55,7 +55,7 @@ class SigmoidRecognition(SequenceGuide):
         self.history = history
         self.latents = layer_sites(hidden_dim)
         self.inputs = Inputs(info)
-        sizes = [features_dim or info.dim, *self.latents.values()]
+        sizes = [features_dim or self.inputs.dim, *self.latents.values()]
         lags = history if feedback else 0
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, below, history=history, scale=init_scale)
@@ -186,7 +186,7 @@ class RecurrentDeterministic(SigmoidRecognition):
             init_scale=init_scale,
             features_dim=layer_dim,
         )
-        self.drive = nn.Linear((history + 1) * info.dim, layer_dim)
+        self.drive = nn.Linear((history + 1) * self.inputs.dim, layer_dim)
         self.cell = ReLUCell(layer_dim, history, init_scale)
 
     def features(self, batch: Batch) -> Tensor:

@@ -6,10 +6,12 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.emissions import (
@@ -91,16 +93,14 @@ class AR(SequenceModel):
         size = self.emission.size
         self.x_bias = FirstSteps(size, history, init=self.emission.start(info))
         self.linear: nn.Module | None = None
-        if history:
-            whole = coupling == "all"
-            self.linear = (
-                small_linear(history * info.dim, size)
-                if whole
-                else OwnPast(info.dim, size, history)
-            )
+        if history and coupling == "all":
+            self.linear = small_linear(history * self.inputs.dim, size)
+        elif history:
+            own = OwnSymbols if info.kind == "categorical" else OwnPast
+            self.linear = own(info, size, history)
         self.network: nn.Module | None = None
         if history and hidden_dim:
-            sizes = [history * info.dim, *[hidden_dim] * hidden_layers]
+            sizes = [history * self.inputs.dim, *[hidden_dim] * hidden_layers]
             layers = [
                 nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
                 for a, b in pairwise(sizes)
@@ -134,16 +134,39 @@ class OwnPast(nn.Module):
     """Linear in each feature's own past.
 
     Args:
-        dim: features D.
+        info: the data's facts; its features are D.
         size: numbers that the emission takes, one or more per feature, side by side.
         history: lags n.
     """
 
-    def __init__(self, dim: int, size: int, history: int) -> None:
+    def __init__(self, info: DataInfo, size: int, history: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.01 * torch.randn(size // dim, history, dim))
+        self.weight = nn.Parameter(0.01 * torch.randn(size // info.dim, history, info.dim))
 
     def forward(self, past: Tensor) -> Tensor:
         """(..., n D) to (..., size)."""
         lags = past.unflatten(-1, self.weight.shape[1:])
         return (lags[..., None, :, :] * self.weight).sum(-2).flatten(-2)
+
+
+class OwnSymbols(nn.Module):
+    """Linear in the symbols that each feature had, for logits of the symbols that it may have.
+
+    Args:
+        info: the data's facts; its symbols are S in all.
+        size: S.
+        history: lags n.
+    """
+
+    own: Tensor
+
+    def __init__(self, info: DataInfo, size: int, history: int) -> None:
+        super().__init__()
+        owner = Symbols(info.symbols).owner
+        same = (owner[:, None] == owner).to(torch.get_default_dtype())
+        self.register_buffer("own", same.repeat(1, history), persistent=False)
+        self.weight = nn.Parameter(0.01 * torch.randn(size, history * size))
+
+    def forward(self, past: Tensor) -> Tensor:
+        """(..., n S) to (..., S)."""
+        return F.linear(past, self.weight * self.own)

@@ -75,7 +75,7 @@ class DTSBND(SequenceModel):
         self.inputs = Inputs(info)
         self.dropout = dropout
         self.emission = make_emission(emission, info, nade_dim)
-        size, past = self.emission.size, history * info.dim
+        size, past = self.emission.size, history * self.inputs.dim
         self.layer = SigmoidLayer(
             hidden_dim, history * hidden_dim, 0, 0, history=history, scale=init_scale
         )

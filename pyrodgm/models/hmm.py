@@ -35,8 +35,8 @@ class HMM(StateSpaceModel):
     Args:
         info: the data's facts; its features are D.
         num_states: states C.
-        emission: of a frame given its state: "bernoulli", "gaussian", "multinomial"; "auto" fits
-            the data.
+        emission: of a frame given its state: "bernoulli", "categorical", "gaussian",
+            "multinomial"; "auto" fits the data.
 
     Shapes: site ``x`` (B, T, D).
 
@@ -60,7 +60,9 @@ class HMM(StateSpaceModel):
     ) -> None:
         super().__init__()
         if emission == "nade":
-            raise UsageError("hmm has no emission 'nade'; take bernoulli, gaussian or multinomial")
+            raise UsageError(
+                "hmm has no emission 'nade'; take bernoulli, or another that fits the data"
+            )
         self.latents = {}
         self.observed = {"x": info.dim}
         self.emission = make_emission(emission, info)

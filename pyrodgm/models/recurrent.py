@@ -57,7 +57,7 @@ class RecurrentNetwork(SequenceModel):
         self.inputs = Inputs(info)
         self.dropout = dropout
         self.emission = emission
-        self.cell = make_cell(cell, info.dim, hidden_dim)
+        self.cell = make_cell(cell, self.inputs.dim, hidden_dim)
         self.x_from_h = small_linear(hidden_dim, emission.size)
         self.x_bias = FirstSteps(emission.size, 0, init=emission.start(info))
 
@@ -79,7 +79,7 @@ class RNN(RecurrentNetwork):
         info: the data's facts; its features are D.
         hidden_dim: recurrent units H.
         cell: "gru", "lstm", or "relu" started as the identity.
-        emission: "bernoulli", "gaussian" or "multinomial"; "auto" fits the data.
+        emission: "bernoulli", "categorical", "gaussian" or "multinomial"; "auto" fits the data.
         dropout: share of inputs and of recurrent units left out at random in training.
 
     Shapes: site ``x`` (B, T, D).
@@ -96,7 +96,7 @@ class RNN(RecurrentNetwork):
         *,
         hidden_dim: Size = 200,
         cell: CellName = "gru",
-        emission: Literal["auto", "bernoulli", "gaussian", "multinomial"] = "auto",
+        emission: Literal["auto", "bernoulli", "categorical", "gaussian", "multinomial"] = "auto",
         dropout: Share = 0.0,
     ) -> None:
         super().__init__(

@@ -66,14 +66,14 @@ class SigmoidBeliefNetwork(SequenceModel):
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
         self.emission = make_emission(emission, info, nade_dim)
-        sizes = [info.dim, *self.latents.values(), 0]
+        sizes = [self.inputs.dim, *self.latents.values(), 0]
         lags = history if feedback else 0
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, above, history=history, scale=init_scale)
             for below, own, above in zip(sizes, sizes[1:], sizes[2:], strict=False)
         )
         self.x_from_z = weights(sizes[1], self.emission.size, init_scale)
-        self.x_from_x = weights(lags * info.dim, self.emission.size, init_scale)
+        self.x_from_x = weights(lags * self.inputs.dim, self.emission.size, init_scale)
         self.x_bias = FirstSteps(self.emission.size, history, init=self.emission.start(info))
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
@@ -106,8 +106,8 @@ class TSBN(SigmoidBeliefNetwork):
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, J.
         history: order n, how many frames back the past reaches.
-        emission: what a frame is made of: "bernoulli", "gaussian" (mean and log-variance),
-            "multinomial" or "nade"; "auto" fits the data.
+        emission: what a frame is made of: "bernoulli", "categorical", "gaussian" (mean and
+            log-variance), "multinomial" or "nade"; "auto" fits the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 
@@ -119,7 +119,7 @@ class TSBN(SigmoidBeliefNetwork):
     Reference: Gan, Li, Henao, Carlson and Carin, Deep temporal sigmoid belief networks for sequence
     modeling, 2015, equations 2 and 3; emissions are equations 12 to 14 of the slides. The first n
     frames have biases b and c of their own; c starts at the data's means where the authors start
-    at zero. Counts enter as log(1 + x), real numbers standardised.
+    at zero. Counts enter as log(1 + x), real numbers standardised, symbols one-hot.
     """
 
     traits: ClassVar[ModelTraits] = _TRAITS

@@ -12,11 +12,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
-from pyrodgm.distributions import NADE, BernoulliVector, CountVector, NormalVector
+from pyrodgm.distributions import (
+    NADE,
+    BernoulliVector,
+    CategoricalVector,
+    CountVector,
+    NormalVector,
+    Symbols,
+)
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 from pyrodgm.networks.inputs import means, spread, varying
 
-EmissionName = Literal["auto", "bernoulli", "gaussian", "multinomial", "nade"]
+EmissionName = Literal["auto", "bernoulli", "categorical", "gaussian", "multinomial", "nade"]
 
 RATE_FLOOR = 1e-3  # features that training never shows still have some odds
 LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up,
@@ -113,6 +120,31 @@ class Gaussian(Emission):
 
 
 @final
+class Categorical(Emission):
+    """Independent symbols, by the logits of each."""
+
+    kinds = ("categorical",)
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        if all(len(own) == 1 for own in info.symbols):
+            raise DataError(
+                f"every feature of '{info.name}' has a single symbol, in all splits, so that every "
+                "model predicts it with certainty; there is nothing to fit"
+            )
+        self.symbols = Symbols(info.symbols)
+        self.size = self.symbols.size
+
+    def start(self, info: DataInfo) -> Tensor:
+        """Logarithms of how often each occurs; one that training never shows stays possible."""
+        return torch.tensor(info.frequencies).clamp(min=RATE_FLOOR).log()
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """Symbols with these logits."""
+        return CategoricalVector(numbers, self.symbols)
+
+
+@final
 class Multinomial(Emission):
     """Counts of D kinds of tokens, by logits, given how many tokens a frame has.
 
@@ -168,6 +200,7 @@ class AutoregressiveBits(Emission):
 
 EMISSIONS: dict[str, type[Emission]] = {
     "bernoulli": Bernoulli,
+    "categorical": Categorical,
     "gaussian": Gaussian,
     "multinomial": Multinomial,
     "nade": AutoregressiveBits,
@@ -175,6 +208,7 @@ EMISSIONS: dict[str, type[Emission]] = {
 DEFAULTS: dict[Kind, str] = {
     "binary": "bernoulli",
     "unit": "bernoulli",
+    "categorical": "categorical",
     "count": "multinomial",
     "real": "gaussian",
 }
@@ -184,7 +218,7 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     """The emission of a name; "auto" is the one that fits the data.
 
     Args:
-        name: "bernoulli", "gaussian", "multinomial", "nade" or "auto".
+        name: "bernoulli", "categorical", "gaussian", "multinomial", "nade" or "auto".
         info: the data's facts.
         nade_dim: hidden units of a NADE, 100 if not given.
 

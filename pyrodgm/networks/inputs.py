@@ -6,10 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import Symbols
 
 
 class Inputs(nn.Module):
-    r"""Observations as networks want to see them: counts on a log scale, real numbers standardised.
+    r"""Observations as networks want to see them.
+
+    Counts are on a log scale, real numbers standardised. A categorical feature is one number for
+    each of its symbols, one for that which it has and zero for the others; all are zero where it is
+    missing.
 
     Of several lags of real numbers all but the newest enter as changes,
 
@@ -22,6 +27,9 @@ class Inputs(nn.Module):
 
     Args:
         info: the data's facts.
+
+    Attributes:
+        dim: how many numbers a frame becomes.
     """
 
     centre: Tensor
@@ -33,29 +41,34 @@ class Inputs(nn.Module):
         self.kind = info.kind
         self.register_buffer("centre", means(info))
         self.register_buffer("scale", spread(info))
+        self.features, self.dim = info.dim, info.dim
         if self.kind == "real":
             self.register_buffer("per_step", _per_step(info))
+        if self.kind == "categorical":
+            self.symbols = Symbols(info.symbols)
+            self.dim = self.symbols.size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of frames (..., D)."""
+        """Of frames, (..., D) to (..., `dim`)."""
+        if self.kind == "categorical":
+            return self.symbols.one_hot(x)
         if self.kind == "count":
             return x.log1p()
         return (x - self.centre) / self.scale if self.kind == "real" else x
 
     def past(self, window: Tensor, t: Tensor) -> Tensor:
-        """Of the n frames before frame t side by side, (..., n D); zero before the first frame.
+        """Of the n frames before frame t side by side, (..., n `dim`); zero before the first frame.
 
         Args:
             window: those frames, newest first, (..., n D).
             t: frame number from zero, a scalar or (T,).
         """
-        if self.kind != "real":
+        if self.kind not in ("real", "categorical"):
             return self(window)
-        dim = len(self.centre)
-        lags = 1 + torch.arange(window.shape[-1] // dim, device=t.device)
+        lags = 1 + torch.arange(window.shape[-1] // self.features, device=t.device)
         exists = (t[..., None] >= lags)[..., None]
-        frames = self(window.unflatten(-1, (len(lags), dim)))
-        if len(lags) > 1:
+        frames = self(window.unflatten(-1, (len(lags), self.features)))
+        if len(lags) > 1 and self.kind == "real":
             newest, changes = frames[..., :1, :], frames[..., :-1, :] - frames[..., 1:, :]
             frames = torch.cat([newest, changes * self.per_step], -2)
         return (frames * exists).flatten(-2)

@@ -169,3 +169,8 @@ def as_networks_see(model: nn.Module, x: Tensor) -> Tensor:
     """
     inputs = getattr(model, "inputs", None)
     return x if inputs is None else inputs(x)
+
+
+def size_networks_see(model: Model) -> int:
+    """How many numbers a frame is to them."""
+    return getattr(getattr(model, "inputs", None), "dim", sum(model.observed.values()))

@@ -19,6 +19,7 @@ from pyrodgm.objectives.base import (
     SinglePhase,
     as_networks_see,
     sequence_mean,
+    size_networks_see,
 )
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.traces import LogProbs
@@ -73,7 +74,7 @@ class NVIL(SinglePhase):
         super().__init__(model, guide, particles=particles, execution=execution)
         self.discount = discount_of(signal)
         self.normalise = normalise
-        dim = sum(model.observed.values())
+        dim = size_networks_see(model)
         self.baseline = tanh_network(dim, baseline_dim) if baseline_dim else None
         self.mean = RunningMoment(decay)
         self.variance = RunningMoment(decay, start=1.0)

@@ -21,6 +21,16 @@ NAN = np.nan
         (np.array([[0, 2**24]], np.int64), "count"),
         (np.array([[0, 2**24 + 1]], np.int64), "real"),  # float32 would make it 2^24
         (np.array([[NAN, 2.0]]), "count"),
+        (np.array([[1], [6], [2]]), "categorical"),
+        (np.array([[0], [6], [2]]), "categorical"),
+        (np.array([[1], [6], [2]], np.uint8), "categorical"),
+        (np.array([[1, 3], [6, 2]]), "count"),
+        (np.arange(32)[:, None], "categorical"),
+        (np.arange(33)[:, None], "count"),
+        (np.arange(33, dtype=np.uint8)[:, None], "real"),
+        (np.array([[1], [2**24 + 1]]), "real"),
+        (np.array([[1.0], [6.0], [2.0]]), "real"),
+        (np.array([[1.0], [6.0], [NAN]]), "categorical"),
         (np.array([[-1, 2]], np.int64), "real"),
         (np.array([[0, 2]], np.uint8), "real"),
         (np.array([[0, 2]], np.int8), "real"),
@@ -50,6 +60,7 @@ def test_every_array_has_a_say():
         (np.array([[0.0, 1.0, NAN]]), "count"),
         (np.array([[0, 255]], np.uint8), "count"),
         (np.array([[0.0, 2.0]]), "count"),
+        (np.array([[0.0, 2.0]]), "categorical"),
         (np.array([[True, False]]), "real"),
     ],
 )
@@ -66,5 +77,7 @@ def test_a_kind_that_does_not_hold_is_refused_with_the_place():
         choose_kind(values, "binary")
     with pytest.raises(DataError, match=r"has 1.5 .* between 0 and 1"):
         choose_kind({"train": np.array([[1.5]])}, "unit")
-    with pytest.raises(DataError, match="no kind 'counts'; give auto, binary, unit, count, real"):
+    with pytest.raises(
+        DataError, match="no kind 'counts'; give auto, binary, unit, categorical, count"
+    ):
         choose_kind(values, "counts")

@@ -8,14 +8,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oracles import all_paths, bernoulli, gaussian, gradient, multinomial, nade
+from oracles import all_paths, bernoulli, categorical, gaussian, gradient, multinomial, nade
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, RNN, RNNNADE, SequenceModel
 from pyrodgm.objectives import ML
-from variants import CENTRE, INFOS, SPREAD, STEP, D, frames, path_log_probs, randomised
+from variants import (
+    CENTRE,
+    INFOS,
+    OWNER,
+    SPREAD,
+    STEP,
+    SYMBOLS,
+    D,
+    frames,
+    one_hot,
+    path_log_probs,
+    randomised,
+)
 
 B, T = 40, 6
 BITS = INFOS["nade"]
@@ -92,6 +104,22 @@ def test_linear_autoregression_follows_its_formula(coupling: str, emission: str)
     if emission == "gaussian":
         exact = exact - SPREAD.log().sum()
     torch.testing.assert_close(nats(model, x), exact)
+
+
+@pytest.mark.parametrize("coupling", ["all", "own"])
+def test_autoregression_of_symbols_follows_its_formula(coupling: str) -> None:
+    model = randomised(AR(INFOS["categorical"], history=2, coupling=coupling), std=0.4)
+    x = frames("categorical", B, T)
+    seen, weight = one_hot(x), model.linear.weight
+    if coupling == "own":  # of its own feature's symbols alone
+        weight = weight * (OWNER[:, None] == OWNER.repeat(2))
+    exact = []
+    for t in range(T):
+        numbers = model.x_bias.bias[min(t, 2)]
+        for lag in range(1, min(t, 2) + 1):
+            numbers = numbers + seen[:, t - lag] @ weight[:, 7 * (lag - 1) : 7 * lag].T
+        exact.append(categorical(SYMBOLS)(numbers, x[:, t]))
+    torch.testing.assert_close(nats(model, x), torch.stack(exact, -1))
 
 
 def test_hidden_layers_add_to_the_linear_part() -> None:

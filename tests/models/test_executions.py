@@ -55,7 +55,7 @@ def ragged(emission: str, *, missing: bool = False) -> Batch:
     if missing:
         batch.seen = torch.rand_like(x) < 0.6
         batch.seen[0, 2] = False
-        batch.x = torch.where(batch.seen, batch.x, torch.tensor(INFOS[emission].mean).double())
+        batch.x = torch.where(batch.seen, batch.x, torch.tensor(INFOS[emission].fill).double())
     return batch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro.distributions as dist
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from oracles import assert_mean, bernoulli, gaussian, gradient, multinomial
+from oracles import assert_mean, bernoulli, categorical, gaussian, gradient, multinomial
 from pyrodgm.batch import Batch
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
@@ -19,13 +20,24 @@ from pyrodgm.models import HMM, LDS
 from pyrodgm.models.lds import CovarianceCell
 from pyrodgm.objectives import ML
 from pyrodgm.sequences import generate
-from variants import CENTRE, INFOS, SPREAD, D, frames, path_log_probs, randomised
+from variants import (
+    CENTRE,
+    INFOS,
+    SPREAD,
+    SYMBOLS,
+    D,
+    frames,
+    numbers_seen,
+    path_log_probs,
+    randomised,
+)
 
 B, T, C = 5, 4, 3
 EMITTED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "bernoulli": bernoulli,
     "gaussian": gaussian,
     "multinomial": multinomial,
+    "categorical": categorical(SYMBOLS),
 }
 LENGTHS = torch.tensor([4, 4, 3, 2, 1])
 RAGGED = torch.arange(T) < LENGTHS[:, None]
@@ -65,8 +77,10 @@ def path_nats(
     value = (x - CENTRE) / SPREAD if emission == "gaussian" else x
 
     def emitted(t: int, state: int) -> Tensor:
-        numbers = model.by_state[state].unflatten(-1, (-1, D))[:, seen[t]].flatten()
-        score = EMITTED[emission](numbers, value[t, seen[t]])
+        numbers, score = numbers_seen(emission, model.by_state[state], seen[t]), EMITTED[emission]
+        if emission == "categorical":
+            score = categorical([own for own, there in zip(SYMBOLS, seen[t], strict=True) if there])
+        score = score(numbers, value[t, seen[t]])
         return score - SPREAD[seen[t]].log().sum() if emission == "gaussian" else score
 
     chance = initial[states[0]].log()
@@ -91,6 +105,21 @@ def test_hmm_equals_the_sum_over_all_states(emission: str, some_missing: bool) -
     torch.testing.assert_close(ours, exact)
     parameters = list(model.parameters())
     torch.testing.assert_close(gradient(ours.sum(), parameters), gradient(exact.sum(), parameters))
+
+
+def test_categorical_hmm_equals_the_scaled_forward_recursion() -> None:
+    r"""As peers compute it: :math:`\log p(x) = \sum_t \log c_t`, with B[c, symbol] a table."""
+    info = replace(INFOS["categorical"], dim=1, symbols=((1, 2, 5, 6),), frequencies=(0.25,) * 4)
+    model = randomised(HMM(info, num_states=C))
+    start, moves = model.cell.initial.softmax(-1), model.cell.transition.softmax(-1)
+    table = model.by_state.softmax(-1)
+    symbols = torch.tensor([0, 3, 3, 1, 2, 2, 0])
+    alpha, total = start * table[:, symbols[0]], 0.0
+    for symbol in symbols[1:]:
+        total = total + alpha.sum().log()
+        alpha = (alpha / alpha.sum()) @ moves * table[:, symbol]
+    x = torch.tensor([1.0, 2.0, 5.0, 6.0]).double()[symbols][None, :, None]
+    torch.testing.assert_close(nats(model, Batch.of(x)).sum(), total + alpha.sum().log())
 
 
 @pytest.mark.parametrize("emission", ["bernoulli", "gaussian"])
@@ -308,7 +337,7 @@ def test_hmm_has_no_emission_nade() -> None:
         HMM(INFOS["nade"], emission="nade")
 
 
-@pytest.mark.parametrize("emission", ["nade", "bernoulli", "multinomial"])
+@pytest.mark.parametrize("emission", ["nade", "bernoulli", "multinomial", "categorical"])
 def test_lds_is_for_real_values(emission: str) -> None:
     with pytest.raises(DataError, match=r"lds models real values.*hmm has"):
         LDS(INFOS[emission])

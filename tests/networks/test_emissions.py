@@ -15,10 +15,12 @@ from pyrodgm.networks.inputs import Inputs
 D = 3
 MEAN, STD = (0.3, 0.5, 0.7), (0.5, 2.0, 0.1)
 STEP = tuple(0.1 + 0.1 * place for place in range(D))
-INFO = DataInfo("tiny", "binary", D, MEAN, 4.0, 5, STD, STEP)
+SYMBOLS = {"symbols": ((0, 1), (1, 2, 6), (4,)), "frequencies": (0.3, 0.7, 0.5, 0.5, 0.0, 1.0)}
+INFO = DataInfo("tiny", "binary", D, MEAN, 4.0, 5, STD, STEP, **SYMBOLS)
 FIT = {
     "binary": {"bernoulli", "nade"},
     "unit": {"bernoulli"},
+    "categorical": {"categorical"},
     "count": {"multinomial"},
     "real": {"gaussian"},
 }
@@ -42,12 +44,39 @@ def test_data_of_a_kind_takes_the_emissions_that_fit_it(kind: str) -> None:
     [
         ("binary", "bernoulli"),
         ("unit", "bernoulli"),
+        ("categorical", "categorical"),
         ("count", "multinomial"),
         ("real", "gaussian"),
     ],
 )
 def test_auto_fits_the_data(kind: str, name: str) -> None:
     assert type(make_emission("auto", replace(INFO, kind=kind))) is EMISSIONS[name]
+
+
+def test_symbols_start_as_often_as_they_occur_and_those_never_seen_stay_possible() -> None:
+    emission = make_emission("auto", replace(INFO, kind="categorical"))
+    probs = emission(emission.start(INFO)).probs
+    rare = 0.001 / 1.001
+    exact = torch.tensor([0.3, 0.7, (1 - rare) / 2, (1 - rare) / 2, rare, 1.0])
+    torch.testing.assert_close(probs, exact)
+
+
+def test_symbols_that_never_vary_are_refused() -> None:
+    info = replace(INFO, kind="categorical", symbols=((4,),), frequencies=(1.0,))
+    with pytest.raises(DataError, match="every feature of 'tiny' has a single symbol"):
+        make_emission("auto", info)
+
+
+def test_networks_see_symbols_one_hot_and_nothing_before_the_first_frame_or_where_missing() -> None:
+    inputs = Inputs(replace(INFO, kind="categorical"))
+    x = torch.tensor([[0.0, 6.0, 4.0], [1.0, -1.0, 4.0]])
+    hot = torch.tensor([[1.0, 0, 0, 0, 1, 1], [0, 1, 0, 0, 0, 1]])
+    torch.testing.assert_close(inputs(x), hot)
+    window = torch.cat([x[1], x[0]])
+    torch.testing.assert_close(inputs.past(window, torch.tensor(2)), hot.flip(0).flatten())
+    start = torch.cat([x[0], torch.zeros(D)])  # in which zero is a symbol
+    seen = inputs.past(start, torch.tensor(1))
+    torch.testing.assert_close(seen, torch.cat([hot[0], torch.zeros(6)]))
 
 
 def test_an_unknown_emission_is_refused() -> None:

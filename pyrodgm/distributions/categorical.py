@@ -1,0 +1,153 @@
+"""Vectors of categorical variables, each with symbols of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor, nn
+
+from pyrodgm.distributions.dot import dot
+
+
+class Symbols(nn.Module):
+    """The symbols of D categorical features, end to end: S of them in all.
+
+    Args:
+        symbols: of every feature, whole numbers in ascending order.
+
+    Attributes:
+        size: S.
+        owner: which feature a symbol is of, (S,).
+        values: the symbols, (S,).
+
+    >>> dice = Symbols([(1, 2, 3), (0, 5)])
+    >>> dice.one_hot(torch.tensor([2.0, 5.0])).tolist()
+    [0.0, 1.0, 0.0, 0.0, 1.0]
+    """
+
+    owner: Tensor
+    values: Tensor
+    table: Tensor
+    place: Tensor
+    blank: Tensor
+    last: Tensor
+    flat: Tensor
+
+    def __init__(self, symbols: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        sizes = torch.tensor([len(own) for own in symbols])
+        most = int(sizes.max())
+        column = torch.arange(most)
+        start = sizes.cumsum(0) - sizes
+        self.size, self.same = int(sizes.sum()), bool((sizes == most).all())
+        self._buffer("owner", torch.arange(len(symbols)).repeat_interleave(sizes))
+        self._buffer("values", torch.tensor(list(chain.from_iterable(symbols))))
+        # The same as a table with a row for every feature, (D, C), the shorter ones filled up.
+        self._buffer("place", start[:, None] + column.clamp(max=sizes[:, None] - 1))
+        self._buffer("table", self.values[self.place])
+        self._buffer("blank", column >= sizes[:, None])
+        self._buffer("last", column >= sizes[:, None] - 1)
+        self._buffer("flat", (~self.blank).flatten().nonzero().squeeze(-1))
+
+    def _buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def one_hot(self, x: Tensor) -> Tensor:
+        """Which symbol every feature has, (..., D) to (..., S); all zeros where it has none."""
+        return (x[..., self.owner] == self.values).to(x.dtype)
+
+    def rows(self, numbers: Tensor, blank: float) -> Tensor:
+        """Numbers of symbols, (..., S), with a row for every feature, (..., D, C)."""
+        if self.same:
+            return numbers.unflatten(-1, self.place.shape)
+        return numbers[..., self.place].masked_fill(self.blank, blank)
+
+    def end_to_end(self, rows: Tensor) -> Tensor:
+        """The inverse of `rows`."""
+        return rows.flatten(-2) if self.same else rows.flatten(-2)[..., self.flat]
+
+    def likeliest(self, probs: Tensor) -> Tensor:
+        """The symbol of the highest probability of every feature, (..., S) to (..., D)."""
+        return self.chosen(self.rows(probs, -1.0).argmax(-1)).to(probs.dtype)
+
+    def chosen(self, index: Tensor) -> Tensor:
+        """The symbols of their numbers, counted from zero for every feature, (..., D)."""
+        return self.table.expand(*index.shape, -1).gather(-1, index[..., None]).squeeze(-1)
+
+
+class CategoricalVector(TorchDistribution):
+    r"""D independent categorical variables as one event; a value holds the symbols themselves.
+
+    .. math:: \log p(x) = \sum_d \log \mathrm{softmax}(l_d)_{x_d}
+
+    Args:
+        logits: l of all symbols end to end, (..., S).
+        symbols: which they are. A value of another symbol must not be scored; where data is read,
+            such values are refused.
+
+    >>> law = CategoricalVector(torch.zeros(6), Symbols([(1, 2, 3, 4, 5, 6)]))
+    >>> round(float(law.log_prob(torch.tensor([3.0])).exp() * 6), 5)
+    1.0
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
+    support = constraints.independent(constraints.nonnegative_integer, 1)  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, logits: Tensor, symbols: Symbols) -> None:
+        self.logits = logits
+        self.symbols = symbols
+        super().__init__(logits.shape[:-1], symbols.place.shape[:1], validate_args=False)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of every symbol, (..., S)."""
+        return self.symbols.end_to_end(self.symbols.rows(self.logits, -math.inf).softmax(-1))
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the indicators of all symbols, (..., S), which are their probabilities."""
+        return self.probs
+
+    def expand(self, batch_shape: torch.Size, _instance: None = None) -> CategoricalVector:
+        """The same variables over a larger batch."""
+        logits = self.logits.expand(torch.Size(batch_shape) + self.logits.shape[-1:])
+        return CategoricalVector(logits, self.symbols)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats per event; value (..., D)."""
+        logits = self._exact_logits(value)
+        return dot(self.symbols.one_hot(value), logits) - self._normalisers(logits).sum(-1)
+
+    def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
+        """Nats of the features that were seen; seen (..., D)."""
+        logits = self._exact_logits(value)
+        one_hot = self.symbols.one_hot(value) * seen[..., self.symbols.owner]
+        return dot(one_hot, logits) - (self._normalisers(logits) * seen).sum(-1)
+
+    def _exact_logits(self, value: Tensor) -> Tensor:
+        """The logits, in single precision at least."""
+        return self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
+
+    def _normalisers(self, logits: Tensor) -> Tensor:
+        """The logarithm of the sum over symbols of every feature, (..., D)."""
+        return self.symbols.rows(logits, -math.inf).logsumexp(-1)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Symbols, sample_shape + (..., D)."""
+        return self.from_noise(self.noise(self._extended_shape(sample_shape)))
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        """Uniform numbers, drawn ahead of a loop that consumes them frame by frame."""
+        dtype = torch.promote_types(self.logits.dtype, torch.float32)
+        return torch.rand(shape, dtype=dtype, device=self.logits.device)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The symbols whose share of the unit interval holds this noise, (..., D)."""
+        logits = self.logits.detach().to(noise.dtype)
+        reached = self.symbols.rows(logits, -math.inf).softmax(-1).cumsum(-1)
+        passed = (noise[..., None] >= reached) & ~self.symbols.last
+        return self.symbols.chosen(passed.sum(-1)).to(noise.dtype)
