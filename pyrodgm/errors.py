@@ -50,6 +50,10 @@ class ChangedWarning(UserWarning):
     """Something is no longer as it was when a run was fitted."""
 
 
+class LeftOutWarning(UserWarning):
+    """Something is left out, since it would cost more than all the rest."""
+
+
 class Interrupted(PyrodgmError):
     """Training was asked to stop and did, after writing a checkpoint."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.errors import LeftOutWarning
+from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
+from pyrodgm.evaluate.lookback import carried, lags, pairs
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of the inputs
-FRAMES_AT_ONCE = 10_000
+MOST_NUMBERS = 20_000_000  # of the largest array that an autoregression may take: 160 MB
 
 Predictor = Callable[[Batch], Tensor]
 
@@ -27,8 +30,9 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
     Returns:
         "training mean"; "copy-last", the frame before; "linear extrapolation", every feature going
         on as between the last two frames, which for bits would be the frame before; "linear AR(n)",
-        see `RidgeAR`. Over a gap a feature keeps its last value. Linear predictors stay within
-        [0, 1] where the data does, and counts have none.
+        see `RidgeAR`, which is left out with a warning where it would take gigabytes. Over a gap a
+        feature keeps its last value. Linear predictors stay within [0, 1] where the data does, and
+        counts have none.
     """
     kind, mean = splits.info.kind, torch.tensor(splits.info.mean)
     found: dict[str, Predictor] = {
@@ -39,44 +43,31 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
         return found
     if kind != "binary":
         found["linear extrapolation"] = lambda batch: extrapolate(carried(batch))
-    found[f"linear AR({order})"] = RidgeAR(splits.train, splits.valid, order, mean)
+    found |= _autoregression(splits, order, mean)
     if kind == "real":
         return found
     return {name: _within_unit(predictor) for name, predictor in found.items()}
 
 
+def _autoregression(splits: Splits, order: int, mean: Tensor) -> dict[str, Predictor]:
+    """The linear predictor in the form that is cheaper; nothing, and a warning, if neither is."""
+    name, inputs = f"linear AR({order})", order * len(mean)
+    frames = splits.train.num_frames - len(splits.train)
+    if min(frames, inputs) * inputs > MOST_NUMBERS:
+        warnings.warn(
+            f"'{name}' is left out: it would take matrices of {min(frames, inputs):,} by "
+            f"{inputs:,} numbers for frames of {len(mean):,} features",
+            LeftOutWarning,
+            stacklevel=2,
+        )
+        return {}
+    ridge = RidgeAR if frames >= inputs else DualRidgeAR
+    return {name: ridge(splits.train, splits.valid, order, mean, PENALTIES)}
+
+
 def _within_unit(predictor: Predictor) -> Predictor:
     """The same, cut off at 0 and 1."""
     return lambda batch: predictor(batch).clamp(0.0, 1.0)
-
-
-def carried(batch: Batch) -> Tensor:
-    """Observations where every feature keeps its last value over a gap, (B, T, D).
-
-    Before its first value it has the training mean.
-    """
-    if batch.seen is None:
-        return batch.x
-    t = torch.arange(batch.length, device=batch.x.device)[:, None].expand_as(batch.seen)
-    last = torch.where(batch.seen, t, -1).cummax(1).values
-    return torch.where(last >= 0, batch.x.gather(1, last.clamp(min=0)), batch.x)
-
-
-def lags(x: Tensor, order: int) -> Tensor:
-    """The last n frames before each, newest first, as though the first had stood still before it.
-
-    Args:
-        x: (B, T, D).
-        order: n.
-
-    Returns:
-        (B, T, n D); what the first frame has is itself.
-
-    >>> lags(torch.tensor([[[1.0], [2.0], [3.0]]]), 2).tolist()
-    [[[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]]]
-    """
-    frames = torch.arange(x.shape[1], device=x.device)
-    return torch.cat([x[:, (frames - lag).clamp(min=0)] for lag in range(1, order + 1)], -1)
 
 
 def extrapolate(x: Tensor) -> Tensor:
@@ -106,13 +97,7 @@ class Moments:
         self.cross = torch.zeros(order * size, size, dtype=torch.float64)
         squares, observed = torch.zeros(2, size, dtype=torch.float64)
         self.frames = 0
-        for rows in evaluation_batches(sequences.lengths, FRAMES_AT_ONCE):
-            batch = sequences.batch(rows)
-            counts = batch.mask.clone()
-            counts[:, 0] = False
-            u = lags(carried(batch) - centre.to(batch.x), order)[counts]
-            seen = torch.ones_like(batch.x) if batch.seen is None else batch.seen.to(batch.x)
-            now, seen = ((batch.x - centre.to(batch.x)) * seen)[counts], seen[counts]
+        for u, now, seen in pairs(sequences, order, centre):
             self.gram += u.T @ u
             self.cross += u.T @ now
             squares += now.double().square().sum(0)
@@ -142,19 +127,26 @@ class RidgeAR:
         valid: where the penalty is chosen.
         order: n.
         centre: training mean, (D,).
+        penalties: the grid.
     """
 
-    def __init__(self, train: Sequences, valid: Sequences, order: int, centre: Tensor) -> None:
+    def __init__(
+        self,
+        train: Sequences,
+        valid: Sequences,
+        order: int,
+        centre: Tensor,
+        penalties: Sequence[float] = PENALTIES,
+    ) -> None:
         self.order, self.centre = order, centre
         fitted, held_out = Moments(train, order, centre), Moments(valid, order, centre)
         scale = fitted.gram.diagonal().mean().clamp(min=1e-12)
         eye = torch.eye(len(fitted.gram), dtype=torch.float64)
-        weights = {
-            penalty: torch.linalg.solve(fitted.gram + penalty * scale * eye, fitted.cross)
-            for penalty in PENALTIES
-        }
-        self.penalty = min(weights, key=lambda penalty: held_out.error(weights[penalty]))
-        self.weight = weights[self.penalty]
+        weights = (
+            (penalty, torch.linalg.solve(fitted.gram + penalty * scale * eye, fitted.cross))
+            for penalty in penalties
+        )
+        self.penalty, self.weight = min(weights, key=lambda pair: held_out.error(pair[1]))
 
     def __call__(self, batch: Batch) -> Tensor:
         """What is expected of every frame, (B, T, D)."""

@@ -9,9 +9,10 @@ from pyrodgm.batch import Batch
 from pyrodgm.data import balls
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.errors import DataError, UsageError
-from pyrodgm.evaluate import baselines
+from pyrodgm.errors import DataError, LeftOutWarning, UsageError
+from pyrodgm.evaluate import baselines, lookback
 from pyrodgm.evaluate.frame_errors import Prediction, sequence_errors
+from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
 from pyrodgm.evaluate.predict import (
     baseline_predictions,
     expected_frames,
@@ -290,11 +291,10 @@ def autoregression(lengths, seed):
 
 
 def test_linear_autoregression_is_least_squares(monkeypatch):
-    monkeypatch.setattr(baselines, "FRAMES_AT_ONCE", 50)
-    monkeypatch.setattr(baselines, "PENALTIES", (1e-9,))
+    monkeypatch.setattr(lookback, "FRAMES_AT_ONCE", 50)
     train, valid = autoregression([40, 60, 30], 0), autoregression([20], 1)
     centre = train.x.mean(0)
-    ridge = baselines.RidgeAR(train, valid, 2, centre)
+    ridge = baselines.RidgeAR(train, valid, 2, centre, (1e-9,))
     inputs, outputs = [], []
     for row in range(3):
         x = (train.sequence(row) - centre).double().numpy()
@@ -322,6 +322,55 @@ def test_the_penalty_is_the_best_on_validation():
     assert ridge.penalty == min(errors, key=errors.get) > baselines.PENALTIES[0]
     direct = sequence_errors(valid, ridge, "real", 1).summed[0]
     assert direct == pytest.approx(errors[ridge.penalty], rel=1e-4)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_dual_form_is_the_same_autoregression(double_precision, monkeypatch, gaps):
+    monkeypatch.setattr(lookback, "FRAMES_AT_ONCE", 4)
+    few, valid = autoregression([4, 3], 0), autoregression([6, 9], 1)
+    centre = few.x.mean(0).double()
+    if gaps:
+        x = few.x.numpy().copy()
+        x[[2, 5], 1] = np.nan
+        few = Sequences(x, few.lengths, fill=centre.numpy())
+    given = (few, valid, 4, centre, baselines.PENALTIES)
+    primal, dual = baselines.RidgeAR(*given), DualRidgeAR(*given)
+    assert dual.penalty == primal.penalty
+    batch = valid.batch([0, 1])
+    torch.testing.assert_close(dual(batch), primal(batch), rtol=1e-7, atol=1e-9)
+
+
+def wide_splits(frames, dim):
+    x = np.random.default_rng(0).random((frames, dim), dtype=np.float32)
+    part = Sequences(x, np.array([frames // 2, frames - frames // 2]))
+    return Splits.of("wide", "unit", dict.fromkeys(("train", "valid", "test"), part))
+
+
+def test_wide_frames_are_a_system_of_frames(monkeypatch):
+    """And not of (order x D)^2 numbers, which here would be 2 GB each."""
+    sizes, solve = [], torch.linalg.solve
+    monkeypatch.setattr(
+        torch.linalg, "solve", lambda a, b: sizes.extend([a.numel(), b.numel()]) or solve(a, b)
+    )
+    wide = wide_splits(20, 4096)
+    found = baseline_predictions(wide, "test", order=4)
+    assert "linear AR(4)" in found
+    assert max(sizes) == 18 * 4096
+
+
+def test_an_autoregression_dearer_than_all_else_is_left_out_with_a_word(monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_NUMBERS", 500)
+    with pytest.warns(LeftOutWarning, match=r"'linear AR\(1\)' is left out: .* 18 by 30"):
+        found = baselines.baselines(wide_splits(20, 30), 1)
+    assert list(found) == ["training mean", "copy-last", "linear extrapolation"]
+
+
+def test_without_second_frames_in_training_the_autoregression_is_the_mean():
+    single = Sequences(np.eye(3, dtype=np.float32), np.array([1, 1, 1]))
+    pair = Sequences(np.eye(3, dtype=np.float32)[:2], np.array([2]))
+    splits = Splits.of("rows", "real", {"train": single, "valid": single, "test": pair})
+    found = baselines.baselines(splits, 1)["linear AR(1)"](pair.batch([0]))
+    torch.testing.assert_close(found, torch.full((1, 2, 3), 1 / 3))
 
 
 def test_extrapolation_goes_on_in_a_straight_line_within_the_limits():
