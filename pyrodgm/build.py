@@ -11,7 +11,7 @@ from pyrodgm.data import load
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.objectives import Objective
-from pyrodgm.seeds import seed_everything
+from pyrodgm.seeds import seeded
 
 
 def build_data(config: RunConfig) -> Splits:
@@ -24,7 +24,7 @@ def build_data(config: RunConfig) -> Splits:
 
 
 def build_objective(config: RunConfig, info: DataInfo) -> Objective:
-    """Model, guide and objective of a configuration, freshly initialised from its seed.
+    """Model, guide and objective of a configuration, freshly initialised from its seed alone.
 
     Args:
         config: the configuration.
@@ -35,12 +35,12 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
         DataError: the model cannot score such data.
         UsageError: a constructor takes something else than facts and options.
     """
-    seed_everything(config.fit.seed)
-    model = _made("model", config.model, info)
-    guide = _made("guide", config.guide, info)
-    objective = registry.find("objective", config.objective.name)
-    compat.check(model, guide, objective)
-    return objective(model, guide, **config.objective.options)
+    with seeded(config.fit.seed):
+        model = _made("model", config.model, info)
+        guide = _made("guide", config.guide, info)
+        objective = registry.find("objective", config.objective.name)
+        compat.check(model, guide, objective)
+        return objective(model, guide, **config.objective.options)
 
 
 def _made(kind: str, component: Component, info: DataInfo) -> Any:

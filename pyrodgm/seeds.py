@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pyrodgm.errors import UsageError
+from pyrodgm.turns import PROCESS
 
 
 def numpy_generator(seed: int, *names: str) -> np.random.Generator:
@@ -44,46 +45,77 @@ def torch_generator(seed: int, *names: str, device: torch.device | str = "cpu") 
     return torch.Generator(device).manual_seed(state)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of torch (which is also Pyro's), NumPy and `random`."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - third parties still draw from the global state
-    random.seed(seed)
+class Stream:
+    """A stream of its own for all that draws from the global generators.
 
+    Distributions, layers and third parties draw from the global generators of torch (which is also
+    Pyro's), NumPy and `random`. While a stream is used these go on from where it stands; afterwards
+    they are where they were before. Threads take turns.
 
-def generator_state(device: torch.device) -> dict[str, Any]:
-    """Where all global generators stand, as tensors and plain values."""
-    name, keys, *place = np.random.get_state()  # noqa: NPY002 - seeded above, so kept as well
-    state = {
-        "torch": torch.get_rng_state(),
-        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *place],
-        "random": random.getstate(),
-    }
-    on_gpu = device.type == "cuda"
-    return {**state, "cuda": torch.cuda.get_rng_state(device)} if on_gpu else state
+    Args:
+        seed: any integer >= 0.
+        device: of which a GPU's generator belongs to the stream too.
 
+    Raises:
+        UsageError: the seed is negative.
 
-def restore_generators(state: dict[str, Any], device: torch.device) -> None:
-    """Continue where `generator_state` was taken; a GPU's only where both were on one."""
-    name, keys, *place = state["numpy"]
-    torch.set_rng_state(state["torch"])
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *place))  # noqa: NPY002
-    random.setstate(state["random"])
-    if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
+    >>> state, stream = torch.get_rng_state(), Stream(0)
+    >>> with stream.used():
+    ...     first = torch.rand(2)
+    >>> with stream.used():
+    ...     second = torch.rand(2)
+    >>> torch.equal(first, second), torch.equal(torch.get_rng_state(), state)
+    (False, True)
+    """
 
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        _check_seed(seed)
+        device = torch.device(device)
+        if device.type == "cuda":
+            torch.cuda.init()
+            self._gpus = [torch.cuda.current_device() if device.index is None else device.index]
+        else:
+            self._gpus = []
+        with _kept(self._gpus):
+            _seed(seed, self._gpus)
+            self._state = _state(self._gpus)
 
-def _sequence(seed: int, names: tuple[str, ...]) -> np.random.SeedSequence:
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative; give an integer >= 0")
-    # Python's own hash() changes from process to process; a digest does not.
-    digest = hashlib.sha256("\0".join(names).encode()).digest()
-    return np.random.SeedSequence([seed, int.from_bytes(digest[:16], "big")])
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Draw from the stream while it lasts."""
+        with _kept(self._gpus):
+            _move(self._state)
+            try:
+                yield
+            finally:
+                self._state = _state(self._gpus)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, as tensors and plain values."""
+        name, keys, *place = self._state["numpy"]
+        gpu = {"cuda": self._state["cuda"][self._gpus[0]]} if self._gpus else {}
+        return {
+            "torch": self._state["torch"],
+            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *place],
+            "random": self._state["random"],
+            **gpu,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where another stream stood; a GPU's part only where both have one."""
+        name, keys, *place = state["numpy"]
+        self._state |= {
+            "torch": state["torch"],
+            "numpy": (name, keys.numpy().astype(np.uint32), *place),
+            "random": state["random"],
+        }
+        if "cuda" in state:
+            self._state["cuda"] = dict.fromkeys(self._gpus, state["cuda"])
 
 
 @contextmanager
 def forked(seed: int, *names: str) -> Iterator[None]:
-    """Draw from a stream of its own inside, and leave torch's global generators as they were.
+    """Draw from a stream of its own inside, and leave all global generators as they were.
 
     >>> state = torch.get_rng_state()
     >>> with forked(0, "evaluation"):
@@ -91,6 +123,67 @@ def forked(seed: int, *names: str) -> Iterator[None]:
     >>> bool((torch.get_rng_state() == state).all())
     True
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(int(_sequence(seed, names).generate_state(1, np.uint64)[0]))
+    with seeded(int(_sequence(seed, names).generate_state(1, np.uint64)[0])):
         yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The same, as `torch.manual_seed` and its like would start it."""
+    _check_seed(seed)
+    in_use = torch.cuda.is_initialized()
+    gpus = list(range(torch.cuda.device_count())) if in_use else []
+    with _kept(gpus):
+        _seed(seed, gpus)
+        yield
+
+
+@contextmanager
+def _kept(gpus: list[int]) -> Iterator[None]:
+    """Put all global generators back at the end; no other thread uses them until then."""
+    with PROCESS.taken():
+        state = _state(gpus)
+        try:
+            yield
+        finally:
+            _move(state)
+
+
+def _seed(seed: int, gpus: list[int]) -> None:
+    """Seed all generators. `torch.manual_seed` would seed GPUs too that are used only later on."""
+    torch.default_generator.manual_seed(seed)
+    for gpu in gpus:
+        torch.cuda.default_generators[gpu].manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - third parties draw from the global state
+    random.seed(seed)
+
+
+def _state(gpus: list[int]) -> dict[str, Any]:
+    """Where all global generators stand."""
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state(),  # noqa: NPY002
+        "random": random.getstate(),
+        "cuda": {gpu: torch.cuda.get_rng_state(gpu) for gpu in gpus},
+    }
+
+
+def _move(state: dict[str, Any]) -> None:
+    """Continue where `_state` was taken."""
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["random"])
+    for gpu, place in state["cuda"].items():
+        torch.cuda.set_rng_state(place, gpu)
+
+
+def _sequence(seed: int, names: tuple[str, ...]) -> np.random.SeedSequence:
+    _check_seed(seed)
+    # Python's own hash() changes from process to process; a digest does not.
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return np.random.SeedSequence([seed, int.from_bytes(digest[:16], "big")])
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"seed {seed} is negative; give an integer >= 0")

@@ -20,6 +20,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.path import Path
+from pyrodgm.turns import PROCESS
 
 Site = dict[str, Any]
 
@@ -88,7 +89,7 @@ def trace_pair(
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
-    with pyro.plate("particles", particles, dim=dim):
+    with PROCESS.taken(), pyro.plate("particles", particles, dim=dim):
         guide_trace = poutine.trace(guide).get_trace(*args)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
     guide_sites, model_sites = _sample_sites(guide_trace), _sample_sites(model_trace)

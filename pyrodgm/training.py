@@ -19,7 +19,7 @@ from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.objectives import Loss, Objective, Phase
 from pyrodgm.optimisers import make_optimizer
 from pyrodgm.options import FitOptions
-from pyrodgm.seeds import generator_state, restore_generators, seed_everything
+from pyrodgm.seeds import Stream
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,7 +57,7 @@ class Training:
         self.splits = splits
         self.objective = objective
         self.fabric = fabric
-        seed_everything(options.seed + self.fabric.global_rank)
+        self.random = Stream(options.seed + fabric.global_rank, fabric.device)
         self.optimizers = [
             make_optimizer(phase.parameters(), options) for phase in objective.phases
         ]
@@ -104,17 +104,23 @@ class Training:
         self.objective.train()
         while not self._is_over():
             start = time.perf_counter()
-            batch = self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
-            report: dict[str, Tensor] = {}
-            for number, (phase, optimizer) in enumerate(self._stepping):
-                for _ in range(phase.repeats):
-                    report |= self._turn(number, phase, optimizer, batch).report
-            self._share_buffers()
-            if self.average is not None:
-                self.average.update_parameters(self.objective)
+            with self.random.used():
+                report = self._step()
             self.step += 1
             self.seconds += time.perf_counter() - start
             yield Progress(self.step, self.seconds, report)
+
+    def _step(self) -> dict[str, Tensor]:
+        """All phases on one batch; what they report."""
+        batch = self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
+        report: dict[str, Tensor] = {}
+        for number, (phase, optimizer) in enumerate(self._stepping):
+            for _ in range(phase.repeats):
+                report |= self._turn(number, phase, optimizer, batch).report
+        self._share_buffers()
+        if self.average is not None:
+            self.average.update_parameters(self.objective)
+        return report
 
     def _turn(self, number: int, phase: Phase, optimizer: Any, batch: Batch) -> Loss:
         """One phase on one batch: the gradient of its surrogate for its own parameters only."""
@@ -181,7 +187,7 @@ class Training:
             "schedules": [s.state_dict() for s in self.schedules],
             "num_averaged": None if self.average is None else self.average.n_averaged.cpu(),
             "sampler": self.sampler.state_dict(),
-            "generators": self._from_all(generator_state(self.fabric.device)),
+            "generators": self._from_all(self.random.state_dict()),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -195,7 +201,7 @@ class Training:
         if self.average is not None:
             self.average.n_averaged.copy_(state["num_averaged"])
         self.sampler.load_state_dict(state["sampler"])
-        restore_generators(state["generators"][self.fabric.global_rank], self.fabric.device)
+        self.random.load_state_dict(state["generators"][self.fabric.global_rank])
         self.step, self.seconds = state["step"], state["seconds"]
 
     def _from_all(self, value: Any) -> list[Any]:

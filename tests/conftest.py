@@ -15,7 +15,6 @@ import torch
 
 from pyrodgm.config import resolve
 from pyrodgm.fitting import fit_config
-from pyrodgm.seeds import seed_everything
 from pyrodgm_cli.main import main
 from tiny import ragged, tiny_values
 
@@ -45,7 +44,7 @@ def double_precision(seeded_and_guarded):
 @pytest.fixture(autouse=True)
 def seeded_and_guarded():
     """Seed, and fail a test that leaves global state behind."""
-    seed_everything(0)
+    pyro.set_rng_seed(0)
     before = _global_state()
     yield
     after = _global_state()

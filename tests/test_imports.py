@@ -26,7 +26,7 @@ LAYERS = [
     ["past"],
     ["batch", "seeds", "files"],
     ["schema"],
-    ["lags", "errors", "interrupts"],
+    ["lags", "errors", "interrupts", "turns"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted([*ROOT.glob("pyrodgm/**/*.py"), *ROOT.glob("cli/*.py")])

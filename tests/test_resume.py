@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 
+import pyro
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,7 +22,6 @@ from pyrodgm.models import TSBN
 from pyrodgm.objectives import NVIL, RLOO
 from pyrodgm.recorder import Recorder
 from pyrodgm.run import Run
-from pyrodgm.seeds import seed_everything
 from tiny import metrics, ragged, tiny_values
 
 
@@ -263,7 +263,7 @@ def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
     splits = ragged_files.read(tiny)
 
     def objective():
-        seed_everything(0)
+        pyro.set_rng_seed(0)
         return NVIL(*(c(splits.info, hidden_dim=3) for c in (TSBN, RecurrentBernoulli)))
 
     options = {"steps": 12, "evaluate_every": 5, "batch_size": 8}

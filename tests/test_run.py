@@ -3,6 +3,7 @@ import shutil
 import warnings
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
@@ -20,7 +21,6 @@ from pyrodgm.errors import (
 )
 from pyrodgm.fitting import fit_config
 from pyrodgm.run import Run
-from pyrodgm.seeds import seed_everything
 from tiny import BOUND_FIELDS, arrays_of, metrics, tiny_values
 from tiny import ragged as ragged_arrays
 
@@ -33,7 +33,7 @@ def splits(tiny):
 
 
 def objective(splits, hidden_dim=3):
-    seed_everything(0)
+    pyro.set_rng_seed(0)
     model = dgm.models.TSBN(splits.info, hidden_dim=hidden_dim)
     guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=hidden_dim)
     return dgm.objectives.NVIL(model, guide, signal="future")

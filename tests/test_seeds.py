@@ -1,13 +1,16 @@
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
 from pyrodgm.errors import UsageError
-from pyrodgm.seeds import numpy_generator, seed_everything, torch_generator
+from pyrodgm.seeds import Stream, forked, numpy_generator, seeded, torch_generator
+from tiny import global_state
 
 
 def draw(*arguments):
@@ -33,14 +36,69 @@ def test_torch_streams():
     assert values(0, "a") == values(0, "a") != values(0, "b")
 
 
-def test_seed_everything_repeats_the_global_streams():
-    def values():
-        seed_everything(5)
-        return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global one
+def global_draws():
+    return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global one
 
-    assert values() == values()
+
+def test_a_stream_goes_on_where_it_stood_and_leaves_all_global_generators_alone():
+    pyro.set_rng_seed(1)
+    untouched = [global_draws() for _ in range(2)]
+    pyro.set_rng_seed(5)
+    expected = [global_draws() for _ in range(2)]
+    pyro.set_rng_seed(1)
+    stream = Stream(5)
+    between, drawn = [], []
+    for _ in range(2):
+        with stream.used():
+            drawn.append(global_draws())
+        between.append(global_draws())
+    assert (drawn, between) == (expected, untouched)
+
+
+def test_a_stream_goes_on_from_its_state():
+    stream, other = Stream(5), Stream(6)
+    with stream.used():
+        global_draws()
+    other.load_state_dict(stream.state_dict())
+    with stream.used():
+        expected = global_draws()
+    with other.used():
+        assert global_draws() == expected
+
+
+@pytest.mark.parametrize("within", [lambda: forked(3, "a"), lambda: seeded(3)])
+def test_what_is_drawn_within_depends_on_the_seed_alone(within):
+    drawn = []
+    for outside in (0, 1):
+        pyro.set_rng_seed(outside)
+        before = global_state()
+        with within():
+            drawn.append(global_draws())
+        assert global_state() == before
+        with pytest.raises(TypeError), within():
+            global_draws(1)
+        assert global_state() == before
+    assert drawn[0] == drawn[1]
+
+
+def test_seeded_draws_what_a_person_draws_with_that_seed():
+    with seeded(7):
+        drawn = global_draws()
+    pyro.set_rng_seed(7)
+    assert global_draws() == drawn
+
+
+def test_nothing_else_moves_the_global_generators():
+    """Only one file knows how."""
+    words = ("manual_seed(", "set_rng_state(", "np.random.seed(", "set_rng_seed(", "fork_rng(")
+    root = Path(__file__).parents[1]
+    for path in [*root.glob("pyrodgm/**/*.py"), *root.glob("cli/*.py")]:
+        found = [word for word in words if word in path.read_text()]
+        assert not found or path.name == "seeds.py", path
 
 
 def test_negative_seeds_are_refused():
     with pytest.raises(UsageError, match="seed -1 is negative"):
         numpy_generator(-1)
+    with pytest.raises(UsageError, match="seed -1 is negative"):
+        Stream(-1)

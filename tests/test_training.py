@@ -1,6 +1,7 @@
 from dataclasses import replace
 from typing import ClassVar
 
+import pyro
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,6 @@ from pyrodgm.models import TSBN
 from pyrodgm.nonfinite import NonFiniteLoss
 from pyrodgm.objectives import ELBO, NVIL, Loss, Needs, Objective, Phase
 from pyrodgm.options import FitOptions
-from pyrodgm.seeds import seed_everything
 from pyrodgm.training import Training, warm_average
 from tiny import ragged as ragged_arrays
 
@@ -24,7 +24,7 @@ def splits(tiny):
 
 
 def objective(splits, kind=ELBO, **own):
-    seed_everything(0)
+    pyro.set_rng_seed(0)
     pieces = [c(splits.info, hidden_dim=3) for c in (TSBN, RecurrentBernoulli)]
     return kind(*pieces, **own)
 

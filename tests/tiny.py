@@ -1,10 +1,17 @@
 """Data and configurations that fit in a tenth of a second."""
 
 import json
+import random
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import xarray as xr
+
+from pyrodgm import Run
+from pyrodgm.data import Sequences
 
 # What a bound says of itself in JSON.
 BOUND_FIELDS = {
@@ -58,3 +65,28 @@ def tiny_values(data: Path, **fit: Any) -> dict[str, dict[str, Any]]:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def global_state() -> list[Any]:
+    """Where the random number generators stand that a whole process shares."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    name, keys, *place = np.random.get_state()  # noqa: NPY002
+    everywhere = [state.tolist() for state in (torch.get_rng_state(), *gpus)]
+    return [everywhere, [name, keys.tolist(), *place], random.getstate()]
+
+
+def plain(value: Any) -> Any:
+    """Everything random in a value, as something that can be compared."""
+    if isinstance(value, Run):
+        return plain(value.objective.state_dict())
+    if isinstance(value, xr.DataTree):
+        return {group.path: plain(dict(group.data_vars)) for group in value.subtree}
+    if torch.is_tensor(value) or isinstance(value, np.ndarray | xr.DataArray):
+        return np.asarray(value).tolist()
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return plain(vars(value)) if isinstance(value, Sequences) else value
