@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +56,74 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {path}: {error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def temporary_folder() -> Path:
+    """A new folder among the temporary ones of this machine.
+
+    Raises:
+        RunFolderError: none can be made.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix="pyrodgm-"))
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot make a temporary folder ({error}); give a folder: out=..."
+        ) from error
+
+
+class Temporary:
+    """Deletes a folder when the last object that holds this is gone, or the process ends.
+
+    A copy of such an object holds the same. A pickle may be read when nothing of it is left here,
+    so that a folder of which one is made stays for good.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # A process that was forked holds this as well, and may not delete what is not its own.
+        self._end = weakref.finalize(self, _delete, path, os.getpid())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Temporary:
+        del memo
+        return self
+
+    def __copy__(self) -> Temporary:
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        self._end.detach()
+        return type(None), ()
+
+
+def _delete(path: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder with all that is in it, or leave nothing behind.
+
+    Args:
+        source: the folder.
+        target: where there is nothing, or an empty folder.
+
+    Raises:
+        RunFolderError: it is within the source, or cannot be written.
+    """
+    if target.resolve().is_relative_to(source.resolve()):
+        raise RunFolderError(f"{target} is within {source}; choose a place beside it")
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, unfinished)
+        unfinished.replace(target)
+    except OSError as error:
+        raise RunFolderError(f"cannot copy {source} to {target}: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
 from pyrodgm.devices import check_devices, is_first_process, launch
 from pyrodgm.errors import DataError, RunFolderError
-from pyrodgm.files import alone
+from pyrodgm.files import alone, temporary_folder
 from pyrodgm.folder import RunFolder, write_text
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
@@ -59,11 +59,9 @@ def fit(
     chosen = fit_options(options)
     check_devices(chosen)
     check_runs(objective, splits)
-    folder = None
-    if is_first_process():
-        folder = RunFolder.create(Path(out or tempfile.mkdtemp(prefix="pyrodgm-")))
-        write_text(folder.config, to_toml({"fit": chosen.to_dict()}))
-    return _train(objective, _identified(splits), chosen, folder, watcher, temporary=out is None)
+    splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
+    with _begun(lambda: _folder_at(out), text) as folder:
+        return _train(objective, splits, chosen, folder, watcher, temporary=out is None)
 
 
 def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
@@ -84,12 +82,11 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     splits = build_data(config)
     objective = build_objective(config, splits.info)
     check_runs(objective, splits)
-    folder = None
-    if is_first_process():
-        stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
-        folder = RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem)
-        write_text(folder.config, text)
-    return _train(objective, splits, config.fit, folder, watcher)
+    stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
+    with _begun(
+        lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
+    ) as folder:
+        return _train(objective, splits, config.fit, folder, watcher)
 
 
 def resume(
@@ -120,19 +117,40 @@ def resume(
             f"{', '.join(fixed)} cannot change when a run is resumed, it would be another run; "
             f"only {', '.join(CHANGEABLE)} can"
         )
-    values = merge(read_toml(folder.config), {"fit": changes})
-    config = resolve(values) if "model" in values else None
-    options = config.fit if config else fit_options(values["fit"])
-    check_devices(options)
-    objective, splits = pieces(folder, config, objective, splits)
-    splits = splits if config else _identified(splits)
-    if folder.has_checkpoint():
-        _check_same_data(folder, splits)
-        check_same_pieces(folder, objective)
-    check_runs(objective, splits)
-    if is_first_process():
-        write_text(folder.config, config.to_toml() if config else to_toml(values))
-    return _train(objective, splits, options, folder, watcher)
+    with _held(folder):
+        values = merge(read_toml(folder.config), {"fit": changes})
+        config = resolve(values) if "model" in values else None
+        options = config.fit if config else fit_options(values["fit"])
+        check_devices(options)
+        objective, splits = pieces(folder, config, objective, splits)
+        splits = splits if config else _identified(splits)
+        if folder.has_checkpoint():
+            _check_same_data(folder, splits)
+            check_same_pieces(folder, objective)
+        check_runs(objective, splits)
+        text = config.to_toml() if config else to_toml(values)
+        return _train(objective, splits, options, folder, watcher, text=text)
+
+
+def _folder_at(out: str | Path | None) -> RunFolder:
+    return RunFolder.create(Path(out) if out else temporary_folder())
+
+
+@contextmanager
+def _begun(make: Callable[[], RunFolder], text: str) -> Iterator[RunFolder | None]:
+    """A new folder that holds a configuration, for the first process alone, and nobody else's."""
+    if not is_first_process():
+        yield None
+        return
+    folder = make()
+    with alone(folder.path):
+        folder.begin(text)
+        yield folder
+
+
+def _held(folder: RunFolder) -> AbstractContextManager[None]:
+    """Nobody else trains in a folder while it lasts; the first process sees to it."""
+    return alone(folder.path) if is_first_process() else nullcontext()
 
 
 def _identified(splits: Splits) -> Splits:
@@ -162,22 +180,25 @@ def _train(
     folder: RunFolder | None,
     watcher: Watcher | None,
     *,
+    text: str | None = None,
     temporary: bool = False,
 ) -> Run:
     """Train to the end, from the newest checkpoint if there is one, and take the best weights.
 
-    The folder is known to the first process, which tells the others.
+    The folder is known to the first process, which holds it and tells the others. A changed
+    configuration is written once training stands where it stopped.
     """
-    with nullcontext() if folder is None else alone(folder.path):
-        fabric = launch(options)
-        path = fabric.broadcast(str(folder.path) if folder else "")
-        training = Training(objective, splits, options, fabric)
-        recorder = Recorder(training, RunFolder(Path(path)), watcher)
-        if recorder.folder.has_checkpoint():
-            recorder.restore()
-        else:
-            recorder.start()
-        recorder.run()
+    fabric = launch(options)
+    path = fabric.broadcast(str(folder.path) if folder else "")
+    training = Training(objective, splits, options, fabric)
+    recorder = Recorder(training, RunFolder(Path(path)), watcher)
+    if recorder.folder.has_checkpoint():
+        recorder.restore()
+    else:
+        recorder.start()
+    if text is not None and is_first_process():
+        write_text(recorder.folder.config, text)
+    recorder.run()
     fabric.barrier()
     checkpoint.read_weights(recorder.folder.best(), {"evaluated": objective})
     return Run(

@@ -20,7 +20,7 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
-from pyrodgm.files import read_records, replacing
+from pyrodgm.files import Temporary, alone, copy_folder, read_records, replacing
 from pyrodgm.settings import read_toml
 
 _PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
@@ -35,6 +35,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._temporary: Temporary | None = None
         self.config = path / "config.toml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
@@ -98,6 +99,32 @@ class RunFolder:
         if not folder.config.is_file():
             raise RunFolderError(f"{path} is not a run folder: it has no {folder.config.name}")
         return folder
+
+    def begin(self, text: str) -> None:
+        """Write down the configuration of a new run.
+
+        Raises:
+            RunFolderError: there is one; another process found the place free, too.
+            CheckpointError: the disk is full or not writable.
+        """
+        if self.config.exists():
+            raise RunFolderError(f"another run has begun in {self.path}; choose another --out")
+        write_text(self.config, text)
+
+    def goes_with_its_users(self) -> None:
+        """Delete the folder once this object and its copies are gone; pickled, it stays."""
+        self._temporary = Temporary(self.path)
+
+    def copy_to(self, path: Path) -> None:
+        """Copy everything, or nothing, to a place where nothing is.
+
+        Raises:
+            RunFolderError: there is something, another process trains in this folder, or it cannot
+                be copied.
+        """
+        self.check_free(path)
+        with alone(self.path):
+            copy_folder(self.path, path)
 
     def write_environment(
         self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
@@ -214,9 +241,10 @@ class RunFolder:
         parts = {name: getattr(batch, name) for name in ("x", "mask", "index", "seen")}
         arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
         try:
-            np.savez_compressed(path, **arrays)
-        except OSError as error:
-            raise _unwritable(path, error) from error
+            with replacing(path) as unfinished:
+                np.savez_compressed(unfinished, **arrays)
+        except UsageError as error:
+            raise CheckpointError(str(error)) from error
         return path
 
 

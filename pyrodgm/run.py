@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from pyrodgm import checkpoint
 from pyrodgm.data.base import Splits
-from pyrodgm.errors import RunFolderError, UsageError
+from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
@@ -49,7 +47,7 @@ class Run:
         steps: training steps done.
         seconds: spent in training.
         is_main_process: False in all but one of several processes.
-        temporary: whether the folder goes when the run does.
+        temporary: whether the folder goes when the run and its copies do.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class Run:
         self.seconds = seconds
         self._is_main_process = is_main_process
         if temporary and is_main_process:
-            weakref.finalize(self, shutil.rmtree, folder.path, ignore_errors=True)
+            folder.goes_with_its_users()
 
     @property
     def model(self) -> Model:
@@ -186,13 +184,10 @@ class Run:
         """Copy the run folder; `load` reads it, given the objective if it was built in Python.
 
         Raises:
-            RunFolderError: there is something at that path already, or it cannot be written.
+            RunFolderError: there is something at that path already, a process is training in the
+                folder, or it cannot be copied; then nothing is at that path.
         """
-        target = RunFolder.create(Path(path))
-        try:
-            shutil.copytree(self.folder.path, target.path, dirs_exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"cannot copy {self.folder.path} to {path}: {error}") from error
+        self.folder.copy_to(Path(path))
 
     def sample(
         self,

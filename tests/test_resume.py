@@ -15,6 +15,7 @@ from pyrodgm import checkpoint, fitting, recorder
 from pyrodgm.config import resolve
 from pyrodgm.data import ragged as ragged_files
 from pyrodgm.errors import CheckpointError, DataError, Interrupted, RunFolderError
+from pyrodgm.files import alone
 from pyrodgm.fitting import fit, fit_config, resume
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import RecurrentBernoulli
@@ -317,6 +318,35 @@ def test_one_process_at_a_time_trains_in_a_folder(tiny, tmp_path):
 
     fit_config(values, tmp_path / "run", Meddler(0))
     resume(tmp_path / "run")
+
+
+def stored(folder):
+    """Every byte of a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_refused_has_written_nothing(tiny, tmp_path):
+    """Neither beside a training, nor where the newest checkpoint turns out to be damaged."""
+    fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    before = stored(tmp_path / "run")
+    with alone(tmp_path / "run"), pytest.raises(RunFolderError, match="another process is"):
+        resume(tmp_path / "run", steps=10)
+    assert stored(tmp_path / "run") == before
+    newest = RunFolder.open(tmp_path / "run").latest()
+    (newest / checkpoint.WEIGHTS).write_bytes(b"nothing")
+    before = stored(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="Remove that folder"):
+        resume(tmp_path / "run", steps=10)
+    assert stored(tmp_path / "run") == before
+
+
+def test_two_that_find_a_place_free_do_not_share_it(tiny, tmp_path, monkeypatch):
+    fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    before = stored(tmp_path / "run")
+    monkeypatch.setattr(RunFolder, "check_free", staticmethod(lambda _: None))
+    with pytest.raises(RunFolderError, match="another run has begun"):
+        fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    assert stored(tmp_path / "run") == before
 
 
 def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path):

@@ -1,4 +1,7 @@
+import copy
 import gc
+import os
+import pickle
 import shutil
 import warnings
 
@@ -19,6 +22,7 @@ from pyrodgm.errors import (
     RunFolderError,
     UsageError,
 )
+from pyrodgm.files import alone
 from pyrodgm.fitting import fit_config
 from pyrodgm.run import Run
 from tiny import BOUND_FIELDS, arrays_of, metrics, tiny_values
@@ -80,6 +84,63 @@ def test_a_temporary_folder_lasts_as_long_as_its_run(splits):
     del run
     gc.collect()
     assert not path.exists()
+
+
+def test_a_copy_keeps_the_temporary_folder_of_its_run(splits):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    path, copied = run.folder.path, copy.deepcopy(run)
+    shallow = copy.copy(copied)
+    del run, copied
+    gc.collect()
+    assert len(shallow.metrics())
+    assert shallow.folder.best().is_dir()
+    del shallow
+    gc.collect()
+    assert not path.exists()
+
+
+def test_a_pickled_run_keeps_its_folder_for_good(splits, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    text, bound = pickle.dumps(run), run.evaluate()
+    del run
+    gc.collect()
+    again = pickle.loads(text)
+    assert again.evaluate() == bound
+    again.save(tmp_path / "saved")
+
+
+def test_another_process_does_not_delete_the_folder(splits, monkeypatch):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    path, here = run.folder.path, os.getpid()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(os, "getpid", lambda: here + 1)
+        del run
+        gc.collect()
+    assert path.is_dir()
+    shutil.rmtree(path)
+
+
+def test_a_save_that_fails_leaves_nothing_behind(fitted, tmp_path, monkeypatch):
+    run = Run.load(fitted)
+
+    def fail(source, target, **_):
+        target.mkdir()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copytree", fail)
+        with pytest.raises(RunFolderError, match="No space left"):
+            run.save(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RunFolderError, match="is within"):
+        run.save(fitted / "checkpoints" / "saved")
+    with alone(fitted), pytest.raises(RunFolderError, match="another process is training"):
+        run.save(tmp_path / "saved")
+    run.save(tmp_path / "saved")
+    assert Run.load(tmp_path / "saved").evaluate() == run.evaluate()
+    with pytest.raises(RunFolderError, match="already exists"):
+        run.save(tmp_path / "saved")
 
 
 def test_where_training_fails_its_temporary_folder_stays(splits, monkeypatch, tmp_path):

@@ -54,6 +54,9 @@ def test_two_processes_train_as_one(start, tiny, tmp_path):
     state = checkpoint.read_state(RunFolder.open(tmp_path / "r").latest())
     first, second = state["generators"]
     assert not first["torch"].equal(second["torch"])
+    again = start("fit", "--resume", tmp_path / "r", "--steps", 10**6)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
 
 
 EQUAL = """
