@@ -120,7 +120,8 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
     """One frame ahead: errors of every method."""
     found = run.predict(**options)
     if not as_json:
-        click.echo(f"{options['split']}: one frame ahead, squared error summed over features\n")
+        what = "probabilities of symbols" if run.splits.info.symbols else "features"
+        click.echo(f"{options['split']}: one frame ahead, squared error summed over {what}\n")
         _print_predictions(found, run)
     return {"predictions": {name: prediction.to_dict() for name, prediction in found.items()}}
 
@@ -136,12 +137,14 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
         "published-order1": f"{model}, one sample, has seen the frame (slip of the published code)",
     }
     ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
-    real = run.splits.info.kind == "real"
+    real, categorical = (run.splits.info.kind == kind for kind in ("real", "categorical"))
+    header = ["", *["accuracy"] * categorical, "squared error", "standard error", "sd"]
     print_table(
-        ["", "squared error", "standard error", "sd", *["in variances"] * real, "nats per frame"],
+        [*header, *["in variances"] * real, "nats per frame"],
         [
             [
                 names.get(each.method, each.method),
+                *(f"{share:.3f}" for share in [each.accuracy] if share is not None),
                 f"{each.squared_error:.3f}",
                 shown(each.standard_error),
                 shown(each.sd),
@@ -152,6 +155,8 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
         ],
     )
     click.echo("\nMeans over frames from the second on, then over sequences; sd over sequences.")
+    if categorical:
+        click.echo("Accuracy: how often the likeliest symbol of a feature is the one that comes.")
     if real:
         click.echo("In variances: every feature's error by its variance in training, on average.")
 
@@ -181,10 +186,16 @@ def _print_horizons(found: Forecast) -> None:
     if not rows:
         click.echo("what comes is not known, so there are no errors to show")
         return
-    click.echo("squared error summed over features\n")
-    numbers = ("squared_error", "standard_error", "copy_last")
+    categorical = "accuracy" in rows[0]
+    what = "probabilities of symbols" if categorical else "features"
+    click.echo(f"squared error summed over {what}\n")
+    numbers = ["squared_error", "standard_error", "copy_last"]
+    numbers += ["accuracy", "copy_last_accuracy"] * categorical
     print_table(
-        ["frames ahead", "sequences", "squared error", "standard error", "copy-last"],
+        [
+            *["frames ahead", "sequences", "squared error", "standard error", "copy-last"],
+            *["accuracy", "of copy-last"] * categorical,
+        ],
         [
             [
                 str(row["ahead"]),
@@ -208,8 +219,8 @@ def _impute(
     split = options["split"]
     known = None if truth is None else load_like(run.folder, truth)[split]
     found = run.impute(**options)
-    scores = None if known is None else gap_scores(found, run.splits[split], known)
-    paths = save_imputation(found, out)
+    scores = None if known is None else gap_scores(found, run.splits[split], known, run.splits.info)
+    paths = save_imputation(found, out, run.splits.info)
     if not as_json:
         values = f"{found.missing} of {found.seen.size} values"
         click.echo(f"{split}: filled in {values}")
@@ -228,6 +239,10 @@ def _print_scores(scores: GapScores) -> None:
     ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
     click.echo()
     print_table(["", "squared error of a value"], [[name, f"{e:.4g}"] for name, e in ordered])
+    for name, share in (scores.accuracy or {}).items():
+        click.echo(f"{name}: {100 * share:.0f} % of {scores.values} symbols right")
+    if scores.within is None:
+        return
     low, high = scores.levels
     click.echo(
         f"\n{100 * scores.within:.0f} % of {scores.values} values lie between the quantiles "

@@ -123,8 +123,8 @@ class Check:
         if not missed:
             return f"{kind}, {given}: nothing misses the data"
         words = ", ".join(
-            f"{100 * p[name]:.0f} % of feature means {where}"
-            if name == predictive.FEATURE_MEANS
+            f"{100 * p[name]:.0f} % of {name} {where}"
+            if name in predictive.SHARES
             else f"{name} {where} (p = {p[name]:.2f})"
             for name, where in missed.items()
         )

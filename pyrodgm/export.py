@@ -87,6 +87,8 @@ def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
     arrays: dict[str, np.ndarray] = {"x": x, "frame_rate": np.array(info.frame_rate)}
     if info.kind == "binary" and np.isin(x, (0, 1)).all():
         arrays["x"] = x.astype(np.uint8)
+    if info.kind == "categorical":
+        arrays["x"] = x.astype(np.int32)
     if chances is not None:
         arrays["probabilities"] = chances
     for name in ("image_shape", "lowest_pitch"):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.symbols import indicators
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import plots
 from pyrodgm.evaluate.forecast import Forecast
@@ -54,17 +55,17 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
     check_ending(path, fitting(info))
     ending = path.suffix.lower()
     if ending == ".npz":
-        _save_arrays(asdict(found), path)
+        _save_arrays(asdict(found) | symbol_arrays(info), path)
         return [path]
     if ending == ".mid":
         start = int(found.starts[:PIECES].min())
-        pieces = [_joined(found, sequences, n, found.draw)[-start - found.horizon :]
+        pieces = [_joined(found, sequences, n, found.draw, info)[-start - found.horizon :]
                   for n in range(min(PIECES, len(found.rows)))]  # fmt: skip
         return save_samples(torch.from_numpy(np.stack(pieces)), info, path)
     rows = {
         "observed": _observed(found, sequences),
-        "expected": _joined(found, sequences, 0, found.mean),
-        "one draw": _joined(found, sequences, 0, found.draw),
+        "expected": _joined(found, sequences, 0, found.mean, info),
+        "one draw": _joined(found, sequences, 0, found.draw, info),
     }
     if info.kind == "unit":
         del rows["one draw"]
@@ -79,14 +80,19 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
     return [path]
 
 
-def save_imputation(found: Imputation, path: Path) -> list[Path]:
+def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None) -> list[Path]:
     """Write the arrays of an `Imputation` to an npz file; returns the files written.
+
+    Args:
+        found: the imputation.
+        path: the file; an older one is replaced.
+        info: facts of categorical data, whose symbols are written too.
 
     Raises:
         UsageError: another ending, or no such folder.
     """
     check_ending(path, [".npz"])
-    _save_arrays(asdict(found), path)
+    _save_arrays(asdict(found) | (symbol_arrays(info) if info else {}), path)
     return [path]
 
 
@@ -99,12 +105,31 @@ def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
     return frames
 
 
-def _joined(found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray) -> np.ndarray:
-    """The frames seen of one sequence and those ahead of it, (T_0 + H, D)."""
+def _joined(
+    found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray, info: DataInfo
+) -> np.ndarray:
+    """The frames seen of one sequence and those ahead of it, (T_0 + H, D).
+
+    Where those ahead are probabilities of symbols, so are those seen, (T_0 + H, S).
+    """
     x = sequences.batch(found.rows[number : number + 1]).x[0].numpy()
+    if ahead.shape[-1] != x.shape[-1]:
+        x = indicators(x, info.symbols)
     return np.concatenate([x[: found.starts[number]], ahead[number]])
 
 
+def symbol_arrays(info: DataInfo) -> dict[str, np.ndarray]:
+    """Which symbol of which feature each column of probabilities is of; empty for other data."""
+    if not info.symbols:
+        return {}
+    sizes = [len(own) for own in info.symbols]
+    return {
+        "symbols": np.concatenate(info.symbols),
+        "symbol_features": np.repeat(np.arange(info.dim), sizes),
+    }
+
+
 def _save_arrays(arrays: dict[str, Any], path: Path) -> None:
+    arrays = {name: value for name, value in arrays.items() if value is not None}
     with replacing(path) as unfinished:
         np.savez_compressed(unfinished, allow_pickle=False, **arrays)

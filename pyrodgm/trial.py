@@ -15,7 +15,7 @@ from pyrodgm import compat
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError, UsageError
-from pyrodgm.evaluate.particles import Particles
+from pyrodgm.evaluate.particles import Particles, symbols_of
 from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import Model, SequenceModel
 from pyrodgm.objectives import Objective
@@ -92,6 +92,12 @@ def _check_data(model: Model, info: DataInfo) -> None:
         raise DataError(
             f"{type(model).__name__} observes {dict(model.observed)} (site to size) and frames of "
             f"'{info.name}' have {info.dim} features; build the model from splits.info"
+        )
+    if info.kind == "categorical" and symbols_of(model) is None:
+        raise CompatibilityError(
+            f"{type(model).__name__} has no emission that knows the symbols of '{info.name}'; make "
+            "one by pyrodgm.networks.emissions.make_emission('auto', info) and keep it as "
+            "self.emission"
         )
     kinds = getattr(getattr(model, "emission", None), "kinds", (info.kind,))
     if info.kind not in kinds:

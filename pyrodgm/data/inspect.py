@@ -76,7 +76,7 @@ def _model(info: DataInfo) -> str:
     """A model to begin with; each takes the emission that fits the data."""
     if info.max_length == 1:
         return "sbn"
-    return "hmsbn" if info.kind == "count" else "tsbn"
+    return {"categorical": "hmm", "count": "hmsbn"}.get(info.kind, "tsbn")
 
 
 def _arrays(source: str | Path, splits: Splits | None) -> Arrays:

@@ -74,6 +74,11 @@ def read(
     facts = facts_of(read_facts(path) | told, dim, longest)
     if "lowest_pitch" not in facts and (chosen, dim) == ("binary", PIANO_KEYS):
         facts["lowest_pitch"] = LOWEST_PIANO_PITCH
+    if chosen == "categorical" and "image_shape" in facts:
+        raise DataError(
+            "image_shape says that frames are pictures, and symbols are none; leave it out, or "
+            "take the kind 'unit', 'binary' or 'real'"
+        )
     notes = [f"ignored arrays: {', '.join(others)}"] if others else []
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)

@@ -36,6 +36,16 @@ def symbols_of(arrays: Iterable[np.ndarray]) -> SymbolTuples:
     return tuple(tuple(map(int, values[~np.isnan(values)].tolist())) for values in merged)
 
 
+def indicators(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> np.ndarray:
+    """Which symbol every feature has, (..., D) to (..., S) zeros and ones; zeros where missing.
+
+    >>> indicators(np.array([[2.0, 5.0]]), [(1, 2), (5, 6, 7)])
+    array([[0., 1., 1., 0., 0.]], dtype=float32)
+    """
+    owner = np.repeat(np.arange(len(symbols)), [len(own) for own in symbols])
+    return (x[..., owner] == np.concatenate(symbols)).astype(np.float32)
+
+
 def frequencies_of(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> tuple[float, ...]:
     """How often every symbol occurs among what was observed of its feature, end to end, (S,).
 

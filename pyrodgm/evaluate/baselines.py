@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.distributions import Symbols
 from pyrodgm.errors import LeftOutWarning
 from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
 from pyrodgm.evaluate.lookback import carried, lags, pairs
+from pyrodgm.evaluate.symbol_predictors import symbol_predictors
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of the inputs
 MOST_NUMBERS = 20_000_000  # of the largest array that an autoregression may take: 160 MB
@@ -32,8 +34,12 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
         on as between the last two frames, which for bits would be the frame before; "linear AR(n)",
         see `RidgeAR`, which is left out with a warning where it would take gigabytes. Over a gap a
         feature keeps its last value. Linear predictors stay within [0, 1] where the data does, and
-        counts have none.
+        counts have none. Of categorical data they give probabilities of all symbols, (B, T, S):
+        "training frequencies", "copy-last", which is certain, and "Markov chain per feature"; see
+        `pyrodgm.evaluate.symbol_predictors`.
     """
+    if splits.info.kind == "categorical":
+        return _of_symbols(splits)
     kind, mean = splits.info.kind, torch.tensor(splits.info.mean)
     found: dict[str, Predictor] = {
         "training mean": lambda batch: mean.to(batch.x).expand_as(batch.x),
@@ -63,6 +69,15 @@ def _autoregression(splits: Splits, order: int, mean: Tensor) -> dict[str, Predi
         return {}
     ridge = RidgeAR if frames >= inputs else DualRidgeAR
     return {name: ridge(splits.train, splits.valid, order, mean, PENALTIES)}
+
+
+def _of_symbols(splits: Splits) -> dict[str, Predictor]:
+    found, symbols = symbol_predictors(splits.train, splits.info), Symbols(splits.info.symbols)
+    named = {"training frequencies": found["independent"]}
+    named["copy-last"] = lambda batch: symbols.one_hot(lags(carried(batch), 1))
+    if "markov" in found:
+        named["Markov chain per feature"] = found["markov"]
+    return named
 
 
 def _within_unit(predictor: Predictor) -> Predictor:

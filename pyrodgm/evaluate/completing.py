@@ -69,11 +69,13 @@ class CompletingFilter(ParticleFilter):
 
     Args:
         model: a sequence model.
-        guide: a sequence guide; it sees straight lines where features are missing.
+        guide: a sequence guide; it sees straight lines where features are missing, if they have an
+            order.
         batch: B sequences of which features are missing.
         particles: per sequence, K.
         means: missing features take their mean instead of a draw.
         lag: how many frames after each tell what was in it, if particles last.
+        ordered: whether a value may lie between two others; symbols do not.
 
     Attributes:
         frames: those completed that frames to come may tell about, by number.
@@ -88,8 +90,10 @@ class CompletingFilter(ParticleFilter):
         *,
         means: bool,
         lag: int = LAG,
+        ordered: bool = True,
     ) -> None:
-        super().__init__(model, guide, replace(batch, x=bridged(batch)), particles)
+        whole = replace(batch, x=bridged(batch)) if ordered else batch
+        super().__init__(model, guide, whole, particles)
         self.p = Particles(model, replace(batch, seen=None), particles)  # its past is complete
         self.means = means
         self.lag = lag

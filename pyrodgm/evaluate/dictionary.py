@@ -53,7 +53,7 @@ def read_dictionary(model: Model, dim: int) -> Dictionary | None:
     Args:
         model: a model whose latents, or the deterministic units that they drive, enter the
             emission linearly, as an attribute ``x_from_z`` or ``x_from_h``.
-        dim: features D.
+        dim: features D, or symbols S of categorical data.
     """
     latents = list(getattr(model, "latents", ()))
     if not latents:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrodgm.data.base import Sequences
+from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.baselines import carried
 from pyrodgm.evaluate.continuation import continuations
-from pyrodgm.evaluate.particles import beginning, expected, portions, weighted_quantiles
+from pyrodgm.evaluate.particles import (
+    beginning,
+    expected,
+    portions,
+    symbols_of,
+    weighted_quantiles,
+)
 from pyrodgm.evaluate.smc import over_time
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -32,13 +40,17 @@ class Forecast:
     Args:
         rows: of the sequences in their split, (N',).
         starts: frames seen of each, (N',).
-        mean: of every frame, (N', H, D).
-        levels: of the quantiles, (Q,).
+        mean: of every frame, (N', H, D); of categorical features the probabilities of all symbols,
+            (N', H, S).
+        levels: of the quantiles, (Q,); none of categorical features, which have no order.
         quantiles: of the draws, (Q, N', H, D).
         draw: one continuation, (N', H, D).
         errors: squared error of the mean, summed over features that were observed, (N', H); NaN
             after a sequence's end and where nothing was.
         copy_last: the same where the last value seen of every feature is repeated.
+        wrong: share of the categorical features whose likeliest symbol did not come, (N', H); None
+            for others.
+        copy_last_wrong: the same where the last symbol seen is repeated.
     """
 
     rows: np.ndarray
@@ -49,6 +61,8 @@ class Forecast:
     draw: np.ndarray
     errors: np.ndarray
     copy_last: np.ndarray
+    wrong: np.ndarray | None = None
+    copy_last_wrong: np.ndarray | None = None
 
     @property
     def horizon(self) -> int:
@@ -56,8 +70,12 @@ class Forecast:
         return self.mean.shape[1]
 
     def by_horizon(self) -> list[dict[str, Any]]:
-        """Mean squared errors over the sequences that reach so far, one row per frame ahead."""
-        return [
+        """Mean squared errors over the sequences that reach so far, one row per frame ahead.
+
+        Of categorical features they are those of the probabilities, and the accuracy is beside
+        them.
+        """
+        rows = [
             {
                 "ahead": ahead,
                 "sequences": int((~np.isnan(errors)).sum()),
@@ -69,11 +87,21 @@ class Forecast:
                 zip(self.errors.T, self.copy_last.T, strict=True), start=1
             )
         ]
+        if self.wrong is not None and self.copy_last_wrong is not None:
+            for row, wrong, copied in zip(rows, self.wrong.T, self.copy_last_wrong.T, strict=True):
+                row["accuracy"] = _share_right(wrong)
+                row["copy_last_accuracy"] = _share_right(copied)
+        return rows
 
 
 def _mean(errors: np.ndarray) -> float | None:
     kept = errors[~np.isnan(errors)]
     return float(kept.mean()) if len(kept) else None
+
+
+def _share_right(wrong: np.ndarray) -> float | None:
+    share = _mean(wrong)
+    return None if share is None else 1 - share
 
 
 def _standard_error(errors: np.ndarray) -> float | None:
@@ -109,7 +137,7 @@ def forecast(
         start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
             them: what comes next nobody knows yet, and there are no errors.
         samples: particles, and continuations of each sequence, S.
-        quantiles: levels in [0, 1].
+        quantiles: levels in [0, 1]; of categorical features there are none.
         means: frames take, and feed back, their mean given the latents; for grey values.
         seed: of the draws; the global generator is left alone.
 
@@ -124,7 +152,10 @@ def forecast(
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
     chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
-    mean, draw = np.empty((2, *shape), np.float32)
+    known = symbols_of(p)
+    quantiles = quantiles if known is None else ()
+    size = shape[-1] if known is None else known.size
+    mean, draw = np.empty((*shape[:2], size), np.float32), np.empty(shape, np.float32)
     between = np.empty((len(quantiles), *shape), np.float32)
     levels, even = torch.tensor(quantiles), torch.tensor(1 / samples)
     device = next(p.parameters()).device
@@ -139,8 +170,12 @@ def forecast(
                 draw[part, ahead] = x[shown].cpu().numpy()
                 found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
                 between[:, part, ahead] = found.cpu().numpy()
-    errors, copied = _errors(chosen, starts, mean)
-    return Forecast(rows, starts, mean, levels.numpy(), between, draw, errors, copied)
+    found = Forecast(
+        rows, starts, mean, levels.numpy(), between, draw, *_errors(chosen, starts, mean, known)
+    )
+    if known is None:
+        return found
+    return replace(found, **_mistakes(chosen, starts, mean, known))
 
 
 def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarray, np.ndarray]:
@@ -158,16 +193,43 @@ def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarr
     return rows, starts[rows]
 
 
+def _what_came(
+    sequences: Sequences, starts: np.ndarray, horizon: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of every sequence the frames that came, which features were seen, and the last ones before.
+
+    They are (H', D), (H', D) and (D,), of the H' frames that there are.
+    """
+    for row, start in enumerate(starts):
+        batch, now = sequences.batch([row]), slice(start, start + horizon)
+        yield batch.x[0, now], batch.observed[0, now], carried(batch)[0, start - 1]
+
+
 def _errors(
-    sequences: Sequences, starts: np.ndarray, mean: np.ndarray
+    sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared errors of the forecast and of repeating the last values seen, both (N', H)."""
     errors, copied = np.full((2, *mean.shape[:2]), np.nan)
-    for row, start in enumerate(starts):
-        batch, now = sequences.batch([row]), slice(start, start + mean.shape[1])
-        came, last = batch.x[0, now].numpy(), carried(batch)[0, start - 1].numpy()
-        seen = np.ones_like(came) if batch.seen is None else batch.seen[0, now].numpy()
+    for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
+        if known is not None:
+            came, last = known.one_hot(came), known.one_hot(last)
+            seen = seen[:, known.owner]
+        expected = torch.from_numpy(mean[row, : len(came)])
         there = np.flatnonzero(seen.any(-1))
-        errors[row, there] = (seen * (came - mean[row, : len(came)]) ** 2).sum(-1)[there]
-        copied[row, there] = (seen * (came - last) ** 2).sum(-1)[there]
+        errors[row, there] = (seen * (came - expected).square()).sum(-1)[there]
+        copied[row, there] = (seen * (came - last).square()).sum(-1)[there]
     return errors, copied
+
+
+def _mistakes(
+    sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols
+) -> dict[str, np.ndarray]:
+    """Shares of the categorical features that were predicted wrong, by field of `Forecast`."""
+    wrong, copied = np.full((2, *mean.shape[:2]), np.nan)
+    for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
+        likeliest = known.likeliest(torch.from_numpy(mean[row, : len(came)]))
+        number = seen.sum(-1).double()
+        there = np.flatnonzero(number)
+        wrong[row, there] = (((likeliest != came) & seen).sum(-1) / number)[there]
+        copied[row, there] = (((last != came) & seen).sum(-1) / number)[there]
+    return {"wrong": wrong, "copy_last_wrong": copied}

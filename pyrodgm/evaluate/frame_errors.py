@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Kind, Sequences
+from pyrodgm.distributions import Symbols
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.particles import portions
 
@@ -28,13 +29,15 @@ class Prediction:
         samples: draws that one is a mean of; 1 where nothing is drawn.
         errors: mean over a sequence's frames from the second on of the squared error summed over
             features, (N,); of what was observed, over the frames in which something was. NaN where
-            there are none.
+            there are none. Of categorical features it is that of the probabilities of their
+            symbols, the Brier score.
         standardised: the same for every feature divided by its variance in training, and the mean
             over features in the place of the sum, (N,): errors where features have units of their
             own. Of real numbers; None for others.
         nats: estimate of the log-likelihood of every sequence that came with them, (N,); None
             where a predictor has none.
         frames: of all sequences.
+        right: share of the categorical features whose likeliest symbol came, (N,); None for others.
     """
 
     method: str
@@ -43,6 +46,7 @@ class Prediction:
     standardised: np.ndarray | None
     nats: np.ndarray | None
     frames: int
+    right: np.ndarray | None = None
 
     @property
     def squared_error(self) -> float:
@@ -53,6 +57,11 @@ class Prediction:
     def standardised_error(self) -> float | None:
         """Mean over sequences of `standardised`; one is what the training mean comes to."""
         return None if self.standardised is None else float(np.nanmean(self.standardised))
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over sequences of `right`."""
+        return None if self.right is None else float(np.nanmean(self.right))
 
     @property
     def sd(self) -> float:
@@ -80,6 +89,8 @@ class Prediction:
             "standardised_error": self.standardised_error,
             "nats_per_frame": self.nats_per_frame,
         }
+        if self.right is not None:
+            values["accuracy"] = self.accuracy
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
@@ -89,10 +100,12 @@ class Errors(NamedTuple):
     Args:
         summed: over features, (N,).
         standardised: and averaged over features, (N,); None where there is nothing to divide by.
+        right: share of the features whose likeliest symbol came, (N,); None where there are none.
     """
 
     summed: np.ndarray
     standardised: np.ndarray | None
+    right: np.ndarray | None
 
 
 def sequence_errors(
@@ -101,6 +114,7 @@ def sequence_errors(
     kind: Kind,
     particles: int,
     std: Sequence[float] = (),
+    known: Symbols | None = None,
 ) -> Errors:
     """How far what is expected of frames from the second on is from what came.
 
@@ -110,6 +124,8 @@ def sequence_errors(
         kind: of the values.
         particles: that the predictor moves per sequence.
         std: standard deviations of real features, (D,); those that are zero do not count.
+        known: the symbols of categorical features; predictions are then probabilities of all,
+            (B, T, S).
 
     Raises:
         DataError: no sequence has a second frame.
@@ -118,11 +134,15 @@ def sequence_errors(
         raise DataError("no sequence has a second frame: there is nothing to predict")
     precision = torch.tensor(std, dtype=torch.float64).square()
     precision = torch.where(precision > 0, 1 / precision, 0.0)
-    summed, standardised = np.empty((2, len(sequences)))
+    summed, standardised, right = np.empty((3, len(sequences)))
     for rows in portions(sequences, particles):
         batch = sequences.batch(rows)
-        means, there = predictor(batch), batch.observed
-        x, means = batch.x * there, means * there
+        x, means, there = batch.x, predictor(batch), batch.observed
+        if known is not None:
+            hits = (known.likeliest(means) == x) & there
+            right[rows] = _ratio(hits[:, 1:].double().sum((1, 2)), there[:, 1:].sum((1, 2)))
+            x, there = known.one_hot(x), there[..., known.owner]
+        x, means = x * there, means * there
         if kind == "count":
             means = means * (x.sum(-1, keepdim=True) / means.sum(-1, keepdim=True).clamp(min=TINY))
         squared = (x - means).square()[:, 1:].double()
@@ -130,7 +150,7 @@ def sequence_errors(
         if std:
             counted = (there[:, 1:] * (precision > 0)).sum((1, 2))
             standardised[rows] = _ratio((squared * precision).sum((1, 2)), counted)
-    return Errors(summed, standardised if std else None)
+    return Errors(summed, standardised if std else None, None if known is None else right)
 
 
 def _ratio(total: Tensor, number: Tensor) -> np.ndarray:

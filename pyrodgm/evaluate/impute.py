@@ -12,13 +12,14 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.distributions import Mixture
+from pyrodgm.distributions import Mixture, Symbols
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate.completing import LAG, CompletingFilter
 from pyrodgm.evaluate.forecast import QUANTILES
 from pyrodgm.evaluate.particles import (
     NUMBERS_AT_ONCE,
     ROWS_AT_ONCE,
+    symbols_of,
     weighted_quantiles,
 )
 from pyrodgm.evaluate.smc import over_time
@@ -32,11 +33,14 @@ class Imputation:
     """Sequences with their missing features filled in, stored end to end.
 
     Args:
-        x: observed values as they were, and means of the missing ones, (sum of lengths, D).
+        x: observed values as they were, and means of the missing ones, (sum of lengths, D); of
+            categorical features the likeliest symbols.
         seen: True where a feature was observed, (sum of lengths, D).
-        levels: of the quantiles, (Q,).
+        levels: of the quantiles, (Q,); none of categorical features, which have no order.
         quantiles: of every feature, (Q, sum of lengths, D); observed values where there is one.
         lengths: frames of each sequence, (N,).
+        probabilities: of all symbols of categorical features, (sum of lengths, S), as the model has
+            them where one is missing, and one and zero where it was observed; None for others.
     """
 
     x: np.ndarray
@@ -44,6 +48,7 @@ class Imputation:
     levels: np.ndarray
     quantiles: np.ndarray
     lengths: np.ndarray
+    probabilities: np.ndarray | None = None
 
     @property
     def missing(self) -> int:
@@ -77,7 +82,7 @@ def impute(
         guide: the guide q.
         sequences: with missing features.
         samples: particles K; draws for the quantiles where the model is asked exactly.
-        quantiles: levels in [0, 1].
+        quantiles: levels in [0, 1]; of categorical features there are none.
         means: missing features take, and feed back, their mean given the latents; for grey values.
         lag: L; zero makes a filter, which knows nothing of what comes after. For particles.
         seed: of the draws; the global generator is left alone.
@@ -93,23 +98,39 @@ def impute(
     """
     p, q = over_time(model, guide)
     _check(sequences, samples, quantiles, lag)
-    device, levels = next(p.parameters()).device, torch.tensor(quantiles)
+    known = symbols_of(p)
+    device = next(p.parameters()).device
+    levels = torch.tensor(quantiles if known is None else ())
     seen = ~sequences.x.isnan()
-    filled = sequences.x.repeat(1 + len(levels), 1, 1)
+    target, there_before = _as_predicted(sequences.x, seen, known)
+    filled = target.repeat(1 + len(levels), 1, 1)
     with torch.no_grad(), forked(seed, "impute"):
         for rows in _portions(sequences, samples):
             batch = sequences.batch(rows).to(device)
             if isinstance(p, StateSpaceModel):
                 summary = _smoothed(p, batch, samples, levels, means=means)
             else:
-                found = CompletingFilter(p, q, batch, samples, means=means, lag=lag)
-                summary = _filtered(found, levels)
+                found = CompletingFilter(
+                    p, q, batch, samples, means=means, lag=lag, ordered=known is None
+                )
+                summary = _filtered(found, levels, known)
             frames = torch.from_numpy(sequences.starts[rows])[:, None] + torch.arange(batch.length)
             there = batch.mask.cpu()
             places, summary = frames[there], summary.to(filled)[:, there]
-            filled[:, places] = torch.where(seen[places], filled[:, places], summary)
-    numbers = filled.numpy()
-    return Imputation(numbers[0], seen.numpy(), levels.numpy(), numbers[1:], sequences.lengths)
+            filled[:, places] = torch.where(there_before[places], filled[:, places], summary)
+    if known is not None:
+        x = torch.where(seen, sequences.x, known.likeliest(filled[0]))
+        between, probabilities = filled.new_empty(0, *x.shape), filled[0].numpy()
+    else:
+        x, between, probabilities = filled[0], filled[1:], None
+    return Imputation(
+        x.numpy(), seen.numpy(), levels.numpy(), between.numpy(), sequences.lengths, probabilities
+    )
+
+
+def _as_predicted(x: Tensor, seen: Tensor, known: Symbols | None) -> tuple[Tensor, Tensor]:
+    """Frames and what was seen of them; of categorical features one number for each symbol."""
+    return (x, seen) if known is None else (known.one_hot(x), seen[:, known.owner])
 
 
 def _check(sequences: Sequences, samples: int, quantiles: Sequence[float], lag: int) -> None:
@@ -126,19 +147,24 @@ def _smoothed(
 ) -> Tensor:
     """Mean and quantiles of every frame given all that was seen, (1 + Q, B, T, D)."""
     law, shape = model.smoothed(batch), torch.Size([samples])
+    if not len(levels):
+        return law.mean[None]
     drawn = law.sample_mean(shape) if means and isinstance(law, Mixture) else law.sample(shape)
     even = drawn.new_full(drawn.shape[:2], 1 / samples)
     quantiles = weighted_quantiles(drawn.flatten(2), even, levels)
     return torch.cat([law.mean[None], quantiles.unflatten(-1, drawn.shape[2:])])
 
 
-def _filtered(particles: CompletingFilter, levels: Tensor) -> Tensor:
+def _filtered(particles: CompletingFilter, levels: Tensor, known: Symbols | None) -> Tensor:
     """Mean and quantiles of every frame by completions and their weights, (1 + Q, B, T, D)."""
     x = particles.batch.x
-    frames = x.new_zeros(1 + len(levels), *x.shape)
+    size = x.shape[-1] if known is None else known.size
+    frames = torch.zeros(1 + len(levels), *x.shape[:2], size, dtype=x.dtype)
     for t, found in particles.completions():
-        frames[0, :, t] = torch.einsum("kb,kbd->bd", found.weights, found.kept)
-        frames[1:, :, t] = weighted_quantiles(found.kept, found.weights, levels)
+        kept, weights = found.kept.cpu(), found.weights.cpu()
+        kept = kept if known is None else known.one_hot(kept)
+        frames[0, :, t] = torch.einsum("kb,kbd->bd", weights, kept)
+        frames[1:, :, t] = weighted_quantiles(kept, weights, levels)
     return frames
 
 

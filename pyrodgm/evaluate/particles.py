@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from copy import copy
+from copy import copy, deepcopy
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.distributions import Symbols
 from pyrodgm.past import Past, push, seen_key
 from pyrodgm.sequences import Draw, SequenceProgram
 
@@ -146,6 +147,15 @@ def expected(law: TorchDistribution, shape: torch.Size) -> Tensor:
     return sum((law.sample() for _ in range(draws)), torch.zeros(())) / draws
 
 
+def symbols_of(model: object) -> Symbols | None:
+    """The symbols of a model of categorical frames, by its emission; None of others.
+
+    They are on the CPU, where predictions are compared with data.
+    """
+    known = getattr(getattr(model, "emission", None), "symbols", None)
+    return deepcopy(known).cpu() if isinstance(known, Symbols) else None
+
+
 def weighted_quantiles(x: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
     """The least of the K values that, with all below it, have that much of the weight.
 
@@ -162,6 +172,8 @@ def weighted_quantiles(x: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
     >>> weighted_quantiles(x, weights, torch.tensor([0.5, 0.6])).flatten().tolist()
     [1.0, 2.0]
     """
+    if not len(levels):
+        return x.new_empty(0, *x.shape[1:])
     ordered, order = x.sort(0)
     reached = weights.to(x)[..., None].expand_as(x).gather(0, order).cumsum(0)
     below = torch.stack([(reached < level - ROUNDING).sum(0) for level in levels.tolist()])

@@ -14,12 +14,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.data.symbols import indicators
 from pyrodgm.evaluate.plots import ANCESTRAL, DATA, ONE_STEP
 
 COLUMNS = 10  # frames shown of a video
 LINES = 6  # features shown of a motion
 BEYOND = 0.3  # of its range, that other sequences may leave it by
 LINE_COLOURS = (DATA, ONE_STEP, "#7a5ea8", "#3a9a6b")
+NAMED_SYMBOLS = 30  # up to so many, each has its name beside it
 VISIBLE = 0.02  # features that never exceed it lie outside the part of a roll that is shown
 
 
@@ -29,13 +31,16 @@ def pictures(
     """Sequences below each other: frames side by side where they are images, else features by time.
 
     Args:
-        rows: each sequence, (T, D), by its label; at least one.
+        rows: each sequence, (T, D), by its label; at least one. Of categorical data, symbols or
+            their probabilities, (T, S).
         info: facts of the data.
         title: of the figure.
         mark: a frame before which a line is drawn, such as the first that was not seen; of videos
             it and those after it are shown, and the one before.
     """
-    norm = Normalize(0, 1) if info.kind in ("binary", "unit") else Normalize()
+    if info.kind == "categorical":
+        rows = {name: _as_symbols(row, info) for name, row in rows.items()}
+    norm = Normalize(0, 1) if info.kind in ("binary", "unit", "categorical") else Normalize()
     norm.autoscale_None(np.concatenate(list(rows.values())))
     if info.image_shape:
         figure = _videos(rows, info, norm, first=0 if mark is None else max(mark - 1, 0))
@@ -47,6 +52,10 @@ def pictures(
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _as_symbols(row: np.ndarray, info: DataInfo) -> np.ndarray:
+    return row if row.shape[-1] == len(info.frequencies) else indicators(row, info.symbols)
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def _rolls(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize) -> F
 def _shown_features(rows: Mapping[str, np.ndarray], info: DataInfo) -> tuple[int, int]:
     used = np.flatnonzero(np.max([row.max(0) for row in rows.values()], axis=0) > VISIBLE)
     if info.lowest_pitch is None or not len(used):
-        return 0, info.dim
+        return 0, next(iter(rows.values())).shape[-1]
     return max(int(used.min()) - 1, 0), min(int(used.max()) + 2, info.dim)
 
 
@@ -154,6 +163,9 @@ def _roll(ax: Axes, row: np.ndarray, info: DataInfo, norm: Normalize, low: int, 
 
 def name_octaves(ax: Axes, info: DataInfo, low: int, high: int) -> list[int]:
     """Ticks at every C among the features low to high of a piano roll; their MIDI numbers."""
+    if info.kind == "categorical" and high - low <= NAMED_SYMBOLS:
+        names = [str(symbol) for own in info.symbols for symbol in own]
+        ax.set_yticks(range(high - low), names[low:high])
     if info.lowest_pitch is None:
         return []
     octaves = [c for c in range(0, 128, 12) if low <= c - info.lowest_pitch < high]

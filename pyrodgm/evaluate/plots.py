@@ -76,6 +76,10 @@ def predictive_checks(
         ax.ticklabel_format(axis="x", useOffset=False)
     if data.info.kind in ("binary", "unit"):
         _ones_per_frame(axes[4], data, replicates)
+    elif data.pairs.any():
+        of_data = data.pairs[0].flatten()
+        drawn = {kind: each.pairs.mean(0).flatten() for kind, each in replicates.items()}
+        _beside(axes[4], of_data, drawn, "times that a symbol follows another, in the data")
     else:
         axes[4].set_axis_off()
     _feature_means(axes[5], data, replicates)
@@ -215,13 +219,18 @@ def _feature_means(ax: Axes, data: Summary, replicates: Mapping[str, Summary]) -
     of_data = data.feature_means.mean(0)
     known = ~np.isnan(of_data)
     of_data = of_data[known]
-    for kind, summary in replicates.items():
-        ax.plot(
-            of_data, summary.feature_means.mean(0)[known], ".", ms=5, color=COLOURS[kind], alpha=0.6
-        )
+    drawn = {kind: each.feature_means.mean(0)[known] for kind, each in replicates.items()}
+    what = "frequency of a symbol" if data.info.kind == "categorical" else "mean of a feature"
+    _beside(ax, of_data, drawn, f"{what} in the data")
+
+
+def _beside(ax: Axes, of_data: np.ndarray, drawn: Mapping[str, np.ndarray], label: str) -> None:
+    """Numbers of replicates against those of the data."""
+    for kind, numbers in drawn.items():
+        ax.plot(of_data, numbers, ".", ms=5, color=COLOURS[kind], alpha=0.6)
     ends = [of_data.min(), of_data.max()]
     ax.plot(ends, ends, color=DATA, lw=1)
-    ax.set(xlabel="mean of a feature in the data", ylabel="in replicates")
+    ax.set(xlabel=label, ylabel="in replicates")
     ax.spines[["top", "right"]].set_visible(False)
 
 

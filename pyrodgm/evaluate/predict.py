@@ -11,11 +11,13 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Kind, Sequences, Splits
+from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.baselines import baselines
-from pyrodgm.evaluate.frame_errors import Prediction, sequence_errors
-from pyrodgm.evaluate.particles import beginning, expected
+from pyrodgm.evaluate.frame_errors import Errors, Prediction, sequence_errors
+from pyrodgm.evaluate.particles import beginning, expected, symbols_of
 from pyrodgm.evaluate.smc import ParticleFilter, over_time
+from pyrodgm.evaluate.symbol_predictors import log_scores
 from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import TSBN, Model, SequenceModel
 from pyrodgm.seeds import forked
@@ -49,7 +51,8 @@ def one_step(
             that it predicts, in the place of :math:`x_{t-1}`.
 
     Returns:
-        Expectations (B, T, D), and log-likelihood estimates of every frame (B, T), in nats.
+        Expectations (B, T, D), of categorical features the probabilities of their symbols
+        (B, T, S), and log-likelihood estimates of every frame (B, T), in nats.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 5; the slip of
     "published-order1" is in the published code of order 1, `tsbn_calc_pred_error`.
@@ -140,8 +143,16 @@ def predict(
         return means.cpu()
 
     with torch.no_grad(), forked(seed, "predict", method):
-        errors = sequence_errors(sequences, expect, kind, samples, std)
-    return Prediction(method, samples, *errors, nats, sequences.num_frames)
+        errors = sequence_errors(sequences, expect, kind, samples, std, symbols_of(p))
+    return _prediction(method, samples, errors, nats, sequences)
+
+
+def _prediction(
+    method: str, samples: int, errors: Errors, nats: np.ndarray | None, sequences: Sequences
+) -> Prediction:
+    summed, standardised, right = errors
+    frames = sequences.num_frames
+    return Prediction(method, samples, summed, standardised, nats, frames, right)
 
 
 def predictions(
@@ -181,11 +192,15 @@ def methods_of(model: Model) -> tuple[Method, ...]:
 
 def baseline_predictions(splits: Splits, split: str, *, order: int) -> dict[str, Prediction]:
     """Predictions of a split by trivial predictors, see `pyrodgm.evaluate.baselines.baselines`."""
-    sequences = splits[split]
+    sequences, info = splits[split], splits.info
+    known = Symbols(info.symbols) if info.symbols else None
     found = {}
     for name, predictor in baselines(splits, order).items():
-        errors = sequence_errors(sequences, predictor, splits.info.kind, 1, spread_of(splits))
-        found[name] = Prediction(name, 1, *errors, None, sequences.num_frames)
+        errors = sequence_errors(sequences, predictor, info.kind, 1, spread_of(splits), known)
+        nats = log_scores(predictor, sequences, info) if info.kind == "categorical" else None
+        if nats is not None and not np.isfinite(nats).all():
+            nats = None  # copies are certain, and wrong now and then
+        found[name] = _prediction(name, 1, errors, nats, sequences)
     return found
 
 

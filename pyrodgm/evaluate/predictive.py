@@ -8,13 +8,25 @@ import numpy as np
 import xarray as xr
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.data.info import NO_SYMBOL
+from pyrodgm.data.symbols import indicators
 from pyrodgm.evaluate.chunks import chunks
+from pyrodgm.evaluate.statistics import (
+    activity,
+    num_pairs,
+    persistence,
+    spread,
+    symbol_pairs,
+    symbols_kept,
+)
 from pyrodgm.models import SequenceModel
 from pyrodgm.seeds import forked, numpy_generator
 from pyrodgm.sequences import generate
 
 STATISTICS = ("activity", "spread", "persistence", "one-step persistence")
 FEATURE_MEANS = "feature means"
+TRANSITIONS = "transitions"
+SHARES = (FEATURE_MEANS, TRANSITIONS)  # their p-values are shares of many that are off
 MANY = 4  # times as many as expected
 
 
@@ -37,15 +49,21 @@ class Summary:
         totals: sum of every feature over all frames, (S, D).
         numbers: in how many frames of a sequence every feature is there, (N, D).
         counts: how many frames have 0, 1, ... ones, (S, D + 1); of bits alone.
+        pairs: how often each of C symbols follows each of the same feature, (S, C, C); empty of
+            other than categorical data, and of more than 64 symbols. Totals and numbers are then
+            those of symbols, so that the means of features are frequencies; persistence is the
+            share of features that keep their symbol; activity and spread there are none.
     """
 
     def __init__(self, info: DataInfo, draws: int, sequences: Sequences) -> None:
         self.info = info
         self.sequences = sequences
         self.frames = sequences.num_frames
-        self.numbers = np.zeros((len(sequences), info.dim), dtype=np.int64)
+        size = len(info.frequencies) or info.dim
+        self.numbers = np.zeros((len(sequences), size), dtype=np.int64)
         self.values = {name: np.full((draws, len(sequences)), np.nan) for name in STATISTICS}
-        self.totals = np.zeros((draws, info.dim))
+        self.totals = np.zeros((draws, size))
+        self.pairs = np.zeros((draws, *[num_pairs(info.symbols)] * 2))
         self.counts = np.zeros((draws, info.dim + 1), dtype=np.int64)
 
     def add(
@@ -69,25 +87,52 @@ class Summary:
             goes_on: whether each frame of a replicate goes on from the one before in it.
         """
         there = self._there(rows, mask)
-        self.numbers[rows] = there.sum(1)
+        self.numbers[rows] = self._of_features(there).sum(1)
         if seen is not None:
             seen = self._scaled(np.where(there, seen, 0))
         for draw, frames in zip(range(part.start, part.stop), x, strict=True):
             frames = self._scaled(np.where(there, frames, 0).astype(np.float32, copy=False))
             put = {}
-            if self.info.kind != "count":
-                put = {"activity": _activity(frames, there), "spread": _spread(frames, there)}
+            if self.info.kind not in ("categorical", "count"):
+                put = {"activity": activity(frames, there), "spread": spread(frames, there)}
             if goes_on:
-                put["persistence"] = _persistence(frames, frames, there)
+                put["persistence"] = self._persistence(frames, frames, there)
             if seen is not None:
-                put["one-step persistence"] = _persistence(seen, frames, there)
+                put["one-step persistence"] = self._persistence(seen, frames, there)
             for name, numbers in put.items():
                 self.values[name][draw, rows] = numbers
-            self.totals[draw] += frames.sum((0, 1), dtype=np.float64)
-            if self.info.kind in ("binary", "unit"):
-                top = self.counts.shape[1]
-                ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
-                self.counts[draw] += np.bincount(ones, minlength=top)
+            self._count(draw, frames, frames if seen is None or goes_on else seen, there, mask)
+
+    def _count(
+        self,
+        draw: int,
+        frames: np.ndarray,
+        before: np.ndarray,
+        there: np.ndarray,
+        mask: np.ndarray,
+    ) -> None:
+        """Add to totals, ones and pairs of a replicate whose frames go on from those before."""
+        if self.info.kind == "categorical":
+            before, frames = (self._hot(each, there) for each in (before, frames))
+            self.pairs[draw] += symbol_pairs(before, frames, self.info.symbols)
+        self.totals[draw] += frames.sum((0, 1), dtype=np.float64)
+        if self.info.kind in ("binary", "unit"):
+            top = self.counts.shape[1]
+            ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
+            self.counts[draw] += np.bincount(ones, minlength=top)
+
+    def _persistence(self, before: np.ndarray, x: np.ndarray, there: np.ndarray) -> np.ndarray:
+        kept = symbols_kept if self.info.kind == "categorical" else persistence
+        return kept(before, x, there)
+
+    def _hot(self, frames: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Which symbols are there, (B, T, S)."""
+        return indicators(np.where(there, frames, NO_SYMBOL), self.info.symbols)
+
+    def _of_features(self, there: np.ndarray) -> np.ndarray:
+        """Which features count, (B, T, D), for each number whose mean is taken."""
+        sizes = [len(own) for own in self.info.symbols]
+        return np.repeat(there, sizes, axis=-1) if sizes else there
 
     def _scaled(self, frames: np.ndarray) -> np.ndarray:
         """Counts as shares of their frame's tokens; everything else as it is."""
@@ -112,31 +157,6 @@ class Summary:
         numbers = self.numbers.sum(0)
         blank = np.full_like(self.totals, np.nan)
         return np.divide(self.totals, numbers, out=blank, where=numbers > 0)
-
-
-def _activity(x: np.ndarray, there: np.ndarray) -> np.ndarray:
-    return _ratio(x.sum((1, 2)), there.sum((1, 2)))
-
-
-def _spread(x: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Of the sums of frames; where features are missing, D times the mean of the rest."""
-    numbers = there.sum(-1)
-    some = numbers > 0
-    sums = np.divide(x.sum(-1), numbers, out=np.zeros(numbers.shape), where=some) * x.shape[-1]
-    frames = some.sum(1)
-    mean = _ratio(sums.sum(1), frames)
-    return np.sqrt(_ratio((np.square(sums - mean[:, None]) * some).sum(1), frames))
-
-
-def _persistence(before: np.ndarray, x: np.ndarray, there: np.ndarray) -> np.ndarray:
-    both = there[:, 1:] & there[:, :-1]
-    change = np.abs(x[:, 1:] - before[:, :-1]) * both
-    return 1 - _ratio(change.sum((1, 2)), both.sum((1, 2)))
-
-
-def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """A mean; NaN over nothing."""
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
 def observed(splits: Splits, split: str, *, draws: int = 1, seed: int = 0) -> Summary:
@@ -214,6 +234,7 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
 
     Near 0 the replicates have too little of it, near 1 too much. ``feature means`` is the share
     of features whose own p-value lies outside [0.025, 0.975]; about 0.05 where the model is right.
+    ``transitions`` is the same of the pairs of symbols that follow each other in the data.
 
     Args:
         data: from `observed`, with as many draws or one.
@@ -226,7 +247,14 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
     }
     by_feature = _p_value(data.feature_means, replicates.feature_means)
     known = ~np.isnan(data.feature_means).all(0)
-    return {**values, FEATURE_MEANS: float((np.abs(by_feature - 0.5) > 0.475)[known].mean())}
+    values[FEATURE_MEANS] = _share_off(by_feature[known])
+    if data.pairs.any():
+        values[TRANSITIONS] = _share_off(_p_value(data.pairs, replicates.pairs)[data.pairs[0] > 0])
+    return values
+
+
+def _share_off(p: np.ndarray) -> float:
+    return float((np.abs(p - 0.5) > 0.475).mean())
 
 
 def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
@@ -240,9 +268,9 @@ def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
     found = {
         name: "too low" if value < 0.5 else "too high"
         for name, value in p.items()
-        if name != FEATURE_MEANS and abs(value - 0.5) > (1 - level) / 2
+        if name not in SHARES and abs(value - 0.5) > (1 - level) / 2
     }
-    return {**found, FEATURE_MEANS: "off"} if p.get(FEATURE_MEANS, 0) > MANY * level else found
+    return found | {name: "off" for name in SHARES if p.get(name, 0) > MANY * level}
 
 
 def _p_value(data: np.ndarray, replicated: np.ndarray) -> np.ndarray:

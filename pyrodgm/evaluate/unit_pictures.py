@@ -20,6 +20,7 @@ COLOURS = "RdBu_r"
 UNITS: dict[Kind, str] = {
     "binary": "log-odds",
     "unit": "log-odds",
+    "categorical": "logit",
     "count": "logit",
     "real": "standard deviations",
 }
@@ -72,7 +73,7 @@ def _columns(dictionary: Dictionary, shown: np.ndarray, limit: float, info: Data
     figure = Figure(figsize=(9.6, 5), layout="constrained")
     ratios = (5, 1) if known else (1,)
     axes = figure.subplots(len(ratios), 1, height_ratios=ratios, sharex=True, squeeze=False)[:, 0]
-    low, high = _used(info)
+    low, high = _used(info, dictionary.weights.shape[1])
     base = info.lowest_pitch or 0
     axes[0].imshow(
         dictionary.weights[shown, low:high].T, cmap=COLOURS, vmin=-limit, vmax=limit,
@@ -88,11 +89,11 @@ def _columns(dictionary: Dictionary, shown: np.ndarray, limit: float, info: Data
     return figure
 
 
-def _used(info: DataInfo) -> tuple[int, int]:
+def _used(info: DataInfo, size: int) -> tuple[int, int]:
     """Features of a piano roll that sound in training, as a range; all of other data."""
     used = np.flatnonzero(np.asarray(info.mean) > 0)
     if info.lowest_pitch is None or not len(used):
-        return 0, info.dim
+        return 0, size
     return int(used.min()), int(used.max()) + 1
 
 

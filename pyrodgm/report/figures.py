@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.data.symbols import indicators
 from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import Band, motion, pictures
@@ -54,12 +55,13 @@ class Example:
 
     Args:
         name: split and row.
-        observed: (T, D).
+        observed: (T, D); expectations of categorical features are probabilities, (T, S).
         expected: of every frame, having seen those before it, (T, D).
         start: frames that the forecast has seen.
         continued: the frames seen, and one draw of what follows, (T, D).
         mean: the frames seen, and what is expected of those that follow, (T, D).
-        low, middle, high: quantiles of what follows at 10, 50 and 90 %, each (T - start, D).
+        low, middle, high: quantiles of what follows at 10, 50 and 90 %, each (T - start, D); none
+            of categorical features.
     """
 
     name: str
@@ -89,15 +91,17 @@ def make_example(run: Run, split: str, seed: int) -> Example:
         p, q, one, horizon=length - start, start=start, samples=CONTINUATIONS, means=grey, seed=seed
     )
     observed = torch.where(batch.observed[0], batch.x[0], torch.nan).numpy()
-    seen = observed[:start]
+    seen = known = observed[:start]
+    if run.splits.info.kind == "categorical":
+        known = indicators(seen, run.splits.info.symbols)
     return Example(
         f"{split} sequence {row}",
         observed,
         expected[0].cpu().numpy(),
         start,
         np.concatenate([seen, ahead.draw[0]]),
-        np.concatenate([seen, ahead.mean[0]]),
-        *ahead.quantiles[:, 0],
+        np.concatenate([known, ahead.mean[0]]),
+        *(ahead.quantiles[:, 0] if len(ahead.levels) else np.empty((3, 0, 0))),
     )
 
 
@@ -119,7 +123,12 @@ def prediction_table(run: Run, split: str, seed: int) -> Table:
     ordered = sorted(found.items(), key=lambda item: item[1].squared_error)
     names = METHODS if run.model.latents else {"filtered": "this model"}
     rows = [
-        [names.get(name, name), number(each.squared_error), number(each.standard_error)]
+        [
+            names.get(name, name),
+            *([] if each.accuracy is None else [number(each.accuracy)]),
+            number(each.squared_error),
+            number(each.standard_error),
+        ]
         for name, each in ordered
     ]
     marked = [place for place, (name, _) in enumerate(ordered) if name in METHODS]
@@ -128,7 +137,11 @@ def prediction_table(run: Run, split: str, seed: int) -> Table:
         f"features, mean over frames and then over {counted(len(run.splits[split]), 'sequence')} "
         f"of the {split} split."
     )
-    return Table(["one frame ahead", "squared error", "standard error"], rows, marked, note=note)
+    header = ["one frame ahead", "squared error", "standard error"]
+    if run.splits.info.kind == "categorical":
+        header.insert(1, "accuracy")
+        note += " Squared errors are those of the probabilities of all symbols, the Brier score."
+    return Table(header, rows, marked, note=note)
 
 
 def draw_example(example: Example, info: DataInfo) -> list[Block]:

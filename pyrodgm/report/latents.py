@@ -24,8 +24,9 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
     """All about the latents of a model; nothing where it has none."""
     if run.model.traits.latents != "binary":
         return []
+    info = run.splits.info
     odds = expected_latents(run.model, run.guide, run.splits[split], draws=PATHS, seed=seed)
-    dictionary = read_dictionary(run.model, run.splits.info.dim)
+    dictionary = read_dictionary(run.model, len(info.frequencies) or info.dim)
     found = [activity(run, split, odds)]
     if dictionary is None:
         return found
