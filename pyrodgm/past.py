@@ -209,4 +209,4 @@ def push(window: Tensor, value: Tensor, dim: int) -> Tensor:
         return value
     if window.shape[-1] == 0:
         return window
-    return torch.cat([value, window[..., :-dim]], -1)
+    return join(value, window[..., :-dim])

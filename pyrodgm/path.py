@@ -1,66 +1,197 @@
-"""One site of a sequence program over all of time, as a distribution that Pyro can trace."""
+"""The sites of a fused program, each over all of time, as distributions that Pyro can trace."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import pyro
 import torch
 from pyro.distributions import TorchDistribution, constraints
+from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
+from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
-from pyrodgm.errors import UsageError
-from pyrodgm.rollout import Rollout
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.weights import Weights
 
 
 class Path(TorchDistribution):
-    """One site over all of time: drawing runs the recursion, scoring calls the step once.
+    r"""One site over all of time, given the paths of all other sites of the program.
 
-    Its batch shape ends in time, (..., B, T). The paths of the other sites of the program are
-    taken from the rollout, so several sites of one frame may depend on each other.
+    .. math:: \log p(z) = \sum_t \log p(z_t \mid z_{<t}, \text{the other sites})
+
+    Time is an event dimension and not a batch dimension, since frames depend on each other: the
+    batch shape is (..., B), the event shape (T, D). Padded frames count nothing.
 
     Args:
-        rollout: the program on its way through time.
+        run: the run of the program that the site belongs to.
         name: of the site.
-        dim: its size D.
-        seen: True where a feature was observed, (B, T, D); None where all were.
+        batch_shape: of everything drawn in front of time.
     """
 
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
-    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, rollout: Rollout, name: str, dim: int, seen: Tensor | None = None) -> None:
-        self.rollout = rollout
-        self.name = name
-        self.seen = seen
-        shape = rollout.leading + torch.Size([rollout.length])
-        super().__init__(shape, torch.Size([dim]), validate_args=False)
+    def __init__(self, run: FusedRun, name: str, batch_shape: torch.Size) -> None:
+        self.run, self.name = run, name
+        event_shape = torch.Size([run.batch.length, run.dims[name]])
+        super().__init__(batch_shape, event_shape, validate_args=False)
 
     @property
     def has_rsample(self) -> bool:
-        return self.rollout.program.reparameterised
+        """Whether gradients flow through its draws."""
+        return self.run.program.reparameterised
+
+    @property
+    def support(self) -> Any:
+        """That of a frame, over all of time."""
+        return constraints.independent(self.run.supports[self.name], 1)
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether Pyro's enumeration comes to this site, which then refuses it."""
+        return bool(self.support.is_discrete)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Refused: the values of a path are too many, and depend on each other.
+
+        Raises:
+            CompatibilityError: always.
+        """
+        del expand
+        raise CompatibilityError(
+            f"site '{self.name}' spans all of time, and its paths cannot be enumerated; take "
+            "pyrodgm.sequences.unrolled(program, enumerable=True)"
+        )
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> Path:
-        """The same site with more particles in front."""
-        self.rollout.leading = torch.Size(batch_shape)[:-1]
-        return Path(self.rollout, self.name, self.event_shape[0], self.seen)
+        """The same site with more in front."""
+        return Path(self.run, self.name, torch.Size(batch_shape))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """The whole path, (..., B, T, D), drawn together with every other unknown site."""
-        if sample_shape:
-            return self.expand(torch.Size(sample_shape) + self.batch_shape).rsample()
-        if self.name in self.rollout.given:
-            raise UsageError(
-                f"site '{self.name}' is given by the batch and the fused program cannot draw it; "
-                "use pyrodgm.sequences.unrolled(program) where observations become draws"
-            )
-        if self.name not in self.rollout.values:
-            self.rollout.draw()
-        return self.rollout.values[self.name]
+        """New paths, sample_shape + (..., B, T, D)."""
+        return self.run.draw(self.name, torch.Size(sample_shape), self.batch_shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """The same path, for whoever does not want gradients through it."""
-        return self.rsample(sample_shape)
+        """New paths, for whoever does not want gradients through them."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats per frame, (..., B, T)."""
-        self.rollout.values[self.name] = value
-        return partial(self.rollout.score()[self.name], self.seen).log_prob(value)
+        """Nats of the whole path, (..., B)."""
+        nats = self.frame_log_probs(value).sum(-1)
+        return nats.expand(torch.broadcast_shapes(nats.shape, self.batch_shape))
+
+    def frame_log_probs(self, value: Tensor) -> Tensor:
+        """Nats of every frame given those before it, (..., B, T), zero where padded."""
+        batch = self.run.batch
+        law = self.run.laws({self.name: value}, self.batch_shape)[self.name]
+        seen = batch.seen if self.name in self.run.program.observed else None
+        return torch.where(batch.mask, partial(law, seen).log_prob(value), batch.x.new_zeros(()))
+
+
+class FusedRun:
+    """One run of a fused program under Pyro: the value of every site, as Pyro has it.
+
+    What a handler says of one site must be known where another is drawn, and sites may depend on
+    each other in both directions, from frame to frame. So the first site that needs a draw first
+    states all others to Pyro; those that need one too are then drawn together with it.
+
+    Args:
+        program: the sequence program.
+        batch: B sequences.
+        weights: of the program in this run.
+    """
+
+    def __init__(self, program: SequenceProgram, batch: Batch, weights: Weights) -> None:
+        self.program, self.batch, self.weights = program, batch, weights
+        self.dims = {**program.latents, **program.observed}
+        self.encoded = program.encode(batch)
+        self.values: dict[str, Tensor] = {}
+        self._waiting = [*program.observed, *program.latents]
+        self._drawn: dict[str, Tensor] = {}  # together, by the site that came last
+        self._taken: set[str] = set()
+        self._newest: Rollout | None = None
+
+    def state(self) -> None:
+        """State every site to Pyro that has not been stated yet."""
+        while self._waiting:
+            name = self._waiting.pop(0)
+            obs = self.batch.x if name in self.program.observed else None
+            site = Path(self, name, torch.Size([self.batch.size]))
+            self._settle(name, pyro.sample(name, site, obs=obs))
+
+    def draw(self, name: str, sample_shape: torch.Size, batch_shape: torch.Size) -> Tensor:
+        """Paths of a site; within the run together with all others that have no value yet."""
+        self.state()
+        leading = sample_shape + batch_shape
+        if sample_shape or name in self.values:
+            return self._paths(name, leading)[name]
+        if name in self._taken or name not in self._drawn:
+            self._drawn, self._taken = self._paths(name, leading), set()
+        self._taken.add(name)
+        return self._drawn[name]
+
+    def laws(
+        self, values: Mapping[str, Tensor], leading: torch.Size
+    ) -> dict[str, TorchDistribution]:
+        """Every site's distribution in every frame, given these values and those of the run."""
+        known = {**self.values, **values}
+        newest = self._newest
+        if newest is None or any(newest.values[name] is not known[name] for name in known):
+            newest = self._newest = self._rollout(known, leading)
+        with self.weights.again():
+            return newest.score()
+
+    @cached_property
+    def supports(self) -> dict[str, Any]:
+        """Of every site in a frame."""
+        shape = self.batch.mask.shape
+        known = {name: self.batch.x.new_zeros(*shape, dim) for name, dim in self.dims.items()}
+        with torch.no_grad(), self.weights.again():
+            laws = self._rollout(known, torch.Size([self.batch.size])).score()
+        return {name: law.support for name, law in laws.items()}
+
+    def _settle(self, name: str, value: Tensor) -> None:
+        """Take the value of a site from Pyro; where it is not the one drawn, a handler set it."""
+        shape = torch.Size([self.batch.length, self.dims[name]])
+        if value.shape[-2:] != shape:
+            raise CompatibilityError(
+                f"site '{name}' has a value of shape {tuple(value.shape)}; expected (..., "
+                f"{self.batch.size}, {shape[0]}, {shape[1]}), all frames of all sequences"
+            )
+        drawn = self._drawn.get(name)
+        if drawn is not None and not _same(drawn, value):
+            if together := sorted(self._drawn.keys() & self.values.keys()):
+                raise CompatibilityError(
+                    f"a handler set site '{name}' after {', '.join(together)} had been drawn with "
+                    "another value of it; take pyrodgm.sequences.unrolled(program)"
+                )
+            self._drawn = {}
+        self.values[name] = value
+
+    def _paths(self, name: str, leading: torch.Size) -> dict[str, Tensor]:
+        """Draws of a site and of all others without a value, each (*leading, T, D)."""
+        known = {other: value for other, value in self.values.items() if other != name}
+        with self.weights.again():
+            paths = self._rollout(known, leading).draw()
+        return {site: paths[site] for site in self.dims if site not in known}
+
+    def _rollout(self, known: Mapping[str, Tensor], leading: torch.Size) -> Rollout:
+        return Rollout(
+            self.program,
+            self.encoded,
+            {**known, **seen_values(self.program, self.batch)},
+            leading=leading,
+            length=self.batch.length,
+            like=self.batch.x,
+            lags=self.batch.lags,
+        )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    one, other = detach_provenance(one), detach_provenance(other)
+    return one is other or torch.equal(one, other)

@@ -99,13 +99,20 @@ class Rollout:
         self._scored = _Scored({}, dict)
 
     @classmethod
-    def over(cls, program: SequenceProgram, batch: Batch, known: Mapping[str, Tensor]) -> Rollout:
-        """A rollout over the frames of a batch, without particles so far."""
+    def over(
+        cls,
+        program: SequenceProgram,
+        batch: Batch,
+        known: Mapping[str, Tensor],
+        particles: int | None = None,
+    ) -> Rollout:
+        """A rollout over the frames of a batch, of K draws or of one without a dimension."""
+        draws = [] if particles is None else [particles]
         return cls(
             program,
             program.encode(batch),
             {**known, **seen_values(program, batch)},
-            leading=torch.Size([batch.size]),
+            leading=torch.Size([*draws, batch.size]),
             length=batch.length,
             like=batch.x,
             lags=batch.lags,

@@ -24,91 +24,126 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import partial
-from pyrodgm.errors import UsageError
+from pyrodgm.distributions import MOST_BITS, bit_vectors, is_bits, numbered, partial
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.lags import lagged
 from pyrodgm.past import Draw, Past, ShiftedPast, join
-from pyrodgm.path import Path
+from pyrodgm.path import FusedRun
 from pyrodgm.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.weights import Weights
 
 __all__ = ["Draw", "Past", "SequenceProgram", "fused", "generate", "join", "lagged", "unrolled"]
 
 PyroProgram = Callable[[Batch], None]
 
 
-def fused(program: SequenceProgram) -> PyroProgram:
-    """The program as one site per name spanning all of time, batch shape (B, T).
+def fused(program: SequenceProgram, *, register: bool = True) -> PyroProgram:
+    """The program as one site per name that spans all of time: batch shape (B,), event (T, D).
 
-    Particles go in front, in a plate at dimension -3. Use `unrolled` under handlers that change
-    single frames or that turn observations back into draws.
+    The plate "batch" is at dimension -1; a plate of particles goes to -2. A handler may give,
+    change or hide whole sites; use `unrolled` for single frames.
+
+    Args:
+        program: the sequence program.
+        register: whether its parameters are stated to Pyro, as `pyro.module` does it.
     """
 
     def run(batch: Batch) -> None:
-        known = dict.fromkeys(program.observed, batch.x)
-        rollout = Rollout.over(program, batch, known)
-        with (
-            pyro.plate("batch", batch.size, dim=-2),
-            pyro.plate("time", batch.length, dim=-1),
-            poutine.mask(mask=_bool(batch.mask)),
-        ):
-            for name, dim in program.latents.items():
-                rollout.values[name] = pyro.sample(name, Path(rollout, name, dim))
-            for name, dim in program.observed.items():
-                pyro.sample(name, Path(rollout, name, dim, batch.seen), obs=known[name])
+        weights = Weights(program, register=register)
+        with weights.stated(), pyro.plate("batch", batch.size, dim=-1):
+            FusedRun(program, batch, weights).state()
 
     return run
 
 
-def unrolled(program: SequenceProgram) -> PyroProgram:
+def unrolled(
+    program: SequenceProgram, *, register: bool = True, enumerable: bool = False
+) -> PyroProgram:
     """The program as one site per name and frame, ``z_1 .. z_T``, batch shape (B,).
 
-    The form that a Pyro user reads, enumerates and runs SMC on. Particles go in a plate at
-    dimension -2.
+    The form that a Pyro user reads, enumerates and runs SMC on. The plate "batch" is at dimension
+    -1; a plate of particles goes to -2.
+
+    Args:
+        program: the sequence program.
+        register: whether its parameters are stated to Pyro, as `pyro.module` does it.
+        enumerable: state a vector of J bits by its number among all 2^J, a categorical site, for
+            Pyro's enumeration takes single numbers; `pyrodgm.distributions.bit_vectors` has the
+            vectors in this order.
+
+    Raises:
+        CompatibilityError: a vector has too many bits to be enumerated.
     """
 
     def run(batch: Batch) -> None:
-        encoded = program.encode(batch)
-        sites = {**program.latents, **program.observed}
-        past = Past(
-            {name: batch.x.new_zeros(batch.size, program.history * d) for name, d in sites.items()}
-        )
-        seen = ShiftedPast(seen_values(program, batch), program.history)
-        with pyro.plate("batch", batch.size, dim=-1):
-            for t in pyro.markov(range(batch.length), history=program.history):
-                values: dict[str, Tensor] = {}
-
-                def draw(
-                    name: str,
-                    distribution: TorchDistribution,
-                    t: int = t,
-                    values: dict[str, Tensor] = values,
-                ) -> Tensor:
-                    observed = None
-                    if name in program.observed:
-                        observed, seen = batch.x[:, t], batch.seen
-                        distribution = partial(distribution, None if seen is None else seen[:, t])
-                    values[name] = pyro.sample(f"{name}_{t + 1}", distribution, obs=observed)
-                    return values[name]
-
-                with poutine.mask(mask=_bool(batch.mask[:, t])):
-                    frame = torch.tensor(t, device=batch.x.device)
-                    past.update({key: seen[key][:, t] for key in seen.values_by_name})
-                    program.step(draw, past, None if encoded is None else encoded[:, t], frame)
-                for name, dim in sites.items():
-                    past[name] = _expand(past[name], values[name])
-                    past.push(name, values[name], dim)
+        if enumerable:
+            _refuse_many(program, batch)
+        with Weights(program, register=register).stated():
+            _run_frames(program, batch, enumerable=enumerable)
 
     return run
+
+
+def _run_frames(program: SequenceProgram, batch: Batch, *, enumerable: bool) -> None:
+    encoded = program.encode(batch)
+    sites = {**program.latents, **program.observed}
+    past = Past(
+        {name: batch.x.new_zeros(batch.size, program.history * d) for name, d in sites.items()}
+    )
+    seen = ShiftedPast(seen_values(program, batch), program.history)
+    frames = range(batch.length)
+    with pyro.plate("batch", batch.size, dim=-1):
+        for t in frames if _endless(program) else pyro.markov(frames, history=program.history):
+            values: dict[str, Tensor] = {}
+
+            def draw(
+                name: str,
+                distribution: TorchDistribution,
+                t: int = t,
+                values: dict[str, Tensor] = values,
+            ) -> Tensor:
+                site = f"{name}_{t + 1}"
+                if name in program.observed:
+                    part = partial(distribution, None if batch.seen is None else batch.seen[:, t])
+                    values[name] = pyro.sample(site, part, obs=batch.x[:, t])
+                elif enumerable and is_bits(distribution):
+                    number = pyro.sample(site, numbered(distribution, batch.x))
+                    values[name] = bit_vectors(distribution.event_shape[0], like=batch.x)[number]
+                else:
+                    values[name] = pyro.sample(site, distribution)
+                return values[name]
+
+            with poutine.mask(mask=_bool(batch.mask[:, t])):
+                frame = torch.tensor(t, device=batch.x.device)
+                past.update({key: seen[key][:, t] for key in seen.values_by_name})
+                program.step(draw, past, None if encoded is None else encoded[:, t], frame)
+            for name, dim in sites.items():
+                past.push(name, values[name], dim)
+
+
+def _endless(program: SequenceProgram) -> bool:
+    """Whether every later frame may look at a draw: through a state, or in the model of a guide.
+
+    Pyro uses a dimension of enumeration again where `pyro.markov` says that a draw is forgotten.
+    """
+    return bool(program.states) or not program.observed
+
+
+def _refuse_many(program: SequenceProgram, batch: Batch) -> None:
+    """Raise where more bits are enumerated at once than can be."""
+    each = sum(program.latents.values())
+    bits = each * (batch.length if _endless(program) else 1)
+    if bits > MOST_BITS:
+        together = f"{batch.length} frames of {each} bits, which are enumerated together"
+        raise CompatibilityError(
+            f"{type(program).__name__} has {together if bits > each else f'{each} bits a frame'}: "
+            f"2^{bits} values, and at most 2^{MOST_BITS} can be enumerated; draw them, from a guide"
+        )
 
 
 def _bool(mask: Tensor) -> torch.BoolTensor:
     """The same mask, as Pyro's annotations call it."""
     return cast("torch.BoolTensor", mask)
-
-
-def _expand(window: Tensor, value: Tensor) -> Tensor:
-    """A window with the leading dimensions that a value drawn under particles has gained."""
-    return window.expand(*value.shape[:-1], window.shape[-1])
 
 
 def generate(

@@ -1,4 +1,4 @@
-"""Run the guide, replay the model on its draws, return log-probabilities: where poutine is used.
+"""Run the guide, score the model on its draws, return log-probabilities.
 
 Two kinds of program give the same `LogProbs`: one whose sites span time, here, and one with a site
 per step, such as any user's own program written with `pyro.markov`, in `pyrodgm.stepwise`.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
@@ -18,8 +19,11 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.path import Path
+from pyrodgm.guides.base import SequenceGuide
+from pyrodgm.models.base import SequenceModel
+from pyrodgm.rollout import Rollout
 from pyrodgm.turns import PROCESS
 
 Site = dict[str, Any]
@@ -70,6 +74,119 @@ class LogProbs:
         return {"elbo_nats_per_frame": self.log_w.detach().sum() / frames}
 
 
+@dataclass(frozen=True)
+class Term:
+    """One site of a program in all frames of K draws.
+
+    Args:
+        value: what was drawn or observed, (K, B, T, D).
+        law: its distribution in every frame, given what the draws before it were.
+        log_prob: nats, (K, B, T), zero where a frame is padding.
+        log_score: the same without a scale.
+        pathwise: whether gradients flow through the draw.
+    """
+
+    value: Tensor
+    law: TorchDistribution
+    log_prob: Tensor
+    log_score: Tensor
+    pathwise: bool
+
+
+Terms = dict[str, Term]
+
+
+def pair_terms(
+    model: Callable[..., Any], guide: Callable[..., Any], batch: Batch, particles: int
+) -> tuple[Terms, Terms]:
+    """Every site of the model and of the guide, on K draws from the guide.
+
+    A sequence program is run by its step alone; any other is traced by Pyro, under a plate of
+    draws at dimension -3, and its sites must have batch shape (B, T).
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+
+    Raises:
+        CompatibilityError: the two do not draw the same latent sites.
+    """
+    proposed = _drawn(guide, batch, particles)
+    values = {name: term.value for name, term in proposed.items()}
+    if isinstance(model, SequenceModel):
+        _refuse_others(set(model.latents), set(proposed))
+        known = {**values, **dict.fromkeys(model.observed, batch.x)}
+        return _rolled(Rollout.over(model, batch, known, particles), batch), proposed
+    sites = _traced(poutine.condition(model, data=values), batch, particles)
+    latent = {name for name, site in sites.items() if not site["is_observed"]}
+    _refuse_others(latent | (values.keys() & sites.keys()), set(proposed))
+    return {name: _term_of(site) for name, site in sites.items()}, proposed
+
+
+def _drawn(guide: Callable[..., Any], batch: Batch, particles: int) -> Terms:
+    if isinstance(guide, SequenceGuide):
+        rollout = Rollout.over(guide, batch, {}, particles)
+        rollout.draw()
+        return _rolled(rollout, batch)
+    sites = _traced(guide, batch, particles)
+    return {name: _term_of(site) for name, site in sites.items() if not site["is_observed"]}
+
+
+def _rolled(rollout: Rollout, batch: Batch) -> Terms:
+    """The sites of a sequence program on the paths that it has been carried over."""
+    program, laws, zero = rollout.program, rollout.score(), batch.x.new_zeros(())
+    terms: Terms = {}
+    for name in (*program.latents, *program.observed):
+        seen = batch.seen if name in program.observed else None
+        value, law = rollout.values[name], laws[name]
+        nats = torch.where(batch.mask, partial(law, seen).log_prob(value), zero)
+        terms[name] = Term(value, law, nats, nats, program.reparameterised)
+    return terms
+
+
+def _traced(program: Callable[..., Any], batch: Batch, particles: int) -> dict[str, Site]:
+    """Sample sites of any Pyro program on a batch."""
+    with PROCESS.taken(), pyro.plate("particles", particles, dim=-3):
+        return _sample_sites(poutine.trace(program).get_trace(batch))
+
+
+def _term_of(site: Site) -> Term:
+    nats = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+    log_prob = scale_and_mask(nats, site["scale"])
+    return Term(site["value"], site["fn"], log_prob, nats, is_pathwise(site))
+
+
+def log_probs(
+    model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, particles: int = 1
+) -> LogProbs:
+    """Log-probabilities of K draws from the guide, by frame.
+
+    Args:
+        model: the model p.
+        guide: the guide q, over the same latent sites.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+    """
+    model_terms, guide_terms = pair_terms(model, guide, batch, particles)
+    shape = (particles, batch.size, batch.length)
+    log_p = {name: term.log_prob.expand(shape) for name, term in model_terms.items()}
+    log_q = {name: term.log_prob.expand(shape) for name, term in guide_terms.items()}
+    zero = batch.x.new_zeros(shape)
+    return LogProbs(
+        log_p=sum(log_p.values(), zero),
+        log_q=sum(log_q.values(), zero),
+        log_path=sum((term.log_prob for term in guide_terms.values() if term.pathwise), zero),
+        log_score=sum((term.log_score for term in guide_terms.values() if not term.pathwise), zero),
+        mask=batch.mask,
+        x=batch.x,
+        sites={f"p({name})": value for name, value in log_p.items()}
+        | {f"q({name})": value for name, value in log_q.items()},
+        values={name: term.value for name, term in guide_terms.items()},
+    )
+
+
 def trace_pair(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int, dim: int
 ) -> tuple[dict[str, Site], dict[str, Site]]:
@@ -94,17 +211,20 @@ def trace_pair(
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
     guide_sites, model_sites = _sample_sites(guide_trace), _sample_sites(model_trace)
     latent = {name for name, site in model_sites.items() if not site["is_observed"]}
-    proposed = {name for name, site in guide_sites.items() if not site["is_observed"]}
+    _refuse_others(latent, {n for n, site in guide_sites.items() if not site["is_observed"]})
+    for site in (*guide_sites.values(), *model_sites.values()):
+        nats = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        site["log_prob"], site["log_score"] = scale_and_mask(nats, site["scale"]), nats
+    return model_sites, guide_sites
+
+
+def _refuse_others(latent: set[str], proposed: set[str]) -> None:
     if latent != proposed:
         raise CompatibilityError(
             f"the guide draws {sorted(proposed - latent) or 'nothing'} that the model does not "
             f"know, and the model draws {sorted(latent - proposed) or 'nothing'} that the guide "
             "does not; both must draw the same sites"
         )
-    for site in (*guide_sites.values(), *model_sites.values()):
-        nats = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
-        site["log_prob"], site["log_score"] = scale_and_mask(nats, site["scale"]), nats
-    return model_sites, guide_sites
 
 
 def _sample_sites(trace: Any) -> dict[str, Site]:
@@ -113,43 +233,6 @@ def _sample_sites(trace: Any) -> dict[str, Site]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
     }
-
-
-def log_probs(
-    model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, particles: int = 1
-) -> LogProbs:
-    """Log-probabilities of K draws where every site spans time: batch shape (B, T).
-
-    Args:
-        model: program whose sites have batch shape (B, T).
-        guide: program over its latent sites.
-        batch: B sequences of T frames.
-        particles: number of draws K.
-    """
-    model_sites, guide_sites = trace_pair(model, guide, batch, particles=particles, dim=-3)
-    shape = (particles, batch.size, batch.length)
-    log_p = {name: site["log_prob"].expand(shape) for name, site in model_sites.items()}
-    log_q = {name: site["log_prob"].expand(shape) for name, site in guide_sites.items()}
-    pathwise = [site["log_prob"] for site in guide_sites.values() if is_pathwise(site)]
-    scored = [site["log_score"] for site in guide_sites.values() if not is_pathwise(site)]
-    zero = batch.x.new_zeros(shape)
-    return LogProbs(
-        log_p=sum(log_p.values(), zero),
-        log_q=sum(log_q.values(), zero),
-        log_path=sum(pathwise, zero),
-        log_score=sum(scored, zero),
-        mask=batch.mask,
-        x=batch.x,
-        sites={f"p({name})": value for name, value in log_p.items()}
-        | {f"q({name})": value for name, value in log_q.items()},
-        values={name: site["value"] for name, site in guide_sites.items()},
-    )
-
-
-def law_of(site: Site) -> TorchDistribution:
-    """The distribution of a traced site in every frame, given what the draws before it were."""
-    law = site["fn"]
-    return law.rollout.score()[law.name] if isinstance(law, Path) else law
 
 
 def is_pathwise(site: Site) -> bool:

@@ -23,7 +23,7 @@ LAYERS = [
     ["traces", "stepwise"],
     ["models", "guides"],
     ["networks", "distributions", "sequences", "path", "rollout", "chains", "data"],
-    ["past"],
+    ["past", "weights"],
     ["batch", "seeds", "files"],
     ["schema"],
     ["lags", "errors", "interrupts", "turns"],

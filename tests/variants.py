@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
 from oracles import (
@@ -220,16 +221,22 @@ def path_log_probs(
             for name, path in values.items()
             for t, number in enumerate(numbers)
         }
-    run = poutine.condition((sequences.fused if fused else sequences.unrolled)(program), values)
-    with pyro.plate("particles", particles, dim=-3 if fused else -2):
-        trace = poutine.trace(run).get_trace(batch)
-    trace.compute_log_prob()
-    shape = (particles, batch.size, *([batch.length] if fused else []))
-    nats = {
-        name: [trace.nodes[name + number]["log_prob"].expand(shape) for number in numbers]
-        for name in [*program.latents, *program.observed]
+    form = sequences.fused if fused else sequences.unrolled
+    run = poutine.condition(form(program, register=False), values)
+    with pyro.plate("particles", particles, dim=-2):
+        nodes = poutine.trace(run).get_trace(batch).nodes
+    sites, shape = [*program.latents, *program.observed], (particles, batch.size)
+    if fused:
+        nats = {n: nodes[n]["fn"].frame_log_probs(nodes[n]["value"]) for n in sites}
+        return {name: each.expand(*shape, batch.length) for name, each in nats.items()}
+    return {
+        name: torch.stack([_nats(nodes[name + n], shape) for n in numbers], -1) for name in sites
     }
-    return {name: each[0] if fused else torch.stack(each, -1) for name, each in nats.items()}
+
+
+def _nats(node: dict[str, Any], shape: tuple[int, ...]) -> Tensor:
+    """Log-probabilities of a traced site, zero where it is masked."""
+    return scale_and_mask(node["fn"].log_prob(node["value"]), mask=node["mask"]).expand(shape)
 
 
 def assert_executions_agree(program: Any, batch: Batch, particles: int = 5) -> None:

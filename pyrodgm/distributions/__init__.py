@@ -6,9 +6,11 @@ from pyrodgm.distributions.counts import CountVector
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.nade import NADE
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
+from pyrodgm.distributions.numbered import MOST_BITS, bit_vectors, is_bits, numbered
 from pyrodgm.distributions.partial import Partial, partial
 
 __all__ = [
+    "MOST_BITS",
     "NADE",
     "BernoulliVector",
     "CategoricalVector",
@@ -18,5 +20,8 @@ __all__ = [
     "NormalVector",
     "Partial",
     "Symbols",
+    "bit_vectors",
+    "is_bits",
+    "numbered",
     "partial",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from pyrodgm.distributions.dot import dot
+from pyrodgm.errors import CompatibilityError
 
 
 class BernoulliVector(TorchDistribution):
@@ -29,7 +30,8 @@ class BernoulliVector(TorchDistribution):
     """
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
-    support = constraints.independent(constraints.unit_interval, 1)  # pyright: ignore[reportAssignmentType]
+    support = constraints.independent(constraints.boolean, 1)  # pyright: ignore[reportAssignmentType]
+    has_enumerate_support = True
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = False) -> None:
         # A sampling loop makes one of these per frame: what the base class does, without its cost.
@@ -54,8 +56,8 @@ class BernoulliVector(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D) in [0,1]."""
-        if self._validate_args:
-            self._validate_sample(value)
+        if self._validate_args and not bool(((value >= 0) & (value <= 1)).all()):
+            raise ValueError("values must be within the support, zeros and ones, or grey between")
         logits = self.logits.to(value.dtype)
         if has_torch_function((logits, value)):
             # Tensor subclasses, such as those by which Pyro's TraceGraph_ELBO tracks dependencies,
@@ -89,6 +91,19 @@ class BernoulliVector(TorchDistribution):
         """One where the log-odds exceed this noise, else zero; written over the noise."""
         logits = self.logits.detach() if torch.is_grad_enabled() else self.logits
         return noise.lt_(logits)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Refused: some of Pyro's enumeration takes the features of a vector for its batch.
+
+        Raises:
+            CompatibilityError: always.
+        """
+        del expand
+        raise CompatibilityError(
+            f"a vector of {self.event_shape[0]} bits is not enumerated as such; take "
+            "pyrodgm.sequences.unrolled(program, enumerable=True), or in a program of your own "
+            "state its number, pyrodgm.distributions.numbered"
+        )
 
     def entropy(self) -> Tensor:
         """Nats per event."""

@@ -15,7 +15,7 @@ from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
-from pyrodgm.traces import law_of, trace_pair
+from pyrodgm.traces import pair_terms
 
 
 def expected_latents(
@@ -50,7 +50,6 @@ def expected_latents(
 
 def _expected(model: Model, guide: Guide, batch: Batch, draws: int) -> Iterator[tuple[str, Tensor]]:
     """Every site's mean over K paths, (B, T, J)."""
-    _, sites = trace_pair(model, guide, batch, particles=draws, dim=-3)
+    _, terms = pair_terms(model, guide, batch, draws)
     for name in model.latents:
-        law = law_of(sites[name])
-        yield name, law.mean.expand(draws, batch.size, batch.length, -1).mean(0)
+        yield name, terms[name].law.mean.expand(draws, batch.size, batch.length, -1).mean(0)

@@ -22,7 +22,7 @@ from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
-from pyrodgm.traces import law_of, trace_pair
+from pyrodgm.traces import pair_terms
 
 MAX_BYTES = 2 * 2**30
 
@@ -145,18 +145,18 @@ def _collect(
     model: Model, guide: Guide, batch: Batch, particles: int
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """What goes into a tree, by group and name, for K draws of the sequences of a batch."""
-    p, q = trace_pair(model, guide, batch, particles=particles, dim=-3)
+    p, q = pair_terms(model, guide, batch, particles)
     shape = (particles, batch.size, batch.length)
     zero = torch.zeros(shape, dtype=torch.float64, device=batch.x.device)
-    log_p = sum((site["log_prob"].double() for site in p.values()), zero).sum(-1)
-    log_q = sum((site["log_prob"].double() for site in q.values()), zero).sum(-1)
+    log_p = sum((term.log_prob.double() for term in p.values()), zero).sum(-1)
+    log_q = sum((term.log_prob.double() for term in q.values()), zero).sum(-1)
     for name, value in {"log_p": log_p, "log_q": log_q, "log_w": log_p - log_q}.items():
         yield ("sample_stats", name), value
-    for name, site in q.items():
-        value = site["value"].expand(*shape, -1)
-        yield ("posterior", name), blanked(value, batch.mask, compact_type(law_of(site), value))
+    for name, term in q.items():
+        value = term.value.expand(*shape, -1)
+        yield ("posterior", name), blanked(value, batch.mask, compact_type(term.law, value))
     for name in model.observed:
-        law, log_prob = law_of(p[name]), p[name]["log_prob"].expand(shape)
+        law, log_prob = p[name].law, p[name].log_prob.expand(shape)
         replicate = law.expand(torch.Size(shape)).sample()
         yield ("log_likelihood", name), blanked(log_prob, batch.mask, torch.float32)
         yield (

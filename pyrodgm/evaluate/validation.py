@@ -13,7 +13,7 @@ from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
-from pyrodgm.traces import law_of, trace_pair
+from pyrodgm.traces import pair_terms
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def nats_per_held_out_token(
     with torch.no_grad(), forked(seed, "held-out tokens"):
         for rows in evaluation_batches(sequences.lengths, max(1, FRAMES_AT_ONCE // draws)):
             batch, counts = sequences.batch(rows).to(device), sequences.held_out_batch(rows)
-            sites, _ = trace_pair(model, guide, batch, particles=draws, dim=-3)
+            terms, _ = pair_terms(model, guide, batch, draws)
             (name,) = model.observed
-            mean = law_of(sites[name]).mean
+            mean = terms[name].law.mean
             chances = (mean / mean.sum(-1, keepdim=True)).expand(draws, *counts.shape).mean(0)
             each = torch.xlogy(counts.to(chances), chances)
             nats, tokens = nats + float(each.sum()), tokens + float(counts.sum())

@@ -148,11 +148,14 @@ class SinglePhase(Objective):
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Model and guide with a site per frame; programs without frames stay as they are."""
+    """Model and guide with a site per frame; programs without frames stay as they are.
+
+    Their weights are trained by the phases, and not stated to Pyro.
+    """
     model, guide = objective.model, objective.guide
     return (
-        unrolled(model) if isinstance(model, SequenceModel) else model,
-        unrolled(guide) if isinstance(guide, SequenceGuide) else guide,
+        unrolled(model, register=False) if isinstance(model, SequenceModel) else model,
+        unrolled(guide, register=False) if isinstance(guide, SequenceGuide) else guide,
     )
 
 

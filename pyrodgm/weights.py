@@ -1,0 +1,113 @@
+"""The weights of a program under Pyro: stated as it runs, or drawn from a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pyro
+from pyro.nn import PyroModule
+from pyro.ops.provenance import detach_provenance
+from pyro.params import param_with_module_name
+from pyro.poutine.runtime import am_i_wrapped, get_plates
+from torch import Tensor, nn
+
+from pyrodgm.errors import CompatibilityError
+
+
+class Weights:
+    """The weights of a program in one run.
+
+    Those of a plain module are stated to Pyro as `pyro.module` does it, under the name of its
+    class, so that `pyro.infer.SVI` trains them; a second module of the class gets a number. Those
+    of a `pyro.nn.PyroModule` may have priors (`pyro.nn.PyroSample`): they are drawn once, as the
+    run begins, and it is scored with the same.
+
+    Args:
+        program: a sequence program, of which only modules have weights.
+        register: whether they are stated.
+
+    Raises:
+        CompatibilityError: a handler sets them, or they are random where that cannot be.
+    """
+
+    def __init__(self, program: Any, *, register: bool) -> None:
+        self.program = program
+        self.register = register
+        self.drawn: dict[str, Tensor] = {}
+
+    @contextmanager
+    def stated(self) -> Iterator[None]:
+        """The first run: within it, random weights have one value."""
+        if isinstance(self.program, PyroModule):
+            with self.program._pyro_context:
+                _touch(self.program)
+                self.drawn = dict(self.program._pyro_context.cache)
+                yield
+            return
+        if isinstance(self.program, nn.Module):
+            _refuse_random_parts(self.program)
+            if self.register and am_i_wrapped():
+                _state(self.program)
+        yield
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Random weights have the values of the first run."""
+        if not self.drawn:
+            yield
+            return
+        context = self.program._pyro_context
+        with context:
+            context.cache.update(self.drawn)
+            yield
+
+
+def _state(program: nn.Module) -> None:
+    """A statement for every parameter that learns, under the name that Pyro knows it by."""
+    store = pyro.get_param_store()
+    for name, parameter in program.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        full = store.param_name(parameter) or _free_name(type(program).__name__, name)
+        if detach_provenance(pyro.param(full, parameter)) is not parameter:
+            raise CompatibilityError(
+                f"a handler gives '{full}' another value (poutine.lift or poutine.substitute), and "
+                f"{type(program).__name__} computes with its own; give weights a prior by "
+                "PyroSample, after pyro.nn.module.to_pyro_module_(module)"
+            )
+
+
+def _free_name(module: str, name: str) -> str:
+    """One under which the parameter store, which keeps what it was given first, has nothing."""
+    labels = (module + (f".{n}" if n > 1 else "") for n in count(1))
+    names = (param_with_module_name(label, name) for label in labels)
+    return next(full for full in names if full not in pyro.get_param_store())
+
+
+def _touch(program: PyroModule) -> None:
+    """Read every attribute that Pyro manages, outside of the plates of the program."""
+    modules = [module for module in program.modules() if isinstance(module, PyroModule)]
+    random = [(module, name) for module in modules for name in module._pyro_samples]
+    if random and get_plates():
+        raise CompatibilityError(
+            f"weights of {type(program).__name__} are random ({random[0][1]}), and a module takes "
+            "one value of them at a time; run it without a plate around it: without "
+            "vectorize_particles, with parallel=False"
+        )
+    for module in modules:
+        for name in [*module._parameters, *module._pyro_params, *module._modules]:
+            getattr(module, name)
+    for module, name in random:
+        getattr(module, name)
+
+
+def _refuse_random_parts(program: nn.Module) -> None:
+    for name, module in program.named_modules():
+        if isinstance(module, PyroModule) and module._pyro_samples:
+            raise CompatibilityError(
+                f"weights of '{name}' are random and {type(program).__name__} itself is no "
+                "PyroModule; convert all of it by pyro.nn.module.to_pyro_module_(module)"
+            )
