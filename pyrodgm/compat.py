@@ -10,6 +10,7 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Companions, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
+from pyrodgm.weights import random_weights
 
 # What is said where a trait does not hold, and where it does.
 REPARAMETERISED = ("is not reparameterised", "is reparameterised")
@@ -59,6 +60,13 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     ]
     if found:
         raise CompatibilityError("\n".join([*found, *_advice(type(model), type(guide), objective)]))
+    for owner in (model, guide):
+        if random := random_weights(owner):
+            raise CompatibilityError(
+                f"weights of {type(owner).__name__} have a prior ({', '.join(random)}), and "
+                f"{objective.__name__} learns values of weights; take pyro.infer.SVI with a guide "
+                "over them, such as pyro.infer.autoguide.AutoNormal"
+            )
     for owner, names in ((model, ("latents", "observed")), (guide, ("latents",))):
         over_time = ("history",) if owner.traits.sequential else ()
         if missing := [f"self.{name}" for name in (*names, *over_time) if not hasattr(owner, name)]:

@@ -12,6 +12,7 @@ from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
+from pyrodgm.schema import unwritten
 
 REGISTRIES: dict[str, Mapping[str, Any]] = {
     "model": MODELS,
@@ -66,7 +67,7 @@ def _own(kind: str, name: str) -> type:
             f"{kind} '{name}': class {found.__name__} is not a {kind}; derive it from "
             f"pyrodgm.{kind}s.{base.__name__}"
         )
-    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+    if missing := unwritten(found):
         raise UsageError(f"{kind} '{name}': {found.__name__} does not define {', '.join(missing)}")
     if not hasattr(found, trait := "needs" if kind == "objective" else "traits"):
         raise UsageError(

@@ -16,6 +16,7 @@ from pydantic.errors import PydanticUserError
 from pyrodgm.errors import Mistakes, UsageError
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_ABSTRACT = "__isabstractmethod__"
 _PLAIN = (bool, int, float, str, np.number, np.ndarray, type(None))
 
 
@@ -85,20 +86,31 @@ def _plain(value: Any) -> Any:
 class Checked:
     """A class whose options are checked wherever an object is made, as those of a file are.
 
-    Only values that a file could hold: others are the constructor's own affair.
+    Only values that a file could hold: others are the constructor's own affair. It also refuses to
+    leave abstract methods unwritten, as `abc.ABC` does, whose metaclass does not go together with
+    that of `pyro.nn.PyroModule`.
 
     Raises:
         ConfigError: lists every value that an option does not take.
+        UsageError: an abstract method is missing.
     """
 
     def __new__(cls, /, *_: Any, **options: Any) -> Self:
         """An object not yet made, of options that it takes."""
+        if missing := unwritten(cls):
+            raise UsageError(f"{cls.__name__} does not define {', '.join(missing)}")
         mistakes = Mistakes()
         for name, parameter in _readable(cls).items():
             if name in options and _is_plain(options[name]):
                 checked(f"{cls.__name__}: {name}", parameter, options[name], mistakes)
         mistakes.raise_if_any()
         return super().__new__(cls)
+
+
+def unwritten(cls: type) -> list[str]:
+    """Abstract methods that a class does not define."""
+    found = (name for name in dir(cls) if getattr(getattr(cls, name, None), _ABSTRACT, False))
+    return sorted(found)
 
 
 def _readable(cls: type) -> dict[str, Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import pyro
@@ -89,25 +89,32 @@ def _free_name(module: str, name: str) -> str:
 
 def _touch(program: PyroModule) -> None:
     """Read every attribute that Pyro manages, outside of the plates of the program."""
-    modules = [module for module in program.modules() if isinstance(module, PyroModule)]
-    random = [(module, name) for module in modules for name in module._pyro_samples]
-    if random and get_plates():
+    if get_plates() and (names := random_weights(program)):
         raise CompatibilityError(
-            f"weights of {type(program).__name__} are random ({random[0][1]}), and a module takes "
-            "one value of them at a time; run it without a plate around it: without "
+            f"weights of {type(program).__name__} are random ({', '.join(names)}), and a module "
+            "takes one value of them at a time; run it without a plate around it: without "
             "vectorize_particles, with parallel=False"
         )
-    for module in modules:
-        for name in [*module._parameters, *module._pyro_params, *module._modules]:
-            getattr(module, name)
-    for module, name in random:
-        getattr(module, name)
+    for module in list(program.modules()):
+        if isinstance(module, PyroModule):
+            managed = (module._parameters, module._pyro_params, module._modules)
+            for name in [*chain(*managed), *module._pyro_samples]:
+                getattr(module, name)
 
 
 def _refuse_random_parts(program: nn.Module) -> None:
-    for name, module in program.named_modules():
-        if isinstance(module, PyroModule) and module._pyro_samples:
-            raise CompatibilityError(
-                f"weights of '{name}' are random and {type(program).__name__} itself is no "
-                "PyroModule; convert all of it by pyro.nn.module.to_pyro_module_(module)"
-            )
+    if names := random_weights(program):
+        raise CompatibilityError(
+            f"weights of {type(program).__name__} are random ({', '.join(names)}), and itself it "
+            "is no PyroModule; convert all of it by pyro.nn.module.to_pyro_module_(module)"
+        )
+
+
+def random_weights(program: nn.Module) -> list[str]:
+    """Names of the weights that have a prior (`pyro.nn.PyroSample`)."""
+    return [
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in program.named_modules()
+        if isinstance(module, PyroModule)
+        for name in list(module.__dict__["_pyro_samples"])
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -36,7 +36,7 @@ class GuideTraits:
     causal: bool = False
 
 
-class Guide(Checked, nn.Module, ABC):
+class Guide(Checked, nn.Module):
     """An approximate posterior q(z | x): `forward(batch)` is a Pyro program over `latents`."""
 
     traits: ClassVar[GuideTraits]

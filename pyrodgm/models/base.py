@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -48,11 +48,12 @@ class Companions:
     data: str
 
 
-class Model(Checked, nn.Module, ABC):
+class Model(Checked, nn.Module):
     """A generative model p(x, z): `forward(batch)` is a Pyro program.
 
     It samples the sites named in `latents` and observes those named in `observed`, both name to
-    dimension. Parameters live in the module; `pyro.param` is never used.
+    dimension. Parameters live in the module; one that runs under a handler states them to Pyro.
+    `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` take it, for priors on weights.
     """
 
     traits: ClassVar[ModelTraits]

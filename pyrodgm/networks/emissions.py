@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar, Literal, final
 
 import torch
@@ -30,7 +30,7 @@ LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no d
 MOST_SCALE = 2.0  # and below, so that no forecast does; in standard deviations of the feature
 
 
-class Emission(nn.Module, ABC):
+class Emission(nn.Module):  # no ABC, whose metaclass PyroModule cannot be mixed with
     """A map from `size` real numbers a frame to a distribution over its D features.
 
     Args:
