@@ -96,9 +96,9 @@ class Path(TorchDistribution):
 class FusedRun:
     """One run of a fused program under Pyro: the value of every site, as Pyro has it.
 
-    What a handler says of one site must be known where another is drawn, and sites may depend on
-    each other in both directions, from frame to frame. So the first site that needs a draw first
-    states all others to Pyro; those that need one too are then drawn together with it.
+    What a handler says of one latent site must be known where another is drawn, and sites may
+    depend on each other in both directions, from frame to frame. So the first one that needs a draw
+    first states all others to Pyro; those that need one too are then drawn together with it.
 
     Args:
         program: the sequence program.
@@ -111,24 +111,34 @@ class FusedRun:
         self.dims = {**program.latents, **program.observed}
         self.encoded = program.encode(batch)
         self.values: dict[str, Tensor] = {}
-        self._waiting = [*program.observed, *program.latents]
-        self._drawn: dict[str, Tensor] = {}  # together, by the site that came last
+        self._waiting = list(program.latents)
+        self._drawn: dict[str, Tensor] = {}  # together, by the latent site that was stated last
         self._taken: set[str] = set()
         self._newest: Rollout | None = None
 
     def state(self) -> None:
-        """State every site to Pyro that has not been stated yet."""
+        """State every site to Pyro."""
+        self._state_latents()
+        for name in self.program.observed:
+            value = pyro.sample(name, self._site(name), obs=self.batch.x)
+            if not _same(value, self.batch.x):
+                self._refuse_other_data(name)
+            self.values[name] = value
+
+    def _state_latents(self) -> None:
+        """State those that have not been stated yet."""
         while self._waiting:
             name = self._waiting.pop(0)
-            obs = self.batch.x if name in self.program.observed else None
-            site = Path(self, name, torch.Size([self.batch.size]))
-            self._settle(name, pyro.sample(name, site, obs=obs))
+            self._settle(name, pyro.sample(name, self._site(name)))
+
+    def _site(self, name: str) -> Path:
+        return Path(self, name, torch.Size([self.batch.size]))
 
     def draw(self, name: str, sample_shape: torch.Size, batch_shape: torch.Size) -> Tensor:
-        """Paths of a site; within the run together with all others that have no value yet."""
-        self.state()
+        """Paths of a site; a latent one within the run with all others that have no value yet."""
+        self._state_latents()
         leading = sample_shape + batch_shape
-        if sample_shape or name in self.values:
+        if sample_shape or name in self.values or name in self.program.observed:
             return self._paths(name, leading)[name]
         if name in self._taken or name not in self._drawn:
             self._drawn, self._taken = self._paths(name, leading), set()
@@ -158,7 +168,7 @@ class FusedRun:
     def _settle(self, name: str, value: Tensor) -> None:
         """Take the value of a site from Pyro; where it is not the one drawn, a handler set it."""
         shape = torch.Size([self.batch.length, self.dims[name]])
-        if value.shape[-2:] != shape:
+        if value.dim() < 3 or value.shape[-2:] != shape:
             raise CompatibilityError(
                 f"site '{name}' has a value of shape {tuple(value.shape)}; expected (..., "
                 f"{self.batch.size}, {shape[0]}, {shape[1]}), all frames of all sequences"
@@ -173,9 +183,19 @@ class FusedRun:
             self._drawn = {}
         self.values[name] = value
 
+    def _refuse_other_data(self, name: str) -> None:
+        """Raise where latents were drawn given other observations than a handler says."""
+        if self._taken:
+            raise CompatibilityError(
+                f"a handler set site '{name}' after {', '.join(sorted(self._taken))} had been "
+                "drawn given the batch; pass a batch with other observations, or take "
+                "pyrodgm.sequences.unrolled(program), where observations may become draws"
+            )
+
     def _paths(self, name: str, leading: torch.Size) -> dict[str, Tensor]:
         """Draws of a site and of all others without a value, each (*leading, T, D)."""
-        known = {other: value for other, value in self.values.items() if other != name}
+        known = dict.fromkeys(self.program.observed, self.batch.x) | self.values
+        known.pop(name, None)
         with self.weights.again():
             paths = self._rollout(known, leading).draw()
         return {site: paths[site] for site in self.dims if site not in known}
