@@ -42,7 +42,7 @@ from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.models import HMM, TSBN, ModelTraits, SequenceModel
 from pyrodgm.objectives import RLOO
 from pyrodgm.sequences import fused, unrolled
-from variants import INFOS, D, frames, output_log_probs, pair, path_log_probs, randomised
+from variants import INFOS, VARIANTS, D, frames, output_log_probs, pair, path_log_probs, randomised
 
 Form = Callable[..., Any]
 FORMS: dict[str, Form] = {
@@ -103,19 +103,19 @@ def elbo_gradient(form: Form, kind: type[Any]) -> None:
     (model, guide), x = pair("tsbn"), bits()
     exact, parameters = Enumerated(model, guide, x), [*model.parameters(), *guide.parameters()]
     elbo, losses, samples = kind(max_plate_nesting=1), [], []
-    for _ in range(40):
+    for _ in range(20):
         for parameter in parameters:
             parameter.grad = None
         losses.append(elbo.loss_and_grads(form(model), form(guide), rows(x)) / COPIES)
         samples.append(torch.cat([w.grad.flatten() for w in parameters]) / COPIES)
     assert_mean(torch.tensor(losses).double(), -exact.elbo().detach())
-    assert_mean(torch.stack(samples), -gradient(exact.elbo(), parameters), power=0.2)
+    assert_mean(torch.stack(samples), -gradient(exact.elbo(), parameters), power=0.3)
 
 
 def renyi(form: Form) -> None:
     (model, guide), x = pair("tsbn"), bits()
     elbo = RenyiELBO(alpha=0.0, num_particles=2, vectorize_particles=True, max_plate_nesting=1)
-    found = [elbo.loss(form(model), form(guide), rows(x)) / COPIES for _ in range(20)]
+    found = [elbo.loss(form(model), form(guide), rows(x)) / COPIES for _ in range(10)]
     exact = Enumerated(model, guide, x).iwae(2).detach()
     assert_mean(torch.tensor(found).double(), -exact)
 
@@ -123,9 +123,9 @@ def renyi(form: Form) -> None:
 def wake_sleep(form: Form) -> None:
     (model, guide), x = pair("tsbn"), bits()
     elbo = ReweightedWakeSleep(num_particles=2, max_plate_nesting=1)
-    losses = [elbo.loss(form(model), form(guide), Batch.of(x[None]))[0] for _ in range(120)]
+    losses = [elbo.loss(form(model), form(guide), Batch.of(x[None]))[0] for _ in range(40)]
     exact = Enumerated(model, guide, x).iwae(2).detach()
-    assert_mean(torch.tensor(losses).double(), -exact, power=0.2)
+    assert_mean(torch.tensor(losses).double(), -exact, power=0.3)
 
 
 def enumerated_guide(form: Form) -> None:
@@ -274,17 +274,17 @@ def autoguide_bits(form: Form) -> None:
 def autoguide_weights(form: Form) -> None:
     """The bound at given weights is that of enumeration, plus their prior; SVI moves them."""
     (model, guide), x = pair("tsbn"), bits()
+    weight = model.x_from_z.weight.detach()
     names = list(data_of("z", torch.zeros(1, 3, 2).double(), form))
     program = form(with_prior(model))
     over_weights = AutoDelta(
-        poutine.block(program, hide=names), init_loc_fn=lambda site: model.x_from_z.weight.detach()
+        poutine.block(program, hide=names), init_loc_fn=lambda site: weight.clone()
     )
 
     def both(batch: Batch) -> None:
         over_weights(batch)
         form(guide)(batch)
 
-    weight = model.x_from_z.weight.detach()
     prior = dist.Normal(0.0, 2.0).log_prob(weight).sum()
     exact = Enumerated(model, guide, x).elbo().detach() + prior / COPIES
     elbo = Trace_ELBO(max_plate_nesting=1)
@@ -307,13 +307,13 @@ def svi(form: Form) -> None:
             weight.weight.fill_(8.0)
             bias.bias[1] = -4.0
     model.requires_grad_(False)
-    batch = Batch.of(torch.ones(100, 2, 1))
-    batch.seen = torch.tensor([False, True])[None, :, None].expand(100, 2, 1)
+    batch = Batch.of(torch.ones(50, 2, 1))
+    batch.seen = torch.tensor([False, True])[None, :, None].expand(50, 2, 1)
     trained = SVI(form(model), form(guide), pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
     for _ in range(120):
         trained.step(batch)
     chance = guide.encode(batch)[0, 0].sigmoid().item()
-    assert chance == pytest.approx(0.965, abs=0.03)
+    assert chance == pytest.approx(0.965, abs=0.05)
 
 
 def predictive(form: Form) -> None:
@@ -378,8 +378,7 @@ def vectorised(form: Form) -> None:
 
 def distribution(form: Form) -> None:
     """A traced site is a distribution: new draws of any shape, and `expand` leaves it alone."""
-    _, guide = pair("tsbn")
-    batch = rows(bits(), 2)
+    guide, batch = randomised(pair("tsbn")[1], 0.3), rows(bits(), 2)
     with torch.no_grad():
         site = list(poutine.trace(form(guide)).get_trace(batch).nodes.values())[-2]["fn"]
         draws, shape = site.sample(torch.Size([4000])), site.shape()
@@ -390,7 +389,7 @@ def distribution(form: Form) -> None:
         assert site.log_prob(draws).shape == (4000, *shape[:1])
         # Probabilities add up: the mean of 1 / p over draws is the number of values.
         number = 64.0 if form is fused else 4.0
-        assert_mean((-site.log_prob(draws)).exp(), number, power=0.5)
+        assert_mean((-site.log_prob(draws)[:, 0]).exp(), number, power=0.5)
 
 
 CHECKS: dict[str, Form] = {
@@ -447,3 +446,64 @@ def test_tools(tool: str, form: str, verdict: str) -> None:
     assert verdict == "refused"
     with pytest.raises((CompatibilityError, ValueError, NotImplementedError), match=REFUSALS):
         check()
+
+
+def test_every_model_and_guide_can_be_a_pyro_module() -> None:
+    """It states each of its weights once, in both forms; and so do two of a class."""
+    for variant in VARIANTS:
+        programs = pair(variant)
+        for program in programs:
+            to_pyro_module_(program)
+        assert isinstance(programs[0], PyroModule)
+        batch = rows(bits(), 2)
+        for program in programs:
+            for form in (fused, unrolled):
+                trace = poutine.trace(form(program)).get_trace(batch)
+                assert len(trace.param_nodes) == len(list(program.parameters()))
+    assert PyroModule[TSBN](INFOS["bernoulli"], hidden_dim=3).latents == {"z": 3}
+
+
+def test_two_models_of_a_class_are_both_trained() -> None:
+    models = [TSBN(INFOS["bernoulli"], hidden_dim=2) for _ in range(2)]
+    pyro.module("mine", models[1])
+    for model in models:
+        nodes = poutine.trace(model).get_trace(rows(bits().float(), 2)).nodes
+        stated = {id(n["value"].unconstrained()) for n in nodes.values() if n["type"] == "param"}
+        assert stated == {id(parameter) for parameter in model.parameters()}
+    assert len(pyro.get_param_store()) == 2 * len(list(models[0].parameters()))
+
+
+def test_our_objectives_refuse_random_weights() -> None:
+    model, guide = pair("tsbn")
+    with pytest.raises(CompatibilityError, match=r"\(x_from_z.weight\).*AutoNormal"):
+        compat.check(with_prior(model), guide, RLOO)
+
+
+def test_random_weights_have_one_value_at_a_time() -> None:
+    model, guide = pair("tsbn")
+    elbo = Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)
+    with pytest.raises(CompatibilityError, match="without vectorize_particles"):
+        elbo.loss(with_prior(model), guide, rows(bits(), 2))
+    model.x_from_z = with_prior(model).x_from_z
+    with pytest.raises(CompatibilityError, match=r"convert all of it by .*to_pyro_module_"):
+        poutine.trace(model).get_trace(rows(bits(), 2))
+
+
+def test_more_bits_than_can_be_enumerated_are_refused() -> None:
+    def run(program: nn.Module, length: int) -> None:
+        enumerable = unrolled(program, enumerable=True)
+        poutine.trace(enumerable).get_trace(rows(torch.zeros(length, D), 2))
+
+    sizes = {"hidden_dim": 13}
+    with pytest.raises(CompatibilityError, match=r"TSBN has 13 bits a frame: 2\^13 values"):
+        run(TSBN(INFOS["bernoulli"], **sizes), 1)
+    guide = RecurrentBernoulli(INFOS["bernoulli"], hidden_dim=5)
+    with pytest.raises(CompatibilityError, match="3 frames of 5 bits, which are enumerated tog"):
+        run(guide, 3)
+
+
+def test_values_of_another_shape_are_refused() -> None:
+    model, _ = pair("tsbn")
+    program = poutine.condition(model, data={"z": torch.zeros(2, 2).double()})
+    with pytest.raises(CompatibilityError, match=r"site 'z' has .* expected \(..., 2, 3, 2\)"):
+        poutine.trace(program).get_trace(rows(bits(), 2))
