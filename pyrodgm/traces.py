@@ -113,6 +113,13 @@ def pair_terms(
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
+    with PROCESS.taken():
+        return _pair_terms(model, guide, batch, particles)
+
+
+def _pair_terms(
+    model: Callable[..., Any], guide: Callable[..., Any], batch: Batch, particles: int
+) -> tuple[Terms, Terms]:
     proposed = _drawn(guide, batch, particles)
     values = {name: term.value for name, term in proposed.items()}
     if isinstance(model, SequenceModel):
@@ -148,7 +155,7 @@ def _rolled(rollout: Rollout, batch: Batch) -> Terms:
 
 def _traced(program: Callable[..., Any], batch: Batch, particles: int) -> dict[str, Site]:
     """Sample sites of any Pyro program on a batch."""
-    with PROCESS.taken(), pyro.plate("particles", particles, dim=-3):
+    with pyro.plate("particles", particles, dim=-3):
         return _sample_sites(poutine.trace(program).get_trace(batch))
 
 
