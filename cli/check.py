@@ -20,6 +20,7 @@ import rich_click as click
     help="Judge the guide on so many, spread evenly [default: as many as take a minute or two].",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the files [default: RUN].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     run: Path,
@@ -28,11 +29,12 @@ def command(
     posterior_draws: int,
     sequences: int | None,
     seed: int,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Check guide and model: Pareto k-hat per sequence, predictive checks, a verdict in words.
 
-    Writes posterior.nc, which arviz opens, and figures into the run folder.
+    Writes posterior.nc, which arviz opens, figures and check.json into the run folder, or another.
     """
     from pyrodgm.check import check
     from pyrodgm.run import Run
@@ -40,7 +42,7 @@ def command(
     from .report import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
-    found = check(Run.load(run), split=split, seed=seed, **given)
+    found = check(Run.load(run), split=split, seed=seed, out=out, **given)
     if as_json:
         print_json(found.to_dict())
         return

@@ -10,7 +10,9 @@ import rich_click as click
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="File to write [default: RUN/report.html]."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write [default: RUN/report.html]; nothing is written into RUN then.",
 )
 @click.option("--split", default="test", show_default=True, help="train, valid or test.")
 @click.option(

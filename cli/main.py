@@ -108,6 +108,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def _explain(error: Exception, command: str) -> int | None:
     """Say what a person can act upon and return the exit code; None for a bug of ours."""
     from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
+    from pyrodgm.files import is_denied, without_permission
     from pyrodgm.userfile import place
 
     if isinstance(error, Interrupted | NonFiniteError) and not _is_first_process():
@@ -116,6 +117,8 @@ def _explain(error: Exception, command: str) -> int | None:
         return _say(str(error), error.exit_code)
     if where := place(error):
         return _say(where, 2)
+    if isinstance(error, OSError) and is_denied(error):
+        return _say(without_permission(error), 2)
     text = str(error)
     if not _is_first_process() and "closed by peer" in text:
         return 1  # the first process has stopped, and has said why

@@ -3,132 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import pictures
 from pyrodgm.evaluate.posterior import bytes_per_draw, compact_tree, write_netcdf
 from pyrodgm.evaluate.predict import expected_frames
-from pyrodgm.files import replacing
+from pyrodgm.files import access_in_words, is_denied, replacing, without_permission
+from pyrodgm.findings import EXACT, Check
 from pyrodgm.guides import SequenceGuide
 from pyrodgm.models import SequenceModel
 from pyrodgm.run import Run
 
-NAME = "check.json"
-EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
-GIVEN = {
-    "posterior": "given the frames before and the guide's latents, which have seen the frame",
-    "ancestral": "drawn from nothing",
-}
+NAME, FIGURES = "check.json", "figures"
 POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
 FEWEST_DRAWS = 10
-WORTHLESS = 0.01  # nats of a frame
 WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
 FEWEST_SEQUENCES = 10
 EXAMPLE_FRAMES = 64
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a check found.
-
-    Args:
-        checkpoint: whose weights were checked.
-        split: on what.
-        rows: of which sequences the guide was, (N,).
-        draws: importance draws per sequence, K.
-        posterior_draws: draws kept in posterior.nc, and replicates; fewer than asked for where
-            they would take more than 256 MiB.
-        verdict: whether the guide can be trusted, in words.
-        k: Pareto k-hat of every sequence, (N,).
-        efficiency: effective share of the draws, (N,), in (0, 1].
-        gap: nats per frame that the guide is at least away from the posterior, (N,).
-        latent_nats: what the latents tell of a frame, see `pyrodgm.evaluate.bounds.latent_nats`.
-        p_values: Bayesian p-values by kind of replicate, "posterior" or "ancestral", and statistic.
-        paths: the files written, by name.
-    """
-
-    checkpoint: str
-    split: str
-    rows: np.ndarray
-    draws: int
-    posterior_draws: int
-    verdict: str
-    k: np.ndarray
-    efficiency: np.ndarray
-    gap: np.ndarray
-    latent_nats: float
-    p_values: dict[str, dict[str, float]]
-    paths: dict[str, Path]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; an infinite k-hat is null.
-
-        Where ``exact`` is true there is no guide: k-hat and the gap are 0 and say nothing.
-        """
-        return {
-            "checkpoint": self.checkpoint,
-            "split": self.split,
-            "draws": self.draws,
-            "posterior_draws": self.posterior_draws,
-            "verdict": self.verdict,
-            "exact": self.verdict == EXACT,
-            "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
-            "examples": len(self.k),
-            "rows": self.rows.tolist(),
-            "k": _numbers(self.k),
-            "efficiency": _numbers(self.efficiency),
-            "gap_nats_per_frame": _numbers(self.gap),
-            "latent_nats_per_frame": self.latent_nats,
-            "p_values": self.p_values,
-            "misfits": {kind: predictive.misfits(p) for kind, p in self.p_values.items()},
-            "paths": {name: str(path) for name, path in self.paths.items()},
-        }
-
-    def text(self) -> str:
-        """The findings as a person reads them."""
-        lines = [
-            f"Guide, on {len(self.rows)} sequences of the {self.split} split with {self.draws} "
-            "draws each",
-            f"  {self.verdict}",
-        ]
-        if self.verdict != EXACT:
-            lines.append(
-                f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
-                f"{100 * np.median(self.efficiency):.3g} % of the draws are effective (median)."
-            )
-            lines.append(f"  {latent_words(self.latent_nats)}")
-        lines += [
-            f"Model, by {self.posterior_draws} replicates of the data",
-            *(f"  {self._misfit_words(kind)}" for kind in self.p_values),
-            "Files",
-            *(f"  {path}" for path in self.paths.values()),
-        ]
-        return "\n".join(lines)
-
-    def _misfit_words(self, kind: str) -> str:
-        """Which statistics the replicates of a kind miss."""
-        alone = kind == "posterior" and self.verdict == EXACT
-        given = "given the frames before" if alone else GIVEN[kind]
-        p = self.p_values[kind]
-        missed = predictive.misfits(p)
-        if not missed:
-            return f"{kind}, {given}: nothing misses the data"
-        words = ", ".join(
-            f"{100 * p[name]:.0f} % of {name} {where}"
-            if name in predictive.SHARES
-            else f"{name} {where} (p = {p[name]:.2f})"
-            for name, where in missed.items()
-        )
-        return f"{kind}, {given}: {words}"
 
 
 def check(
@@ -139,6 +37,7 @@ def check(
     posterior_draws: int = 100,
     sequences: int | None = None,
     seed: int = 0,
+    out: str | Path | None = None,
 ) -> Check:
     """Check guide and model on a split; writes posterior.nc, figures and check.json.
 
@@ -146,13 +45,15 @@ def check(
     data drawn from it (`pyrodgm.evaluate.predictive`).
 
     Args:
-        run: a fitted model and guide; the files go into its folder.
+        run: a fitted model and guide.
         split: whose sequences.
         draws: importance draws per sequence, K; a thousand or more.
         posterior_draws: draws per sequence to keep, and replicates of the split.
         sequences: on how many the guide is judged, spread evenly over the split; if not given, on
             as many as draws times frames times parameters allow, and on ten at least.
         seed: of all draws.
+        out: folder that the files go into, which is made where there is none; that of the run by
+            default.
 
     Raises:
         UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
@@ -160,16 +61,41 @@ def check(
     """
     diagnostics.refuse_few(draws)
     rows = _judged(run, split, draws, sequences)
+    folder = _prepared(run.folder.path if out is None else Path(out))
+    with replacing(folder / NAME) as unfinished:
+        found = _found(run, folder, split, rows, draws, posterior_draws, seed)
+        unfinished.write_text(json.dumps(found.to_dict(), indent=2))
+    return found
+
+
+def _prepared(folder: Path) -> Path:
+    """A folder that the files can be written into."""
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = without_permission(error) if is_denied(error) else str(error)
+        raise UsageError(f"cannot make the folder {folder / FIGURES}: {why}") from error
+    return folder
+
+
+def _found(
+    run: Run,
+    folder: Path,
+    split: str,
+    rows: np.ndarray,
+    draws: int,
+    posterior_draws: int,
+    seed: int,
+) -> Check:
+    """What there is to find; all files but the last are written."""
     judged = run.splits[split].select(rows)
     log_w = importance_weights(run.model, run.guide, judged, particles=draws, seed=seed)
     k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
     kept = _affordable(run, split, posterior_draws)
-    figures = run.folder.path / "figures"
-    figures.mkdir(exist_ok=True)
-    paths = {"posterior": run.folder.path / "posterior.nc"}
+    paths = {"posterior": folder / "posterior.nc"}
     p_values = _check_model(run, split, kept, seed, paths)
     found = Check(
-        checkpoint=run.folder.best().name,
+        checkpoint=run.checkpoint,
         split=split,
         rows=rows,
         draws=draws,
@@ -182,13 +108,12 @@ def check(
         p_values=p_values,
         paths=paths,
     )
-    _draw_figures(run, found, seed)
-    paths["check"] = run.folder.path / NAME
-    with replacing(paths["check"]) as unfinished:
-        unfinished.write_text(json.dumps(found.to_dict(), indent=2))
+    _draw_figures(run, found, folder / FIGURES, seed)
+    paths["check"] = folder / NAME
     return found
 
 
+@access_in_words(RunFolderError)
 def last_check(run: Run, split: str) -> dict[str, Any] | None:
     """What the last check found, as `Check.to_dict`; None if not of these weights and this split.
 
@@ -200,7 +125,7 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    same = found["split"] == split and found.get("checkpoint") == run.folder.best().name
+    same = found["split"] == split and found.get("checkpoint") == run.checkpoint
     return found if same and "latent_nats_per_frame" in found else None
 
 
@@ -230,14 +155,13 @@ def _check_model(
             run.model, run.splits, split, draws=draws, seed=seed
         )
     p_values = {kind: predictive.p_values(data, drawn) for kind, drawn in replicates.items()}
-    paths["predictive"] = run.folder.path / "figures" / "predictive.png"
+    paths["predictive"] = paths["posterior"].with_name(FIGURES) / "predictive.png"
     plots.save(plots.predictive_checks(data, replicates, p_values), paths["predictive"])
     return p_values
 
 
-def _draw_figures(run: Run, found: Check, seed: int) -> None:
+def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
     """The other figures; their paths are added to the check's."""
-    folder = run.folder.path / "figures"
     drawn = {}
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
@@ -257,15 +181,3 @@ def _draw_figures(run: Run, found: Check, seed: int) -> None:
 def _affordable(run: Run, split: str, draws: int) -> int:
     most = POSTERIOR_BYTES // bytes_per_draw(run.model, run.splits[split])
     return min(draws, max(FEWEST_DRAWS, most))
-
-
-def latent_words(nats: float) -> str:
-    """What the latents are worth, in a sentence."""
-    told = f"The latents tell {nats:.3f} nats of a frame"
-    if nats < WORTHLESS:
-        return f"{told}, next to nothing: the guide may be right because nothing depends on it."
-    return f"{told}, beyond what the model expects before it sees the frame."
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pyrodgm.errors import CheckpointError
+from pyrodgm.files import is_denied, without_permission
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.pt"
@@ -57,6 +58,7 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
         CheckpointError: missing, damaged, or of other shapes.
     """
     try:
+        (folder / WEIGHTS).open("rb").close()  # says more of what is not permitted
         tensors = load_file(folder / WEIGHTS)
         extra = read_state(folder)["extra"]
         for name, module in weights.items():
@@ -87,6 +89,8 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def _unreadable(folder: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, OSError) and is_denied(error):
+        return CheckpointError(f"cannot read checkpoint {folder}: {without_permission(error)}")
     return CheckpointError(
         f"cannot read checkpoint {folder}: it is damaged. Remove "
         f"that folder to go on from the newest of the others\n  ({error})"

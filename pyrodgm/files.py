@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,12 +14,57 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pyrodgm.errors import PyrodgmError, RunFolderError, UsageError
+from pyrodgm.errors import CheckpointError, PyrodgmError, RunFolderError, UsageError
+
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 try:
     import fcntl
 except ImportError:  # on Windows, where nothing is locked
     fcntl = None
+
+
+@contextmanager
+def access_in_words(kind: type[PyrodgmError]) -> Iterator[None]:
+    """What the operating system does not permit, as an error of ours; a decorator, too.
+
+    Args:
+        kind: of the error.
+
+    Raises:
+        PyrodgmError: of that kind, where a file or folder may not be read or written.
+
+    >>> with access_in_words(UsageError):  # doctest: +ELLIPSIS
+    ...     raise PermissionError(errno.EACCES, "Permission denied", "a.txt")
+    Traceback (most recent call last):
+    pyrodgm.errors.UsageError: no permission for a.txt (Permission denied)...
+    """
+    try:
+        yield
+    except PyrodgmError:
+        raise
+    except OSError as error:
+        if not is_denied(error):
+            raise
+        raise kind(without_permission(error)) from error
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the operating system does not permit something, on a read-only disk for example."""
+    return isinstance(error, OSError) and error.errno in DENIED
+
+
+def without_permission(error: OSError, path: Path | None = None) -> str:
+    """What a person reads where something is not permitted.
+
+    Args:
+        error: what the operating system said.
+        path: of the file, where another name is in the error.
+    """
+    return (
+        f"no permission for {path or error.filename} ({error.strerror}); change its permissions, "
+        "or give another place"
+    )
 
 
 @contextmanager
@@ -39,13 +85,17 @@ def replacing(path: Path) -> Iterator[Path]:
     ['a.txt']
     >>> folder.cleanup()
     """
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; give the name of a file")
+    with access_in_words(UsageError):
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"cannot write {path}: there is no folder {path.parent}; make it first"
+            )
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder; give the name of a file")
     # A name that no other process takes; the ending stays, since writers choose a format by it.
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
+        unfinished.touch()  # so that a place that cannot be written is told before the work
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
@@ -53,9 +103,24 @@ def replacing(path: Path) -> Iterator[Path]:
     except PyrodgmError:
         raise
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error}") from error
+        why = without_permission(error, path) if is_denied(error) else str(error)
+        raise UsageError(f"cannot write {path}: {why}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # such as one that says the same again
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def temporary_folder() -> Path:
@@ -150,7 +215,8 @@ def alone(folder: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    with access_in_words(RunFolderError):
+        handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

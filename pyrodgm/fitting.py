@@ -15,8 +15,8 @@ from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
 from pyrodgm.devices import check_devices, is_first_process, launch
 from pyrodgm.errors import DataError, RunFolderError
-from pyrodgm.files import alone, temporary_folder
-from pyrodgm.folder import RunFolder, write_text
+from pyrodgm.files import access_in_words, alone, temporary_folder, write_text
+from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
 from pyrodgm.pieces import check_same_pieces, pieces
@@ -29,6 +29,7 @@ from pyrodgm.trial import check_runs
 CHANGEABLE = ("steps", "time_limit", "patience", "device")
 
 
+@access_in_words(RunFolderError)
 def fit(
     objective: Objective,
     splits: Splits,
@@ -64,6 +65,7 @@ def fit(
         return _train(objective, splits, chosen, folder, watcher, temporary=out is None)
 
 
+@access_in_words(RunFolderError)
 def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
     """Everything of one configuration: data, model, guide, objective, training, folder.
 
@@ -89,6 +91,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
         return _train(objective, splits, config.fit, folder, watcher)
 
 
+@access_in_words(RunFolderError)
 def resume(
     path: str | Path,
     *,
@@ -200,7 +203,8 @@ def _train(
         write_text(recorder.folder.config, text)
     recorder.run()
     fabric.barrier()
-    checkpoint.read_weights(recorder.folder.best(), {"evaluated": objective})
+    best = recorder.folder.best()
+    checkpoint.read_weights(best, {"evaluated": objective})
     return Run(
         objective,
         splits,
@@ -209,4 +213,5 @@ def _train(
         seconds=training.seconds,
         is_main_process=fabric.is_global_zero,
         temporary=temporary,
+        checkpoint=best.name,
     )

@@ -6,24 +6,29 @@ import contextlib
 import itertools
 import json
 import math
-import platform
 import shutil
-import sys
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.environment import made_with
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
-from pyrodgm.files import Temporary, alone, copy_folder, read_records, replacing
+from pyrodgm.files import (
+    Temporary,
+    access_in_words,
+    alone,
+    copy_folder,
+    is_denied,
+    read_records,
+    replacing,
+    without_permission,
+    write_text,
+)
 from pyrodgm.settings import read_toml
-
-_PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
 
 
 class RunFolder:
@@ -71,6 +76,7 @@ class RunFolder:
             raise RunFolderError(f"cannot make a folder in {parent}: {error.strerror}") from error
 
     @staticmethod
+    @access_in_words(RunFolderError)
     def check_free(path: Path) -> None:
         """Raise unless a run folder could be made at this path.
 
@@ -87,6 +93,7 @@ class RunFolder:
             )
 
     @classmethod
+    @access_in_words(RunFolderError)
     def open(cls, path: Path) -> RunFolder:
         """A run folder that exists.
 
@@ -130,17 +137,7 @@ class RunFolder:
         self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
     ) -> None:
         """What the run was made with: versions, machine, facts and digest of the data, classes."""
-        environment = {
-            "versions": {name: version(name) for name in _PACKAGES}
-            | {"python": platform.python_version()},
-            "platform": platform.platform(),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "command": sys.argv,
-            "data": splits.info.to_dict(),
-            "data_sha256": splits.sha256,
-            "pieces": pieces,
-        }
+        environment = made_with(splits, device, pieces)
         write_text(self.environment, json.dumps(environment, indent=2))
 
     def read_environment(self) -> dict[str, Any]:
@@ -154,6 +151,8 @@ class RunFolder:
             DataInfo.from_dict(environment["data"])
             return {"data_sha256": "", "pieces": {}, **environment}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, OSError) and is_denied(error):
+                raise RunFolderError(without_permission(error)) from error
             raise RunFolderError(
                 f"{self.environment} is missing or damaged ({error}); without it the facts of the "
                 "data are lost: start the run anew"
@@ -191,9 +190,15 @@ class RunFolder:
         """Where the checkpoint of a step is."""
         return self.checkpoints / f"step-{step:08d}"
 
+    def _checkpoints(self) -> list[Path]:
+        """All of them, the oldest first. A glob would find none where it may not look."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted(p for p in self.checkpoints.iterdir() if p.name.startswith("step-"))
+
     def has_checkpoint(self) -> bool:
         """Whether there is one to continue from."""
-        return any(self.checkpoints.glob("step-*"))
+        return bool(self._checkpoints())
 
     def latest(self) -> Path:
         """The newest checkpoint.
@@ -201,9 +206,9 @@ class RunFolder:
         Raises:
             CheckpointError: there is none.
         """
-        if not self.has_checkpoint():
+        if not (found := self._checkpoints()):
             raise CheckpointError(f"{self.path} holds no checkpoint yet; {self.how_to_resume()}")
-        return max(self.checkpoints.glob("step-*"))
+        return found[-1]
 
     def how_to_resume(self) -> str:
         """What to type to continue the run."""
@@ -225,9 +230,9 @@ class RunFolder:
 
     def prune(self) -> None:
         """Delete all checkpoints but the best and the two newest: one may turn out damaged."""
-        newest = sorted(self.checkpoints.glob("step-*"))[-2:]
-        for path in self.checkpoints.glob("step-*"):
-            if path not in (self.best(), *newest):
+        found = self._checkpoints()
+        for path in found:
+            if path not in (self.best(), *found[-2:]):
                 dropped = path.rename(path.with_name(f".{path.name}.dropped"))
                 shutil.rmtree(dropped, ignore_errors=True)
 
@@ -255,19 +260,6 @@ def _claim(paths: Iterable[Path]) -> Path:
             path.mkdir()
             return path
     raise AssertionError("the paths never end")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing.
-
-    Raises:
-        CheckpointError: the disk is full or not writable.
-    """
-    try:
-        with replacing(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
-    except UsageError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def _unwritable(path: Path, error: OSError) -> CheckpointError:

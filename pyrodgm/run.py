@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrodgm import checkpoint
 from pyrodgm.data.base import Splits
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
@@ -22,7 +22,7 @@ from pyrodgm.evaluate.predict import predictions
 from pyrodgm.evaluate.topics import Topic, topics
 from pyrodgm.evaluate.word_scores import word_scores
 from pyrodgm.evaluate.words import WordScore
-from pyrodgm.files import read_records
+from pyrodgm.files import access_in_words, read_records
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, SequenceModel
@@ -48,6 +48,7 @@ class Run:
         seconds: spent in training.
         is_main_process: False in all but one of several processes.
         temporary: whether the folder goes when the run and its copies do.
+        checkpoint: name of the one whose weights these are; the best of the folder by default.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Run:
         seconds: float = 0.0,
         is_main_process: bool = True,
         temporary: bool = False,
+        checkpoint: str | None = None,
     ) -> None:
         self.objective = objective.eval()
         self.splits = splits
         self.folder = folder
         self.steps = steps
         self.seconds = seconds
+        self.checkpoint = folder.best().name if checkpoint is None else checkpoint
         self._is_main_process = is_main_process
         if temporary and is_main_process:
             folder.goes_with_its_users()
@@ -81,6 +84,7 @@ class Run:
         return self.objective.guide
 
     @classmethod
+    @access_in_words(RunFolderError)
     def load(
         cls,
         path: str | Path,
@@ -111,9 +115,11 @@ class Run:
         objective, splits = pieces(folder, config, objective, splits)
         check_same_pieces(folder, objective)
         splits = data_for(folder, splits, other=other)
-        checkpoint.read_weights(folder.best(), {"evaluated": objective})
+        best = folder.best()  # a training that goes on may find a better one
+        checkpoint.read_weights(best, {"evaluated": objective})
         state = checkpoint.read_state(latest)
-        return cls(objective, splits, folder, steps=state["step"], seconds=state["seconds"])
+        done = {"steps": state["step"], "seconds": state["seconds"]}
+        return cls(objective, splits, folder, checkpoint=best.name, **done)
 
     def evaluate(
         self,
@@ -168,6 +174,7 @@ class Run:
             test_floors=scores(predictors, self.splits.test),
         )
 
+    @access_in_words(RunFolderError)
     def metrics(self) -> pd.DataFrame:
         """What training reported, one row per line of `metrics.jsonl`, in order of steps."""
         import pandas as pd  # slow to import

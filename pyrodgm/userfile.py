@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.files import access_in_words
 
 _PREFIX = "pyrodgm_user_"
 
@@ -30,6 +31,7 @@ def absolute(name: str) -> str:
     return f"{Path(file).expanduser().resolve()}:{class_name}"
 
 
+@access_in_words(UsageError)
 def load_class(name: str) -> type:
     """The class that ``path/to/file.py:ClassName`` names.
 

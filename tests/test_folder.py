@@ -9,7 +9,8 @@ from pyrodgm import folder as folders
 from pyrodgm.batch import Batch
 from pyrodgm.data import ragged
 from pyrodgm.errors import CheckpointError, RunFolderError
-from pyrodgm.folder import RunFolder, write_text
+from pyrodgm.files import write_text
+from pyrodgm.folder import RunFolder
 
 
 @pytest.fixture

@@ -175,14 +175,15 @@ def music(tmp_path):
 
 def test_a_check_of_the_same_weights_and_split_is_not_made_again(music, monkeypatch):
     monkeypatch.setattr(
-        facts, "check", lambda run, split: check(run, split=split, draws=40, posterior_draws=10)
+        facts,
+        "check",
+        lambda run, split, out: check(run, split=split, draws=40, posterior_draws=10, out=out),
     )
     check(music, draws=30, posterior_draws=10)
-    assert facts.checked(music, "test")["draws"] == 30
-    music.folder.best().rename(music.folder.checkpoint(99))
-    music.folder.mark_best(99)
-    assert facts.checked(music, "test")["draws"] == 40
-    assert facts.checked(music, "valid")["split"] == "valid"
+    assert facts.checked(music, "test", music.folder.path)[0]["draws"] == 30
+    monkeypatch.setattr(music, "checkpoint", "step-00000099")
+    assert facts.checked(music, "test", music.folder.path)[0]["draws"] == 40
+    assert facts.checked(music, "valid", music.folder.path)[0]["split"] == "valid"
 
 
 def test_without_a_check_nothing_is_said_of_trust(music, tmp_path):

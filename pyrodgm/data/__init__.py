@@ -11,7 +11,8 @@ from typing import Any
 from pyrodgm.data import balls, mnist, mocap, polyphonic, ragged, stu
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
 from pyrodgm.data.loader import BatchSampler, evaluation_batches
-from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.errors import DataError, UsageError, did_you_mean
+from pyrodgm.files import access_in_words
 
 __all__ = [
     "DATASETS",
@@ -38,6 +39,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
 }
 
 
+@access_in_words(DataError)
 def load(source: str | Path, **options: Any) -> Splits:
     """A dataset by its name, or from a file in the ragged npz format.
 

@@ -19,6 +19,7 @@ import pooch
 from pyrodgm.data import local, ragged
 from pyrodgm.data.base import SPLITS, Sequences, Splits
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.files import access_in_words
 
 SOURCE = "https://github.com/pyro-ppl/datasets/blob/master/polyphonic"
 FOLDER = "polyphonic"
@@ -171,9 +172,11 @@ def read_pickle(path: Path) -> Splits:
         DataError: it holds anything else, or is cut short.
     """
     try:
-        with path.open("rb") as file:
+        with access_in_words(DataError), path.open("rb") as file:
             pieces = _PlainUnpickler(file).load()
         parts = {split: _piano_rolls(pieces[split]) for split in SPLITS}
+    except DataError:
+        raise
     except Exception as error:  # a damaged pickle raises almost anything
         raise DataError(
             f"'{path.name}' is not a collection of piano rolls, or is cut short "

@@ -25,6 +25,7 @@ from pyrodgm.data.checks import KEYS, check
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.errors import DataError
+from pyrodgm.files import access_in_words
 from pyrodgm.seeds import numpy_generator
 
 HELD_OUT = 0.1
@@ -164,8 +165,10 @@ def _array(path: Path, name: str) -> np.ndarray:
 
 
 def _refuse_other_formats(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"there is no file '{path}'")
+    with access_in_words(DataError):
+        if not path.is_file():
+            raise DataError(f"there is no file '{path}'")
+        path.open("rb").close()  # what follows would take it for damaged
     if path.suffix in {".pkl", ".pickle"}:
         raise DataError(
             f"'{path}' is a pickle: reading one can run any program hidden in it, so it is "

@@ -20,6 +20,7 @@ import numpy as np
 from pyrodgm.data import local, ragged
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.files import is_denied, without_permission
 from pyrodgm.seeds import numpy_generator
 
 COUNTS, VOCABULARY = "counts_by_year.npz", "vocab.txt"
@@ -105,6 +106,8 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         counts = np.zeros(shape, np.int64)
         counts[np.repeat(np.arange(len(years)), np.diff(indptr)), indices] = data
     except (*ragged.DAMAGED, KeyError, IndexError) as error:
+        if isinstance(error, OSError) and is_denied(error):
+            raise DataError(without_permission(error)) from error
         raise DataError(
             f"'{folder}' does not hold the published stu ({error}); it is {WHAT}"
         ) from error

@@ -8,13 +8,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.check import EXACT, check, last_check, latent_words
+from pyrodgm.check import FIGURES, check, last_check
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
 from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
 from pyrodgm.evaluate.word_scores import NAMES as PREDICTORS
 from pyrodgm.evaluate.words import TOP
+from pyrodgm.findings import EXACT, latent_words
 from pyrodgm.pieces import read_config
 from pyrodgm.report.blocks import (
     Block,
@@ -162,8 +163,8 @@ def words(run: Run, split: str, seed: int) -> Section:
     return Section("Prediction of words", [Table(header, rows, marked, note=note)])
 
 
-def trust(run: Run, found: Mapping[str, Any] | None) -> Section:
-    """What a check found."""
+def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
+    """What a check found, with the figures that it has left in a folder."""
     if found is None:
         return Section("Can it be trusted?", [])
     good = found["trusted"] == found["examples"]
@@ -174,7 +175,7 @@ def trust(run: Run, found: Mapping[str, Any] | None) -> Section:
     for name, caption in CHECK_FIGURES.items():
         if name == "guide" and found["verdict"] == EXACT:
             continue
-        path = run.folder.path / "figures" / f"{name}.png"
+        path = figures / f"{name}.png"
         if path.is_file():
             blocks.append(Picture(data_uri(path.read_bytes(), "image/png"), caption))
     return Section("Can it be trusted?", blocks)
@@ -206,9 +207,20 @@ def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Ta
     return Table(header, rows, note=note)
 
 
-def checked(run: Run, split: str) -> dict[str, Any]:
-    """What the last check found, if it was of these weights and this split; else a new one's."""
-    return last_check(run, split) or check(run, split=split).to_dict()
+def checked(run: Run, split: str, folder: Path) -> tuple[dict[str, Any], Path]:
+    """What the last check found, if it was of these weights and this split; else a new one's.
+
+    Args:
+        run: a fitted model and guide.
+        split: what is checked.
+        folder: that the files of a new check go into.
+
+    Returns:
+        What was found, and the folder of the figures.
+    """
+    if (found := last_check(run, split)) is not None:
+        return found, run.folder.path / FIGURES
+    return check(run, split=split, out=folder).to_dict(), folder / FIGURES
 
 
 def configuration(run: Run) -> Section:

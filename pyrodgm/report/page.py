@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pyrodgm.files import replacing
+from pyrodgm.errors import UsageError
+from pyrodgm.files import access_in_words, replacing
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page
 from pyrodgm.run import Run
@@ -15,6 +17,7 @@ from pyrodgm.run import Run
 NAME = "report.html"
 
 
+@access_in_words(UsageError)
 def write_report(
     run: Run,
     out: str | Path | None = None,
@@ -29,7 +32,8 @@ def write_report(
 
     Args:
         run: a fitted model and guide.
-        out: the file; `report.html` in the run folder by default.
+        out: the file; `report.html` in the run folder by default. Where one is given, nothing is
+            written into the run folder, and the files of a new check are not kept.
         split: whose sequences are shown, predicted and checked; bounds are those of valid and test.
         with_check: whether to show what `pyrodgm.check.check` finds; the last one of the same
             weights and split is taken, else a new one is made.
@@ -42,16 +46,18 @@ def write_report(
         UsageError: an unknown split, or a file that cannot be written.
     """
     path = run.folder.path / NAME if out is None else Path(out)
-    with replacing(path) as unfinished:  # before the work, so that a wrong path is told at once
-        page = gather(run, split=split, with_check=with_check, seed=seed)
+    # Before the work, so that a wrong path is told at once.
+    with replacing(path) as unfinished, tempfile.TemporaryDirectory() as elsewhere:
+        files = run.folder.path if out is None else Path(elsewhere)
+        page = gather(run, split=split, with_check=with_check, seed=seed, files=files)
         unfinished.write_text(render(page), encoding="utf-8")
     return path
 
 
-def gather(run: Run, *, split: str, with_check: bool, seed: int) -> Page:
-    """Everything that goes onto the page of a run."""
+def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) -> Page:
+    """Everything that goes onto the page of a run; `files` is for those of a new check."""
     run.splits[split]
-    found = facts.checked(run, split) if with_check else None
+    found, figures_of_check = facts.checked(run, split, files) if with_check else (None, files)
     results = run.results()
     sections = [
         facts.fitted(run),
@@ -61,7 +67,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int) -> Page:
         figures.samples(run, split, seed),
         facts.words(run, split, seed),
         *latents.sections(run, split, seed),
-        facts.trust(run, found),
+        facts.trust(found, figures_of_check),
         facts.configuration(run),
         facts.environment(run),
     ]

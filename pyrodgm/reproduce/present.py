@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pyrodgm.files import replacing
+from pyrodgm.errors import UsageError
+from pyrodgm.files import access_in_words, replacing
 from pyrodgm.reproduce.runner import Outcome
 from pyrodgm.reproduce.table import Measured, Table
 
@@ -82,6 +83,7 @@ def markdown(table: Table, outcomes: list[Outcome]) -> str:
     return "\n".join([*text, *(f"- {n}" for n in table.notes), ""])
 
 
+@access_in_words(UsageError)
 def write(table: Table, outcomes: list[Outcome], out: Path) -> list[Path]:
     """results.csv, results.json and table.md in a folder; the paths."""
     out.mkdir(parents=True, exist_ok=True)

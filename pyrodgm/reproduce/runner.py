@@ -13,7 +13,7 @@ from typing import Any, cast
 from pyrodgm.build import build_data
 from pyrodgm.config import RunConfig, resolve
 from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
-from pyrodgm.files import replacing
+from pyrodgm.files import access_in_words, replacing
 from pyrodgm.fitting import fit_config, resume
 from pyrodgm.folder import RunFolder
 from pyrodgm.pieces import read_config
@@ -63,6 +63,7 @@ class Outcome:
         return cls(**{**values, "numbers": numbers})
 
 
+@access_in_words(UsageError)
 def reproduce(
     table: Table,
     out: Path,
