@@ -162,6 +162,12 @@ class RunFolder:
         """The facts of the data that the run was fitted on."""
         return DataInfo.from_dict(self.read_environment()["data"])
 
+    def needs(self, path: Path) -> bool:
+        """Whether a file, given by its resolved path, is one that the run cannot do without."""
+        own = (self.config, self.environment, self.metrics, self.best_pointer)
+        within = path.is_relative_to(self.checkpoints.resolve())
+        return within or path in [each.resolve() for each in own]
+
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to `metrics.jsonl`.
 

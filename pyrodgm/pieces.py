@@ -137,7 +137,7 @@ def load_like(folder: RunFolder, source: str | Path) -> Splits:
 
 
 def refuse_to_replace(path: Path, folder: RunFolder, *sources: str | None) -> None:
-    """Raise where a file to be written is data: that of a run, or another that is read.
+    """Raise where a file to be written is data, that of a run or another, or a part of the run.
 
     Args:
         path: to be written.
@@ -151,5 +151,10 @@ def refuse_to_replace(path: Path, folder: RunFolder, *sources: str | None) -> No
     if config is not None:
         sources = (*sources, config.data.name, config.data.options.get("path"))
     target = path.expanduser().resolve()
+    if folder.needs(target):
+        raise UsageError(
+            f"{path} is a file that the run {folder.path} cannot do without; give another file to "
+            "write"
+        )
     if any(source and Path(source).expanduser().resolve() == target for source in sources):
         raise UsageError(f"{path} is data that is read here; give another file to write")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,6 +65,20 @@ class Selection:
             return True
         self.since += 1
         return False
+
+
+@contextmanager
+def _one_word_of_numbers() -> Iterator[None]:
+    """Without Pyro's warnings of numbers that the error to come names with their site.
+
+    Python has one list of such filters for all threads, which the main one may change.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
+        yield
 
 
 class Recorder:
@@ -123,9 +139,7 @@ class Recorder:
             self.watcher.on_start(
                 self.folder.path, training.options, training.step, training.seconds
             )
-        with deferred_interrupts() as interrupted, warnings.catch_warnings():
-            # Pyro warns of numbers that the error to come names with their site.
-            warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
+        with deferred_interrupts() as interrupted, _one_word_of_numbers():
             try:
                 self._train(interrupted)
                 self._end()

@@ -186,6 +186,16 @@ def test_a_check_of_the_same_weights_and_split_is_not_made_again(music, monkeypa
     assert facts.checked(music, "valid", music.folder.path)[0]["split"] == "valid"
 
 
+def test_a_page_never_takes_the_place_of_a_part_of_the_run(music):
+    path = music.folder.path
+    weights = music.folder.best().relative_to(path) / "weights.safetensors"
+    for part in ("config.toml", "environment.json", "metrics.jsonl", "best", weights):
+        before = (path / part).read_bytes()
+        with pytest.raises(UsageError, match="cannot do without"):
+            write_report(music, path / "checkpoints" / ".." / part, with_check=False)
+        assert (path / part).read_bytes() == before
+
+
 def test_without_a_check_nothing_is_said_of_trust(music, tmp_path):
     path = write_report(music, tmp_path / "page.html", with_check=False)
     page = Reader(path.read_text())

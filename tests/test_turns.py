@@ -3,6 +3,7 @@
 import copy
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,6 +38,7 @@ def test_threads_get_what_they_would_get_alone(names, run):
     jobs = [(CALLS[names[n % len(names)]], n) for n in range(TOGETHER)]
     alone = [repr(plain(call(run, seed))) for call, seed in jobs]
     before, start = global_state(), threading.Barrier(TOGETHER)
+    filters = list(warnings.filters)
 
     def together(job):
         call, seed = job
@@ -47,6 +49,7 @@ def test_threads_get_what_they_would_get_alone(names, run):
         for expected, found in zip(alone, threads.map(together, jobs), strict=True):
             assert found == [expected] * 3
     assert global_state() == before
+    assert warnings.filters == filters
 
 
 def test_others_have_their_turn_during_a_training(run):

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrodgm.errors import UsageError
 from pyrodgm.files import access_in_words, replacing
+from pyrodgm.pieces import refuse_to_replace
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page
 from pyrodgm.run import Run
@@ -43,9 +44,11 @@ def write_report(
         The file.
 
     Raises:
-        UsageError: an unknown split, or a file that cannot be written.
+        UsageError: an unknown split, or a file that cannot be written, or that is data or a part of
+            the run.
     """
     path = run.folder.path / NAME if out is None else Path(out)
+    refuse_to_replace(path, run.folder)
     # Before the work, so that a wrong path is told at once.
     with replacing(path) as unfinished, tempfile.TemporaryDirectory() as elsewhere:
         files = run.folder.path if out is None else Path(elsewhere)
