@@ -507,3 +507,11 @@ def test_values_of_another_shape_are_refused() -> None:
     program = poutine.condition(model, data={"z": torch.zeros(2, 2).double()})
     with pytest.raises(CompatibilityError, match=r"site 'z' has .* expected \(..., 2, 3, 2\)"):
         poutine.trace(program).get_trace(rows(bits(), 2))
+
+
+def test_a_layer_that_was_drawn_with_another_value_is_refused() -> None:
+    """The third layer was drawn together with what the second would have been."""
+    (model, _), batch = pair("dtsbn-s 3"), rows(bits(2), 2)
+    program = poutine.do(model, data={"z2": torch.full((2, 2, 1), 0.5).double()})
+    with pytest.raises(CompatibilityError, match="a handler set site 'z2' after z3 had been drawn"):
+        poutine.trace(program).get_trace(batch)

@@ -44,7 +44,7 @@ class Guide(Checked, nn.Module):
 
     @abstractmethod
     def forward(self, batch: Batch) -> None:
-        """Sample every latent site; log-probabilities have shape (K, B, T)."""
+        """Sample every latent site, each of batch shape (B, T)."""
 
 
 class SequenceGuide(Guide):

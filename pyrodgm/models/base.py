@@ -63,7 +63,7 @@ class Model(Checked, nn.Module):
 
     @abstractmethod
     def forward(self, batch: Batch) -> None:
-        """Sample every latent site, observe the batch; log-probabilities have shape (K, B, T)."""
+        """Sample every latent site and observe the batch, each site of batch shape (B, T)."""
 
 
 class SequenceModel(Model):
