@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     help="auto: exact without latents, else elbo for one particle and iwae for more.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option(
+    "--per-sequence",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file for the bound of every sequence.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     run: Path,
@@ -32,6 +37,7 @@ def command(
     particles: int,
     estimator: Estimator,
     seed: int,
+    per_sequence: Path | None,
     as_json: bool,
 ) -> None:
     """Bound the log-likelihood of a split, beside trivial predictors of the same data.
@@ -41,12 +47,19 @@ def command(
     held out, as in stu, their prediction follows.
     """
     from pyrodgm.evaluate.floors import floors
+    from pyrodgm.files import replacing
+    from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
 
     from .report import print_bound, print_json, print_words
 
     loaded = Run.load(run, data)
-    bound = loaded.evaluate(split, particles=particles, estimator=estimator, seed=seed)
+    given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
+    if per_sequence is not None:
+        refuse_to_replace(per_sequence, loaded.folder, data)
+        with replacing(per_sequence) as unfinished:
+            loaded.scores(split, **given).to_csv(unfinished, index=False)
+    bound = loaded.evaluate(split, **given)
     trivial = floors(loaded.splits, split)
     words = loaded.word_scores(split, seed=seed)
     if as_json:

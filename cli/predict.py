@@ -30,6 +30,7 @@ SHOWN = 12  # rows of a table of horizons
 )
 @click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
 @click.option("--truth", help="The same data without its gaps: how well were they filled?")
+@click.option("--states", is_flag=True, help="The hidden states of an hmm instead.")
 @click.option(
     "--quantiles",
     callback=lambda _context, _option, text: None if text is None else _levels(text),
@@ -38,7 +39,7 @@ SHOWN = 12  # rows of a table of horizons
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File for a forecast (.npz, .png, .gif or .mid) or for filled gaps (.npz).",
+    help="File for a forecast (.npz, .png, .gif or .mid), filled gaps (.npz) or states (.csv).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -49,25 +50,33 @@ def command(
     start: Start,
     impute: bool,
     truth: str | None,
+    states: bool,
     out: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Predict every frame from those before it, beside trivial predictors of the same data.
 
-    With --horizon, forecast many frames; with --impute, fill in missing features.
+    With --horizon, forecast many frames; with --impute, fill in missing features; with --states,
+    find the hidden states of an hmm, by the Viterbi algorithm and by smoothing.
     """
+    if states:
+        _check_alone(horizon, start, impute, options)
     if truth is not None and not impute:
         raise click.UsageError("--truth goes with --impute")
-    _check_words(horizon, start, impute, out, options["quantiles"])
+    _check_words(horizon, start, impute, None if states else out, options["quantiles"])
     from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
+
+    from .states import show_states
 
     loaded = Run.load(run, data)
     if out is not None:
         refuse_to_replace(out, loaded.folder, data, truth)
     given = {name: value for name, value in options.items() if value is not None}
-    if horizon is not None:
+    if states:
+        values = show_states(loaded, options["split"], out, as_json)
+    elif horizon is not None:
         values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)
     elif impute and out is not None:
         values = _impute(loaded, out, truth, as_json, **given)
@@ -77,6 +86,13 @@ def command(
         from .report import print_json
 
         print_json({"split": options["split"], **values})
+
+
+def _check_alone(horizon: int | None, start: Start, impute: bool, options: dict[str, Any]) -> None:
+    given = {"--horizon": horizon, "--from": start, "--impute": impute or None}
+    given |= {f"--{name}": options[name] for name in ("samples", "quantiles")}
+    if others := [name for name, value in given.items() if value is not None]:
+        raise click.UsageError(f"--states is exact and takes no {', '.join(others)}")
 
 
 def _check_words(

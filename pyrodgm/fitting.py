@@ -192,13 +192,16 @@ def _train(
     configuration is written once training stands where it stopped.
     """
     fabric = launch(options)
-    path = fabric.broadcast(str(folder.path) if folder else "")
+    kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
+    begins = not kept.has_checkpoint()
+    if begins:
+        objective.model.begin(splits, options.seed)
     training = Training(objective, splits, options, fabric)
-    recorder = Recorder(training, RunFolder(Path(path)), watcher)
-    if recorder.folder.has_checkpoint():
-        recorder.restore()
-    else:
+    recorder = Recorder(training, kept, watcher)
+    if begins:
         recorder.start()
+    else:
+        recorder.restore()
     if text is not None and is_first_process():
         write_text(recorder.folder.config, text)
     recorder.run()

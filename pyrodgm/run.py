@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pyrodgm import checkpoint
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import RunFolderError, UsageError
-from pyrodgm.evaluate.bounds import Bound, Estimator, bound
+from pyrodgm.evaluate.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.floors import scores, trivial_predictors
@@ -19,6 +19,7 @@ from pyrodgm.evaluate.forecast import QUANTILES, Forecast, Start, forecast
 from pyrodgm.evaluate.frame_errors import Prediction
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import predictions
+from pyrodgm.evaluate.states import States, states
 from pyrodgm.evaluate.topics import Topic, topics
 from pyrodgm.evaluate.word_scores import word_scores
 from pyrodgm.evaluate.words import WordScore
@@ -138,6 +139,22 @@ class Run:
             estimator=estimator,
             seed=seed,
         )
+
+    def scores(
+        self,
+        split: str = "test",
+        *,
+        particles: int = 1,
+        estimator: Estimator = "auto",
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """The bound of every sequence; see `pyrodgm.evaluate.bounds.sequence_scores`."""
+        given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
+        return sequence_scores(self.model, self.guide, self.splits[split], **given)
+
+    def states(self, split: str = "test") -> States:
+        """The states of a hidden Markov model; see `pyrodgm.evaluate.states.states`."""
+        return states(self.model, self.splits[split])
 
     def word_scores(self, split: str = "test", *, seed: int = 0) -> dict[str, WordScore]:
         """How well held-out tokens are predicted, beside trivial predictors; empty without them.

@@ -71,8 +71,3 @@ def test_imports_go_down(path):
 def test_models_and_guides_do_not_know_each_other(one, other):
     for path in ROOT.glob(f"pyrodgm/{one}/*.py"):
         assert other not in imported(path)
-
-
-def test_no_file_is_long():
-    for path in FILES:
-        assert len(path.read_text().splitlines()) <= 280, path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 from pyrodgm.traces import log_probs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact"]
 
@@ -150,6 +153,36 @@ def sequence_bounds(
     if used == "elbo":
         return log_w.mean(0).numpy(), used
     return (log_w.logsumexp(0) - math.log(draws)).numpy(), used
+
+
+def sequence_scores(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The bound of every sequence as a table; see `bound`.
+
+    Columns: ``sequence`` (row in the split), ``frames``, ``nats``, ``nats_per_frame`` and
+    ``estimator``.
+    """
+    import pandas as pd  # slow to import
+
+    nats, used = sequence_bounds(
+        model, guide, sequences, particles=particles, estimator=estimator, seed=seed
+    )
+    return pd.DataFrame(
+        {
+            "sequence": np.arange(len(sequences)),
+            "frames": sequences.lengths,
+            "nats": nats,
+            "nats_per_frame": nats / sequences.lengths,
+            "estimator": used,
+        }
+    )
 
 
 def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Splits
 from pyrodgm.past import Past, ShiftedPast, seen_key
 from pyrodgm.schema import Checked
 from pyrodgm.sequences import Draw, fused
@@ -60,6 +61,15 @@ class Model(Checked, nn.Module):
     companions: ClassVar[Companions | None] = None
     latents: dict[str, int]
     observed: dict[str, int]
+
+    def begin(self, splits: Splits, seed: int) -> None:
+        """Set starting values from data, once, before the first step of training; none here.
+
+        Args:
+            splits: the data.
+            seed: of everything random.
+        """
+        del splits, seed
 
     @abstractmethod
     def forward(self, batch: Batch) -> None:

@@ -6,17 +6,18 @@ generates, forecasts and is evaluated like any other.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar, Literal, cast, final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo
+from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.distributions import Mixture, partial
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, StateSpaceModel
+from pyrodgm.models.hmm_start import start_from_data
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.past import Past, scan
 from pyrodgm.sequences import Draw
@@ -37,6 +38,8 @@ class HMM(StateSpaceModel):
         num_states: states C.
         emission: of a frame given its state: "bernoulli", "categorical", "gaussian",
             "multinomial"; "auto" fits the data.
+        start: "data" starts from clusters of the training frames, see
+            `pyrodgm.models.hmm_start`; "random" from random numbers.
 
     Shapes: site ``x`` (B, T, D).
 
@@ -57,6 +60,7 @@ class HMM(StateSpaceModel):
         *,
         num_states: Annotated[int, Field(ge=1)] = 50,
         emission: EmissionName = "auto",
+        start: Literal["data", "random"] = "data",
     ) -> None:
         super().__init__()
         if emission == "nade":
@@ -66,9 +70,17 @@ class HMM(StateSpaceModel):
         self.latents = {}
         self.observed = {"x": info.dim}
         self.emission = make_emission(emission, info)
-        start = self.emission.start(info)
-        self.by_state = nn.Parameter(start + 0.3 * torch.randn(num_states, len(start)))
+        numbers = self.emission.start(info)
+        self.by_state = nn.Parameter(numbers + 0.3 * torch.randn(num_states, len(numbers)))
         self.cell = ForwardCell(num_states)
+        self._starts_from_data = start == "data"
+        self.register_load_state_dict_post_hook(_keep_loaded)
+
+    def begin(self, splits: Splits, seed: int) -> None:
+        """Start from clusters of the training frames, unless parameters were loaded or trained."""
+        if self._starts_from_data:
+            self._starts_from_data = False
+            start_from_data(self, splits, seed)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: what the frame before says of the state, then a mixture over states."""
@@ -76,21 +88,57 @@ class HMM(StateSpaceModel):
         draw("x", Mixture(self._belief(past, t), self.emission(self.by_state)))
 
     def smoothed(self, batch: Batch) -> Mixture:
-        r"""Every frame given all that was seen of its sequence: the backward recursion.
+        """Every frame given all that was seen of its sequence: a mixture over smoothed states."""
+        return Mixture(self.log_states(batch), self.emission(self.by_state))
+
+    def log_states(self, batch: Batch) -> Tensor:
+        r"""Log-probabilities of the states given the whole sequence, (B, T, C): smoothing.
 
         .. math:: w_t(c) \propto \pi_t(c)\, p(x_t \mid c)\, \beta_t(c), \qquad
             \beta_t(c) = \sum_{c'} A_{c c'}\, p(x_{t+1} \mid c')\, \beta_{t+1}(c')
 
         Reference: Rabiner, 1989, equations 24 to 27.
         """
-        evidence = self._evidence(batch.x, batch.observed)
+        evidence = self.evidence(batch)
         moves = self.cell.transition.log_softmax(-1)
         betas = [torch.zeros_like(evidence[:, 0])]
         for after in evidence[:, 1:].flip(1).unbind(1):
             beta = (moves + (after + betas[-1])[:, None]).logsumexp(-1)
             betas.append(beta.log_softmax(-1))
         weights = self._belief(*self.before(batch)) + evidence + torch.stack(betas[::-1], 1)
-        return Mixture(weights, self.emission(self.by_state))
+        return weights.log_softmax(-1)
+
+    def most_likely_states(self, batch: Batch) -> Tensor:
+        r"""The single most likely path of states, (B, T): the Viterbi algorithm.
+
+        .. math:: \hat c_{1:T} = \arg\max_{c_{1:T}} p(c_{1:T} \mid x_{1:T})
+
+        Reference: Rabiner, 1989, equations 32 to 35.
+        """
+        evidence, moves = self.evidence(batch), self.cell.transition.log_softmax(-1)
+        best = self.cell.initial.log_softmax(-1) + evidence[:, 0]
+        stay = torch.arange(moves.shape[0], device=moves.device).expand_as(best)
+        origins = []
+        for now, is_data in zip(
+            evidence[:, 1:].unbind(1), batch.mask[:, 1:].unbind(1), strict=True
+        ):
+            score, origin = (best[..., None] + moves).max(-2)
+            # The path ends with the sequence: what follows is padding and has no say in it.
+            origins.append(torch.where(is_data[:, None], origin, stay))
+            best = torch.where(is_data[:, None], score + now, best)
+        path = [best.argmax(-1, keepdim=True)]
+        for origin in reversed(origins):
+            path.append(origin.gather(-1, path[-1]))
+        return torch.cat(path[::-1], -1)
+
+    def log_likelihood(self, batch: Batch) -> Tensor:
+        """Of all sequences together, in nats."""
+        joint = self._belief(*self.before(batch)).log_softmax(-1) + self.evidence(batch)
+        return (joint.logsumexp(-1) * batch.mask).sum()
+
+    def evidence(self, batch: Batch) -> Tensor:
+        """What was seen of every frame by states, log p(x_t | c), (B, T, C); zero if padded."""
+        return self._evidence(batch.x, batch.observed)
 
     def _belief(self, past: Past, t: Tensor) -> Tensor:
         """About the state given the frames before, as log-probabilities (..., C)."""
@@ -102,6 +150,11 @@ class HMM(StateSpaceModel):
         """Of the states by what was seen of frames, log p(x_t | c), (..., C)."""
         law = partial(self.emission(self.by_state), None if seen is None else seen[..., None, :])
         return law.log_prob(x[..., None, :])
+
+
+def _keep_loaded(model: nn.Module, _: object) -> None:
+    """Parameters that were loaded are not replaced by others from data."""
+    cast("HMM", model)._starts_from_data = False
 
 
 class ForwardCell(nn.Module):

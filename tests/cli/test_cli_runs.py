@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyrodgm.settings import read_toml
@@ -27,6 +28,38 @@ def test_the_table_compares_with_trivial_predictors(cli, fitted):
     said = cli("evaluate", fitted)
     assert "this run" in said.out
     assert "independent features" in said.out
+
+
+def test_bounds_per_sequence_are_those_of_the_split(cli, fitted, tmp_path):
+    file = tmp_path / "scores.csv"
+    whole = json.loads(cli("evaluate", fitted, "--json", "--per-sequence", file).out)
+    table = pd.read_csv(file)
+    assert len(table) == whole["examples"]
+    assert table["nats"].mean() == pytest.approx(whole["nats_per_example"])
+    assert table["nats_per_frame"].mean() == pytest.approx(
+        whole["nats_per_frame_sequence_weighted"]
+    )
+    said = cli("evaluate", fitted, "--per-sequence", tmp_path / "none" / "scores.csv")
+    assert said.code == 2
+    assert "there is no folder" in said.err
+
+
+def test_states_of_an_hmm_and_of_nothing_else(cli, fitted, save_data, tmp_path):
+    run, file = tmp_path / "run", tmp_path / "states.csv"
+    data = save_data(**ragged(kind="real", dim=2))
+    settings = ["--set", "model.num_states=2", "--steps", 5, "--out", run]
+    assert cli("fit", "--model", "hmm", "--data", data, *settings).code == 0
+    said = cli("predict", run, "--states", "--out", file)
+    assert "frames (Viterbi)" in said.out
+    table = pd.read_csv(file)
+    assert table["sequence"].nunique() == 6
+    found = json.loads(cli("predict", run, "--states", "--json").out)["states"]
+    assert [row["share"] for row in found] == [float((table["state"] == c).mean()) for c in (0, 1)]
+    for wrong in (["--states", "--horizon", 3], ["--states", "--samples", 3]):
+        said = cli("predict", run, *wrong)
+        assert said.code == 2
+        assert f"takes no {wrong[1]}" in said.err
+    assert "fit hmm" in cli("predict", fitted, "--states").err
 
 
 def test_other_data_of_the_same_kind_is_evaluated(cli, fitted, save_data):

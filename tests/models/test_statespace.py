@@ -122,6 +122,25 @@ def test_categorical_hmm_equals_the_scaled_forward_recursion() -> None:
     torch.testing.assert_close(nats(model, Batch.of(x)).sum(), total + alpha.sum().log())
 
 
+@pytest.mark.parametrize("emission", EMITTED)
+def test_states_equal_those_of_all_paths(emission: str) -> None:
+    """Smoothing and the Viterbi algorithm against a list of all paths; padding changes neither."""
+    model, x = hmm(emission), frames(emission, B, T)
+    batch = Batch(x, RAGGED, torch.arange(B), missing(x) & RAGGED[..., None])
+    assert batch.seen is not None
+    smoothed, most_likely = model.log_states(batch).exp(), model.most_likely_states(batch)
+    for row, length in enumerate(LENGTHS.tolist()):
+        paths = list(itertools.product(range(C), repeat=length))
+        seen = batch.seen[row, :length]
+        joint = [path_nats(model, emission, x[row, :length], seen, path) for path in paths]
+        posterior = torch.stack(joint).softmax(0)
+        in_state = torch.nn.functional.one_hot(torch.tensor(paths), C).to(posterior)
+        exact = torch.einsum("p,ptc->tc", posterior, in_state)
+        torch.testing.assert_close(smoothed[row, :length], exact)
+        assert tuple(most_likely[row, :length].tolist()) == paths[int(posterior.argmax())]
+    torch.testing.assert_close(model.log_likelihood(batch), nats(model, batch).sum())
+
+
 @pytest.mark.parametrize("emission", ["bernoulli", "gaussian"])
 def test_hmm_equals_that_of_pyro(emission: str) -> None:
     model, x = hmm(emission), frames(emission, B, T)

@@ -1,0 +1,52 @@
+"""`pyrodgm predict --states`: the hidden states of a hidden Markov model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from pyrodgm.run import Run
+
+
+def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[str, Any]:
+    """Print how often each state occurs, and write those of every frame where a file is given.
+
+    Returns:
+        What is printed under --json.
+
+    Raises:
+        UsageError: the model has no such states, or the file is not named .csv.
+    """
+    from pyrodgm.files import replacing
+    from pyrodgm.forecast_files import check_ending
+
+    from .report import print_table
+
+    if out is None:
+        found = run.states(split)
+    else:
+        check_ending(out, [".csv"])
+        with replacing(out) as unfinished:
+            found = run.states(split)
+            found.to_frame().to_csv(unfinished, index=False)
+    rows = found.summary()
+    if not as_json:
+        click.echo(f"{split}: {len(found.most_likely)} sequences\n")
+        print_table(
+            ["state", "frames (Viterbi)", "probability (smoothing)", "mean stay in frames"],
+            [
+                [
+                    str(row["state"]),
+                    f"{row['share']:.1%}",
+                    f"{row['probability']:.3f}",
+                    "-" if row["mean_length"] is None else f"{row['mean_length']:.1f}",
+                ]
+                for row in rows
+            ],
+        )
+        if out is not None:
+            click.echo(out)
+    return {"states": rows, "files": [] if out is None else [str(out)]}
