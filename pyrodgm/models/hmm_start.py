@@ -103,7 +103,7 @@ def _clusters(points: np.ndarray, number: int, seed: int) -> np.ndarray:
         with warnings.catch_warnings():
             # An empty cluster is a state without frames, which training can still use.
             warnings.filterwarnings("ignore", "One of the clusters is empty")
-            centres, labels = kmeans2(points, number, minit="++", seed=generator)
+            centres, labels = kmeans2(points, number, minit="++", rng=generator)
         distortion = float(((points - centres[labels]) ** 2).sum())
         if distortion < least:
             best, least = labels, distortion
