@@ -41,7 +41,8 @@ class _Display(ABC):
         self._first = (first_step, seconds)
         limit = f", {options.time_limit:g} s" if options.time_limit else ""
         start = f" from step {first_step}" if first_step else ""
-        self.say(f"{run}: training{start}, at most {options.steps} steps{limit}")
+        starts = f"{options.restarts} x " if options.restarts > 1 else ""
+        self.say(f"{run}: training{start}, at most {starts}{options.steps} steps{limit}")
 
     def on_progress(self, progress: Progress) -> None:
         """Show it, unless something was shown just now."""
@@ -70,7 +71,7 @@ class _Display(ABC):
     def share(self, progress: Progress) -> float:
         """How much of the run is done, by steps or by time, whichever is further."""
         assert self.options is not None
-        share = progress.step / self.options.steps
+        share = progress.step / (self.options.restarts * self.options.steps)
         if self.options.time_limit:
             share = max(share, progress.seconds / self.options.time_limit)
         return min(share, 1.0)

@@ -14,7 +14,7 @@ from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
 from pyrodgm.devices import check_devices, is_first_process, launch
-from pyrodgm.errors import DataError, RunFolderError
+from pyrodgm.errors import DataError, RunFolderError, UsageError
 from pyrodgm.files import access_in_words, alone, temporary_folder, write_text
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
@@ -22,6 +22,7 @@ from pyrodgm.options import FitOptions
 from pyrodgm.pieces import check_same_pieces, pieces
 from pyrodgm.recorder import Recorder, Watcher
 from pyrodgm.run import Run
+from pyrodgm.seeds import seeded
 from pyrodgm.settings import merge, read_toml
 from pyrodgm.training import Training
 from pyrodgm.trial import check_runs
@@ -31,7 +32,7 @@ CHANGEABLE = ("steps", "time_limit", "patience", "device")
 
 @access_in_words(RunFolderError)
 def fit(
-    objective: Objective,
+    objective: Objective | Callable[[], Objective],
     splits: Splits,
     *,
     out: str | Path | None = None,
@@ -41,7 +42,8 @@ def fit(
     """Train an objective on data and return the run, with the weights best on validation.
 
     Args:
-        objective: built from a model and a guide; its parameters are trained in place.
+        objective: built from a model and a guide; its parameters are trained in place. Or a
+            function that builds one, called once for every one of several ``restarts``.
         splits: the data.
         out: run folder; by default a temporary one, which lasts as long as the run, see
             `Run.save`, and stays where training fails.
@@ -59,10 +61,13 @@ def fit(
     """
     chosen = fit_options(options)
     check_devices(chosen)
+    objective, fresh = _starts(objective, chosen)
     check_runs(objective, splits)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:
-        return _train(objective, splits, chosen, folder, watcher, temporary=out is None)
+        return _train(
+            objective, splits, chosen, folder, watcher, fresh=fresh, temporary=out is None
+        )
 
 
 @access_in_words(RunFolderError)
@@ -88,14 +93,15 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     with _begun(
         lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
     ) as folder:
-        return _train(objective, splits, config.fit, folder, watcher)
+        fresh = _built(config, splits)
+        return _train(objective, splits, config.fit, folder, watcher, fresh=fresh)
 
 
 @access_in_words(RunFolderError)
 def resume(
     path: str | Path,
     *,
-    objective: Objective | None = None,
+    objective: Objective | Callable[[], Objective] | None = None,
     splits: Splits | None = None,
     watcher: Watcher | None = None,
     **changes: Any,
@@ -125,14 +131,57 @@ def resume(
         config = resolve(values) if "model" in values else None
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
+        _check_changes(changes, options)
+        fresh = None
+        if objective is not None:
+            objective, fresh = _starts(objective, options)
         objective, splits = pieces(folder, config, objective, splits)
+        if config is not None:
+            fresh = _built(config, splits)
         splits = splits if config else _identified(splits)
         if folder.has_checkpoint():
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
         check_runs(objective, splits)
         text = config.to_toml() if config else to_toml(values)
-        return _train(objective, splits, options, folder, watcher, text=text)
+        return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
+
+
+def _starts(
+    objective: Objective | Callable[[], Objective], options: FitOptions
+) -> tuple[Objective, Callable[[int], Objective] | None]:
+    """The objective of the first start, and what makes those of further ones."""
+    if isinstance(objective, Objective):
+        if options.restarts > 1:
+            raise UsageError(
+                f"restarts is {options.restarts}, and every start needs an objective of its own: "
+                "give a function that builds one, such as lambda: ML(HMM(info), NoGuide(info))"
+            )
+        return objective, None
+
+    def fresh(restart: int) -> Objective:
+        with seeded(options.seed + restart):
+            return objective()
+
+    return fresh(0), fresh
+
+
+def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
+    """Makes the objective of a further start from a configuration."""
+    seed = config.fit.seed
+    return lambda restart: build_objective(
+        replace(config, fit=replace(config.fit, seed=seed + restart)), splits.info
+    )
+
+
+def _check_changes(changes: dict[str, Any], options: FitOptions) -> None:
+    """Refuse changes that would have ended the earlier of several starts elsewhere."""
+    fixed = [f"fit.{key}" for key in changes if key != "device"]
+    if options.restarts > 1 and fixed:
+        raise RunFolderError(
+            f"{', '.join(fixed)} cannot change where there are several restarts, since the earlier "
+            "ones would have ended elsewhere; only device can"
+        )
 
 
 def _folder_at(out: str | Path | None) -> RunFolder:
@@ -183,6 +232,7 @@ def _train(
     folder: RunFolder | None,
     watcher: Watcher | None,
     *,
+    fresh: Callable[[int], Objective] | None,
     text: str | None = None,
     temporary: bool = False,
 ) -> Run:
@@ -193,12 +243,14 @@ def _train(
     """
     fabric = launch(options)
     kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
-    begins = not kept.has_checkpoint()
-    if begins:
+    restart = None
+    if kept.has_checkpoint():
+        restart = checkpoint.read_state(kept.latest())["restart"]
+    else:
         objective.model.begin(splits, options.seed)
-    training = Training(objective, splits, options, fabric)
-    recorder = Recorder(training, kept, watcher)
-    if begins:
+    training = Training(objective, splits, options, fabric, restart=restart or 0)
+    recorder = Recorder(training, kept, watcher, fresh)
+    if restart is None:
         recorder.start()
     else:
         recorder.restore()
@@ -212,8 +264,8 @@ def _train(
         objective,
         splits,
         recorder.folder,
-        steps=training.step,
-        seconds=training.seconds,
+        steps=recorder.training.step,
+        seconds=recorder.training.seconds,
         is_main_process=fabric.is_global_zero,
         temporary=temporary,
         checkpoint=best.name,

@@ -31,6 +31,9 @@ class FitOptions:
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
             and not over sequences; Adam hardly notices.
         patience: evaluations without improvement after which training stops.
+        restarts: independent trainings from different starts, of which the one that is best on
+            validation is kept. Each has all the steps and the patience, and its share of the time;
+            the second is the training of ``seed + 1``, and so on.
         averaging: weight of the past in the exponential average of the weights that is evaluated
             and kept; 0 keeps the last weights themselves.
         evaluate_every: steps between evaluations on validation, each followed by a checkpoint.
@@ -52,6 +55,7 @@ class FitOptions:
     clip_norm: Positive | None = None
     per_frame: bool = False
     patience: Count = 20
+    restarts: Count = 1
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
     evaluate_every: Count = 200
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

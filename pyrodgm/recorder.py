@@ -20,6 +20,7 @@ from pyrodgm.evaluate.validation import Validation, validate
 from pyrodgm.folder import RunFolder
 from pyrodgm.interrupts import deferred_interrupts
 from pyrodgm.nonfinite import NonFiniteLoss
+from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
 from pyrodgm.pieces import described
 from pyrodgm.training import Progress, Training
@@ -46,25 +47,34 @@ class Watcher(Protocol):
 
 @dataclass
 class Selection:
-    """Which checkpoint is best on validation so far, and for how long it has been.
+    """Which checkpoint is best on validation so far, and for how long this start has not risen.
 
     Args:
-        score: the score of its validation, in nats.
+        score: the best score of a validation, in nats.
         step: when it was.
-        since: evaluations since then.
+        leading: the best score since training last began from a new start.
+        since: evaluations since that one.
     """
 
     score: float = -float("inf")
     step: int = 0
+    leading: float = -float("inf")
     since: int = 0
 
     def update(self, score: float, step: int) -> bool:
-        """Take a new score into account; True if it is the best."""
-        if score > self.score:
-            self.score, self.step, self.since = score, step, 0
-            return True
-        self.since += 1
-        return False
+        """Take a new score into account; True if it is the best of all."""
+        if score > self.leading:
+            self.leading, self.since = score, 0
+        else:
+            self.since += 1
+        best = score > self.score
+        if best:
+            self.score, self.step = score, step
+        return best
+
+    def begin_again(self) -> None:
+        """Wait anew: what follows comes from another start."""
+        self.leading, self.since = -float("inf"), 0
 
 
 @contextmanager
@@ -88,12 +98,18 @@ class Recorder:
         training: the training.
         folder: its run folder.
         watcher: told of progress and evaluations.
+        fresh: makes the objective of another start from a seed; needed for several restarts.
     """
 
     def __init__(
-        self, training: Training, folder: RunFolder, watcher: Watcher | None = None
+        self,
+        training: Training,
+        folder: RunFolder,
+        watcher: Watcher | None = None,
+        fresh: Callable[[int], Objective] | None = None,
     ) -> None:
         self.training = training
+        self.fresh = fresh
         self.folder = folder
         self.writes = training.fabric.is_global_zero
         self.watcher = watcher if self.writes else None
@@ -141,8 +157,7 @@ class Recorder:
             )
         with deferred_interrupts() as interrupted, _one_word_of_numbers():
             try:
-                self._train(interrupted)
-                self._end()
+                self._train_all(interrupted)
             except NonFiniteLoss as error:
                 process = training.fabric.global_rank
                 raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
@@ -155,6 +170,21 @@ class Recorder:
                 self.watcher.on_end(self._reason())
             if self.training.any_process(interrupted()):
                 raise Interrupted(f"training is over, and kept whole in {self.folder.path}")
+
+    def _train_all(self, interrupted: Callable[[], bool]) -> None:
+        """Train from every start, one after the other; the best checkpoint of all is kept."""
+        while True:
+            self._train(interrupted)
+            score, step = self._end(), self.training.step
+            following = self.training.restart + 1
+            if self.fresh is None or following >= self.training.options.restarts:
+                return
+            if self.training.any_process(interrupted()):
+                raise Interrupted(f"stopped after step {step}; {self.folder.how_to_resume()}")
+            self.selection.update(score, step)
+            self.selection.begin_again()
+            objective = self.fresh(following)
+            self.training = self.training.again(objective)
 
     def _train(self, interrupted: Callable[[], bool]) -> None:
         if self._is_out_of_patience():
@@ -172,8 +202,8 @@ class Recorder:
     def _reason(self) -> str:
         """What ended training."""
         training, options = self.training, self.training.options
-        if training.step >= options.steps:
-            return f"step {training.step} of at most {options.steps}"
+        if training.own_steps >= options.steps:
+            return f"step {training.own_steps} of at most {options.steps}"
         if self._is_out_of_patience():
             return f"no better validation in {self.selection.since} evaluations (fit.patience)"
         return f"{training.seconds:.0f} s of at most {options.time_limit:g}"
@@ -187,7 +217,7 @@ class Recorder:
         if self.writes and progress.step % RECORD_EVERY == 0:
             numbers = {key: float(value) for key, value in progress.report.items()}
             self._record(lr=self.training.lr, **numbers)
-        if progress.step % self.training.options.evaluate_every == 0:
+        if self.training.own_steps % self.training.options.evaluate_every == 0:
             valid = self._evaluate()
             best = self.selection.update(valid.score, progress.step)
             self.training.end_of_evaluation(valid.score)
@@ -200,10 +230,15 @@ class Recorder:
     def _is_long_ago(self) -> bool:
         return self.training.seconds - self._saved_seconds >= CHECKPOINT_EVERY
 
-    def _end(self) -> None:
-        """Evaluate and keep the last weights too, without moving what a resumed run starts from."""
-        if self.training.step % self.training.options.evaluate_every == 0:
-            return
+    def _end(self) -> float:
+        """Evaluate and keep the last weights too, without moving what a resumed run starts from.
+
+        Returns:
+            The validation score of the last weights, or the best one where they were the last
+            that were evaluated.
+        """
+        if self.training.own_steps % self.training.options.evaluate_every == 0:
+            return self.selection.score
         valid = self._evaluate()
         best = valid.score > self.selection.score
         if not self.folder.has_evaluation(self.training.step):
@@ -211,6 +246,7 @@ class Recorder:
         self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
+        return valid.score
 
     def _evaluate(self) -> Validation:
         training, evaluated = self.training, self.training.evaluated
@@ -240,9 +276,9 @@ class Recorder:
 
     def _record(self, **values: Any) -> None:
         training = self.training
-        self.folder.append_metrics(
-            {"step": training.step, "seconds": round(training.seconds, 3), **values}
-        )
+        start = {"restart": training.restart} if training.options.restarts > 1 else {}
+        seconds = round(training.seconds, 3)
+        self.folder.append_metrics({"step": training.step, "seconds": seconds, **start, **values})
 
     def _checkpoint(self, *, best: bool = False) -> None:
         """Keep everything; all processes take part, the first one writes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -48,16 +48,24 @@ class Training:
         splits: the data.
         options: how to train.
         fabric: processes and devices, from `launch`.
+        restart: which of several trainings from different starts this is, from zero.
     """
 
     def __init__(
-        self, objective: Objective, splits: Splits, options: FitOptions, fabric: Fabric
+        self,
+        objective: Objective,
+        splits: Splits,
+        options: FitOptions,
+        fabric: Fabric,
+        *,
+        restart: int = 0,
     ) -> None:
-        self.options = options
+        self.options = replace(options, seed=options.seed + restart)
+        self.restart = restart
         self.splits = splits
         self.objective = objective
         self.fabric = fabric
-        self.random = Stream(options.seed + fabric.global_rank, fabric.device)
+        self.random = Stream(self.options.seed + fabric.global_rank, fabric.device)
         self.optimizers = [
             make_optimizer(phase.parameters(), options) for phase in objective.phases
         ]
@@ -73,12 +81,21 @@ class Training:
         self.sampler = BatchSampler(
             splits.training.lengths,
             self.batch_size,
-            options.seed,
+            self.options.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        self.step = 0
-        self.seconds = 0.0
+        self.step = self.first_step = 0
+        self.seconds = self.first_seconds = 0.0
+
+    def again(self, objective: Objective) -> Training:
+        """The next training, of another start, which counts steps and seconds on."""
+        objective.model.begin(self.splits, self.options.seed + 1)
+        options = replace(self.options, seed=self.options.seed - self.restart)
+        following = Training(objective, self.splits, options, self.fabric, restart=self.restart + 1)
+        following.step = following.first_step = self.step
+        following.seconds = following.first_seconds = self.seconds
+        return following
 
     def _setup(self, objective: Objective) -> tuple[Any, ...]:
         module, *optimizers = cast("Any", self.fabric.setup(objective, *self.optimizers))
@@ -159,11 +176,19 @@ class Training:
         mine = torch.tensor(float(flag), device=self.fabric.device)
         return bool(cast("Tensor", self.fabric.all_reduce(mine, reduce_op="sum")) > 0)
 
+    @property
+    def own_steps(self) -> int:
+        """Steps of this start alone."""
+        return self.step - self.first_step
+
     def _is_over(self) -> bool:
-        if self.step >= self.options.steps:
+        if self.own_steps >= self.options.steps:
             return True
         limit = self.options.time_limit
-        return limit is not None and self.any_process(self.seconds >= limit)
+        if limit is None:
+            return False
+        share = (limit - self.first_seconds) / (self.options.restarts - self.restart)
+        return self.any_process(self.seconds >= self.first_seconds + share)
 
     def _share_buffers(self) -> None:
         """One value of every running average for all processes, the mean of theirs."""
@@ -190,6 +215,8 @@ class Training:
             "generators": self._from_all(self.random.state_dict()),
             "step": self.step,
             "seconds": self.seconds,
+            "restart": self.restart,
+            "first": {"step": self.first_step, "seconds": self.first_seconds},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -203,6 +230,7 @@ class Training:
         self.sampler.load_state_dict(state["sampler"])
         self.random.load_state_dict(state["generators"][self.fabric.global_rank])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.first_step, self.first_seconds = state["first"]["step"], state["first"]["seconds"]
 
     def _from_all(self, value: Any) -> list[Any]:
         """The value of every process, by rank."""
