@@ -68,6 +68,17 @@ def report(fitted):
     return write_report(fitted.bits, path, with_check=False).read_text()
 
 
+def states(f):
+    """Those of an hmm, which starts from data."""
+    splits = f.bits.splits
+
+    def build():
+        model = dgm.models.HMM(splits.info, num_states=2)
+        return dgm.objectives.ML(model, dgm.guides.NoGuide(splits.info))
+
+    return dgm.fit(build, splits, **LITTLE).states().to_frame().to_numpy()
+
+
 CALLS = {
     "fit": Fitted.fit,
     "resume": Fitted.resume,
@@ -79,6 +90,8 @@ CALLS = {
     "trivial predictors": lambda f: floors(f.bits.splits, "test"),
     "evaluate": lambda f: f.bits.evaluate(particles=3),
     "evaluate by a filter": lambda f: f.bits.evaluate(particles=3, estimator="fivo"),
+    "scores": lambda f: f.bits.scores(particles=3).to_dict(),
+    "states": states,
     "results": lambda f: f.bits.results().test,
     "metrics": lambda f: f.bits.metrics(),
     "to_datatree": lambda f: f.bits.to_datatree(draws=2),
