@@ -15,7 +15,8 @@ class Batch:
     """B sequences padded to a common length T. Independent rows are sequences with T = 1.
 
     Args:
-        x: observations, (B, T, D), zero where padded, and the training mean where missing.
+        x: observations, (B, T, D), zero where padded, and the training mean where missing; real
+            numbers less the centre of `pyrodgm.data.Sequences`.
         mask: True where a frame is data, (B, T).
         index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
         seen: True where a feature was observed, (B, T, D), and False where padded; None where

@@ -166,10 +166,12 @@ def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
     if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
-        example = run.splits[found.split].batch([0])
+        sequences = run.splits[found.split]
+        example = sequences.batch([0])
         example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
-        expected = expected_frames(run.model, run.guide, example, seed=seed)[0]
-        rows = {"observed": example.x[0].numpy(), "expected one\nframe before": expected.numpy()}
+        expected = expected_frames(run.model, run.guide, example, seed=seed)
+        shown = {"observed": example.x, "expected one\nframe before": expected}
+        rows = {name: sequences.uncentred(x)[0].numpy() for name, x in shown.items()}
         drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
     if run.folder.metrics.is_file():
         drawn["learning"] = plots.learning_curve(run.folder.metrics)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyrodgm.data.base import DataInfo
@@ -56,8 +57,13 @@ def save_samples(
             f"probabilities have shape {tuple(probabilities.shape)} and samples {tuple(x.shape)}; "
             "they must be the same"
         )
-    chances = None if probabilities is None else probabilities.detach().float().cpu().numpy()
-    return write(x.detach().float().cpu().numpy(), chances, info, path)
+    chances = None if probabilities is None else as_numbers(probabilities)
+    return write(as_numbers(x), chances, info, path)
+
+
+def as_numbers(x: Tensor) -> np.ndarray:
+    """An array of single precision; of double, where that is what is given."""
+    return x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).numpy()
 
 
 def fitting(info: DataInfo) -> list[str]:

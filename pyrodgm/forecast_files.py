@@ -99,7 +99,7 @@ def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None)
 def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
     """The first sequence, (T_0 + H, D); NaN where nothing is known."""
     batch = sequences.batch(found.rows[:1])
-    x = np.where(batch.observed[0].numpy(), batch.x[0].numpy(), np.nan)
+    x = sequences.uncentred(batch.x.where(batch.observed, torch.nan))[0].numpy()
     frames = np.full((int(found.starts[0]) + found.horizon, x.shape[1]), np.nan, x.dtype)
     frames[: len(x)] = x[: len(frames)]
     return frames
@@ -112,7 +112,8 @@ def _joined(
 
     Where those ahead are probabilities of symbols, so are those seen, (T_0 + H, S).
     """
-    x = sequences.batch(found.rows[number : number + 1]).x[0].numpy()
+    batch = sequences.batch(found.rows[number : number + 1])
+    x = sequences.uncentred(batch.x)[0].numpy()
     if ahead.shape[-1] != x.shape[-1]:
         x = indicators(x, info.symbols)
     return np.concatenate([x[: found.starts[number]], ahead[number]])

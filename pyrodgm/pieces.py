@@ -9,7 +9,7 @@ from typing import cast
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, resolve
 from pyrodgm.data import DATASETS, load
-from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.data.base import Splits
 from pyrodgm.errors import ChangedWarning, DataError, RunFolderError, UsageError
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
@@ -104,7 +104,7 @@ def data_for(folder: RunFolder, splits: Splits, *, other: bool) -> Splits:
         )
         warnings.warn(words, ChangedWarning, stacklevel=3)
     if (info.kind, given.kind) == ("binary", "unit"):
-        return _filled(splits, info)  # grey values score by cross-entropy
+        return splits.placed(info)  # grey values score by cross-entropy
     try:
         splits = splits if given.kind == info.kind else splits.taken_for(info.kind)
     except DataError as error:
@@ -113,12 +113,7 @@ def data_for(folder: RunFolder, splits: Splits, *, other: bool) -> Splits:
             f"{given.kind} values: {error}"
         ) from error
     splits = splits.with_symbols_of(info) if info.kind == "categorical" else splits
-    return _filled(splits, info)
-
-
-def _filled(splits: Splits, info: DataInfo) -> Splits:
-    """Missing values as a model was fitted with them."""
-    return splits.filled(info.fill) if splits.info.has_missing else splits
+    return splits.placed(info)
 
 
 def load_like(folder: RunFolder, source: str | Path) -> Splits:

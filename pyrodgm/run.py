@@ -248,7 +248,9 @@ class Run:
             x = continued(model, self.guide, self.splits[split], means=self._grey, **given)
             return dict.fromkeys(model.observed, x)
         with forked(seed, "sample"):
-            return generate(model, num, length, next(model.parameters()), means=self._grey)
+            sites = generate(model, num, length, next(model.parameters()), means=self._grey)
+        uncentred = self.splits.train.uncentred
+        return {n: uncentred(x) if n in model.observed else x for n, x in sites.items()}
 
     def predict(
         self, split: str = "test", *, samples: int = 20, seed: int = 0

@@ -24,6 +24,8 @@ class DataInfo:
         std: per-feature standard deviation of the same, D numbers; ones if not given.
         step_std: per-feature standard deviation of the change from one frame to the next, for real
             numbers, D of them; those of the frames if not given.
+        centre: what batches hold is the data less these numbers, D of them; the means of real
+            numbers. Nothing is taken off if not given.
         mean_length: mean training sequence length, in frames.
         max_length: longest sequence of any split, in frames.
         image_shape: (height, width) where a frame is a picture.
@@ -47,6 +49,7 @@ class DataInfo:
     max_length: int
     std: tuple[float, ...] = field(default=(), repr=False)
     step_std: tuple[float, ...] = field(default=(), repr=False)
+    centre: tuple[float, ...] = field(default=(), repr=False)
     image_shape: tuple[int, int] | None = None
     lowest_pitch: int | None = None
     frame_rate: float = 10.0

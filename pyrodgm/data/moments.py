@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 NUMBERS_AT_ONCE = 2**22  # bounds the memory of copies in double precision, not the result
-ROUNDING = 2.0**-20  # of a number: the last few bits of single precision, in which frames are held
-NOTHING = 1e-9  # of the largest spread: what rounding leaves of a zero, below any choice of units
+ROUNDING = 2  # units in the last place, about, that a constant may be moved by
+SHOWN = 8  # features that a note names
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -24,11 +24,12 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     (array([1., 2.]), array([0., 2.]))
     """
     count, total = np.zeros((2, x.shape[1]))
+    origin = _first(x)
     for part, seen in _parts(x):
         count += seen.sum(0)
-        total += np.where(seen, part, 0).sum(0)
+        total += np.where(seen, part - origin, 0).sum(0)
     known = count > 0
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=known)
+    mean = origin + np.divide(total, count, out=np.full_like(total, np.nan), where=known)
     squares = np.zeros_like(total)
     for part, seen in _parts(x):
         squares += np.square(np.where(seen, part - mean, 0)).sum(0)
@@ -36,21 +37,59 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(variance)
 
 
-def without_rounding(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def without_rounding(mean: np.ndarray, std: np.ndarray, eps: float) -> np.ndarray:
     """Standard deviations of features, (D,); zero where only rounding moves them.
 
-    Such a feature is constant. Measured by a spread like 1e-17, the first number that differs from
-    the others would otherwise be some 1e17 standard deviations away.
+    Such a feature is constant. Every feature is judged by its own values alone, whatever its units:
+    by how many of their last places they differ.
 
     Args:
         mean: of every feature, (D,), as of `moments`.
         std: their standard deviations, (D,), of the same.
+        eps: relative precision of the values, see `precision_of`.
 
-    >>> without_rounding(np.array([0.5, 0.0, 0.0]), np.array([1e-7, 1e-17, 1.0]))
-    array([0., 0., 1.])
+    >>> without_rounding(np.array([0.5, 0.0, 5e6]), np.array([1e-7, 1e-17, 0.4]), 2.0**-23)
+    array([0.e+00, 1.e-17, 0.e+00])
+    >>> without_rounding(np.array([5e6]), np.array([0.4]), 2.0**-52)
+    array([0.4])
     """
-    least = np.maximum(ROUNDING * np.abs(mean), NOTHING * np.max(std, initial=0, where=std > 0))
-    return np.where(std <= least, 0, std)
+    return np.where(std <= ROUNDING * eps * np.abs(mean), 0, std)
+
+
+def precision_of(x: np.ndarray) -> float:
+    """The distance from one to the next number of the type of x; none between whole numbers."""
+    return float(np.finfo(x.dtype).eps) if x.dtype.kind == "f" else 0.0
+
+
+def rounded(mean: np.ndarray, std: np.ndarray, eps: float) -> tuple[str, ...]:
+    """What a person should know of features that only rounding moves: a sentence, or none.
+
+    Args:
+        mean: as of `without_rounding`.
+        std: the same.
+        eps: the same.
+    """
+    places = np.flatnonzero((std > 0) & (without_rounding(mean, std, eps) == 0)).tolist()
+    if not places:
+        return ()
+    shown = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
+    return (
+        f"{len(places)} of {len(mean)} features move by no more than the rounding of the type that "
+        f"the file stores them in, and are taken for constant: {shown}; if they do move, store "
+        "them in double precision, or less their mean",
+    )
+
+
+def _first(x: np.ndarray) -> np.ndarray:
+    """Of every feature the first value that was observed, (D,); zero where none was.
+
+    Sums of what is less than it do not lose to rounding what an offset would take from them.
+    """
+    if not len(x):
+        return np.zeros(x.shape[1])
+    seen = ~np.isnan(x)
+    first = x[seen.argmax(0), np.arange(x.shape[1])].astype(np.float64)
+    return np.where(seen.any(0), first, 0)
 
 
 def _parts(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
-from pyrodgm.data.checks import KEYS, check
+from pyrodgm.data.checks import KEYS, check_names, check_table
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.errors import DataError
@@ -62,12 +62,10 @@ def read(
     """
     path = Path(path).expanduser()
     arrays, others = read_arrays(path)
-    frames, lengths, held_out = check(arrays, others)
-    chosen = _kind(frames, held_out, kind)
-    parts = {
-        split: _sequences(x, lengths[split], held_out.get(split), chosen)
-        for split, x in frames.items()
-    }
+    check_names(arrays, others)
+    frames = {split: arrays[split] for split in SPLITS if split in arrays}
+    parts = {split: _sequences(arrays, split) for split in frames}
+    chosen = _kind(arrays, kind)
     dim = frames["train"].shape[1]
     given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
     told = {name: np.array(value) for name, value in given.items() if value is not None}
@@ -84,7 +82,7 @@ def read(
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
     splits = Splits.of(path.stem, chosen, parts, **facts)
-    return replace(splits, sha256=local.sha256(path), notes=tuple(notes))
+    return replace(splits, sha256=local.sha256(path), notes=(*notes, *splits.notes))
 
 
 def write(path: str | Path, splits: Splits) -> None:
@@ -185,29 +183,25 @@ def _refuse_other_formats(path: Path) -> None:
         )
 
 
-def _kind(frames: Arrays, held_out: Arrays, asked: KindOption) -> Kind:
+def _kind(arrays: Arrays, asked: KindOption) -> Kind:
     """The kind of all values; what is held out must be counts."""
-    further = {f"{split}_held_out": x for split, x in held_out.items()}
-    kind = choose_kind({**frames, **further}, asked)
+    values = {name: x for name, x in arrays.items() if not name.endswith("_lengths")}
+    kind = choose_kind(values, asked)
+    held_out = [name for name in values if name.endswith("_held_out")]
     if held_out and kind != "count":
         raise DataError(
-            f"'{next(iter(further))}' must be counts, and this data is '{kind}'; store counts as "
+            f"'{held_out[0]}' must be counts, and this data is '{kind}'; store counts as "
             "integers of more than a byte, or give the option kind=count"
         )
     return kind
 
 
-def _sequences(
-    x: np.ndarray, lengths: np.ndarray, held_out: np.ndarray | None, kind: Kind
-) -> Sequences:
-    """The smallest of the types that hold the values: bytes where all of them are 0 or 1."""
-    stored = np.uint8 if kind == "binary" and not np.isnan(x).any() else np.float32
-    further = None if held_out is None else held_out.astype(np.float32)
-    x = x.astype(stored, copy=False)
-    if stored is np.float32:
-        # Over numbers this close to zero many processors take ten times as long as over zero.
-        x[np.abs(x) < np.finfo(np.float32).tiny] = 0
-    return Sequences(x, lengths, held_out=further)
+def _sequences(arrays: Arrays, split: str) -> Sequences:
+    """The sequences of one split, checked; rows are sequences of one frame."""
+    x = arrays[split]
+    check_table(split, x)
+    lengths = arrays.get(f"{split}_lengths", np.ones(len(x), np.int64))
+    return Sequences(x, lengths, held_out=arrays.get(f"{split}_held_out"), name=split)
 
 
 def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:

@@ -65,4 +65,4 @@ def _factors_given(law: LowRankNormal, value: Tensor, seen: Tensor) -> LowRankNo
     u = torch.linalg.solve(precision, (weight.mT @ rest[..., None]))
     loc = law.loc + (law.factor @ u).squeeze(-1)
     spread = torch.linalg.cholesky(torch.linalg.inv(precision))
-    return LowRankNormal(loc, law.factor @ spread, law.diagonal)
+    return LowRankNormal(loc, law.factor @ spread, law.diagonal, law.constant)

@@ -23,6 +23,8 @@ class NormalVector(TorchDistribution):
     Args:
         loc: means, (..., D).
         scale: standard deviations, (..., D), positive.
+        constant: features that are drawn as their mean, whatever their scale, (D,); see `Gaussian`
+            of `pyrodgm.networks.emissions`.
 
     >>> NormalVector(torch.zeros(2), torch.ones(2)).log_prob(torch.zeros(3, 2)).shape
     torch.Size([3])
@@ -32,8 +34,8 @@ class NormalVector(TorchDistribution):
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
     has_rsample = True
 
-    def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        self.loc, self.scale = loc, scale
+    def __init__(self, loc: Tensor, scale: Tensor, constant: Tensor | None = None) -> None:
+        self.loc, self.scale, self.constant = loc, scale, constant
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
     @property
@@ -49,7 +51,7 @@ class NormalVector(TorchDistribution):
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> NormalVector:
         """The same over a larger batch."""
         shape = torch.Size(batch_shape) + self.event_shape
-        return NormalVector(self.loc.expand(shape), self.scale.expand(shape))
+        return NormalVector(self.loc.expand(shape), self.scale.expand(shape), self.constant)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event."""
@@ -69,6 +71,8 @@ class NormalVector(TorchDistribution):
         """Draws that carry gradients, sample_shape + (..., D)."""
         shape = torch.Size(sample_shape) + self.loc.shape
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        if self.constant is not None:
+            noise = noise.masked_fill(self.constant, 0)
         return self.loc + self.scale * noise
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
@@ -84,13 +88,16 @@ class LowRankNormal(TorchDistribution):
         loc: mean, (..., D).
         factor: F, (..., D, S).
         diagonal: d, (..., D).
+        constant: features that are drawn as their mean, (D,), as of `NormalVector`.
     """
 
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, loc: Tensor, factor: Tensor, diagonal: Tensor) -> None:
-        self.loc, self.factor, self.diagonal = loc, factor, diagonal
+    def __init__(
+        self, loc: Tensor, factor: Tensor, diagonal: Tensor, constant: Tensor | None = None
+    ) -> None:
+        self.loc, self.factor, self.diagonal, self.constant = loc, factor, diagonal, constant
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
     @property
@@ -106,13 +113,16 @@ class LowRankNormal(TorchDistribution):
     def scaled(self, centre: Tensor, scale: Tensor) -> LowRankNormal:
         """The law of centre + scale x, both (D,)."""
         return LowRankNormal(
-            centre + scale * self.loc, scale[:, None] * self.factor, scale.square() * self.diagonal
+            centre + scale * self.loc,
+            scale[:, None] * self.factor,
+            scale.square() * self.diagonal,
+            self.constant,
         )
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> LowRankNormal:
         """The same over a larger batch."""
         loc = self.loc.expand(torch.Size(batch_shape) + self.event_shape)
-        return LowRankNormal(loc, self.factor, self.diagonal)
+        return LowRankNormal(loc, self.factor, self.diagonal, self.constant)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event."""
@@ -127,7 +137,8 @@ class LowRankNormal(TorchDistribution):
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draws, sample_shape + (..., D)."""
-        return self._normal(self.factor, self.diagonal).sample(sample_shape)
+        drawn = self._normal(self.factor, self.diagonal).sample(sample_shape)
+        return drawn if self.constant is None else torch.where(self.constant, self.loc, drawn)
 
     def _normal(self, factor: Tensor, diagonal: Tensor) -> dist.LowRankMultivariateNormal:
         return dist.LowRankMultivariateNormal(self.loc, factor, diagonal, validate_args=False)

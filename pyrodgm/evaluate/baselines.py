@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from pyrodgm.errors import LeftOutWarning
 from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
 from pyrodgm.evaluate.lookback import carried, lags, pairs
 from pyrodgm.evaluate.symbol_predictors import symbol_predictors
+from pyrodgm.networks.inputs import means, spread
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of the inputs
 MOST_NUMBERS = 20_000_000  # of the largest array that an autoregression may take: 160 MB
@@ -40,7 +42,7 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
     """
     if splits.info.kind == "categorical":
         return _of_symbols(splits)
-    kind, mean = splits.info.kind, torch.tensor(splits.info.mean)
+    kind, mean = splits.info.kind, means(splits.info)
     found: dict[str, Predictor] = {
         "training mean": lambda batch: mean.to(batch.x).expand_as(batch.x),
         "copy-last": lambda batch: lags(carried(batch), 1),
@@ -56,7 +58,10 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
 
 
 def _autoregression(splits: Splits, order: int, mean: Tensor) -> dict[str, Predictor]:
-    """The linear predictor in the form that is cheaper; nothing, and a warning, if neither is."""
+    """The linear predictor in the form that is cheaper; nothing, and a warning, if neither is.
+
+    Real features, which have units of their own, enter standardised: one penalty then suits all.
+    """
     name, inputs = f"linear AR({order})", order * len(mean)
     frames = splits.train.num_frames - len(splits.train)
     if min(frames, inputs) * inputs > MOST_NUMBERS:
@@ -68,7 +73,12 @@ def _autoregression(splits: Splits, order: int, mean: Tensor) -> dict[str, Predi
         )
         return {}
     ridge = RidgeAR if frames >= inputs else DualRidgeAR
-    return {name: ridge(splits.train, splits.valid, order, mean, PENALTIES)}
+    if splits.info.kind != "real":
+        return {name: ridge(splits.train, splits.valid, order, mean, PENALTIES)}
+    scale = spread(splits.info)
+    train, valid = splits.train.scaled(scale), splits.valid.scaled(scale)
+    found = ridge(train, valid, order, mean / scale, PENALTIES)
+    return {name: lambda batch: scale * found(replace(batch, x=batch.x / scale))}
 
 
 def _of_symbols(splits: Splits) -> dict[str, Predictor]:

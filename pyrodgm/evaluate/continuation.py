@@ -88,6 +88,8 @@ def continued(
 ) -> Tensor:
     """Sequences that begin as those of a split do and go on as the model draws, (num, length, D).
 
+    They are numbers of the data, uncentred.
+
     Args:
         model: the model p.
         guide: the guide q.
@@ -121,4 +123,4 @@ def continued(
             going_on = continuations(p, q, seen, particles, 1, means=means)
             for t, (_, frame) in zip(range(prefix, length), going_on, strict=False):
                 x[rows, t] = frame[0].cpu()
-    return x
+    return sequences.uncentred(x)

@@ -170,9 +170,11 @@ def forecast(
                 draw[part, ahead] = x[shown].cpu().numpy()
                 found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
                 between[:, part, ahead] = found.cpu().numpy()
-    found = Forecast(
-        rows, starts, mean, levels.numpy(), between, draw, *_errors(chosen, starts, mean, known)
+    errors = _errors(chosen, starts, mean, known)
+    ahead_mean, between, draw = (
+        sequences.uncentred(torch.from_numpy(x)).numpy() for x in (mean, between, draw)
     )
+    found = Forecast(rows, starts, ahead_mean, levels.numpy(), between, draw, *errors)
     if known is None:
         return found
     return replace(found, **_mistakes(chosen, starts, mean, known))
@@ -208,7 +210,10 @@ def _what_came(
 def _errors(
     sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared errors of the forecast and of repeating the last values seen, both (N', H)."""
+    """Squared errors of the forecast, as batches hold it, and of repeating the last values seen.
+
+    Both (N', H).
+    """
     errors, copied = np.full((2, *mean.shape[:2]), np.nan)
     for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
         if known is not None:

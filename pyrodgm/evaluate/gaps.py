@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.moments import precision_of
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.baselines import carried
@@ -73,7 +74,7 @@ def gap_scores(
             "sequences without gaps"
         )
     x = truth.x.numpy().astype(np.float64)
-    if (found.seen & (np.abs(x - sequences.x.numpy()) > 0)).any():
+    if (found.seen & _differ(sequences.x, truth.x)).any():
         raise DataError(
             "the truth has other values where there is no gap; give the same sequences, in the "
             "same order and cut into the same splits, without gaps"
@@ -123,5 +124,12 @@ def _filled(batch: Batch) -> Tensor:
 
 def _over(sequences: Sequences, predictor: Callable[[Batch], Tensor]) -> np.ndarray:
     """What a predictor has for every frame, end to end, (sum of lengths, D)."""
-    rows = (predictor(sequences.batch([row]))[0].numpy() for row in range(len(sequences)))
-    return np.concatenate(list(rows))
+    rows = [predictor(sequences.batch([row]))[0] for row in range(len(sequences))]
+    return sequences.uncentred(torch.cat(rows)).numpy()
+
+
+def _differ(x: Tensor, truth: Tensor) -> np.ndarray:
+    """Where values differ by more than the type of either rounds them, in the shape of x."""
+    eps = max(precision_of(part.numpy()) for part in (x, truth))
+    x, truth = x.double(), truth.double()
+    return ((x - truth).abs() > eps * truth.abs()).numpy()

@@ -102,7 +102,8 @@ def impute(
     device = next(p.parameters()).device
     levels = torch.tensor(quantiles if known is None else ())
     seen = ~sequences.x.isnan()
-    target, there_before = _as_predicted(sequences.x, seen, known)
+    observed = sequences.x if sequences.centre is None else sequences.x.double()
+    target, there_before = _as_predicted(observed, seen, known)
     filled = target.repeat(1 + len(levels), 1, 1)
     with torch.no_grad(), forked(seed, "impute"):
         for rows in _portions(sequences, samples):
@@ -116,7 +117,8 @@ def impute(
                 summary = _filtered(found, levels, known)
             frames = torch.from_numpy(sequences.starts[rows])[:, None] + torch.arange(batch.length)
             there = batch.mask.cpu()
-            places, summary = frames[there], summary.to(filled)[:, there]
+            places = frames[there]
+            summary = sequences.uncentred(summary).to(filled)[:, there]
             filled[:, places] = torch.where(there_before[places], filled[:, places], summary)
     if known is not None:
         x = torch.where(seen, sequences.x, known.likeliest(filled[0]))

@@ -100,7 +100,8 @@ def compact_tree(
         for rows, part in chunks(sequences.lengths, draws):
             batch = sequences.batch(rows).to(device)
             for place, value in _collect(model, guide, batch, part.stop - part.start):
-                arrays.put(place, value, part, rows)
+                is_data = place[0] == "posterior_predictive"
+                arrays.put(place, sequences.uncentred(value) if is_data else value, part, rows)
     stats = arrays.groups["sample_stats"]
     stats["lp"] = stats["log_p"].sum(-1)
     about = {"split": split, "seed": seed, "data": splits.info.name, "model": _name(model)}
@@ -169,7 +170,8 @@ def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
     """What does not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
     small = splits.info.kind == "binary" and batch.seen is None
-    x = blanked(batch.x[None], batch.mask, torch.int8 if small else torch.float32)[0].numpy()
+    x = sequences.uncentred(batch.x)
+    x = blanked(x[None], batch.mask, torch.int8 if small else x.dtype)[0].numpy()
     if batch.seen is not None:
         x[~batch.seen.numpy()] = math.nan
     return {

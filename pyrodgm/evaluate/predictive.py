@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 import xarray as xr
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
@@ -20,6 +21,7 @@ from pyrodgm.evaluate.statistics import (
     symbols_kept,
 )
 from pyrodgm.models import SequenceModel
+from pyrodgm.networks.inputs import means
 from pyrodgm.seeds import forked, numpy_generator
 from pyrodgm.sequences import generate
 
@@ -35,7 +37,8 @@ class Summary:
 
     Args:
         info: facts of the data. Frames of counts enter as shares of their tokens, since a model of
-            counts is given how many there are, and have neither activity nor spread.
+            counts is given how many there are, and have neither activity nor spread. Real numbers
+            enter standardised, so that none counts more for its units; constant ones are zero.
         draws: S.
         sequences: the N sequences that are replicated.
 
@@ -65,6 +68,8 @@ class Summary:
         self.totals = np.zeros((draws, size))
         self.pairs = np.zeros((draws, *[num_pairs(info.symbols)] * 2))
         self.counts = np.zeros((draws, info.dim + 1), dtype=np.int64)
+        self.mean, std = means(info).double().numpy(), np.array(info.std or (1.0,) * info.dim)
+        self.precision = np.divide(1, std, out=np.zeros_like(std), where=std > 0)
 
     def add(
         self,
@@ -79,7 +84,7 @@ class Summary:
         """Take in some replicates of some sequences.
 
         Args:
-            x: the replicates, (K, B, T, D).
+            x: the replicates as batches hold them, (K, B, T, D).
             mask: True where a frame counts, (B, T).
             part: which of the S replicates they are.
             rows: which of the N sequences.
@@ -89,9 +94,9 @@ class Summary:
         there = self._there(rows, mask)
         self.numbers[rows] = self._of_features(there).sum(1)
         if seen is not None:
-            seen = self._scaled(np.where(there, seen, 0))
+            seen = self._scaled(seen, there)
         for draw, frames in zip(range(part.start, part.stop), x, strict=True):
-            frames = self._scaled(np.where(there, frames, 0).astype(np.float32, copy=False))
+            frames = self._scaled(frames.astype(np.float32, copy=False), there)
             put = {}
             if self.info.kind not in ("categorical", "count"):
                 put = {"activity": activity(frames, there), "spread": spread(frames, there)}
@@ -134,8 +139,11 @@ class Summary:
         sizes = [len(own) for own in self.info.symbols]
         return np.repeat(there, sizes, axis=-1) if sizes else there
 
-    def _scaled(self, frames: np.ndarray) -> np.ndarray:
-        """Counts as shares of their frame's tokens; everything else as it is."""
+    def _scaled(self, frames: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Counts as shares of their frame's tokens, real numbers in standard deviations."""
+        if self.info.kind == "real":
+            frames = ((frames - self.mean) * self.precision).astype(np.float32)
+        frames = np.where(there, frames, 0)
         if self.info.kind != "count":
             return frames
         return frames / frames.sum(-1, keepdims=True).clip(1)
@@ -190,8 +198,10 @@ def posterior_replicates(tree: xr.DataTree, splits: Splits) -> Summary:
     seen the frame itself: the easier test, of the fit. Frames of one replicate do not go on from
     each other.
     """
-    x = tree["posterior_predictive"].to_dataset()["x"].values[0]
     sequences = splits[tree.attrs["split"]]
+    x = tree["posterior_predictive"].to_dataset()["x"].values[0]
+    if sequences.centre is not None:
+        x = sequences.centred(torch.from_numpy(x)).numpy()
     rows = np.arange(len(sequences))
     batch = sequences.batch(rows)
     seen, mask = batch.x.numpy(), batch.mask.numpy()

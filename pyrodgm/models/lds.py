@@ -134,7 +134,8 @@ class LDS(StateSpaceModel):
         """Of a frame whose state is normal with this mean (..., S) and covariance (..., S, S)."""
         loading, offset, noise = self._observation()
         factor = loading @ torch.linalg.cholesky(covariance)
-        law = LowRankNormal(mean @ loading.T + offset, factor, noise)
+        constant = None if self.varies is None else ~self.varies
+        law = LowRankNormal(mean @ loading.T + offset, factor, noise, constant)
         return law.scaled(self.inputs.centre, self.inputs.scale)
 
     def _weight(self, seen: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -87,8 +87,9 @@ class Gaussian(Emission):
     slides, where l is the log-variance itself; there the data is standardised, here the emission
     does it. What differs are the bounds: an l that is linear in the frames before it would
     otherwise, in a forecast fed by its own draws, sooner or later run away. A feature that is
-    constant in training is normal about that constant with standard deviation one, for every model
-    and predictor alike: how sharply it is known would tell nothing of them.
+    constant in training is scored as normal about that constant with standard deviation one, for
+    every model and predictor alike: how sharply it is known would tell nothing of them. It is drawn
+    as the constant.
     """
 
     kinds = ("real",)
@@ -114,9 +115,10 @@ class Gaussian(Emission):
         most = 2 * math.log(MOST_SCALE)
         scale = (0.5 * (most - F.softplus(most - log_variance))).exp() + LEAST_SCALE
         loc, scale = torch.addcmul(self.centre, self.scale, mean), self.scale * scale
-        if self.varies is not None:
-            loc, scale = loc.where(self.varies, self.centre), scale.where(self.varies, 1.0)
-        return NormalVector(loc, scale)
+        if self.varies is None:
+            return NormalVector(loc, scale)
+        loc, scale = loc.where(self.varies, self.centre), scale.where(self.varies, 1.0)
+        return NormalVector(loc, scale, constant=~self.varies)
 
 
 @final

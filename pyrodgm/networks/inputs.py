@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -93,5 +94,6 @@ def _per_step(info: DataInfo) -> Tensor:
 
 
 def means(info: DataInfo) -> Tensor:
-    """Means of the training data, (D,)."""
-    return torch.tensor(info.mean, dtype=torch.get_default_dtype())
+    """Means of the training data as batches hold it, (D,)."""
+    centre = np.array(info.centre or (0.0,) * info.dim)
+    return torch.tensor(np.array(info.mean) - centre, dtype=torch.get_default_dtype())

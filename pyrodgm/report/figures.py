@@ -18,7 +18,7 @@ from pyrodgm.evaluate.pictures import Band, motion, pictures
 from pyrodgm.evaluate.predict import one_step
 from pyrodgm.evaluate.smc import over_time
 from pyrodgm.evaluate.videos import grid, side_by_side
-from pyrodgm.export import save_samples
+from pyrodgm.export import as_numbers, save_samples
 from pyrodgm.models import SequenceModel
 from pyrodgm.report.blocks import (
     Block,
@@ -90,14 +90,14 @@ def make_example(run: Run, split: str, seed: int) -> Example:
     ahead = forecast(
         p, q, one, horizon=length - start, start=start, samples=CONTINUATIONS, means=grey, seed=seed
     )
-    observed = torch.where(batch.observed[0], batch.x[0], torch.nan).numpy()
+    observed = one.uncentred(batch.x.where(batch.observed, torch.nan))[0].numpy()
     seen = known = observed[:start]
     if run.splits.info.kind == "categorical":
         known = indicators(seen, run.splits.info.symbols)
     return Example(
         f"{split} sequence {row}",
         observed,
-        expected[0].cpu().numpy(),
+        one.uncentred(expected)[0].cpu().numpy(),
         start,
         np.concatenate([seen, ahead.draw[0]]),
         np.concatenate([known, ahead.mean[0]]),
@@ -188,9 +188,10 @@ def samples(run: Run, split: str, seed: int) -> Section:
     if not isinstance(run.model, SequenceModel) or info.kind == "count" or still:
         return Section("Samples", [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
-    x = run.sample(num, length, seed=seed)["x"].float().cpu().numpy()
+    x = as_numbers(run.sample(num, length, seed=seed)["x"])
     first = run.splits[split].batch([0])
-    observed = torch.where(first.observed[0], first.x[0], torch.nan)[:length].numpy()
+    observed = run.splits[split].uncentred(first.x.where(first.observed, torch.nan))
+    observed = observed[0, :length].numpy()
     return Section("Samples", draw_samples(x, info, {f"{split} sequence 0": observed}))
 
 

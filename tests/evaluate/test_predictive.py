@@ -80,11 +80,22 @@ def test_gaps_are_no_zeros():
     """Statistics of the features that are there, about values far from zero."""
     x = np.array([[100, np.nan], [102, 7], [np.nan, np.nan], [103, 9]], np.float32)
     data = splits(x, np.array([4]), kind="real")
-    found = observed(data, "test")
-    assert found.values["activity"][0, 0] == pytest.approx((100 + 102 + 103 + 7 + 9) / 5)
-    assert found.values["persistence"][0, 0] == pytest.approx(1 - 2)  # of one pair, 100 to 102
-    assert found.values["spread"][0, 0] == pytest.approx(np.std([200, 109, 112]))
-    assert found.feature_means[0] == pytest.approx([305 / 3, 8])
+    found = observed(data, "valid")
+    a, b = (x - np.nanmean(x, 0)).T / np.nanstd(x, 0)[:, None]
+    pair, sums = a[1] - a[0], [2 * a[0], a[1] + b[1], a[3] + b[3]]
+    assert found.values["activity"][0, 0] == pytest.approx(0, abs=1e-6)
+    assert found.values["persistence"][0, 0] == pytest.approx(1 - pair)  # of one, 100 to 102
+    assert found.values["spread"][0, 0] == pytest.approx(np.std(sums))
+    assert found.feature_means[0] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_constant_features_say_nothing():
+    data = splits(np.array([[3, 1], [3, 2]], np.float32), np.array([2]), kind="real")
+    replicates = Summary(data.info, 1, data.test)
+    noise = np.array([[[[9.0, 0.5], [-9.0, 1.5]]]]) - data.train.centre
+    replicates.add(noise, np.ones((1, 2), bool), slice(0, 1), np.array([0]))
+    assert replicates.over_sequences()["persistence"] == pytest.approx(1 - 2 / 2)
+    assert replicates.feature_means[0] == pytest.approx([0, -1])
 
 
 def test_data_and_replicates_are_summarised_alike(own_data):
