@@ -172,3 +172,60 @@ def test_changes_are_measured_within_training_sequences():
         Splits.of("x", "binary", dict.fromkeys(("train", "valid", "test"), bits)).info.step_std
         == ()
     )
+
+
+def test_changes_of_bytes_do_not_wrap():
+    x = np.array([[200], [190], [205], [195]], np.uint8)
+    parts = dict.fromkeys(("train", "valid", "test"), Sequences(x, np.array([4])))
+    changes = np.diff(x[:, 0].astype(float))
+    assert Splits.of("bytes", "real", parts).info.step_std == pytest.approx([changes.std()])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (
+            np.array([[1.0], [np.inf]]),
+            "'x' has infinite values .*: 1, the first in sequence 1",
+        ),
+        (np.array([[1.0], [1e300]]), "infinite values"),
+        (np.array([[1], [2**53 + 1]]), r"whole numbers beyond 2\^53.*; take an offset off them"),
+        (np.array([["a"], ["b"]]), "'x' holds <U1 values"),
+        (np.zeros((0, 1)), "'x' is empty"),
+        (np.array([[1.0], [1j]]), "complex128"),
+    ],
+)
+def test_arrays_from_python_are_checked_as_those_of_files(x, message):
+    with pytest.raises(DataError, match=message):
+        Sequences(x, np.ones(len(x), int))
+
+
+def test_held_out_counts_from_python_are_checked_too():
+    with pytest.raises(DataError, match="'x_held_out' has shape"):
+        Sequences(np.ones((2, 2)), np.array([2]), held_out=np.ones((1, 2)))
+
+
+def test_arrays_of_any_type_are_kept_as_precisely_as_they_are():
+    for dtype, kept in (("f2", "f4"), (">f8", "f8"), ("?", "u1"), ("i8", "f8"), ("f4", "f4")):
+        x = np.ones((2, 1), dtype)
+        assert Sequences(x, np.array([2])).x.numpy().dtype == np.dtype(kept)
+
+
+def test_what_moves_far_from_zero_moves_in_batches():
+    walk = np.array([[0.0, 1.0], [0.3, 1.0], [0.4, 1.0], [0.1, 1.0]])
+    far = Sequences(np.add(walk, [5_411_000, 7e8]), np.array([4]))
+    splits = Splits.of("gps", "real", dict.fromkeys(("train", "valid", "test"), far))
+    np.testing.assert_allclose(splits.info.std, [walk[:, 0].std(), 0])
+    batch = splits.test.batch([0])
+    np.testing.assert_allclose(batch.x[0], walk - walk.mean(0), atol=1e-7)
+    np.testing.assert_allclose(splits.test.uncentred(batch.x)[0], far.x, rtol=1e-13)
+
+
+def test_a_feature_that_its_type_cannot_show_to_move_is_named():
+    x = np.array([[5_411_000.0, 1], [5_411_000.4, 2]], np.float32)
+    part = Sequences(x, np.array([2]))
+    splits = Splits.of("gps", "real", dict.fromkeys(("train", "valid", "test"), part))
+    assert splits.info.std[0] == 0
+    (note,) = splits.notes
+    assert "1 of 2 features move by no more than the rounding" in note
+    assert note.endswith(": 0; if they do move, store them in double precision, or less their mean")
