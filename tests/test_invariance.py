@@ -17,7 +17,7 @@ from pyrodgm.evaluate.predict import predict
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, TSBN
 from pyrodgm.objectives import ML, LocalRLOO
-from pyrodgm.seeds import seed_everything
+from pyrodgm.seeds import seeded
 
 LENGTHS = np.array([9, 7, 8, 9, 6])
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # a shift by 1e7 spreads takes 1e-9 of each, steps some more
@@ -78,9 +78,9 @@ def splits_in(units):
 
 
 def fitted(name, units):
-    seed_everything(0)
     splits = splits_in(units)
-    objective = MODELS[name](splits.info)
+    with seeded(0):
+        objective = MODELS[name](splits.info)
     return fit(objective, splits, steps=6, batch_size=2, evaluate_every=3, lr=0.02)
 
 
