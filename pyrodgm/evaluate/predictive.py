@@ -15,7 +15,9 @@ from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.evaluate.statistics import (
     activity,
     num_pairs,
+    p_value,
     persistence,
+    share_off,
     spread,
     symbol_pairs,
     symbols_kept,
@@ -204,9 +206,8 @@ def posterior_replicates(tree: xr.DataTree, splits: Splits) -> Summary:
         x = sequences.centred(torch.from_numpy(x)).numpy()
     rows = np.arange(len(sequences))
     batch = sequences.batch(rows)
-    seen, mask = batch.x.numpy(), batch.mask.numpy()
-    summary = Summary(splits.info, len(x), sequences)
-    summary.add(x, mask, slice(0, len(x)), rows, seen=seen, goes_on=False)
+    summary, every = Summary(splits.info, len(x), sequences), slice(0, len(x))
+    summary.add(x, batch.mask.numpy(), every, rows, seen=batch.x.numpy(), goes_on=False)
     return summary
 
 
@@ -252,19 +253,15 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
     """
     of_data, of_replicates = data.over_sequences(), replicates.over_sequences()
     values = {
-        name: float(_p_value(of_data[name], replicated))
+        name: float(p_value(of_data[name], replicated))
         for name, replicated in of_replicates.items()
     }
-    by_feature = _p_value(data.feature_means, replicates.feature_means)
+    by_feature = p_value(data.feature_means, replicates.feature_means)
     known = ~np.isnan(data.feature_means).all(0)
-    values[FEATURE_MEANS] = _share_off(by_feature[known])
+    values[FEATURE_MEANS] = share_off(by_feature[known])
     if data.pairs.any():
-        values[TRANSITIONS] = _share_off(_p_value(data.pairs, replicates.pairs)[data.pairs[0] > 0])
+        values[TRANSITIONS] = share_off(p_value(data.pairs, replicates.pairs)[data.pairs[0] > 0])
     return values
-
-
-def _share_off(p: np.ndarray) -> float:
-    return float((np.abs(p - 0.5) > 0.475).mean())
 
 
 def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
@@ -281,7 +278,3 @@ def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
         if name not in SHARES and abs(value - 0.5) > (1 - level) / 2
     }
     return found | {name: "off" for name in SHARES if p.get(name, 0) > MANY * level}
-
-
-def _p_value(data: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    return (replicated > data).mean(0) + 0.5 * (replicated == data).mean(0)

@@ -66,3 +66,13 @@ def symbol_pairs(before: np.ndarray, x: np.ndarray, symbols: SymbolTuples) -> np
 def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
     """A mean; NaN over nothing."""
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+
+
+def p_value(data: np.ndarray, replicated: np.ndarray) -> np.ndarray:
+    """The share of replicates with more than the data, and half of those with as much."""
+    return (replicated > data).mean(0) + 0.5 * (replicated == data).mean(0)
+
+
+def share_off(p: np.ndarray) -> float:
+    """The share of p-values outside [0.025, 0.975]."""
+    return float((np.abs(p - 0.5) > 0.475).mean())
