@@ -1,31 +1,37 @@
-"""Log-probabilities of a program with a site per step, such as one written with `pyro.markov`."""
+"""Log-probabilities of any Pyro program with a site per step, by draw, datum and frame.
+
+Pyro traces it, with all its checks (`pyro.infer.enum.get_importance_trace`), and
+`pyrodgm.layout` finds the data and the frames in the traces.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyro
 import torch
+from pyro.distributions.util import is_identically_zero
+from pyro.infer.enum import get_importance_trace
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
+from pyrodgm.dependence import Dependence
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.traces import LogProbs, Site, is_pathwise, trace_pair
+from pyrodgm.layout import PARTICLES, Layout, plates_of, shared_plates
+from pyrodgm.path import Path
+from pyrodgm.traces import LogProbs, Site
+from pyrodgm.turns import PROCESS
 
-_ONE_PLATE = (
-    "there must be at most one plate, over the data, at dimension -1, and everything else in event "
-    "dimensions (.to_event)"
-)
+TracePair = tuple[Trace, Trace]
 
 
 def stepwise_log_probs(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int = 1
 ) -> LogProbs:
-    """Log-probabilities of K draws where every frame has sites of its own: batch shape (B,).
-
-    Frames are found by program order: one begins at each latent site of the model that follows an
-    observed site. If the guide draws frames in another order (backwards, say), a later frame's
-    terms may depend on an earlier one's in a way that order does not show, and everything is taken
-    as a single frame: correct, with more variance.
+    """Log-probabilities of K draws side by side, of programs that run under a plate of draws.
 
     Args:
         model: program whose only plate, if any, holds the data and is at dimension -1.
@@ -34,98 +40,156 @@ def stepwise_log_probs(
         particles: number of draws K.
 
     Raises:
-        CompatibilityError: other sites in the two, more plates than that, or sites outside it.
+        CompatibilityError: other sites in the two, or more plates than that.
     """
     try:
-        model_sites, guide_sites = trace_pair(model, guide, *args, particles=particles, dim=-2)
+        model, guide = (
+            pyro.plate(PARTICLES, particles, dim=-2)(program) for program in (model, guide)
+        )
+        with PROCESS.taken():
+            pair = get_importance_trace("flat", float("inf"), model, guide, args, {})
     except ValueError as error:
         if "collide" not in str(error):
             raise
-        raise CompatibilityError(f"{_ONE_PLATE}, but: {error}") from error
-    _refuse_shared({**model_sites, **guide_sites})
-    frame_of = _frames(model_sites, guide_sites)
-    size = max(_batch_size(name, site, particles) for name, site in model_sites.items())
-    num_frames = max(frame_of.values()) + 1
-    pathwise = {name: site for name, site in guide_sites.items() if is_pathwise(site)}
-    scored = {name: site for name, site in guide_sites.items() if not is_pathwise(site)}
+        raise CompatibilityError(
+            f"there must be at most one plate, over the data, at dimension -1, but: {error}"
+        ) from error
+    return log_probs_of([pair])[0]
 
-    def stack(sites: Mapping[str, Site], nats: str = "log_prob") -> Tensor:
-        like = next(iter(model_sites.values()))["log_prob"]
-        frames: list[Tensor] = [like.new_zeros(particles, size)] * num_frames
-        for name, site in sites.items():
-            frames[frame_of[name]] = frames[frame_of[name]] + site[nats]
-        return torch.stack(frames, -1)
 
+def log_probs_of(pairs: Sequence[TracePair], depends: Dependence | None = None) -> list[LogProbs]:
+    """Log-probabilities from traces of the model and the guide: several, or one with all draws.
+
+    Args:
+        pairs: traces of the model and the guide, from `pyro.infer.enum.get_importance_trace`.
+        depends: what in the program depends on its draws; nothing if not given.
+
+    Returns:
+        Log-probabilities (K, B, T) of B data of T frames (`pyrodgm.layout`), one for each group of
+        draws by their plates. Each has the scores of its own draws, neither scaled nor masked, as
+        in Pyro: the cost that they are multiplied with is. The gradients of `log_p` and `log_path`
+        come with the first group alone.
+
+    Raises:
+        CompatibilityError: the two programs do not draw the same sites.
+    """
+    depends = depends or Dependence()
+    runs = [(_sites(model), _sites(guide)) for model, guide in pairs]
+    for run in runs:
+        _refuse_others(*run)
+    return [
+        _group(runs, plates, members, depends, first=not number)
+        for number, (plates, members) in enumerate(_groups(runs, depends).items())
+    ]
+
+
+Run = tuple[dict[str, Site], dict[str, Site]]
+Plates = tuple[Any, ...]
+
+
+def _groups(runs: Sequence[Run], depends: Dependence) -> dict[Plates, set[str]]:
+    """Names of the guide's scored sites by the plates that they are in; there is at least one."""
+    if depends.structure:
+        every = [site for run in runs for sites in run for site in sites.values()]
+        draws = tuple(plate for plate in shared_plates(every) if plate.name == PARTICLES)
+        return {draws: {name for _, guide in runs for name in guide}}
+    groups: dict[Plates, set[str]] = {}
+    for _, guide in runs:
+        for name, site in guide.items():
+            if not is_identically_zero(site["score_function"]):
+                groups.setdefault(plates_of(site), set()).add(name)
+    every = [site for run in runs for sites in run for site in sites.values()]
+    return groups or {shared_plates(every): set()}
+
+
+def _group(
+    runs: Sequence[Run],
+    plates: Plates,
+    members: set[str],
+    depends: Dependence,
+    *,
+    first: bool,
+) -> LogProbs:
+    layouts = [Layout(*run, plates, single=depends.structure) for run in runs]
+    length = max(layout.num_frames for layout in layouts)
+
+    def stack(part: str, term: str, *, shared: bool = False) -> Tensor:
+        tables = [lay.table(getattr(lay, part), term, length, shared=shared) for lay in layouts]
+        return torch.cat(tables)
+
+    def direct(part: str, term: str) -> Tensor:
+        """The value that this group's draws answer for, and its share in the gradient."""
+        value = stack(part, term)
+        if not first:
+            return value.detach()
+        if all(layout.uniform for layout in layouts):
+            return value
+        share = stack(part, term, shared=True)
+        return value.detach() + share - share.detach()
+
+    scores = [
+        lay.table({n: s for n, s in lay.guide.items() if n in members}, "score_function", length)
+        for lay in layouts
+    ]
+    model, guide = layouts[0].model, layouts[0].guide
     return LogProbs(
-        log_p=stack(model_sites),
-        log_q=stack(guide_sites),
-        log_path=stack(pathwise),
-        log_score=stack(scored, "log_score"),
-        mask=_frame_mask(model_sites, frame_of, num_frames, size),
-        x=_observed_frames(model_sites, frame_of, num_frames),
-        sites={f"p({name})": site["log_prob"] for name, site in model_sites.items()}
-        | {f"q({name})": site["log_prob"] for name, site in guide_sites.items()},
-        values={name: site["value"] for name, site in guide_sites.items()},
+        log_p=direct("model", "log_prob"),
+        log_q=stack("guide", "log_prob"),
+        log_path=direct("guide", "entropy_term"),
+        log_score=torch.cat(scores),
+        mask=layouts[0].mask(depends.sites, length),
+        x=None if depends.structure else layouts[0].observed(depends.sites),
+        sites={f"p({name})": site["log_prob"] for name, site in model.items()}
+        | {f"q({name})": site["log_prob"] for name, site in guide.items()},
+        values={name: site["value"] for name, site in guide.items() if not site["is_observed"]},
     )
 
 
-def _frames(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> dict[str, int]:
-    """The frame that each site belongs to, counted from zero."""
-    frame_of: dict[str, int] = {}
-    frame, observed_last = 0, False
-    for name, site in model_sites.items():
-        if observed_last and not site["is_observed"]:
-            frame += 1
-        frame_of[name], observed_last = frame, bool(site["is_observed"])
-    order = [frame_of[name] for name in guide_sites]
-    return frame_of if order == sorted(order) else dict.fromkeys(frame_of, 0)
+class SharedSubsamples(Messenger):
+    """Within it every plate of one name takes the subsample that it took first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], _Subsample) and msg["name"] in self.rows:
+            msg["value"], msg["done"] = self.rows[msg["name"]], True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], _Subsample):
+            self.rows.setdefault(msg["name"], msg["value"])
 
 
-def _refuse_shared(sites: Mapping[str, Site]) -> None:
-    """Raise where some sites are in the plate and others, shared by all of the data, are not."""
-    within = {
-        name for name, site in sites.items() if any(p.dim == -1 for p in site["cond_indep_stack"])
+def _sites(trace: Trace) -> dict[str, Site]:
+    """Sample sites with the parts of their scores; `pyro.deterministic` has nothing to add."""
+    nodes: dict[str, Any] = dict(trace.nodes)
+    sites: dict[str, Site] = {}
+    for name, site in nodes.items():
+        if site["type"] == "sample" and not site["infer"].get("_deterministic"):
+            parts = site["score_parts"]._asdict() if "score_parts" in site else {}
+            sites[name] = {**site, **parts, "log_prob": site["log_prob"]}
+    return sites
+
+
+def _refuse_others(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
+    """Raise where a latent site is in one program only, or stands for all of time."""
+    latent = {name for name, site in model.items() if not site["is_observed"]}
+    proposed = {
+        name
+        for name, site in guide.items()
+        if not site["is_observed"] and not site["infer"].get("is_auxiliary")
     }
-    if within and (shared := [name for name in sites if name not in within]):
+    if latent - set(guide) or proposed - latent:
         raise CompatibilityError(
-            f"{_ONE_PLATE}, with all sites in it, and {', '.join(shared)} is outside: it would "
-            "count once for every row. Give it to pyro.param, or take pyro.infer.Trace_ELBO"
+            f"the guide draws {sorted(proposed - latent) or 'nothing'} that the model does not "
+            f"know, and the model draws {sorted(latent - set(guide)) or 'nothing'} that the guide "
+            "does not; both must draw the same sites, but for those that the guide marks by "
+            "infer={'is_auxiliary': True}"
         )
-
-
-def _batch_size(name: str, site: Site, particles: int) -> int:
-    shape = tuple(site["log_prob"].shape)
-    if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (1, particles)):
-        raise CompatibilityError(
-            f"site '{name}' has log-probabilities of shape {shape}; expected ({particles}, B): "
-            f"{_ONE_PLATE}"
-        )
-    return shape[-1] if shape else 1
-
-
-def _frame_mask(
-    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int, size: int
-) -> Tensor:
-    """Where any site of a frame counts, (B, T)."""
-    like = next(iter(model_sites.values()))["log_prob"]
-    mask = torch.zeros(size, num_frames, dtype=torch.bool, device=like.device)
-    for name, site in model_sites.items():
-        mask[:, frame_of[name]] |= True if site["mask"] is None else site["mask"]
-    return mask
-
-
-def _observed_frames(
-    model_sites: Mapping[str, Site], frame_of: Mapping[str, int], num_frames: int
-) -> Tensor | None:
-    """Observations of every frame side by side, (B, T, D), where all frames look alike."""
-    frames: list[list[Tensor]] = [[] for _ in range(num_frames)]
-    for name, site in model_sites.items():
-        if site["is_observed"]:
-            event_dim = site["fn"].event_dim
-            value = site["value"]
-            batch = value.shape[: value.dim() - event_dim]
-            frames[frame_of[name]].append(value.reshape(batch[-1] if batch else 1, -1))
-    shapes = {tuple(value.shape for value in frame) for frame in frames}
-    if len(shapes) != 1 or not frames[0]:
-        return None
-    return torch.stack([torch.cat(frame, -1) for frame in frames], 1)
+    for name, site in {**model, **guide}.items():
+        if isinstance(site["fn"], Path):
+            raise CompatibilityError(
+                f"site '{name}' spans all of time, and its frames are not independent as its time "
+                "plate says; pass the model and the guide themselves, or pyrodgm.sequences.unrolled"
+            )

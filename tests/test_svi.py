@@ -171,7 +171,7 @@ def test_our_programs_run_under_pyro_with_vectorised_particles() -> None:
 
 
 class SubsampledPair(nn.Module):
-    """One bit for each of 40 numbers, of which a step sees eight."""
+    """One bit for each of 40 numbers, of which a step sees 24."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,12 +180,12 @@ class SubsampledPair(nn.Module):
         self.x = torch.linspace(-2, 3, 40, dtype=torch.float64)
 
     def model(self) -> None:
-        with pyro.plate("data", 40, subsample_size=8) as rows:
+        with pyro.plate("data", 40, subsample_size=24) as rows:
             z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.3, dtype=torch.float64)))
             pyro.sample("x", dist.Normal(self.w * z, 1.0), obs=self.x[rows])
 
     def guide(self) -> None:
-        with pyro.plate("data", 40, subsample_size=8) as rows:
+        with pyro.plate("data", 40, subsample_size=24) as rows:
             pyro.sample("z", dist.Bernoulli(logits=self.lam * self.x[rows]))
 
     def loss(self) -> torch.Tensor:
@@ -203,9 +203,9 @@ def test_a_subsampled_plate_counts_once(kind) -> None:
     pair = SubsampledPair()
     exact = torch.stack(torch.autograd.grad(pair.loss(), list(pair.parameters())))
     own = {"normalise": False, "baseline_dim": 0} if kind is NVIL else {}
-    elbo = ObjectiveELBO(kind, particles=32, **own)
+    elbo = ObjectiveELBO(kind, particles=200, vectorize_particles=True, **own)
     found = []
-    for _ in range(1500):
+    for _ in range(250):
         loss = elbo.differentiable_loss(pair.model, pair.guide)
         found.append(torch.stack(torch.autograd.grad(loss, list(pair.parameters()))))
     assert_mean(torch.stack(found), exact)
@@ -214,8 +214,8 @@ def test_a_subsampled_plate_counts_once(kind) -> None:
 def test_every_objective_of_a_store_trains_its_own_baseline() -> None:
     p, q = plain_programs(*pair())
     x = torch.rand(8, T, D, dtype=torch.float64).round()
-    for _ in range(2):
-        elbo = ObjectiveELBO(NVIL)
+    for name in ("one", "two"):
+        elbo = ObjectiveELBO(NVIL, name=name)
         svi = SVI(p, q, pyro.optim.Adam({"lr": 0.05}), elbo)
         svi.step(x)
         before = elbo.objective.baseline[2].bias.detach().clone()
@@ -240,23 +240,6 @@ def test_an_objective_with_draws_of_its_own_is_refused() -> None:
 def test_several_phases_are_refused() -> None:
     with pytest.raises(UsageError, match="several phases"):
         ObjectiveELBO(TraceGraphELBO)
-
-
-def test_what_all_rows_share_is_refused_by_name() -> None:
-    def p(x):
-        w = pyro.sample("w", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Bernoulli(0.3))
-            pyro.sample("x", dist.Normal(w + z, 1.0), obs=x[:, 0])
-
-    def q(x):
-        pyro.sample("w", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Bernoulli(0.5))
-
-    for particles in (1, 3):
-        with pytest.raises(CompatibilityError, match="and w is outside: it would count once for"):
-            ObjectiveELBO(ELBO, particles=particles).loss(p, q, torch.zeros(3, 2))
 
 
 def test_latent_sites_are_refused_where_there_should_be_none() -> None:
@@ -285,7 +268,7 @@ def test_a_second_plate_is_refused_with_the_site() -> None:
         stepwise_log_probs(p, q, torch.zeros(3, 2))
 
 
-def test_different_observations_need_no_baseline_network() -> None:
+def test_a_baseline_of_different_observations_is_a_constant() -> None:
     def p(x):
         for t in range(2):
             pyro.sample(f"z{t}", dist.Bernoulli(0.5))
@@ -295,5 +278,6 @@ def test_different_observations_need_no_baseline_network() -> None:
         for t in range(2):
             pyro.sample(f"z{t}", dist.Bernoulli(0.4))
 
-    with pytest.raises(CompatibilityError, match="baseline_dim=0"):
-        ObjectiveELBO(NVIL).loss_and_grads(p, q, torch.zeros(2))
+    elbo = ObjectiveELBO(NVIL)
+    assert math.isfinite(elbo.loss_and_grads(p, q, torch.zeros(2)))
+    assert elbo.objective.baseline[0].in_features == 1

@@ -114,7 +114,11 @@ class SinglePhase(Objective):
 
     Raises:
         UsageError: no draws, or another execution.
+
+    `unbiased` holds the options by which its gradient is that of the bound, without bias.
     """
+
+    unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, model: Model, guide: Guide, *, particles: int, execution: Execution) -> None:
         super().__init__(model, guide)
@@ -148,15 +152,16 @@ class SinglePhase(Objective):
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Model and guide with a site per frame; programs without frames stay as they are.
-
-    Their weights are trained by the phases, and not stated to Pyro.
-    """
+    """Model and guide with a site per frame, their weights not stated to Pyro: phases train them."""
     model, guide = objective.model, objective.guide
-    return (
-        unrolled(model, register=False) if isinstance(model, SequenceModel) else model,
-        unrolled(guide, register=False) if isinstance(guide, SequenceGuide) else guide,
-    )
+    return unrolled_form(model, register=False), unrolled_form(guide, register=False)
+
+
+def unrolled_form(program: Callable[..., Any], *, register: bool = True) -> Callable[..., Any]:
+    """The program with a site per frame; one without frames stays as it is."""
+    if isinstance(program, SequenceModel | SequenceGuide):
+        return unrolled(program, register=register)
+    return program
 
 
 def sequence_mean(terms: Tensor) -> Tensor:

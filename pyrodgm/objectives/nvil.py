@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, cast, final
 
 import torch
 from pydantic import Field
@@ -58,6 +60,9 @@ class NVIL(SinglePhase):
     """
 
     needs: ClassVar[Needs] = Needs()
+    unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"signal": "future", "normalise": False}
+    )
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class NVIL(SinglePhase):
         super().__init__(model, guide, particles=particles, execution=execution)
         self.discount = discount_of(signal)
         self.normalise = normalise
-        dim = size_networks_see(model)
+        dim = None if model.observed is None else size_networks_see(model)
         self.baseline = tanh_network(dim, baseline_dim) if baseline_dim else None
         self.mean = RunningMoment(decay)
         self.variance = RunningMoment(decay, start=1.0)
@@ -99,12 +104,14 @@ class NVIL(SinglePhase):
         """The baseline network's guess of every frame's cost, (B, T)."""
         if self.baseline is None:
             return frames.new_zeros(())
-        if log_probs.x is None:
+        x = frames[..., None] if log_probs.x is None else as_networks_see(self.model, log_probs.x)
+        first = cast("nn.Linear", self.baseline[0])
+        if x.shape[-1] != first.in_features and not isinstance(first, nn.LazyLinear):
             raise CompatibilityError(
-                "the baseline network needs observations of one shape in every frame, and this "
-                "program observes different things in different frames; use baseline_dim=0"
+                f"the baseline network takes {first.in_features} observed features a frame, and "
+                f"here are {x.shape[-1]}; use baseline_dim=0, which leaves the network out"
             )
-        return self.baseline(as_networks_see(self.model, log_probs.x)).squeeze(-1) * frames
+        return self.baseline(x).squeeze(-1) * frames
 
     def _update(self, residual: Tensor, signal: Tensor, frames: Tensor) -> None:
         frames = frames.expand_as(signal)

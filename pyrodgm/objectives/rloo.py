@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, cast, final
 
 from pydantic import Field
@@ -46,6 +48,7 @@ class RLOO(SinglePhase):
     """
 
     needs: ClassVar[Needs] = Needs()
+    unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({"signal": "future"})
 
     def __init__(
         self,

@@ -2,122 +2,250 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import signature
-from itertools import count
-from typing import Any
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, cast
 
 import pyro
 import pyro.infer
 import torch
+from pyro.distributions.util import is_identically_zero
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.enum import get_importance_trace
+from pyro.infer.util import is_validation_enabled
+from pyro.util import check_if_enumerated, warn_if_nan
 from torch import Tensor, nn
 
-from pyrodgm.errors import UsageError
-from pyrodgm.objectives.base import SinglePhase
-from pyrodgm.stepwise import stepwise_log_probs
-from pyrodgm.traces import LogProbs
+from pyrodgm.dependence import Dependence, dependence
+from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
+from pyrodgm.guides.base import SequenceGuide
+from pyrodgm.models.base import SequenceModel
+from pyrodgm.objectives.base import SinglePhase, unrolled_form
+from pyrodgm.objectives.store import StoredState
+from pyrodgm.schema import schema
+from pyrodgm.stepwise import SharedSubsamples, TracePair, log_probs_of
+from pyrodgm.traces import LogProbs, log_probs
 
 Program = Callable[..., Any]
 
 
-class _PlainProgram(nn.Module):
-    """Stands in for the model or guide that an objective is built on; only its shape is known."""
+class PlainProgram(nn.Module):
+    """Stands in for the model or guide that an objective is built on, of which it knows nothing."""
 
-    def __init__(self, observed: dict[str, int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.observed = observed
+        self.observed: dict[str, int] | None = None
+
+
+class Traced(NamedTuple):
+    """What an objective is estimated from.
+
+    Args:
+        groups: log-probabilities, for every group of draws (`pyrodgm.layout`).
+        loss: minus the evidence lower bound, detached, in nats.
+    """
+
+    groups: list[LogProbs]
+    loss: Tensor
 
 
 class ObjectiveELBO(pyro.infer.ELBO):
     """One of our single-phase objectives as a `pyro.infer.ELBO`.
 
-    Model and guide are any Pyro programs with at most one plate, over the data, at dimension -1,
-    and all sites within it if there is one; frames are found by program order (see
-    `pyrodgm.stepwise.stepwise_log_probs`).
+    Model and guide are any Pyro programs that Pyro's Trace_ELBO takes. `pyrodgm.layout` says what
+    a datum and a frame are in them. Where the objective offers a biased gradient of less variance
+    or a rescaled one, its options stand at the unbiased ones here if they are not given.
 
     Args:
         objective: the class, such as `pyrodgm.objectives.NVIL`.
-        own: its own options, as its constructor takes them.
+        name: under which its networks and running values are in Pyro's parameter store.
+        max_plate_nesting: as in Pyro's ELBOs; only for draws side by side.
+        vectorize_particles: whether the draws run side by side under a plate, as in Pyro's ELBOs,
+            which the programs must allow; otherwise they run one after the other.
+        retain_graph: as in Pyro's ELBOs.
+        own: options of the objective, as its constructor takes them.
 
     Raises:
-        UsageError: the objective has several phases and cannot be one loss, or draws in a way of
-            its own that a plain program does not offer.
-
-    Networks that the objective owns are made on the first call, when the size of an observation is
-    known, and are handed to SVI's optimiser through the parameter store under "pyrodgm.objective",
-    those of a second one in the same store under "pyrodgm.objective.2".
+        UsageError: the objective has several phases and cannot be one loss, draws in a way of its
+            own that a plain program does not offer, or does not have such an option.
 
     >>> from pyrodgm.objectives import NVIL
-    >>> elbo = ObjectiveELBO(NVIL, signal="future", particles=2)
+    >>> elbo = ObjectiveELBO(NVIL, particles=2)
     """
 
-    def __init__(self, objective: type[SinglePhase], **own: Any) -> None:
-        if not issubclass(objective, SinglePhase):
-            raise UsageError(
-                f"{objective.__name__} optimises in several phases and cannot be a Pyro ELBO; "
-                "use pyrodgm.fit with it"
-            )
-        if objective.trace is not SinglePhase.trace:
-            raise UsageError(
-                f"{objective.__name__} draws frame by frame, which only a sequence model and guide "
-                "of pyrodgm offer; use pyrodgm.fit with it, or RLOO here"
-            )
-        options = signature(objective).parameters
-        default = options["particles"].default if "particles" in options else 1
-        super().__init__(num_particles=int(own.get("particles", default)))
-        self.objective_class = objective
-        self.own = own
-        self.objective: SinglePhase | None = None
-        self.name = ""
+    def __init__(
+        self,
+        objective: type[SinglePhase],
+        *,
+        name: str = "pyrodgm.objective",
+        max_plate_nesting: float = float("inf"),
+        vectorize_particles: bool = False,
+        retain_graph: bool | None = None,
+        **own: Any,
+    ) -> None:
+        _refuse_objective(objective)
+        _refuse_options(objective, own)
+        options = {**objective.unbiased, **own}
+        program: Any = PlainProgram()
+        self._unused = objective(program, program, **options)
+        self.objectives = nn.ModuleList([deepcopy(self._unused)])
+        super().__init__(
+            num_particles=self._unused.particles,
+            max_plate_nesting=max_plate_nesting,
+            vectorize_particles=vectorize_particles,
+            retain_graph=retain_graph,
+        )
+        self.state = StoredState(name, self.objectives)
+        self._seen: tuple[Any, dict[tuple[str, ...], Dependence]] = (None, {})
 
-    def _log_probs(self, model: Program, guide: Program, *args: Any) -> LogProbs:
-        found = stepwise_log_probs(model, guide, *args, particles=self.num_particles)
-        if found.values and self.objective_class.needs.latents == frozenset({"none"}):
-            raise UsageError(
-                f"{self.objective_class.__name__} is for programs without latent sites, and the "
-                f"guide draws {', '.join(found.values)}; take RLOO or NVIL"
-            )
-        return found
+    def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
+        """A module whose forward is the loss; it holds the state of the objective too."""
+        return _ObjectiveModule(model, guide, self)
 
-    def _bound_objective(self, log_probs: LogProbs) -> SinglePhase:
-        if self.objective is None:
-            # Where frames differ there is no such size; an objective that needs one will say so.
-            dim = 1 if log_probs.x is None else log_probs.x.shape[-1]
-            program: Any = _PlainProgram({"x": dim})
-            self.objective = self.objective_class(program, program, **self.own)
-            self.objective.to(log_probs.log_p.device, log_probs.log_p.dtype)
-            self.name = _free_name()
-        return self.objective
+    @property
+    def objective(self) -> SinglePhase:
+        """The objective of the first group of draws; `objectives` holds those of all groups."""
+        return cast("SinglePhase", self.objectives[0])
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """A scalar whose value is minus the bound, in nats, and whose gradient is ours."""
-        log_probs = self._log_probs(model, guide, *args)
-        objective = self._bound_objective(log_probs)
-        if next(objective.parameters(), None) is not None:
-            pyro.module(self.name, objective)
-        size = log_probs.log_p.shape[1]
-        surrogate = objective.estimate(log_probs).surrogate * size
-        loss = -log_probs.log_w.detach().sum((1, 2)).mean()
-        return loss + surrogate - surrogate.detach()
+        found = self.traced(model, guide, args, kwargs)
+        self.prepare(found.groups)
+        self.state.recall()
+        loss = self.estimate(found)
+        self.state.keep()
+        return loss
 
-    def loss(self, model: Program, guide: Program, *args: Any) -> float:
+    def prepare(self, groups: Sequence[LogProbs]) -> None:
+        """Have an objective for each group of draws: what baselines learn differs by group."""
+        while len(self.objectives) < len(groups):
+            self.objectives.append(deepcopy(self._unused))
+        self.objectives.to(groups[0].log_p.device, groups[0].log_p.dtype)
+
+    def estimate(self, found: Traced) -> Tensor:
+        """The loss from log-probabilities, with the state that the objective has."""
+        surrogate = sum(
+            cast("SinglePhase", objective).estimate(group).surrogate * group.log_p.shape[1]
+            for objective, group in zip(self.objectives, found.groups, strict=False)
+        )
+        surrogate = cast("Tensor", surrogate)
+        warn_if_nan(surrogate, "loss")
+        return found.loss + (surrogate - surrogate.detach())
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Minus the evidence lower bound of all the data given, in nats."""
         with torch.no_grad():
-            log_w = self._log_probs(model, guide, *args).log_w
-        return -float(log_w.sum((1, 2)).mean())
+            loss = self.traced(model, guide, args, kwargs).loss
+        warn_if_nan(loss, "loss")
+        return float(loss)
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """The loss, after its gradient has been added to every parameter's."""
-        loss = self.differentiable_loss(model, guide, *args)
-        loss.backward()
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward(retain_graph=self.retain_graph)
         return float(loss.detach())
 
-    def _get_trace(self, *_: Any) -> Any:
-        raise UsageError("ObjectiveELBO traces model and guide together; call loss instead")
+    def traced(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Traced:
+        """Log-probabilities of K draws from the guide, by groups of draws, and the loss.
+
+        Raises:
+            CompatibilityError: the two do not draw the same sites, or cannot run side by side.
+            UsageError: latent sites, for an objective that has none.
+        """
+        if isinstance(model, SequenceModel) and isinstance(guide, SequenceGuide):
+            fused = log_probs(model, guide, *args, particles=self.num_particles, **kwargs)
+            return Traced([fused], -fused.log_w.detach().sum() / self.num_particles)
+        model, guide = unrolled_form(model), unrolled_form(guide)
+        pairs = self._trace_pairs(model, guide, args, kwargs)
+        groups = log_probs_of(pairs, self._depends(pairs, model, guide, args, kwargs))
+        if groups[0].values and self.objective.needs.latents == frozenset({"none"}):
+            raise UsageError(
+                f"{type(self.objective).__name__} is for programs without latent sites, and the "
+                f"guide draws {', '.join(groups[0].values)}; take RLOO or NVIL"
+            )
+        log_w = sum(p.log_prob_sum() - q.log_prob_sum() for p, q in pairs)
+        return Traced(groups, -torch.as_tensor(log_w).detach() / self.num_particles)
+
+    def _trace_pairs(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[TracePair]:
+        with SharedSubsamples():
+            if not self.vectorize_particles or self.num_particles == 1:
+                return list(self._get_traces(model, guide, args, kwargs))
+            try:
+                return list(self._get_traces(model, guide, args, kwargs))
+            except (IndexError, RuntimeError, TypeError, ValueError) as error:
+                raise CompatibilityError(
+                    f"model and guide do not run with {self.num_particles} draws side by side "
+                    f"({' '.join(str(error).split())}); leave out vectorize_particles, or write "
+                    "them so that every operation leaves dimensions on the left alone"
+                ) from error
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> TracePair:
+        pair = get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+        if is_validation_enabled():
+            check_if_enumerated(pair[1])
+        return pair
+
+    def _depends(
+        self, pairs: list[TracePair], model: Program, guide: Program, args: Any, kwargs: Any
+    ) -> Dependence:
+        """What depends on draws in these programs, looked at once for every set of sites."""
+        if not any(_has_score(site) for _, trace in pairs for site in trace.nodes.values()):
+            return Dependence()
+        if self._seen[0] != (model, guide):
+            self._seen = ((model, guide), {})
+        seen = self._seen[1]
+        names = tuple(pairs[0][0].nodes)
+        if names not in seen:
+            seen[names] = dependence(model, guide, args, kwargs)
+        changing = [depends for depends in seen.values() if depends.structure]
+        return changing[0] if changing else seen[names]
 
 
-def _free_name() -> str:
-    """One under which the parameter store holds nothing yet: it keeps what it was given first."""
-    taken = {name.partition("$$$")[0] for name in pyro.get_param_store()}
-    names = ("pyrodgm.objective" + (f".{n}" if n > 1 else "") for n in count(1))
-    return next(name for name in names if name not in taken)
+class _ObjectiveModule(ELBOModule):
+    """Pyro's module of a model, a guide and an ELBO, with the objective's networks among them."""
+
+    def __init__(self, model: nn.Module, guide: nn.Module, elbo: ObjectiveELBO) -> None:
+        super().__init__(model, guide, elbo)
+        self.objectives = elbo.objectives
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The differentiable loss; the objective's state is this module's, not the store's."""
+        elbo = cast("ObjectiveELBO", self.elbo)
+        found = elbo.traced(self.model, self.guide, args, kwargs)
+        elbo.prepare(found.groups)
+        return elbo.estimate(found)
+
+
+def _has_score(site: Any) -> bool:
+    return site["type"] == "sample" and not is_identically_zero(site["score_parts"].score_function)
+
+
+def _refuse_objective(objective: type[SinglePhase]) -> None:
+    if not issubclass(objective, SinglePhase):
+        raise UsageError(
+            f"{objective.__name__} optimises in several phases and cannot be a Pyro ELBO; "
+            "use pyrodgm.fit with it"
+        )
+    if objective.trace is not SinglePhase.trace:
+        raise UsageError(
+            f"{objective.__name__} draws frame by frame, which only a sequence model and guide "
+            "of pyrodgm offer; use pyrodgm.fit with it, or RLOO here"
+        )
+
+
+def _refuse_options(objective: type[SinglePhase], own: dict[str, Any]) -> None:
+    known = set(schema(objective)) - {"execution"}
+    for name in own:
+        if name not in known:
+            hint = "give particles instead" if name == "num_particles" else ""
+            raise UsageError(
+                f"ObjectiveELBO({objective.__name__}) has no option '{name}'; "
+                f"{hint or did_you_mean(name, known)}"
+            )
