@@ -21,7 +21,6 @@ from torch import Tensor
 from pyrodgm.dependence import Dependence
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.layout import PARTICLES, Layout, plates_of, shared_plates
-from pyrodgm.path import Path
 from pyrodgm.traces import LogProbs, Site
 from pyrodgm.turns import PROCESS
 
@@ -173,7 +172,7 @@ def _sites(trace: Trace) -> dict[str, Site]:
 
 
 def _refuse_others(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
-    """Raise where a latent site is in one program only, or stands for all of time."""
+    """Raise where a latent site is in one program only."""
     latent = {name for name, site in model.items() if not site["is_observed"]}
     proposed = {
         name
@@ -187,9 +186,3 @@ def _refuse_others(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None
             "does not; both must draw the same sites, but for those that the guide marks by "
             "infer={'is_auxiliary': True}"
         )
-    for name, site in {**model, **guide}.items():
-        if isinstance(site["fn"], Path):
-            raise CompatibilityError(
-                f"site '{name}' spans all of time, and its frames are not independent as its time "
-                "plate says; pass the model and the guide themselves, or pyrodgm.sequences.unrolled"
-            )

@@ -194,37 +194,6 @@ def log_probs(
     )
 
 
-def trace_pair(
-    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int, dim: int
-) -> tuple[dict[str, Site], dict[str, Site]]:
-    """Sample sites of the guide and of the model replayed on its draws, with log-probabilities.
-
-    Args:
-        model: a Pyro program.
-        guide: a Pyro program over the same latent sites.
-        args: what both are called with.
-        particles: number of draws K.
-        dim: plate dimension of the draws, negative, left of every other plate.
-
-    Returns:
-        Model sites and guide sites, each name to Pyro's message with ``log_prob``, and with
-        ``log_score``, the same without a scale.
-
-    Raises:
-        CompatibilityError: the two do not draw the same latent sites.
-    """
-    with PROCESS.taken(), pyro.plate("particles", particles, dim=dim):
-        guide_trace = poutine.trace(guide).get_trace(*args)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
-    guide_sites, model_sites = _sample_sites(guide_trace), _sample_sites(model_trace)
-    latent = {name for name, site in model_sites.items() if not site["is_observed"]}
-    _refuse_others(latent, {n for n, site in guide_sites.items() if not site["is_observed"]})
-    for site in (*guide_sites.values(), *model_sites.values()):
-        nats = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
-        site["log_prob"], site["log_score"] = scale_and_mask(nats, site["scale"]), nats
-    return model_sites, guide_sites
-
-
 def _refuse_others(latent: set[str], proposed: set[str]) -> None:
     if latent != proposed:
         raise CompatibilityError(

@@ -281,3 +281,13 @@ def test_a_baseline_of_different_observations_is_a_constant() -> None:
     elbo = ObjectiveELBO(NVIL)
     assert math.isfinite(elbo.loss_and_grads(p, q, torch.zeros(2)))
     assert elbo.objective.baseline[0].in_features == 1
+
+
+def test_our_own_pair_is_trained_by_svi() -> None:
+    torch.manual_seed(0)
+    model, guide = pair()
+    before = [w.detach().clone() for m in (model, guide) for w in m.parameters()]
+    batch = Batch.of(torch.rand(4, T, D, dtype=torch.float64).round())
+    SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), ObjectiveELBO(RLOO)).step(batch)
+    after = [w for m in (model, guide) for w in m.parameters()]
+    assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))

@@ -152,7 +152,7 @@ class SinglePhase(Objective):
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Model and guide with a site per frame, their weights not stated to Pyro: phases train them."""
+    """Model and guide with a site per frame, whose weights are trained by the phases alone."""
     model, guide = objective.model, objective.guide
     return unrolled_form(model, register=False), unrolled_form(guide, register=False)
 

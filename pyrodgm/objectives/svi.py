@@ -18,13 +18,11 @@ from torch import Tensor, nn
 
 from pyrodgm.dependence import Dependence, dependence
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
-from pyrodgm.guides.base import SequenceGuide
-from pyrodgm.models.base import SequenceModel
 from pyrodgm.objectives.base import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
 from pyrodgm.schema import schema
 from pyrodgm.stepwise import SharedSubsamples, TracePair, log_probs_of
-from pyrodgm.traces import LogProbs, log_probs
+from pyrodgm.traces import LogProbs
 
 Program = Callable[..., Any]
 
@@ -157,9 +155,6 @@ class ObjectiveELBO(pyro.infer.ELBO):
             CompatibilityError: the two do not draw the same sites, or cannot run side by side.
             UsageError: latent sites, for an objective that has none.
         """
-        if isinstance(model, SequenceModel) and isinstance(guide, SequenceGuide):
-            fused = log_probs(model, guide, *args, particles=self.num_particles, **kwargs)
-            return Traced([fused], -fused.log_w.detach().sum() / self.num_particles)
         model, guide = unrolled_form(model), unrolled_form(guide)
         pairs = self._trace_pairs(model, guide, args, kwargs)
         groups = log_probs_of(pairs, self._depends(pairs, model, guide, args, kwargs))
