@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two test processes of one thread each: see docs/performance.md.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: fit test test-slow lint types clean
+.PHONY: fit test test-slow gpu lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+
+gpu: $(VENV)/.installed
+	bash tests/gpu.sh $(BIN)/python
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
