@@ -8,6 +8,7 @@ from pyrodgm.distributions.nade import NADE
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.numbered import MOST_BITS, bit_vectors, is_bits, numbered
 from pyrodgm.distributions.partial import Partial, partial
+from pyrodgm.distributions.rates import NegativeBinomialVector, PoissonVector, RateVector
 
 __all__ = [
     "MOST_BITS",
@@ -17,8 +18,11 @@ __all__ = [
     "CountVector",
     "LowRankNormal",
     "Mixture",
+    "NegativeBinomialVector",
     "NormalVector",
     "Partial",
+    "PoissonVector",
+    "RateVector",
     "Symbols",
     "bit_vectors",
     "is_bits",

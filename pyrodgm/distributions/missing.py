@@ -11,9 +11,10 @@ from pyrodgm.distributions.categorical import CategoricalVector
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.partial import partial
+from pyrodgm.distributions.rates import RateVector
 from pyrodgm.errors import CompatibilityError
 
-INDEPENDENT = (BernoulliVector, CategoricalVector, NormalVector, Independent)
+INDEPENDENT = (BernoulliVector, CategoricalVector, NormalVector, RateVector, Independent)
 
 
 def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDistribution:

@@ -37,7 +37,7 @@ class HMM(StateSpaceModel):
         info: the data's facts; its features are D.
         num_states: states C.
         emission: of a frame given its state: "bernoulli", "categorical", "gaussian",
-            "multinomial"; "auto" fits the data.
+            "multinomial", "negative-binomial", "poisson"; "auto" fits the data.
         start: "data" starts from clusters of the training frames, see
             `pyrodgm.models.hmm_start`; "random" from random numbers.
 

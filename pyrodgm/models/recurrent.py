@@ -21,6 +21,16 @@ from pyrodgm.sequences import Draw
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+RowEmission = Literal[
+    "auto",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "multinomial",
+    "negative-binomial",
+    "poisson",
+]
+
 _EXACT = ModelTraits(latents="none", sequential=True)
 
 
@@ -79,7 +89,8 @@ class RNN(RecurrentNetwork):
         info: the data's facts; its features are D.
         hidden_dim: recurrent units H.
         cell: "gru", "lstm", or "relu" started as the identity.
-        emission: "bernoulli", "categorical", "gaussian" or "multinomial"; "auto" fits the data.
+        emission: "bernoulli", "categorical", "gaussian", "multinomial", "negative-binomial" or
+            "poisson"; "auto" fits the data.
         dropout: share of inputs and of recurrent units left out at random in training.
 
     Shapes: site ``x`` (B, T, D).
@@ -96,7 +107,7 @@ class RNN(RecurrentNetwork):
         *,
         hidden_dim: Size = 200,
         cell: CellName = "gru",
-        emission: Literal["auto", "bernoulli", "categorical", "gaussian", "multinomial"] = "auto",
+        emission: RowEmission = "auto",
         dropout: Share = 0.0,
     ) -> None:
         super().__init__(

@@ -107,7 +107,8 @@ class TSBN(SigmoidBeliefNetwork):
         hidden_dim: latent variables per frame, J.
         history: order n, how many frames back the past reaches.
         emission: what a frame is made of: "bernoulli", "categorical", "gaussian" (mean and
-            log-variance), "multinomial" or "nade"; "auto" fits the data.
+            log-variance), "multinomial" (counts given their total), "poisson", "negative-binomial"
+            or "nade"; "auto" fits the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -16,43 +15,27 @@ from pyrodgm.distributions import (
     NADE,
     BernoulliVector,
     CategoricalVector,
-    CountVector,
     NormalVector,
     Symbols,
 )
 from pyrodgm.errors import DataError, UsageError, did_you_mean
+from pyrodgm.networks.count_emissions import Multinomial, NegativeBinomial, Poisson
+from pyrodgm.networks.emission import RATE_FLOOR, Emission
 from pyrodgm.networks.inputs import means, spread, varying
 
-EmissionName = Literal["auto", "bernoulli", "categorical", "gaussian", "multinomial", "nade"]
+EmissionName = Literal[
+    "auto",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "multinomial",
+    "nade",
+    "negative-binomial",
+    "poisson",
+]
 
-RATE_FLOOR = 1e-3  # features that training never shows still have some odds
 LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up,
 MOST_SCALE = 2.0  # and below, so that no forecast does; in standard deviations of the feature
-
-
-class Emission(nn.Module):  # no ABC, whose metaclass PyroModule cannot be mixed with
-    """A map from `size` real numbers a frame to a distribution over its D features.
-
-    Args:
-        info: the data's facts.
-
-    Attributes:
-        kinds: kinds of data it can score.
-        scores_missing: whether it can score a frame by those of its features that were observed.
-        size: how many numbers it takes.
-    """
-
-    kinds: ClassVar[tuple[Kind, ...]]
-    scores_missing: ClassVar[bool] = True
-    size: int
-
-    @abstractmethod
-    def start(self, info: DataInfo) -> Tensor:
-        """Numbers (size,) that give the training data's means, for biases to start from."""
-
-    @abstractmethod
-    def forward(self, numbers: Tensor) -> TorchDistribution:
-        """The distribution of frames, event (D,), given numbers (..., size)."""
 
 
 @final
@@ -147,30 +130,6 @@ class Categorical(Emission):
 
 
 @final
-class Multinomial(Emission):
-    """Counts of D kinds of tokens, by logits, given how many tokens a frame has.
-
-    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equation 14 of the slides.
-    """
-
-    kinds = ("count",)
-
-    def __init__(self, info: DataInfo) -> None:
-        super().__init__()
-        self.size = info.dim
-        self.total = max(1, round(sum(info.mean)))
-
-    def start(self, info: DataInfo) -> Tensor:
-        """Logarithms of the mean counts."""
-        mean = means(info)
-        return mean.clamp(min=RATE_FLOOR * float(mean.mean())).log()
-
-    def forward(self, numbers: Tensor) -> TorchDistribution:
-        """Tokens with these logits."""
-        return CountVector(numbers, self.total)
-
-
-@final
 class AutoregressiveBits(Emission):
     """Bits that depend on each other within a frame, by a NADE whose biases the model computes.
 
@@ -206,6 +165,8 @@ EMISSIONS: dict[str, type[Emission]] = {
     "gaussian": Gaussian,
     "multinomial": Multinomial,
     "nade": AutoregressiveBits,
+    "negative-binomial": NegativeBinomial,
+    "poisson": Poisson,
 }
 DEFAULTS: dict[Kind, str] = {
     "binary": "bernoulli",
@@ -216,11 +177,17 @@ DEFAULTS: dict[Kind, str] = {
 }
 
 
+def _default(info: DataInfo) -> str:
+    """The emission that fits; how many of a single thing there are is all there is to score."""
+    return "poisson" if (info.kind, info.dim) == ("count", 1) else DEFAULTS[info.kind]
+
+
 def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = None) -> Emission:
     """The emission of a name; "auto" is the one that fits the data.
 
     Args:
-        name: "bernoulli", "categorical", "gaussian", "multinomial", "nade" or "auto".
+        name: "bernoulli", "categorical", "gaussian", "multinomial", "nade", "negative-binomial",
+            "poisson", or "auto": of counts "poisson" where there is one feature.
         info: the data's facts.
         nade_dim: hidden units of a NADE, 100 if not given.
 
@@ -228,7 +195,7 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         DataError: it cannot score such data.
         UsageError: there is no such emission, or `nade_dim` is given for another.
     """
-    chosen = DEFAULTS[info.kind] if name == "auto" else name
+    chosen = _default(info) if name == "auto" else name
     if chosen not in EMISSIONS:
         raise UsageError(f"unknown emission '{chosen}'; {did_you_mean(chosen, EMISSIONS)}")
     emission = EMISSIONS[chosen]
