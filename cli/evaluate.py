@@ -46,6 +46,7 @@ def command(
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows.
     """
+    from pyrodgm.evaluate.count_predictors import scores_totals
     from pyrodgm.evaluate.floors import floors
     from pyrodgm.files import replacing
     from pyrodgm.pieces import refuse_to_replace
@@ -60,7 +61,7 @@ def command(
         with replacing(per_sequence) as unfinished:
             loaded.scores(split, **given).to_csv(unfinished, index=False)
     bound = loaded.evaluate(split, **given)
-    trivial = floors(loaded.splits, split)
+    trivial = floors(loaded.splits, split, totals=scores_totals(loaded.model))
     words = loaded.word_scores(split, seed=seed)
     if as_json:
         beside = {name: floor.to_dict() for name, floor in trivial.items()}

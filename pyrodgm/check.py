@@ -11,6 +11,7 @@ import numpy as np
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights, latent_nats
+from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import pictures
 from pyrodgm.evaluate.posterior import bytes_per_draw, compact_tree, write_netcdf
@@ -148,8 +149,9 @@ def _check_model(
     """Keep the draws, compare data with replicates, and draw that; the p-values."""
     tree = compact_tree(run.model, run.guide, run.splits, split=split, draws=draws, seed=seed)
     write_netcdf(tree, paths["posterior"])
-    data = predictive.observed(run.splits, split, draws=draws, seed=seed)
-    replicates = {"posterior": predictive.posterior_replicates(tree, run.splits)}
+    totals = scores_totals(run.model)
+    data = predictive.observed(run.splits, split, draws=draws, totals=totals, seed=seed)
+    replicates = {"posterior": predictive.posterior_replicates(tree, run.splits, totals=totals)}
     if isinstance(run.model, SequenceModel):
         replicates["ancestral"] = predictive.prior_replicates(
             run.model, run.splits, split, draws=draws, seed=seed

@@ -14,6 +14,7 @@ from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.completing import LAG
 from pyrodgm.evaluate.continuation import continued
+from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.floors import scores, trivial_predictors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, Start, forecast
 from pyrodgm.evaluate.frame_errors import Prediction
@@ -180,7 +181,7 @@ class Run:
 
     def results(self) -> Results:
         """One-sample bounds on validation and test beside the trivial predictors of the data."""
-        predictors = trivial_predictors(self.splits)
+        predictors = trivial_predictors(self.splits, totals=scores_totals(self.model))
         return Results(
             run=str(self.folder.path),
             steps=self.steps,

@@ -12,6 +12,7 @@ import numpy as np
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.bounds import Bound, sequence_bounds, standard_error
+from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
@@ -79,6 +80,11 @@ def compare(
             raise UsageError(
                 f"{name} takes the values for {fit.splits.info.kind} and {first_name} for "
                 f"{first.splits.info.kind}: their likelihoods have no common measure"
+            )
+        if scores_totals(fit.model) != scores_totals(first.model):
+            raise UsageError(
+                f"of {name} and {first_name} one scores how many counts there are and the other is "
+                "given it: their likelihoods have no common measure"
             )
     values = {
         name: sequence_bounds(

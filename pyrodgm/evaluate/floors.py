@@ -8,6 +8,7 @@ import numpy as np
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.evaluate.bounds import Bound
+from pyrodgm.evaluate.count_predictors import count_predictors
 from pyrodgm.evaluate.symbol_predictors import SymbolPredictor, log_scores, symbol_predictors
 from pyrodgm.networks.emissions import LEAST_SCALE
 
@@ -25,7 +26,7 @@ Score = Callable[[Sequences], np.ndarray]
 Move = Callable[[np.ndarray], np.ndarray]
 
 
-def floors(splits: Splits, split: str) -> dict[str, Bound]:
+def floors(splits: Splits, split: str, *, totals: bool = False) -> dict[str, Bound]:
     """Exact log-likelihoods of trivial predictors fitted on the training sequences.
 
     Missing features are left out of the score, and the chains carry what they expect over a gap,
@@ -35,6 +36,8 @@ def floors(splits: Splits, split: str) -> dict[str, Bound]:
         splits: the data; grey values score by cross-entropy, counts as tokens, without the
             multinomial coefficient.
         split: where they are scored, "train", "valid" or "test".
+        totals: whether it is scored how many counts there are, see
+            `pyrodgm.evaluate.count_predictors`, and not only of which kind.
 
     Returns:
         "independent": every feature has its training mean, of real numbers also its variance, in
@@ -45,17 +48,17 @@ def floors(splits: Splits, split: str) -> dict[str, Bound]:
         did best in training. "entropy": the cross-entropy that no prediction can undercut, for
         grey values only.
     """
-    return scores(trivial_predictors(splits), splits[split])
+    return scores(trivial_predictors(splits, totals=totals), splits[split])
 
 
-def trivial_predictors(splits: Splits) -> dict[str, Score]:
+def trivial_predictors(splits: Splits, *, totals: bool = False) -> dict[str, Score]:
     """The predictors of `floors`, fitted: each gives nats of every sequence, (N,)."""
     train, info = splits.train, splits.info
     if info.kind == "categorical":
         found = symbol_predictors(train, info)
         return {name: _symbol_score(predictor, info) for name, predictor in found.items()}
     if info.kind == "count":
-        return _word_predictors(train, info)
+        return count_predictors(train) if totals else _word_predictors(train, info)
     if info.kind == "real":
         return _normal_predictors(train, info)
     bits = _bit_predictors(train)

@@ -14,6 +14,7 @@ from pyrodgm.data.base import Kind, Sequences, Splits
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.baselines import baselines
+from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.frame_errors import Errors, Prediction, sequence_errors
 from pyrodgm.evaluate.particles import beginning, expected, symbols_of
 from pyrodgm.evaluate.smc import ParticleFilter, over_time
@@ -172,13 +173,14 @@ def predictions(
         UsageError: as of `predict`.
     """
     p, _ = over_time(model, guide)
-    data = {"kind": splits.info.kind, "std": spread_of(splits)}
+    kind: Kind = "real" if scores_totals(model) else splits.info.kind  # counts are not scaled
+    data = {"kind": kind, "std": spread_of(splits)}
     given = {**data, "samples": samples, "seed": seed}
     found = {
         method: predict(model, guide, splits[split], method=method, **given)
         for method in methods_of(model)
     }
-    return found | baseline_predictions(splits, split, order=max(1, p.history))
+    return found | baseline_predictions(splits, split, order=max(1, p.history), kind=kind)
 
 
 def methods_of(model: Model) -> tuple[Method, ...]:
@@ -190,13 +192,17 @@ def methods_of(model: Model) -> tuple[Method, ...]:
     return ("filtered", "published")
 
 
-def baseline_predictions(splits: Splits, split: str, *, order: int) -> dict[str, Prediction]:
+def baseline_predictions(
+    splits: Splits, split: str, *, order: int, kind: Kind | None = None
+) -> dict[str, Prediction]:
     """Predictions of a split by trivial predictors, see `pyrodgm.evaluate.baselines.baselines`."""
     sequences, info = splits[split], splits.info
     known = Symbols(info.symbols) if info.symbols else None
     found = {}
     for name, predictor in baselines(splits, order).items():
-        errors = sequence_errors(sequences, predictor, info.kind, 1, spread_of(splits), known)
+        errors = sequence_errors(
+            sequences, predictor, kind or info.kind, 1, spread_of(splits), known
+        )
         nats = log_scores(predictor, sequences, info) if info.kind == "categorical" else None
         if nats is not None and not np.isfinite(nats).all():
             nats = None  # copies are certain, and wrong now and then

@@ -12,6 +12,7 @@ from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.data.info import NO_SYMBOL
 from pyrodgm.data.symbols import indicators
 from pyrodgm.evaluate.chunks import chunks
+from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.statistics import (
     activity,
     num_pairs,
@@ -43,6 +44,7 @@ class Summary:
             enter standardised, so that none counts more for its units; constant ones are zero.
         draws: S.
         sequences: the N sequences that are replicated.
+        totals: whether a model of counts draws how many there are; they enter as they are then.
 
     Attributes:
         values: per statistic, replicate and sequence, each (S, N), NaN where it is not defined.
@@ -60,8 +62,11 @@ class Summary:
             share of features that keep their symbol; activity and spread there are none.
     """
 
-    def __init__(self, info: DataInfo, draws: int, sequences: Sequences) -> None:
+    def __init__(
+        self, info: DataInfo, draws: int, sequences: Sequences, *, totals: bool = False
+    ) -> None:
         self.info = info
+        self.as_shares = info.kind == "count" and not totals
         self.sequences = sequences
         self.frames = sequences.num_frames
         size = len(info.frequencies) or info.dim
@@ -94,29 +99,25 @@ class Summary:
             goes_on: whether each frame of a replicate goes on from the one before in it.
         """
         there = self._there(rows, mask)
+        kept = symbols_kept if self.info.kind == "categorical" else persistence
         self.numbers[rows] = self._of_features(there).sum(1)
         if seen is not None:
             seen = self._scaled(seen, there)
         for draw, frames in zip(range(part.start, part.stop), x, strict=True):
             frames = self._scaled(frames.astype(np.float32, copy=False), there)
             put = {}
-            if self.info.kind not in ("categorical", "count"):
+            if self.info.kind != "categorical" and not self.as_shares:
                 put = {"activity": activity(frames, there), "spread": spread(frames, there)}
             if goes_on:
-                put["persistence"] = self._persistence(frames, frames, there)
+                put["persistence"] = kept(frames, frames, there)
             if seen is not None:
-                put["one-step persistence"] = self._persistence(seen, frames, there)
+                put["one-step persistence"] = kept(seen, frames, there)
             for name, numbers in put.items():
                 self.values[name][draw, rows] = numbers
             self._count(draw, frames, frames if seen is None or goes_on else seen, there, mask)
 
     def _count(
-        self,
-        draw: int,
-        frames: np.ndarray,
-        before: np.ndarray,
-        there: np.ndarray,
-        mask: np.ndarray,
+        self, draw: int, frames: np.ndarray, before: np.ndarray, there: np.ndarray, mask: np.ndarray
     ) -> None:
         """Add to totals, ones and pairs of a replicate whose frames go on from those before."""
         if self.info.kind == "categorical":
@@ -127,10 +128,6 @@ class Summary:
             top = self.counts.shape[1]
             ones = np.rint(frames.sum(-1)[mask]).clip(0, top - 1).astype(np.int64)
             self.counts[draw] += np.bincount(ones, minlength=top)
-
-    def _persistence(self, before: np.ndarray, x: np.ndarray, there: np.ndarray) -> np.ndarray:
-        kept = symbols_kept if self.info.kind == "categorical" else persistence
-        return kept(before, x, there)
 
     def _hot(self, frames: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Which symbols are there, (B, T, S)."""
@@ -146,7 +143,7 @@ class Summary:
         if self.info.kind == "real":
             frames = ((frames - self.mean) * self.precision).astype(np.float32)
         frames = np.where(there, frames, 0)
-        if self.info.kind != "count":
+        if not self.as_shares:
             return frames
         return frames / frames.sum(-1, keepdims=True).clip(1)
 
@@ -169,7 +166,9 @@ class Summary:
         return np.divide(self.totals, numbers, out=blank, where=numbers > 0)
 
 
-def observed(splits: Splits, split: str, *, draws: int = 1, seed: int = 0) -> Summary:
+def observed(
+    splits: Splits, split: str, *, draws: int = 1, totals: bool = False, seed: int = 0
+) -> Summary:
     """The statistics of the data.
 
     Grey values are probabilities under the likelihood that scores them by cross-entropy, and
@@ -180,12 +179,13 @@ def observed(splits: Splits, split: str, *, draws: int = 1, seed: int = 0) -> Su
         splits: the data.
         split: whose sequences.
         draws: replicates S to compare with; only grey values need more than one.
+        totals: as of `Summary`.
         seed: of the zeros and ones.
     """
     sequences, grey = splits[split], splits.info.kind == "unit"
     batch = sequences.batch(np.arange(len(sequences)))
     x, mask, rows = batch.x.numpy(), batch.mask.numpy(), np.arange(len(sequences))
-    summary = Summary(splits.info, draws if grey else 1, sequences)
+    summary = Summary(splits.info, draws if grey else 1, sequences, totals=totals)
     rng = numpy_generator(seed, "binarise")
     for draw in range(draws if grey else 1):
         values = rng.random(x.shape, dtype=np.float32) < x if grey else x
@@ -193,7 +193,7 @@ def observed(splits: Splits, split: str, *, draws: int = 1, seed: int = 0) -> Su
     return summary
 
 
-def posterior_replicates(tree: xr.DataTree, splits: Splits) -> Summary:
+def posterior_replicates(tree: xr.DataTree, splits: Splits, *, totals: bool = False) -> Summary:
     """The statistics of the replicates in a tree from `pyrodgm.evaluate.posterior.to_datatree`.
 
     Each frame was drawn given the observed frames before it and the guide's latents, which have
@@ -206,8 +206,9 @@ def posterior_replicates(tree: xr.DataTree, splits: Splits) -> Summary:
         x = sequences.centred(torch.from_numpy(x)).numpy()
     rows = np.arange(len(sequences))
     batch = sequences.batch(rows)
-    summary, every = Summary(splits.info, len(x), sequences), slice(0, len(x))
-    summary.add(x, batch.mask.numpy(), every, rows, seen=batch.x.numpy(), goes_on=False)
+    summary = Summary(splits.info, len(x), sequences, totals=totals)
+    seen, every = batch.x.numpy(), slice(0, len(x))
+    summary.add(x, batch.mask.numpy(), every, rows, seen=seen, goes_on=False)
     return summary
 
 
@@ -226,7 +227,7 @@ def prior_replicates(
         seed: of the draws; the global generator is left alone.
     """
     sequences, like = splits[split], next(model.parameters())
-    summary = Summary(splits.info, draws, sequences)
+    summary = Summary(splits.info, draws, sequences, totals=scores_totals(model))
     with forked(seed, "prior replicates"):
         for rows, part in chunks(sequences.lengths, draws):
             lengths = sequences.lengths[rows]
@@ -256,9 +257,8 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
         name: float(p_value(of_data[name], replicated))
         for name, replicated in of_replicates.items()
     }
-    by_feature = p_value(data.feature_means, replicates.feature_means)
     known = ~np.isnan(data.feature_means).all(0)
-    values[FEATURE_MEANS] = share_off(by_feature[known])
+    values[FEATURE_MEANS] = share_off(p_value(data.feature_means, replicates.feature_means)[known])
     if data.pairs.any():
         values[TRANSITIONS] = share_off(p_value(data.pairs, replicates.pairs)[data.pairs[0] > 0])
     return values

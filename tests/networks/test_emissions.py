@@ -21,7 +21,7 @@ FIT = {
     "binary": {"bernoulli", "nade"},
     "unit": {"bernoulli"},
     "categorical": {"categorical"},
-    "count": {"multinomial"},
+    "count": {"multinomial", "negative-binomial", "poisson"},
     "real": {"gaussian"},
 }
 
@@ -77,6 +77,26 @@ def test_networks_see_symbols_one_hot_and_nothing_before_the_first_frame_or_wher
     start = torch.cat([x[0], torch.zeros(D)])  # in which zero is a symbol
     seen = inputs.past(start, torch.tensor(1))
     torch.testing.assert_close(seen, torch.cat([hot[0], torch.zeros(6)]))
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative-binomial"])
+def test_rates_start_at_the_means_and_stay_below_a_bound(name: str) -> None:
+    info = DataInfo("tiny", "count", D, (6.0, 0.5, 80.0), 4.0, 5, (4.0, 0.8, 9.5))
+    emission = make_emission(name, info)
+    law = emission(emission.start(info))
+    torch.testing.assert_close(law.mean, torch.tensor(info.mean), rtol=1e-4, atol=0)
+    if name == "negative-binomial":  # 16 and 0.64 and 90.25
+        torch.testing.assert_close(law.variance, torch.tensor(info.std).square(), rtol=0.02, atol=0)
+    far = emission(torch.full((emission.size,), 1e4)).mean
+    assert far.isfinite().all()
+    torch.testing.assert_close(far, 100 * (torch.tensor(info.mean) + torch.tensor(info.std) + 1))
+
+
+def test_one_feature_of_counts_is_poisson_and_never_multinomial() -> None:
+    info = DataInfo("spikes", "count", 1, (2.0,), 4.0, 5, (1.5,))
+    assert type(make_emission("auto", info)) is EMISSIONS["poisson"]
+    with pytest.raises(DataError, match=r"every model would score 0; take emission 'poisson'"):
+        make_emission("multinomial", info)
 
 
 def test_an_unknown_emission_is_refused() -> None:

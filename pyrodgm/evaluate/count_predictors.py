@@ -1,0 +1,74 @@
+"""Trivial predictors of counts whose totals are scored: negative binomial, by moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.distributions import NegativeBinomialVector
+from pyrodgm.models import Model
+
+PSEUDO_COUNT = 0.5  # of a feature in one frame more: what training never shows may still happen
+LARGEST_SHAPE = 1e6  # at which a negative binomial is a Poisson distribution
+WEIGHTS = np.linspace(0, 0.95, 20)  # that the frame before may have
+
+Score = Callable[[Sequences], np.ndarray]
+
+
+def scores_totals(model: Model) -> bool:
+    """Whether a model of counts scores how many there are, and not only of which kind."""
+    return bool(getattr(getattr(model, "emission", None), "scores_totals", False))
+
+
+def count_predictors(train: Sequences) -> dict[str, Score]:
+    r"""Log-likelihoods of sequences, (N,), in nats, by what training shows.
+
+    .. math:: x_{td} \sim \mathrm{NB}(\mu_{td}, r_d), \qquad
+        \mu_{td} = (1 - w) m_d + w x_{t-1,d}, \qquad
+        r_d = \frac{\sum_t \mu_{td}^2}{\sum_t (x_{td} - \mu_{td})^2 - \mu_{td}}
+
+    Args:
+        train: the training sequences.
+
+    Returns:
+        "independent": w is zero. "previous frame": w did best in training, where a frame has none
+        before it that was observed it is zero.
+    """
+    x = train.x.numpy().astype(np.float64)
+    mean = (np.nansum(x, 0) + PSEUDO_COUNT) / ((~np.isnan(x)).sum(0) + 1)
+
+    def score(weight: float) -> Score:
+        shape = _shape(train, _expected(train, mean, weight))
+        return lambda part: _nats(part, _expected(part, mean, weight), shape)
+
+    best = max(WEIGHTS, key=lambda weight: score(weight)(train).sum())
+    return {"independent": score(0.0), "previous frame": score(best)}
+
+
+def _expected(part: Sequences, mean: np.ndarray, weight: float) -> np.ndarray:
+    """The mean of every frame, (frames, D)."""
+    before = np.roll(part.x.numpy().astype(np.float64), 1, axis=0)
+    before[part.starts] = np.nan
+    return mean + weight * np.nan_to_num(before - mean)
+
+
+def _shape(part: Sequences, expected: np.ndarray) -> np.ndarray:
+    """The shapes r that give the variances seen, (D,)."""
+    x = part.x.numpy().astype(np.float64)
+    more = np.nansum(np.square(x - expected) - expected, 0)
+    squares = (np.square(expected) * ~np.isnan(x)).sum(0)
+    shape = np.divide(squares, more, out=np.full_like(more, LARGEST_SHAPE), where=more > 0)
+    return np.minimum(shape, LARGEST_SHAPE)
+
+
+def _nats(part: Sequences, expected: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Log-likelihoods of what was observed of every sequence, (N,)."""
+    x = part.x.double()
+    law = NegativeBinomialVector(
+        torch.from_numpy(expected).log(), torch.from_numpy(shape).log().expand(expected.shape)
+    )
+    each = law.log_prob_seen(x, ~x.isnan()).numpy()
+    return np.add.reduceat(each, part.starts)
