@@ -28,6 +28,9 @@ SHOWN = 12  # rows of a table of horizons
     callback=lambda _context, _option, text: _start(text),
     help="Frames seen before them, or 'end' for all [default: all but the last ones].",
 )
+@click.option(
+    "--conditions", help="File with conditions of frames after the end, if the model takes any."
+)
 @click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
 @click.option("--truth", help="The same data without its gaps: how well were they filled?")
 @click.option("--states", is_flag=True, help="The hidden states of an hmm instead.")
@@ -72,8 +75,8 @@ def command(
 
     loaded = Run.load(run, data)
     if out is not None:
-        refuse_to_replace(out, loaded.folder, data, truth)
-    given = {name: value for name, value in options.items() if value is not None}
+        refuse_to_replace(out, loaded.folder, data, truth, options["conditions"])
+    given = _given(horizon, options)
     if states:
         values = show_states(loaded, options["split"], out, as_json)
     elif horizon is not None:
@@ -90,7 +93,7 @@ def command(
 
 def _check_alone(horizon: int | None, start: Start, impute: bool, options: dict[str, Any]) -> None:
     given = {"--horizon": horizon, "--from": start, "--impute": impute or None}
-    given |= {f"--{name}": options[name] for name in ("samples", "quantiles")}
+    given |= {f"--{name}": options[name] for name in ("samples", "quantiles", "conditions")}
     if others := [name for name, value in given.items() if value is not None]:
         raise click.UsageError(f"--states is exact and takes no {', '.join(others)}")
 
@@ -112,6 +115,18 @@ def _check_words(
         raise click.UsageError("--out goes with --horizon or --impute")
     if horizon is None and not impute and quantiles is not None:
         raise click.UsageError("--quantiles goes with --horizon or --impute")
+
+
+def _given(horizon: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; conditions are read."""
+    from pyrodgm.data.ahead import read_conditions
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if "conditions" in given:
+        if horizon is None:
+            raise click.UsageError("--conditions goes with --horizon")
+        given["conditions"] = read_conditions(Path(given["conditions"]))
+    return given
 
 
 def _start(text: str | None) -> Start:
@@ -173,6 +188,8 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     click.echo("\nMeans over frames from the second on, then over sequences; sd over sequences.")
     if categorical:
         click.echo("Accuracy: how often the likeliest symbol of a feature is the one that comes.")
+    if run.splits.info.num_conditions:
+        click.echo("The model is given the conditions; trivial predictors are not.")
     if real:
         click.echo("In variances: every feature's error by its variance in training, on average.")
 

@@ -12,7 +12,14 @@ import rich_click as click
 @click.option("--num", default=1, show_default=True, help="How many sequences.")
 @click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
 @click.option("--prefix", default=0, help="First frames that are those of sequences of a split.")
-@click.option("--split", default="test", show_default=True, help="Where the prefix comes from.")
+@click.option(
+    "--split", default="test", show_default=True, help="Where prefix and conditions come from."
+)
+@click.option(
+    "--conditions",
+    type=click.Path(path_type=Path),
+    help="Conditions of the frames (.npy or .npz), if the model takes any.",
+)
 @click.option(
     "--out",
     required=True,
@@ -21,15 +28,26 @@ import rich_click as click
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
-    run: Path, num: int, length: int | None, prefix: int, split: str, out: Path, seed: int
+    run: Path,
+    num: int,
+    length: int | None,
+    prefix: int,
+    split: str,
+    conditions: Path | None,
+    out: Path,
+    seed: int,
 ) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
+    from pyrodgm.data.ahead import read_conditions
     from pyrodgm.export import save_samples
     from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
 
     loaded = Run.load(run)
-    refuse_to_replace(out, loaded.folder)
-    draws = loaded.sample(num, length, prefix=prefix, split=split, seed=seed)
+    refuse_to_replace(out, loaded.folder, conditions and str(conditions))
+    given = None if conditions is None else read_conditions(conditions)
+    if given is None and loaded.splits.info.num_conditions:
+        click.echo(f"conditions are those of sequences of the {split} split", err=True)
+    draws = loaded.sample(num, length, prefix=prefix, split=split, conditions=given, seed=seed)
     for path in save_samples(draws["x"], loaded.splits.info, out):
         click.echo(path)

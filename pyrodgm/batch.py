@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +22,8 @@ class Batch:
         index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
         seen: True where a feature was observed, (B, T, D), and False where padded; None where
             nothing is missing.
+        conditions: features that a model is given and does not model, (B, T, U), in the data's own
+            units and in double precision; None where there are none.
         lags: what programs on this batch look back on, laid out once for all of them.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
@@ -32,13 +35,15 @@ class Batch:
     mask: Tensor
     index: Tensor
     seen: Tensor | None = None
+    conditions: Tensor | None = None
     lags: Lags = field(default_factory=Lags, repr=False, compare=False)
 
     @classmethod
-    def of(cls, x: Tensor) -> Batch:
-        """A batch without padding from x (B, T, D)."""
+    def of(cls, x: Tensor, conditions: Tensor | None = None) -> Batch:
+        """A batch without padding from x (B, T, D) and, if any, conditions (B, T, U)."""
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        return cls(x, mask, torch.arange(x.shape[0], device=x.device))
+        index = torch.arange(x.shape[0], device=x.device)
+        return cls(x, mask, index, conditions=conditions)
 
     @property
     def size(self) -> int:
@@ -67,5 +72,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        seen = None if self.seen is None else self.seen.to(device)
-        return Batch(self.x.to(device), self.mask.to(device), self.index.to(device), seen)
+        return self._each(self.index.to(device), lambda part: part.to(device))
+
+    def first(self, length: int) -> Batch:
+        """The first frames of every sequence."""
+        return self._each(self.index, lambda part: part[:, :length])
+
+    def _each(self, index: Tensor, change: Callable[[Tensor], Tensor]) -> Batch:
+        """A batch whose parts over time, (B, T, ...), are changed."""
+        seen = None if self.seen is None else change(self.seen)
+        conditions = None if self.conditions is None else change(self.conditions)
+        return Batch(change(self.x), change(self.mask), index, seen, conditions)

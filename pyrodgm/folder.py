@@ -249,7 +249,9 @@ class RunFolder:
             CheckpointError: the disk is full or not writable.
         """
         path = self.path / f"nonfinite-batch-{step}-{process}.npz"
-        parts = {name: getattr(batch, name) for name in ("x", "mask", "index", "seen")}
+        parts = {
+            name: getattr(batch, name) for name in ("x", "mask", "index", "seen", "conditions")
+        }
         arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
         try:
             with replacing(path) as unfinished:

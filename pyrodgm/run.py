@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from pyrodgm import checkpoint
+from pyrodgm.data.ahead import with_frames_to_come
 from pyrodgm.data.base import Splits
-from pyrodgm.errors import RunFolderError, UsageError
+from pyrodgm.errors import RunFolderError
 from pyrodgm.evaluate.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.completing import LAG
-from pyrodgm.evaluate.continuation import continued
 from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.floors import scores, trivial_predictors
 from pyrodgm.evaluate.forecast import QUANTILES, Forecast, Start, forecast
 from pyrodgm.evaluate.frame_errors import Prediction
 from pyrodgm.evaluate.impute import Imputation, impute
 from pyrodgm.evaluate.predict import predictions
+from pyrodgm.evaluate.samples import sample
 from pyrodgm.evaluate.states import States, states
 from pyrodgm.evaluate.topics import Topic, topics
 from pyrodgm.evaluate.word_scores import word_scores
@@ -27,12 +29,10 @@ from pyrodgm.evaluate.words import WordScore
 from pyrodgm.files import access_in_words, read_records
 from pyrodgm.folder import RunFolder
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.models import Model
 from pyrodgm.objectives import Objective
 from pyrodgm.pieces import check_same_pieces, data_for, load_like, pieces, read_config
 from pyrodgm.results import Results
-from pyrodgm.seeds import forked
-from pyrodgm.sequences import generate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,37 +221,12 @@ class Run:
         *,
         prefix: int = 0,
         split: str = "test",
+        conditions: np.ndarray | None = None,
         seed: int = 0,
     ) -> dict[str, Tensor]:
-        """Ancestral draws from the model, every site (num, length, D).
-
-        Grey observations in [0,1] are their mean given the latents, not black or white.
-
-        Args:
-            num: how many sequences.
-            length: frames of each; the mean training length by default.
-            prefix: frames that are those of sequences of a split, which take turns; what follows
-                is drawn given them, and only the observations are returned.
-            split: where the prefix comes from.
-            seed: of the draws.
-
-        Raises:
-            UsageError: nothing to draw, or the model has no generative recursion over time.
-        """
-        model = self.model
-        if not isinstance(model, SequenceModel):
-            raise UsageError(f"{type(model).__name__} is no sequence model")
-        length = round(self.splits.info.mean_length) if length is None else length
-        if num < 1 or length < 1:
-            raise UsageError(f"cannot draw {num} sequences of {length} frames; give at least 1")
-        if prefix:
-            given = {"num": num, "prefix": prefix, "length": length, "seed": seed}
-            x = continued(model, self.guide, self.splits[split], means=self._grey, **given)
-            return dict.fromkeys(model.observed, x)
-        with forked(seed, "sample"):
-            sites = generate(model, num, length, next(model.parameters()), means=self._grey)
-        uncentred = self.splits.train.uncentred
-        return {n: uncentred(x) if n in model.observed else x for n, x in sites.items()}
+        """Ancestral draws from the model; see `pyrodgm.evaluate.samples.sample`."""
+        given = {"prefix": prefix, "split": split, "conditions": conditions, "seed": seed}
+        return sample(self.model, self.guide, self.splits, num=num, length=length, **given)
 
     def predict(
         self, split: str = "test", *, samples: int = 20, seed: int = 0
@@ -270,11 +245,26 @@ class Run:
         start: Start = None,
         samples: int = 100,
         quantiles: Sequence[float] = QUANTILES,
+        conditions: np.ndarray | None = None,
         seed: int = 0,
     ) -> Forecast:
-        """What comes after the first frames; see `pyrodgm.evaluate.forecast.forecast`."""
-        given = {"start": start, "samples": samples, "quantiles": quantiles, "seed": seed}
+        """What comes after the first frames; see `pyrodgm.evaluate.forecast.forecast`.
+
+        Args:
+            horizon: frames to forecast, H.
+            split: whose sequences.
+            start: frames seen; all but the last H, or with conditions "end", if not given.
+            samples: particles, and continuations of each sequence.
+            quantiles: levels in [0, 1].
+            conditions: of the H frames after the end of each of the N sequences, (N, H, U), or
+                (H, U) for the same in all; those of frames in the data are known.
+            seed: of the draws.
+        """
         sequences, means = self.splits[split], self._grey
+        if conditions is not None:
+            sequences = with_frames_to_come(sequences, conditions, horizon)
+            start = None if start == "end" else start
+        given = {"start": start, "samples": samples, "quantiles": quantiles, "seed": seed}
         return forecast(self.model, self.guide, sequences, horizon=horizon, means=means, **given)
 
     def impute(

@@ -147,7 +147,13 @@ def _bool(mask: Tensor) -> torch.BoolTensor:
 
 
 def generate(
-    program: SequenceProgram, num: int, length: int, like: Tensor, *, means: bool = False
+    program: SequenceProgram,
+    num: int,
+    length: int,
+    like: Tensor,
+    *,
+    means: bool = False,
+    conditions: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Ancestral draws of every site, each (num, length, D).
 
@@ -158,15 +164,18 @@ def generate(
         like: gives dtype and device.
         means: observations take, and feed back, their mean given the latents instead of a draw;
             right for grey values scored by cross-entropy, where a draw would be black or white.
+        conditions: what the program is given of every frame, (num, length, U), in the data's units.
 
     Raises:
         UsageError: nothing to draw.
+        DataError: the program takes other conditions.
     """
     if length < 1 or num < 1:
         raise UsageError(f"cannot generate {num} sequences of {length} frames; both must be >= 1")
+    blank = like.new_zeros(num, length, sum(program.observed.values()))
     rollout = Rollout(
         program,
-        None,
+        program.encode(Batch.of(blank, conditions)),
         {},
         leading=torch.Size([num]),
         length=length,

@@ -17,7 +17,7 @@ from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError, UsageError
 from pyrodgm.evaluate.particles import Particles, symbols_of
 from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.models import MODELS, Model, SequenceModel
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import forked
 from pyrodgm.traces import log_probs
@@ -43,9 +43,7 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     compat.check(model, guide, type(objective))
     _check_data(model, splits.info)
     whole = splits.training.batch(np.arange(min(SEQUENCES, len(splits.training))))
-    seen = None if whole.seen is None else whole.seen[:, :FRAMES]
-    batch = Batch(whole.x[:, :FRAMES], whole.mask[:, :FRAMES], whole.index, seen)
-    batch = batch.to(next(objective.parameters(), batch.x).device)
+    batch = whole.first(FRAMES).to(next(objective.parameters(), whole.x).device)
     with torch.no_grad(), forked(0, "trial"):
         for program in (guide, model):
             if isinstance(program, SequenceModel | SequenceGuide):
@@ -98,6 +96,13 @@ def _check_data(model: Model, info: DataInfo) -> None:
             f"{type(model).__name__} has no emission that knows the symbols of '{info.name}'; make "
             "one by pyrodgm.networks.emissions.make_emission('auto', info) and keep it as "
             "self.emission"
+        )
+    if info.num_conditions and not model.traits.conditions:
+        fitting = ", ".join(name for name, other in MODELS.items() if other.traits.conditions)
+        raise CompatibilityError(
+            f"frames of '{info.name}' come with {info.num_conditions} conditions, and "
+            f"{type(model).__name__} takes none; models that do: {fitting}. A model of your own "
+            "reads batch.conditions in encode and says so by ModelTraits(..., conditions=True)"
         )
     kinds = getattr(getattr(model, "emission", None), "kinds", (info.kind,))
     if info.kind not in kinds:

@@ -115,8 +115,18 @@ def _now(value: Tensor | None, layer: nn.Linear | None) -> Tensor | float:
     return 0.0 if layer is None else value @ layer.weight.T
 
 
+def _given(conditions: Tensor | None, t: int, layer: nn.Linear | None) -> Tensor | float:
+    """What the standardised conditions of frame t add, conditions (T, U)."""
+    return 0.0 if conditions is None else conditions[t] @ layer.weight.T
+
+
 def layered_log_p(
-    model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli, look: Look = as_it_is
+    model: nn.Module,
+    x: Tensor,
+    z: Paths,
+    score: Score = bernoulli,
+    look: Look = as_it_is,
+    given: Tensor | None = None,
 ) -> Tensor:
     """log p(x_t, z_t | past) of every path and frame, (S, T); x (T, D), every z (S, T, J).
 
@@ -132,49 +142,62 @@ def layered_log_p(
                 past = _past_seen(seen, t, layer.past, n, look)
             logits = own + past
             logits = logits + _now(above, layer.now) + layer.bias.bias[min(t, n)]
+            logits = logits + _given(given, t, layer.given)
             above = z[names[l]][:, t]
             total = total + bernoulli(logits, above)
         numbers = _now(above, model.x_from_z) + _past_seen(seen, t, model.x_from_x, n, look)
+        numbers = numbers + _given(given, t, model.x_from_given)
         frames.append(total + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 
 
 def deterministic_log_p(
-    model: nn.Module, x: Tensor, z: Paths, score: Score = bernoulli, look: Look = as_it_is
+    model: nn.Module,
+    x: Tensor,
+    z: Paths,
+    score: Score = bernoulli,
+    look: Look = as_it_is,
+    given: Tensor | None = None,
 ) -> Tensor:
     """The same for the model with a deterministic recurrent layer."""
     n, z, layer, seen = model.history, z["z"], model.layer, look(x)
     h = z.new_zeros(len(z), 0, model.cell.dim)
     frames = []
     for t in range(len(x)):
-        log_z = bernoulli(_past(z, t, layer.own, n) + layer.bias.bias[min(t, n)], z[:, t])
+        logits = _past(z, t, layer.own, n) + layer.bias.bias[min(t, n)]
+        log_z = bernoulli(logits + _given(given, t, layer.given), z[:, t])
         drive = z[:, t] @ model.h_from_z.weight.T + model.h_from_z.bias
         drive = (
             drive
             + _past_seen(seen, t, model.h_from_x, n, look)
             + _past(h, t, model.cell.recurrent, n)
+            + _given(given, t, model.h_from_given)
         )
         h = torch.cat([h, drive.clamp(min=0)[:, None]], 1)
         numbers = h[:, t] @ model.x_from_h.weight.T + _past_seen(seen, t, model.x_from_x, n, look)
+        numbers = numbers + _given(given, t, model.x_from_given)
         frames.append(log_z + score(numbers + model.x_bias.bias[min(t, n)], x[t]))
     return torch.stack(frames, -1)
 
 
-def layered_log_q(guide: nn.Module, x: Tensor, z: Paths, look: Look = as_it_is) -> Tensor:
+def layered_log_q(
+    guide: nn.Module, x: Tensor, z: Paths, look: Look = as_it_is, given: Tensor | None = None
+) -> Tensor:
     """log q(z_t | z before t, x to t) of every path and frame, (S, T)."""
     n, frames = guide.history, []
-    y = deterministic_features(guide, look(x)) if hasattr(guide, "cell") else look(x)
+    y = deterministic_features(guide, look(x), given) if hasattr(guide, "cell") else look(x)
     for t in range(len(x)):
         total, below = 0.0, y
         for layer, path in zip(guide.layers, z.values(), strict=True):
             logits = _now(below[..., t, :], layer.now) + _past(below, t, layer.past, n)
             logits = logits + _past(path, t, layer.own, n) + layer.bias.bias[min(t, n)]
+            logits = logits + _given(given, t, layer.given)
             total, below = total + bernoulli(logits, path[:, t]), path
         frames.append(total)
     return torch.stack(frames, -1)
 
 
-def deterministic_features(guide: nn.Module, x: Tensor) -> Tensor:
+def deterministic_features(guide: nn.Module, x: Tensor, given: Tensor | None) -> Tensor:
     """Rectified recurrent units of a guide, (T, G)."""
     n, dim = guide.history, x.shape[-1]
     g = x.new_zeros(0, guide.cell.dim)
@@ -183,6 +206,7 @@ def deterministic_features(guide: nn.Module, x: Tensor) -> Tensor:
         for lag in range(1, min(t, n) + 1):
             drive = drive + x[t - lag] @ guide.drive.weight[:, lag * dim : (lag + 1) * dim].T
         drive = drive + _past(g, t, guide.cell.recurrent, n)
+        drive = drive + _given(given, t, guide.drive_given)
         g = torch.cat([g, drive.clamp(min=0)[None]])
     return g
 
@@ -207,13 +231,14 @@ class Enumerated:
         x: Tensor,
         score: Score = bernoulli,
         look: Look = as_it_is,
+        given: Tensor | None = None,
     ) -> None:
         paths = all_paths(len(x), sum(model.latents.values()))
         parts = paths.split(list(model.latents.values()), -1)
         self.paths: Paths = dict(zip(model.latents, parts, strict=True))
         log_p = deterministic_log_p if hasattr(model, "cell") else layered_log_p
-        self.log_p = log_p(model, x, self.paths, score, look)
-        self.log_q = layered_log_q(guide, x, self.paths, look)
+        self.log_p = log_p(model, x, self.paths, score, look, given)
+        self.log_q = layered_log_q(guide, x, self.paths, look, given)
 
     @property
     def q(self) -> Tensor:

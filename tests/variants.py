@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
@@ -106,6 +106,12 @@ INFOS = {
     ),
 }
 EMISSIONS = tuple(INFOS)
+# Two conditions, one of them far from zero beside its spread, and one that never changes.
+GIVEN_MEAN, GIVEN_STD = torch.tensor([2.0, 5e6]).double(), torch.tensor([3.0, 0.4]).double()
+WITH_CONDITIONS = {
+    "condition_mean": (*GIVEN_MEAN.tolist(), 7.0),
+    "condition_std": (*GIVEN_STD.tolist(), 0.0),
+}
 
 
 def randomised(module: nn.Module, std: float = 0.8) -> nn.Module:
@@ -115,9 +121,19 @@ def randomised(module: nn.Module, std: float = 0.8) -> nn.Module:
     return module
 
 
-def pair(variant: str, emission: str = "bernoulli") -> tuple[SequenceModel, SequenceGuide]:
-    """The model and the guide of a variant."""
-    made, info = VARIANTS[variant], INFOS[emission]
+def conditions(*shape: int) -> tuple[Tensor, Tensor]:
+    """Conditions as data holds them, and as networks see them, both (*shape, 3)."""
+    standardised = torch.randn(*shape, 2).double()
+    constant = torch.full((*shape, 1), 7.0).double()
+    given = torch.cat([GIVEN_MEAN + GIVEN_STD * standardised, constant], -1)
+    return given, torch.cat([standardised, 0 * constant], -1)
+
+
+def pair(
+    variant: str, emission: str = "bernoulli", **facts: Any
+) -> tuple[SequenceModel, SequenceGuide]:
+    """The model and the guide of a variant; the facts are further ones of the data."""
+    made, info = VARIANTS[variant], replace(INFOS[emission], **facts)
     size = {"nade_dim": 2} if emission == "nade" else {}
     model = made.model(info, **made.both, **made.p, **size, emission=emission)
     guide = made.guide(info, **made.both, **made.q)
@@ -258,10 +274,14 @@ def latent_paths(program: Any, length: int) -> dict[str, Tensor]:
     return {name: part[:, None] for name, part in zip(program.latents, parts, strict=True)}
 
 
-def output_log_probs(model: SequenceModel, x: Tensor) -> Tensor:
-    """log p(x) of every sequence, (B,), by a sum over all paths of the latents; x (B, T, D)."""
+def output_log_probs(model: SequenceModel, x: Tensor, given: Tensor | None = None) -> Tensor:
+    """log p(x) of every sequence, (B,), by a sum over all paths of the latents; x (B, T, D).
+
+    Conditions (T, U), if any, are the same for all.
+    """
     paths = latent_paths(model, x.shape[1])
-    sites = path_log_probs(model, Batch.of(x), paths)
+    given = None if given is None else given.expand(len(x), -1, -1)
+    sites = path_log_probs(model, Batch.of(x, given), paths)
     return sum(sites.values()).sum(-1).logsumexp(0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrodgm.data.conditions import condition_facts, refuse_other_conditions
 from pyrodgm.data.info import SPLITS, DataInfo, Kind
 from pyrodgm.data.kinds import refuse_other_values
 from pyrodgm.data.moments import moments, precision_of, rounded, without_rounding
@@ -84,6 +85,7 @@ class Splits:
             max_length=max(int(part.lengths.max()) for part in parts.values()),
             has_missing=any(part.has_missing for part in parts.values()),
             **(_symbols(parts.items()) if kind == "categorical" else {}),
+            **condition_facts(train.conditions),
             **facts,
         )
         splits = cls(info, train, parts["valid"], parts["test"], notes=notes)
@@ -198,3 +200,4 @@ def _check_alike(name: str, parts: Mapping[str, Sequences]) -> None:
             f"the splits of '{name}' differ in features per frame: {given}; all must have the "
             "same, in the same order"
         )
+    refuse_other_conditions({split: part.conditions for split, part in parts.items()})

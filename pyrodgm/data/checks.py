@@ -13,7 +13,8 @@ from pyrodgm.data.info import SPLITS
 from pyrodgm.data.kinds import Arrays
 from pyrodgm.errors import DataError, did_you_mean
 
-KEYS = tuple(f"{split}{suffix}" for split in SPLITS for suffix in ("", "_lengths", "_held_out"))
+FURTHER = ("", "_lengths", "_held_out", "_conditions")
+KEYS = tuple(f"{split}{suffix}" for split in SPLITS for suffix in FURTHER)
 LARGEST_WHOLE = 2**53  # beyond, double precision does not hold every whole number
 
 

@@ -39,6 +39,8 @@ class DataInfo:
             that occur in any split.
         frequencies: of categorical data, how often each occurs in training, as a share of what was
             observed of its feature, for all symbols end to end.
+        condition_mean: mean over training of every condition that frames come with, U numbers.
+        condition_std: standard deviation of the same, U numbers; zero where it never changes.
     """
 
     name: str
@@ -58,11 +60,18 @@ class DataInfo:
     has_missing: bool = False
     symbols: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     frequencies: tuple[float, ...] = field(default=(), repr=False)
+    condition_mean: tuple[float, ...] = field(default=(), repr=False)
+    condition_std: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def fill(self) -> tuple[float, ...]:
         """What batches hold where a feature is missing, D numbers: its mean, or no symbol."""
         return (NO_SYMBOL,) * self.dim if self.kind == "categorical" else self.mean
+
+    @property
+    def num_conditions(self) -> int:
+        """Conditions that every frame comes with, U."""
+        return len(self.condition_mean)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

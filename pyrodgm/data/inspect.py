@@ -94,6 +94,8 @@ def _arrays(source: str | Path, splits: Splits | None) -> Arrays:
         arrays |= {split: part.x.numpy(), f"{split}_lengths": part.lengths}
         if part.held_out is not None:
             arrays[f"{split}_held_out"] = part.held_out.numpy()
+        if part.conditions is not None:
+            arrays[f"{split}_conditions"] = part.conditions.numpy()
     return arrays
 
 
@@ -119,6 +121,8 @@ def _describe(arrays: Arrays, split: str, lengths: np.ndarray | None) -> Report:
         facts["missing_share"] = facts["missing"] / x.size
     if held_out is not None and held_out.dtype.kind in "buif":
         facts["held_out"] = int(held_out[np.isfinite(held_out)].sum())
+    if (given := arrays.get(f"{split}_conditions")) is not None:
+        facts["conditions"] = given.shape[-1] if given.ndim > 1 else 1
     if lengths is not None:
         facts["lengths"] = _describe_lengths(lengths)
     return facts
@@ -151,7 +155,8 @@ def _duplicates(arrays: Arrays, lengths: dict[str, np.ndarray | None]) -> dict[s
 
 def _contents(arrays: Arrays, split: str, lengths: np.ndarray) -> list[bytes]:
     """All that is known of every sequence, what is held out of it included."""
-    whole = [arrays[name] for name in (split, f"{split}_held_out") if name in arrays]
+    names = (split, f"{split}_held_out", f"{split}_conditions")
+    whole = [arrays[name] for name in names if name in arrays]
     ends = np.cumsum(lengths)[:-1]
     sequences = zip(*(np.split(x, ends) for x in whole), strict=True)
     return [b"".join(part.tobytes() for part in parts) for parts in sequences]
@@ -180,6 +185,8 @@ def _render_split(split: str, facts: Report) -> str:
         line += f", {facts['missing']} missing ({facts['missing_share']:.1%})"
     if "held_out" in facts:
         line += f", {facts['held_out']} held out"
+    if "conditions" in facts:
+        line += f", given {facts['conditions']} condition{'s' * (facts['conditions'] > 1)}"
     if not (lengths := facts.get("lengths")):
         return line
     if lengths["max"] == 1:

@@ -4,8 +4,10 @@
 
 Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a value that
 is missing. Of counts there may be more in train_held_out, valid_held_out and test_held_out, of the
-same frames, which are for evaluation alone. What the frames are may stand beside them, in
-image_shape, lowest_pitch, frame_rate, words and frame_labels; see `pyrodgm.data.facts`.
+same frames, which are for evaluation alone. Features that models are given and do not model are
+train_conditions, valid_conditions and test_conditions, (frames, conditions). What the frames are
+may stand beside them, in image_shape, lowest_pitch, frame_rate, words and frame_labels; see
+`pyrodgm.data.facts`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
 from pyrodgm.data.checks import KEYS, check_names, check_table
+from pyrodgm.data.conditions import constant_conditions
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.errors import DataError
@@ -81,6 +84,7 @@ def read(
     notes = [f"ignored arrays: {', '.join(others)}"] if others else []
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
+    notes += constant_conditions(parts["train"].conditions)
     splits = Splits.of(path.stem, chosen, parts, **facts)
     return replace(splits, sha256=local.sha256(path), notes=(*notes, *splits.notes))
 
@@ -102,6 +106,8 @@ def write(path: str | Path, splits: Splits) -> None:
         arrays[f"{split}_lengths"] = part.lengths
         if part.held_out is not None:
             arrays[f"{split}_held_out"] = _as_given(part.held_out.numpy(), "count")
+        if part.conditions is not None:
+            arrays[f"{split}_conditions"] = part.conditions.numpy()
     facts = {name: getattr(splits.info, name) for name in FACTS}
     arrays |= {name: np.array(fact) for name, fact in facts.items() if fact not in (None, ())}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
@@ -185,7 +191,8 @@ def _refuse_other_formats(path: Path) -> None:
 
 def _kind(arrays: Arrays, asked: KindOption) -> Kind:
     """The kind of all values; what is held out must be counts."""
-    values = {name: x for name, x in arrays.items() if not name.endswith("_lengths")}
+    beside = ("_lengths", "_conditions")
+    values = {name: x for name, x in arrays.items() if not name.endswith(beside)}
     kind = choose_kind(values, asked)
     held_out = [name for name in values if name.endswith("_held_out")]
     if held_out and kind != "count":
@@ -201,7 +208,8 @@ def _sequences(arrays: Arrays, split: str) -> Sequences:
     x = arrays[split]
     check_table(split, x)
     lengths = arrays.get(f"{split}_lengths", np.ones(len(x), np.int64))
-    return Sequences(x, lengths, held_out=arrays.get(f"{split}_held_out"), name=split)
+    beside = {name: arrays.get(f"{split}_{name}") for name in ("held_out", "conditions")}
+    return Sequences(x, lengths, **beside, name=split)
 
 
 def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:

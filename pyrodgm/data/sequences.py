@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.checks import check_finite, check_held_out, check_lengths, check_table
+from pyrodgm.data.conditions import as_conditions
 from pyrodgm.errors import DataError
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -34,10 +35,13 @@ class Sequences:
         held_out: further counts of the same frames, (sum of lengths, D). They are for evaluation:
             `batch` leaves them out, so no model or guide is given them. All zero is as good as
             none.
+        conditions: features of the same frames that models are given and do not model,
+            (sum of lengths, U); held in double precision.
         name: what error messages call the frames.
 
     Raises:
-        DataError: frames are not a table of finite numbers, or lengths do not add up to them.
+        DataError: frames are not a table of finite numbers, lengths do not add up to them, or
+            conditions are missing.
 
     >>> split = Sequences(np.ones((5, 2), np.uint8), np.array([2, 3]))
     >>> split.batch([0, 1]).mask.tolist()
@@ -52,6 +56,7 @@ class Sequences:
         fill: np.ndarray | None = None,
         centre: np.ndarray | None = None,
         held_out: np.ndarray | None = None,
+        conditions: np.ndarray | None = None,
         name: str = "x",
     ) -> None:
         x, lengths = np.asarray(x), np.asarray(lengths)
@@ -68,6 +73,9 @@ class Sequences:
         self.scale: Tensor | None = None
         holds = held_out is not None and bool(np.any(held_out))
         self.held_out = torch.from_numpy(np.array(held_out, np.float32)) if holds else None
+        self.conditions = None
+        if conditions is not None:
+            self.conditions = as_conditions(f"'{name}_conditions'", conditions, len(x))
         # A minimum is NaN where any of its numbers is, and needs no memory.
         self.has_missing = bool(self.x.min().isnan())
 
@@ -91,7 +99,9 @@ class Sequences:
         if self.has_missing:
             seen = mask[..., None] & ~x.isnan()
             x = x.where(seen, self.centred(torch.from_numpy(self.fill)))
-        return Batch(x.masked_fill_(~mask[..., None], 0), mask, torch.from_numpy(index), seen)
+        x = x.masked_fill_(~mask[..., None], 0)
+        given = None if self.conditions is None else self.conditions[frames]
+        return Batch(x, mask, torch.from_numpy(index), seen, given)
 
     def centred(self, x: Tensor) -> Tensor:
         """Numbers of the data, (..., D), as batches hold them: less the centre, then narrowed."""
@@ -126,6 +136,8 @@ class Sequences:
         chosen = self._with(x=self.x[frames], lengths=lengths, starts=_starts(lengths))
         chosen.has_missing = self.has_missing and bool(chosen.x.min().isnan())
         chosen.held_out = held_out if held_out is not None and bool(held_out.any()) else None
+        if self.conditions is not None:
+            chosen.conditions = self.conditions[frames]
         return chosen
 
     def placed(self, fill: np.ndarray, centre: np.ndarray | None) -> Sequences:

@@ -34,6 +34,7 @@ def word_chances(
     *,
     draws: int = 1,
     weighted: bool = False,
+    conditions: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     r"""The chance of every word in every frame of counts, and in the frame after the last.
@@ -51,6 +52,8 @@ def word_chances(
         draws: paths of the latents, K.
         weighted: by the weights of a particle filter, `pyrodgm.evaluate.smc.ParticleFilter`, so
             that paths come closer to those of the posterior as K grows; else all alike.
+        conditions: what the model is given of these frames and the next, (T + 1, U); where the
+            last is not there, the one before stands for it.
         seed: of the draws; the global generator is left alone.
 
     Returns:
@@ -60,9 +63,11 @@ def word_chances(
         UsageError: no sequence model with its guide.
     """
     p, q = over_time(model, guide)
-    batch = Batch.of(counts.to(next(p.parameters()))[None])
+    along = _along(counts.to(next(p.parameters())), conditions)
+    batch = along.first(len(counts))
     with torch.no_grad(), forked(seed, "word chances"):
         reader = _Reader(p, q, batch, draws, threshold=THRESHOLD if weighted else 0.0)
+        reader.p.encoded = p.encode(along)
         found = []
         for _ in range(batch.length):
             reader.advance()
@@ -70,6 +75,16 @@ def word_chances(
         _, ahead = reader.ahead()
         found.append(reader.chances(ahead, weighted))
     return torch.stack(found).cpu().numpy()
+
+
+def _along(counts: Tensor, conditions: np.ndarray | None) -> Batch:
+    """One sequence of counts (T, D) and the frame after it, with their conditions."""
+    x = torch.cat([counts, torch.zeros_like(counts[:1])])[None]
+    if conditions is None:
+        return Batch.of(x)
+    given = torch.from_numpy(conditions).to(x.device)
+    given = torch.cat([given, given[-1:]])[: len(counts) + 1]
+    return Batch.of(x, given[None])
 
 
 class _Reader(ParticleFilter):

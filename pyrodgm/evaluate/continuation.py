@@ -24,17 +24,21 @@ def continuations(
     model: SequenceModel,
     guide: SequenceGuide,
     seen: Batch,
+    along: Batch,
     particles: int,
     samples: int,
     *,
     means: bool,
 ) -> Iterator[tuple[TorchDistribution, Tensor]]:
-    """Frame after frame that the model draws once a batch has ended, without end.
+    """Frame after frame that the model draws once a batch has ended.
+
+    Without end, or as far as conditions are known, if the model takes any.
 
     Args:
         model: a sequence model.
         guide: a sequence guide.
         seen: B sequences, each of which goes on from its own end.
+        along: the same sequences and what comes, for its conditions; nothing else is looked at.
         particles: of the filter, K.
         samples: continuations, S; particles are chosen for them by weight.
         means: frames take their mean given the latents.
@@ -45,7 +49,7 @@ def continuations(
     filtered = ParticleFilter(model, guide, seen, particles).run()
     shape = torch.Size([samples, seen.size])
     going = filtered.p.chosen(systematic(filtered.weights, samples))
-    going.encoded = None
+    going.encoded = model.encode(along)
     t = seen.lengths
     while True:
         law, values = _draw_frame(model, going, t, shape, means)
@@ -93,7 +97,8 @@ def continued(
     Args:
         model: the model p.
         guide: the guide q.
-        sequences: the split; those with at least `prefix` frames take turns.
+        sequences: the split; those with at least `prefix` frames take turns, and where frames come
+            with conditions, which are then those of the sequence, those with at least `length`.
         num: how many.
         prefix: frames that are those of the split.
         length: frames of each, those included.
@@ -105,12 +110,14 @@ def continued(
         UsageError: no sequence model, nothing to draw, or no sequence that is long enough.
     """
     p, q = over_time(model, guide)
-    long = np.flatnonzero(sequences.lengths >= prefix)
+    needed = prefix if sequences.conditions is None else length
+    long = np.flatnonzero(sequences.lengths >= needed)
     if num < 1 or not 0 < prefix < length or not len(long):
+        bound = "" if sequences.conditions is None else "a length "
         raise UsageError(
             f"cannot draw {num} sequences of {length} frames after {prefix}: give at least one "
-            f"sequence, and a prefix below the length and up to {sequences.lengths.max()} frames, "
-            "which the longest sequence has"
+            f"sequence, and a prefix below the length and {bound}up to {sequences.lengths.max()} "
+            "frames, which the longest sequence has"
         )
     chosen = sequences.select(np.resize(long, num))
     x = torch.empty(num, length, sequences.x.shape[1])
@@ -120,7 +127,7 @@ def continued(
             batch = chosen.batch(rows).to(device)
             seen = beginning(batch, torch.full_like(batch.index, prefix))
             x[rows, :prefix] = seen.x.cpu()
-            going_on = continuations(p, q, seen, particles, 1, means=means)
+            going_on = continuations(p, q, seen, batch, particles, 1, means=means)
             for t, (_, frame) in zip(range(prefix, length), going_on, strict=False):
                 x[rows, t] = frame[0].cpu()
     return sequences.uncentred(x)

@@ -133,7 +133,8 @@ def forecast(
         model: the model p.
         guide: the guide q.
         sequences: the split; sequences that do not reach beyond the start are left out.
-        horizon: frames to forecast, H.
+        horizon: frames to forecast, H. Where frames come with conditions, those whose conditions
+            are not known are NaN; see `pyrodgm.data.ahead`.
         start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
             them: what comes next nobody knows yet, and there are no errors.
         samples: particles, and continuations of each sequence, S.
@@ -151,25 +152,29 @@ def forecast(
             f"{', '.join(map(str, quantiles))}; the first two must be >= 1, quantiles in [0, 1]"
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
+    reach = _reach(sequences, rows, starts, horizon)
     chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
     known = symbols_of(p)
     quantiles = quantiles if known is None else ()
     size = shape[-1] if known is None else known.size
-    mean, draw = np.empty((*shape[:2], size), np.float32), np.empty(shape, np.float32)
-    between = np.empty((len(quantiles), *shape), np.float32)
+    mean = np.full((*shape[:2], size), np.nan, np.float32)
+    draw = np.full(shape, np.nan, np.float32)
+    between = np.full((len(quantiles), *shape), np.nan, np.float32)
     levels, even = torch.tensor(quantiles), torch.tensor(1 / samples)
     device = next(p.parameters()).device
     with torch.no_grad(), forked(seed, "forecast"):
         for part in portions(chosen, samples):
             batch = chosen.batch(part).to(device)
             seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
-            going_on = continuations(p, q, seen, samples, samples, means=means)
-            shown = int(torch.randint(samples, ()))
-            for ahead, (law, x) in zip(range(horizon), going_on, strict=False):
-                mean[part, ahead] = expected(law, x.shape[:2]).mean(0).cpu().numpy()
-                draw[part, ahead] = x[shown].cpu().numpy()
+            going_on = continuations(p, q, seen, batch, samples, samples, means=means)
+            shown, frames = int(torch.randint(samples, ())), range(int(reach[part].max()))
+            for ahead, (law, x) in zip(frames, going_on, strict=False):
+                there = reach[part] > ahead
+                place = part[there], ahead
+                mean[place] = expected(law, x.shape[:2]).mean(0).cpu().numpy()[there]
+                draw[place] = x[shown].cpu().numpy()[there]
                 found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
-                between[:, part, ahead] = found.cpu().numpy()
+                between[:, *place] = found.cpu().numpy()[:, there]
     errors = _errors(chosen, starts, mean, known)
     ahead_mean, between, draw = (
         sequences.uncentred(torch.from_numpy(x)).numpy() for x in (mean, between, draw)
@@ -205,6 +210,20 @@ def _what_came(
     for row, start in enumerate(starts):
         batch, now = sequences.batch([row]), slice(start, start + horizon)
         yield batch.x[0, now], batch.observed[0, now], carried(batch)[0, start - 1]
+
+
+def _reach(sequences: Sequences, rows: np.ndarray, starts: np.ndarray, horizon: int) -> np.ndarray:
+    """How many frames ahead can be forecast of each sequence: those whose conditions are known."""
+    if sequences.conditions is None:
+        return np.full(len(rows), horizon)
+    known = np.minimum(sequences.lengths[rows] - starts, horizon)
+    if not known.any():
+        raise UsageError(
+            "frames after the end of the data cannot be forecast without their "
+            f"{sequences.conditions.shape[-1]} conditions; give them as run.forecast(..., "
+            "conditions=...), pyrodgm predict --conditions FILE, or start earlier"
+        )
+    return known
 
 
 def _errors(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from copy import copy, deepcopy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.distributions import Symbols
+from pyrodgm.lags import Lags
 from pyrodgm.past import Past, push, seen_key
 from pyrodgm.sequences import Draw, SequenceProgram
 
@@ -73,13 +75,19 @@ class Particles:
 
         Args:
             draw: as a program wants it.
-            t: the frame, a scalar, or (B,) where the program has no features.
+            t: the frame, a scalar, or one of every sequence, (B,).
             alive: sequences (B,) whose states move; None for all.
         """
         before = dict(self.past.states)
-        self.program.step(draw, self.past, None if self.encoded is None else self.encoded[:, t], t)
+        self.program.step(draw, self.past, self._encoded(t), t)
         for name, state in self.past.states.items():
             self.past.states[name] = _moved(before.get(name), state, alive)
+
+    def _encoded(self, t: Tensor) -> Tensor | None:
+        """Features of frame t, (B, E); None where the program has none."""
+        if self.encoded is None or t.dim() == 0:
+            return None if self.encoded is None else self.encoded[:, t]
+        return self.encoded[torch.arange(len(t), device=t.device), t]
 
     def push(self, values: Mapping[str, Tensor], alive: Tensor | None = None) -> None:
         """Let what was drawn or observed in a frame, each (B, D) or (K, B, D), enter the windows.
@@ -196,11 +204,15 @@ def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
 def beginning(batch: Batch, lengths: Tensor) -> Batch:
     """The first frames of every sequence; what comes after is nowhere to be seen.
 
+    Not even the conditions of later frames, which are known, reach a network: it masks them.
+
     Args:
         batch: B sequences.
         lengths: frames to keep, (B,), at least one.
     """
-    most = int(lengths.max())
-    mask = batch.mask[:, :most] & (torch.arange(most, device=lengths.device) < lengths[:, None])
-    seen = None if batch.seen is None else batch.seen[:, :most] & mask[..., None]
-    return Batch(batch.x[:, :most] * mask[..., None], mask, batch.index, seen)
+    start = batch.first(int(lengths.max()))
+    mask = start.mask & (torch.arange(start.length, device=lengths.device) < lengths[:, None])
+    seen = None if start.seen is None else start.seen & mask[..., None]
+    if seen is not None and torch.equal(seen.all(-1), mask):
+        seen = None  # what is missing comes later
+    return replace(start, x=start.x * mask[..., None], mask=mask, seen=seen, lags=Lags())

@@ -65,6 +65,7 @@ def one_step(
         if not guide.traits.causal:
             start = beginning(batch, torch.full_like(batch.index, max(t, 1)))
             now = ParticleFilter(model, guide, start, samples)
+            now.p.encoded = whole.p.encoded  # the conditions of the frame to come are known
             for _ in range(t):
                 now.advance()
         frames.append(

@@ -217,7 +217,7 @@ def prior_replicates(
 ) -> Summary:
     """The statistics of whole sequences drawn from the model, of the lengths that the data has.
 
-    The harder test: what the model does by itself, with its own errors fed back.
+    The harder test: what the model does by itself, given conditions alone, its errors fed back.
 
     Args:
         model: a sequence model.
@@ -233,8 +233,10 @@ def prior_replicates(
             lengths = sequences.lengths[rows]
             mask = np.arange(lengths.max()) < lengths[:, None]
             num = (part.stop - part.start) * len(rows)
-            x = generate(model, num, mask.shape[1], like)["x"]
             shape = (part.stop - part.start, *mask.shape, -1)
+            given = sequences.batch(rows).to(like.device).conditions
+            given = None if given is None else given.expand(shape).flatten(0, 1)
+            x = generate(model, num, mask.shape[1], like, conditions=given)["x"]
             summary.add(x.reshape(shape).cpu().numpy(), mask, part, rows)
     return summary
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -43,11 +45,11 @@ def score_model(
         "guide", of equal weights, and "weighted", by those of a particle filter.
     """
     counts = torch.from_numpy(corpus.train)
-    several = range(seed, seed + seeds)
-    single = np.stack([word_chances(model, guide, counts, seed=each) for each in several])
+    chances = partial(word_chances, model, guide, counts, conditions=corpus.conditions)
+    single = np.stack([chances(seed=each) for each in range(seed, seed + seeds)])
     found = {}
     for name, weighted in (("guide", False), ("weighted", True)):
-        *here, ahead = word_chances(model, guide, counts, draws=draws, weighted=weighted, seed=seed)
+        *here, ahead = chances(draws=draws, weighted=weighted, seed=seed)
         prediction = Prediction(single[:, :-1], np.stack(here), single[:, -1], ahead)
         found[name] = WordScore.of(prediction, corpus)
     return found

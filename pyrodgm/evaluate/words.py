@@ -64,11 +64,13 @@ class Corpus:
         train: tokens that a predictor sees, (T, D).
         held_out: other tokens of the same frames, (T, D).
         final: all tokens of the frame that follows, (D,); None where there is none.
+        conditions: of all these frames, (T, U), or (T + 1, U); None where there are none.
     """
 
     train: np.ndarray
     held_out: np.ndarray
     final: np.ndarray | None
+    conditions: np.ndarray | None = None
 
     @classmethod
     def of(cls, sequences: Sequences) -> Corpus | None:
@@ -80,9 +82,10 @@ class Corpus:
             return None
         batch, held_out = sequences.batch([0]), sequences.held_out_batch([0])[0].numpy()
         train = batch.x[0].numpy()
+        given = None if batch.conditions is None else batch.conditions[0].numpy()
         if batch.seen is None or bool(batch.seen[0, -1].any()):
-            return cls(train, held_out, None)
-        return cls(train[:-1], held_out[:-1], held_out[-1])
+            return cls(train, held_out, None, given)
+        return cls(train[:-1], held_out[:-1], held_out[-1], given)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,16 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, layer_sites, plus
+from pyrodgm.networks.layers import (
+    LayerSizes,
+    SigmoidLayer,
+    SigmoidLayers,
+    layer_sites,
+    plus,
+    weights,
+)
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
 
@@ -28,7 +36,9 @@ class SigmoidRecognition(SequenceGuide):
     With :math:`z^0 = x` and n lags of everything,
 
     .. math:: q(z^l_t = 1 \mid \cdot) =
-        \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + d^l)
+        \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + V^l u_t + d^l)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -55,10 +65,12 @@ class SigmoidRecognition(SequenceGuide):
         self.history = history
         self.latents = layer_sites(hidden_dim)
         self.inputs = Inputs(info)
+        self.conditions = Conditions(info)
         sizes = [features_dim or self.inputs.dim, *self.latents.values()]
         lags = history if feedback else 0
+        shared = {"history": history, "scale": init_scale, "given_dim": self.conditions.dim}
         self.layers = SigmoidLayers(
-            SigmoidLayer(own, history * own, lags * below, below, history=history, scale=init_scale)
+            SigmoidLayer(own, history * own, lags * below, below, **shared)
             for below, own in pairwise(sizes)
         )
 
@@ -67,17 +79,22 @@ class SigmoidRecognition(SequenceGuide):
         return self.inputs(batch.x)
 
     def encode(self, batch: Batch) -> Tensor:
-        """What the odds of the lowest layer owe to the observations, (B, T, J)."""
+        """What the lowest layer owes to observations and conditions; the latter, (B, T, J + U)."""
         layer, y = next(iter(self.layers)), self.features(batch)
-        total = plus(layer.bias.over(batch.length), layer.now, y)
-        return plus(total, layer.past, batch.lags("x", y, self.history))
+        given = self.conditions(batch)
+        total = plus(plus(layer.bias.over(batch.length), layer.given, given), layer.now, y)
+        total = plus(total, layer.past, batch.lags("x", y, self.history))
+        return total if given is None else torch.cat([total, given], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: what the observations say plus what the draws before it say."""
         assert encoded is not None
+        lowest = encoded.shape[-1] - self.conditions.dim
+        drive, given = encoded[..., :lowest], encoded[..., lowest:]
         below, z = None, None
         for name, layer in zip(self.latents, self.layers, strict=True):
-            drive = encoded if below is None else layer.drive(past[below], z, layer.bias(t))
+            if below is not None:
+                drive = layer.drive(past[below], z, layer.biases(t, given))
             z = past.chain(draw, name, drive, layer.law)
             below = name
 
@@ -150,9 +167,11 @@ class RecurrentDeterministic(SigmoidRecognition):
     r"""A deterministic recurrent layer below binary draws.
 
     .. math::
-        g_t &= \max(0, U_2 x_t + U_3 x_{t-n:t-1} + U_6 g_{t-n:t-1} + a) \\
+        g_t &= \max(0, U_2 x_t + U_3 x_{t-n:t-1} + U_6 g_{t-n:t-1} + V_1 u_t + a) \\
         q(z_t = 1 \mid z_{<t}, x_{\le t}) &= \sigma(U_1 z_{t-n:t-1} + U_4 g_t
-            + U_5 g_{t-n:t-1} + d)
+            + U_5 g_{t-n:t-1} + V_2 u_t + d)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -188,9 +207,11 @@ class RecurrentDeterministic(SigmoidRecognition):
         )
         self.drive = nn.Linear((history + 1) * self.inputs.dim, layer_dim)
         self.cell = ReLUCell(layer_dim, history, init_scale)
+        self.drive_given = weights(self.conditions.dim, layer_dim, init_scale)
 
     def features(self, batch: Batch) -> Tensor:
         """The rectified units, (B, T, G)."""
         x = self.inputs(batch.x)
         past = batch.lags("x", x, self.history)
-        return self.cell.outputs(self.drive(torch.cat([x, past], -1)))
+        drive = self.drive(torch.cat([x, past], -1))
+        return self.cell.outputs(plus(drive, self.drive_given, self.conditions(batch)))

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import (
     AutoregressiveBits,
     Emission,
@@ -22,7 +24,7 @@ from pyrodgm.networks.emissions import (
 )
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import small_linear
+from pyrodgm.networks.layers import plus, small_linear, weights
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
 
@@ -30,14 +32,17 @@ Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 NadeDim = Size | None
 
-_EXACT = ModelTraits(latents="none", sequential=True)
+_EXACT = ModelTraits(latents="none", sequential=True, conditions=True)
 
 
 @final
 class AR(SequenceModel):
     r"""Autoregression of order n, linear or with hidden layers.
 
-    .. math:: p(x_t \mid x_{<t}) = \text{emission}(W x_{t-n:t-1} + V f(x_{t-n:t-1}) + c)
+    .. math:: p(x_t \mid x_{<t}) = \text{emission}(W x_{t-n:t-1} + V f(x_{t-n:t-1}) + U u_t + c)
+
+    where u are conditions, if frames come with any: a linear regression on them, whose residuals
+    are not carried on.
 
     Args:
         info: the data's facts; its features are D.
@@ -82,6 +87,7 @@ class AR(SequenceModel):
         self.latents = {}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
+        self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
         if coupling == "own":
             _check_own(self.emission, hidden_dim)
@@ -106,16 +112,21 @@ class AR(SequenceModel):
                 for a, b in pairwise(sizes)
             ]
             self.network = nn.Sequential(*layers, small_linear(hidden_dim, size))
+        self.x_from_given = weights(self.conditions.dim, size, 0.01)
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every frame, (B, T, U); None where there are none."""
+        return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given the n before it."""
-        del encoded
-        numbers = self.x_bias(t)
+        numbers = plus(self.x_bias(t), self.x_from_given, encoded)
         seen = self.inputs.past(past["x"], t)
         for part in (self.linear, self.network):
             if part is not None:
                 numbers = numbers + part(seen)
-        draw("x", self.emission(numbers.expand(*seen.shape[:-1], -1)))
+        leading = torch.broadcast_shapes(seen.shape[:-1], numbers.shape[:-1])
+        draw("x", self.emission(numbers.expand(*leading, -1)))
 
 
 def _check_own(emission: Emission, hidden_dim: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
+from pyrodgm.networks.conditions import refuse_unless
 from pyrodgm.past import Past, ShiftedPast, seen_key
 from pyrodgm.schema import Checked
 from pyrodgm.sequences import Draw, fused
@@ -27,11 +28,13 @@ class ModelTraits:
         latents: the kind of its latent variables.
         sequential: whether it runs over time.
         normalised: whether its joint density integrates to one.
+        conditions: whether it takes the conditions that frames come with.
     """
 
     latents: Latents
     sequential: bool
     normalised: bool = True
+    conditions: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ class SequenceModel(Model):
         return self.traits.latents == "continuous"
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """Features of conditions that the model is given; none here."""
-        del batch
+        """What the conditions of every frame tell a step, (B, T, E); None where there are none.
+
+        Raises:
+            DataError: the batch has conditions, and the model takes none.
+        """
+        refuse_unless(0, batch.conditions)
 
     @abstractmethod
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:

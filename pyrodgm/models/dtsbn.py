@@ -8,15 +8,17 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.models.tsbn import NadeDim, Order, Scale
 from pyrodgm.networks.cells import ReLUCell
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import SigmoidLayer
+from pyrodgm.networks.layers import SigmoidLayer, plus, weights
 from pyrodgm.past import Past
 from pyrodgm.sequences import Draw
 
@@ -26,9 +28,11 @@ class DTSBND(SequenceModel):
     r"""Deep temporal sigmoid belief network with a deterministic recurrent layer.
 
     .. math::
-        p(z_t = 1 \mid z_{<t}) &= \sigma(W_1 z_{t-n:t-1} + b) \\
-        h_t &= \max(0, W_5 z_t + W_6 h_{t-n:t-1} + W_7 x_{t-n:t-1} + a) \\
-        p(x_t \mid \cdot) &= \text{emission}(W_2 h_t + W_4 x_{t-n:t-1} + c)
+        p(z_t = 1 \mid z_{<t}) &= \sigma(W_1 z_{t-n:t-1} + V_1 u_t + b) \\
+        h_t &= \max(0, W_5 z_t + W_6 h_{t-n:t-1} + W_7 x_{t-n:t-1} + V_2 u_t + a) \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 h_t + W_4 x_{t-n:t-1} + V_3 u_t + c)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -52,7 +56,7 @@ class DTSBND(SequenceModel):
     published code all start at 0.001 N(0, 1).
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True)
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True, conditions=True)
     companions: ClassVar[Companions] = Companions("recurrent-deterministic", "rloo-local", "balls")
     states = ("h",)
 
@@ -73,11 +77,18 @@ class DTSBND(SequenceModel):
         self.latents = {"z": hidden_dim}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
+        self.conditions = Conditions(info)
         self.dropout = dropout
         self.emission = make_emission(emission, info, nade_dim)
         size, past = self.emission.size, history * self.inputs.dim
         self.layer = SigmoidLayer(
-            hidden_dim, history * hidden_dim, 0, 0, history=history, scale=init_scale
+            hidden_dim,
+            history * hidden_dim,
+            0,
+            0,
+            history=history,
+            scale=init_scale,
+            given_dim=self.conditions.dim,
         )
         self.h_from_z = nn.Linear(hidden_dim, layer_dim)
         self.h_from_x = nn.Linear(past, layer_dim, bias=False)
@@ -86,13 +97,19 @@ class DTSBND(SequenceModel):
         self.x_from_x = nn.Linear(past, size, bias=False)
         nn.init.normal_(self.x_from_x.weight, std=init_scale)
         self.x_bias = FirstSteps(size, history, init=self.emission.start(info))
+        self.h_from_given = weights(self.conditions.dim, layer_dim, init_scale)
+        self.x_from_given = weights(self.conditions.dim, size, init_scale)
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every frame, (B, T, U); None where there are none."""
+        return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: the latents, the rectified units that they drive, the observation."""
-        del encoded
         seen = self.inputs.past(past["x"], t)
-        bias = self.layer.bias(t)
+        bias = self.layer.biases(t, encoded)
         z = draw("z", BernoulliVector(self.layer(past["z"], seen, None, bias)))
-        h = past.carry("h", self.h_from_z(z) + self.h_from_x(seen), self.cell)
-        h = F.dropout(h, self.dropout, self.training)
-        draw("x", self.emission(self.x_from_h(h) + (self.x_from_x(seen) + self.x_bias(t))))
+        drive = self.h_from_z(z) + plus(self.h_from_x(seen), self.h_from_given, encoded)
+        h = F.dropout(past.carry("h", drive, self.cell), self.dropout, self.training)
+        shared = plus(self.x_from_x(seen) + self.x_bias(t), self.x_from_given, encoded)
+        draw("x", self.emission(self.x_from_h(h) + shared))

@@ -10,18 +10,22 @@ from typing import Annotated, ClassVar, Literal, cast, final
 
 import torch
 from pydantic import Field
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.distributions import Mixture, partial
 from pyrodgm.errors import UsageError
-from pyrodgm.models.base import Companions, StateSpaceModel
+from pyrodgm.lags import lagged
+from pyrodgm.models.base import Companions, ModelTraits, StateSpaceModel
 from pyrodgm.models.hmm_start import start_from_data
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.past import Past, scan
 from pyrodgm.sequences import Draw
 
+SLOPES = 0.1  # standard deviation of the first regression weights, of standardised conditions
 TINY = 1e-30  # a belief never rules a state out for good
 
 
@@ -32,6 +36,11 @@ class HMM(StateSpaceModel):
     .. math::
         p(x_t \mid x_{<t}) &= \sum_c \pi_t(c)\, p(x_t \mid c), \qquad
         \pi_{t+1}(c') = \sum_c A_{c c'} \, \frac{\pi_t(c)\, p(x_t \mid c)}{p(x_t \mid x_{<t})}
+
+    Where frames come with conditions u, every state is a regression on them,
+    :math:`p(x_t \mid c, u_t) = \text{emission}(b_c + V_c u_t)`, as in a GLM-HMM and in the response
+    models of depmixS4; for `gaussian` these are mean and log-variance. Moves between states do not
+    depend on them.
 
     Args:
         info: the data's facts; its features are D.
@@ -48,9 +57,11 @@ class HMM(StateSpaceModel):
         UsageError: the emission is "nade".
 
     Reference: Rabiner, A tutorial on hidden Markov models, 1989, equations 19 to 21, with the
-    belief normalised in every frame.
+    belief normalised in every frame; for conditions, Bengio and Frasconi, Input-output HMMs for
+    sequence processing, 1996, with moves that do not look at the input.
     """
 
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True, conditions=True)
     companions: ClassVar[Companions] = Companions("none", "ml", "jsb")
     states = ("belief",)
 
@@ -73,6 +84,11 @@ class HMM(StateSpaceModel):
         numbers = self.emission.start(info)
         self.by_state = nn.Parameter(numbers + 0.3 * torch.randn(num_states, len(numbers)))
         self.cell = ForwardCell(num_states)
+        self.conditions = Conditions(info)
+        self.slopes: nn.Parameter | None = None
+        if self.conditions.dim:
+            shape = (num_states, len(numbers), self.conditions.dim)
+            self.slopes = nn.Parameter(SLOPES * torch.randn(shape))
         self._starts_from_data = start == "data"
         self.register_load_state_dict_post_hook(_keep_loaded)
 
@@ -82,14 +98,20 @@ class HMM(StateSpaceModel):
             self._starts_from_data = False
             start_from_data(self, splits, seed)
 
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every frame and of the one before, (B, T, 2 U); None without."""
+        given = self.conditions(batch)
+        return None if given is None else torch.cat([given, lagged(given, 1)], -1)
+
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: what the frame before says of the state, then a mixture over states."""
-        del encoded
-        draw("x", Mixture(self._belief(past, t), self.emission(self.by_state)))
+        now, _ = _now_and_before(encoded)
+        draw("x", Mixture(self._belief(past, t, encoded), self._laws(now)))
 
     def smoothed(self, batch: Batch) -> Mixture:
         """Every frame given all that was seen of its sequence: a mixture over smoothed states."""
-        return Mixture(self.log_states(batch), self.emission(self.by_state))
+        now, _ = _now_and_before(self.encode(batch))
+        return Mixture(self.log_states(batch), self._laws(now))
 
     def log_states(self, batch: Batch) -> Tensor:
         r"""Log-probabilities of the states given the whole sequence, (B, T, C): smoothing.
@@ -105,7 +127,8 @@ class HMM(StateSpaceModel):
         for after in evidence[:, 1:].flip(1).unbind(1):
             beta = (moves + (after + betas[-1])[:, None]).logsumexp(-1)
             betas.append(beta.log_softmax(-1))
-        weights = self._belief(*self.before(batch)) + evidence + torch.stack(betas[::-1], 1)
+        belief = self._belief(*self.before(batch), self.encode(batch))
+        weights = belief + evidence + torch.stack(betas[::-1], 1)
         return weights.log_softmax(-1)
 
     def most_likely_states(self, batch: Batch) -> Tensor:
@@ -133,28 +156,45 @@ class HMM(StateSpaceModel):
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """Of all sequences together, in nats."""
-        joint = self._belief(*self.before(batch)).log_softmax(-1) + self.evidence(batch)
+        belief = self._belief(*self.before(batch), self.encode(batch))
+        joint = belief.log_softmax(-1) + self.evidence(batch)
         return (joint.logsumexp(-1) * batch.mask).sum()
 
     def evidence(self, batch: Batch) -> Tensor:
         """What was seen of every frame by states, log p(x_t | c), (B, T, C); zero if padded."""
-        return self._evidence(batch.x, batch.observed)
+        now, _ = _now_and_before(self.encode(batch))
+        return self._evidence(batch.x, batch.observed, now)
 
-    def _belief(self, past: Past, t: Tensor) -> Tensor:
+    def _laws(self, given: Tensor | None) -> TorchDistribution:
+        """A frame in every state: batch shape (C,), or with its conditions (..., U), (..., C)."""
+        if self.slopes is None or given is None:
+            return self.emission(self.by_state)
+        return self.emission(self.by_state + torch.einsum("cku,...u->...ck", self.slopes, given))
+
+    def _belief(self, past: Past, t: Tensor, encoded: Tensor | None) -> Tensor:
         """About the state given the frames before, as log-probabilities (..., C)."""
-        evidence = self._evidence(past["x"], past.seen("x"))
+        _, before = _now_and_before(encoded)
+        evidence = self._evidence(past["x"], past.seen("x"), before)
         started = (t > 0).to(evidence.dtype)[..., None].expand(*evidence.shape[:-1], 1)
         return past.carry("belief", torch.cat([evidence, started], -1), self.cell)
 
-    def _evidence(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """Of the states by what was seen of frames, log p(x_t | c), (..., C)."""
-        law = partial(self.emission(self.by_state), None if seen is None else seen[..., None, :])
+    def _evidence(self, x: Tensor, seen: Tensor | None, given: Tensor | None) -> Tensor:
+        """Of the states by what was seen of frames, log p(x_t | c, u_t), (..., C)."""
+        law = partial(self._laws(given), None if seen is None else seen[..., None, :])
         return law.log_prob(x[..., None, :])
 
 
 def _keep_loaded(model: nn.Module, _: object) -> None:
     """Parameters that were loaded are not replaced by others from data."""
     cast("HMM", model)._starts_from_data = False
+
+
+def _now_and_before(encoded: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The conditions of frames and of those before them, each (..., U)."""
+    if encoded is None:
+        return None, None
+    now, before = encoded.chunk(2, -1)
+    return now, before
 
 
 class ForwardCell(nn.Module):

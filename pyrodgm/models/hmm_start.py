@@ -69,7 +69,9 @@ def _pieces(sequences: Sequences, seed: int) -> Batch:
     taken = [pieces[i] for i in generator.permutation(len(pieces))[:PIECES]]
     frames = np.concatenate([np.arange(start, start + length) for start, length in taken])
     lengths = np.array([length for _, length in taken])
-    part = Sequences(sequences.x.numpy()[frames], lengths, fill=sequences.fill)
+    given = None if sequences.conditions is None else sequences.conditions.numpy()[frames]
+    part = Sequences(sequences.x.numpy()[frames], lengths, conditions=given)
+    part = part.placed(sequences.fill, sequences.centre)
     return part.batch(range(len(part)))
 
 

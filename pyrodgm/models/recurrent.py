@@ -8,14 +8,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.cells import CellName, make_cell
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import Emission, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import small_linear
-from pyrodgm.past import Past
+from pyrodgm.networks.layers import plus, small_linear, weights
+from pyrodgm.past import Past, join
 from pyrodgm.sequences import Draw
 
 Size = Annotated[int, Field(ge=1)]
@@ -31,13 +33,16 @@ RowEmission = Literal[
     "poisson",
 ]
 
-_EXACT = ModelTraits(latents="none", sequential=True)
+_EXACT = ModelTraits(latents="none", sequential=True, conditions=True)
 
 
 class RecurrentNetwork(SequenceModel):
     r"""A recurrent network whose output parametrises the next frame.
 
-    .. math:: h_t = f(h_{t-1}, x_{t-1}), \qquad p(x_t \mid x_{<t}) = \text{emission}(W h_t + c)
+    .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad
+        p(x_t \mid x_{<t}) = \text{emission}(W h_t + V u_t + c)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -65,25 +70,36 @@ class RecurrentNetwork(SequenceModel):
         self.latents = {}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
+        self.conditions = Conditions(info)
         self.dropout = dropout
         self.emission = emission
-        self.cell = make_cell(cell, self.inputs.dim, hidden_dim)
+        self.cell = make_cell(cell, self.inputs.dim + self.conditions.dim, hidden_dim)
         self.x_from_h = small_linear(hidden_dim, emission.size)
         self.x_bias = FirstSteps(emission.size, 0, init=emission.start(info))
+        self.x_from_given = weights(self.conditions.dim, emission.size, 0.01)
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every frame, (B, T, U); None where there are none."""
+        return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given all before it."""
-        del encoded
         drive = F.dropout(self.inputs.past(past["x"], t), self.dropout, self.training)
+        drive = drive if encoded is None else join(drive, encoded)
         h = F.dropout(past.carry("h", drive, self.cell), self.dropout, self.training)
-        draw("x", self.emission(self.x_from_h(h) + self.x_bias(t)))
+        draw(
+            "x", self.emission(self.x_from_h(h) + plus(self.x_bias(t), self.x_from_given, encoded))
+        )
 
 
 @final
 class RNN(RecurrentNetwork):
     r"""A recurrent network whose output parametrises the next frame, features independent.
 
-    .. math:: h_t = f(h_{t-1}, x_{t-1}), \qquad p(x_t \mid x_{<t}) = \text{emission}(W h_t + c)
+    .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad
+        p(x_t \mid x_{<t}) = \text{emission}(W h_t + V u_t + c)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -123,8 +139,11 @@ class RNN(RecurrentNetwork):
 class RNNNADE(RecurrentNetwork):
     r"""A recurrent network whose output sets the biases of a NADE over the next frame's bits.
 
-    .. math:: h_t = f(h_{t-1}, x_{t-1}), \qquad
-        p(x_t \mid x_{<t}) = \text{NADE}(b = W_1 h_t + c_1, \; c = W_2 h_t + c_2)
+    .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad
+        p(x_t \mid x_{<t}) = \text{NADE}(b = W_1 h_t + V_1 u_t + c_1, \;
+        c = W_2 h_t + V_2 u_t + c_2)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.

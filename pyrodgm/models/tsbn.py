@@ -7,9 +7,11 @@ from typing import Annotated, ClassVar, final
 from pydantic import Field
 from torch import Tensor
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
@@ -36,8 +38,10 @@ class SigmoidBeliefNetwork(SequenceModel):
 
     .. math::
         p(z^l_t = 1 \mid \cdot) &= \sigma(W^l_1 z^l_{t-n:t-1} + W^l_3 z^{l-1}_{t-n:t-1}
-            + W^l_2 z^{l+1}_t + b^l) \\
-        p(x_t \mid \cdot) &= \text{emission}(W_2 z^1_t + W_4 x_{t-n:t-1} + c)
+            + W^l_2 z^{l+1}_t + V^l u_t + b^l) \\
+        p(x_t \mid \cdot) &= \text{emission}(W_2 z^1_t + W_4 x_{t-n:t-1} + V^0 u_t + c)
+
+    where u are conditions, if frames come with any.
 
     Args:
         info: the data's facts; its features are D.
@@ -65,20 +69,30 @@ class SigmoidBeliefNetwork(SequenceModel):
         self.latents = layer_sites(hidden_dim)
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
+        self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
         sizes = [self.inputs.dim, *self.latents.values(), 0]
         lags = history if feedback else 0
+        shared = {
+            "history": history,
+            "scale": init_scale,
+            "given_dim": self.conditions.dim,
+        }
         self.layers = SigmoidLayers(
-            SigmoidLayer(own, history * own, lags * below, above, history=history, scale=init_scale)
+            SigmoidLayer(own, history * own, lags * below, above, **shared)
             for below, own, above in zip(sizes, sizes[1:], sizes[2:], strict=False)
         )
         self.x_from_z = weights(sizes[1], self.emission.size, init_scale)
         self.x_from_x = weights(lags * self.inputs.dim, self.emission.size, init_scale)
         self.x_bias = FirstSteps(self.emission.size, history, init=self.emission.start(info))
+        self.x_from_given = weights(self.conditions.dim, self.emission.size, init_scale)
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every frame, (B, T, U); None where there are none."""
+        return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: the latents from the top down, then the observation."""
-        del encoded
         names = list(self.latents)
         seen = self.inputs.past(past["x"], t)
         z = None
@@ -86,12 +100,12 @@ class SigmoidBeliefNetwork(SequenceModel):
             list(zip(names, ["x", *names], self.layers, strict=False))
         ):
             lower = seen if below == "x" else past[below]
-            z = draw(name, BernoulliVector(layer(past[name], lower, z, layer.bias(t))))
-        shared = plus(self.x_bias(t), self.x_from_x, seen)
+            z = draw(name, BernoulliVector(layer(past[name], lower, z, layer.biases(t, encoded))))
+        shared = plus(plus(self.x_bias(t), self.x_from_given, encoded), self.x_from_x, seen)
         draw("x", self.emission(plus(shared, self.x_from_z, z)))
 
 
-_TRAITS = ModelTraits(latents="binary", sequential=True)
+_TRAITS = ModelTraits(latents="binary", sequential=True, conditions=True)
 
 
 @final

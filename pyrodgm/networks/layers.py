@@ -62,7 +62,8 @@ class SigmoidLayers(nn.ModuleList):
 class SigmoidLayer(nn.Module):
     r"""Log-odds of the units of a layer.
 
-    .. math:: l_t = W_{own}\, z_{t-n:t-1} + W_{past}\, y_{t-n:t-1} + W_{now}\, u_t + b_{\min(t,n)}
+    .. math:: l_t = W_{own}\, z_{t-n:t-1} + W_{past}\, y_{t-n:t-1} + W_{now}\, v_t
+        + W_{given}\, u_t + b_{\min(t,n)}
 
     Args:
         dim: its units J.
@@ -71,16 +72,30 @@ class SigmoidLayer(nn.Module):
         now_dim: size of another layer in the same frame.
         history: lags n; the first n frames have biases of their own.
         scale: standard deviation of the initial weights.
+        given_dim: conditions u of every frame.
     """
 
     def __init__(
-        self, dim: int, own_dim: int, past_dim: int, now_dim: int, *, history: int, scale: float
+        self,
+        dim: int,
+        own_dim: int,
+        past_dim: int,
+        now_dim: int,
+        *,
+        history: int,
+        scale: float,
+        given_dim: int = 0,
     ) -> None:
         super().__init__()
         self.own = weights(own_dim, dim, scale)
         self.past = weights(past_dim, dim, scale)
         self.now = weights(now_dim, dim, scale)
         self.bias = FirstSteps(dim, history)
+        self.given = weights(given_dim, dim, scale)
+
+    def biases(self, t: Tensor, given: Tensor | None) -> Tensor:
+        """What frames t add to the log-odds by their number and their conditions, (..., J)."""
+        return plus(self.bias(t), self.given, given)
 
     def forward(self, own: Tensor, past: Tensor, now: Tensor | None, bias: Tensor) -> Tensor:
         """The log-odds (..., J); what all particles share is added up first, once."""

@@ -184,11 +184,13 @@ def samples(run: Run, split: str, seed: int) -> Section:
     """Sequences drawn from the model."""
     info = run.splits.info
     length = min(round(info.mean_length), SHOWN_FRAMES)
+    if info.num_conditions:  # those of the split's sequences
+        length = min(length, int(run.splits[split].lengths.max()))
     still = info.image_shape is None and length == 1
     if not isinstance(run.model, SequenceModel) or info.kind == "count" or still:
         return Section("Samples", [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
-    x = as_numbers(run.sample(num, length, seed=seed)["x"])
+    x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])
     first = run.splits[split].batch([0])
     observed = run.splits[split].uncentred(first.x.where(first.observed, torch.nan))
     observed = observed[0, :length].numpy()
@@ -198,7 +200,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
 def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
     """Sequences (N, T, D), as fits the kind of data; lines of real numbers beside other lines."""
     caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
-    caption += "model, given nothing."
+    caption += f"model, given {'conditions of the split' if info.num_conditions else 'nothing'}."
     rows = {f"sample {number}": row for number, row in enumerate(x, start=1)}
     if info.image_shape:
         frames = grid(x, info, pixels=SAMPLE_PIXELS)

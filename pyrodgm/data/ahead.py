@@ -1,0 +1,122 @@
+"""Frames that are to be drawn: nothing is known of them but their conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.data.conditions import refuse_unknown
+from pyrodgm.errors import DataError, UsageError
+
+
+def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: int) -> Sequences:
+    """The same sequences and then frames that are missing, whose conditions are given.
+
+    Args:
+        sequences: N of them, with U conditions.
+        conditions: of the frames after the end of each, (N, H', U) with H' >= H, or (H', U), the
+            same for all sequences.
+        horizon: how many frames to add, H.
+
+    Raises:
+        DataError: the sequences have no conditions, or these are others.
+        UsageError: they are of fewer frames.
+
+    >>> rows = Sequences(np.ones((2, 1), np.uint8), np.array([2]), conditions=np.zeros((2, 3)))
+    >>> with_frames_to_come(rows, np.zeros((5, 3)), 2).batch([0]).seen.squeeze().tolist()
+    [True, True, False, False]
+    """
+    given = _needed(sequences)
+    ahead = _checked(conditions, (len(sequences), horizon, given.shape[-1]))
+    blank = np.full((len(sequences), horizon, sequences.x.shape[1]), np.nan, np.float32)
+    ends = np.cumsum(sequences.lengths)[:-1]
+
+    def joined(before: Tensor, after: np.ndarray) -> np.ndarray:
+        pairs = zip(np.split(before.numpy(), ends), after, strict=True)
+        return np.concatenate([frames for pair in pairs for frames in pair])
+
+    x, conditions = joined(sequences.x, blank), joined(given, ahead)
+    longer = Sequences(x, sequences.lengths + horizon, conditions=conditions)
+    longer.fill, longer.centre, longer.scale = sequences.fill, sequences.centre, sequences.scale
+    return longer
+
+
+def conditions_to_draw(
+    sequences: Sequences, num: int, length: int, conditions: np.ndarray | None = None
+) -> Tensor | None:
+    """Conditions of frames that a model draws, (num, length, U); None for data without any.
+
+    Args:
+        sequences: a split of the model's data.
+        num: how many sequences are drawn.
+        length: frames of each.
+        conditions: (num, T, U) or (T, U) with T >= length; if not given, those of the sequences
+            that have so many frames, which take turns.
+
+    Raises:
+        DataError: the data has no conditions, or these are others.
+        UsageError: they are of fewer frames, or no sequence has so many.
+    """
+    if conditions is not None:
+        size = _needed(sequences).shape[-1]
+        return torch.from_numpy(_checked(conditions, (num, length, size)).astype(np.float64))
+    if sequences.conditions is None:
+        return None
+    long = np.flatnonzero(sequences.lengths >= length)
+    if not len(long):
+        raise UsageError(
+            f"drawing {length} frames takes their conditions, and the longest sequence of the "
+            f"split has those of {sequences.lengths.max()}; draw fewer, or give conditions"
+        )
+    given = sequences.batch(np.resize(long, num)).conditions
+    return None if given is None else given[:, :length]
+
+
+def read_conditions(path: Path) -> np.ndarray:
+    """Conditions from a file: an npy, or an npz with an array ``conditions``.
+
+    Raises:
+        DataError: it is neither.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            return found["conditions"]
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise DataError(
+            f"'{path}' cannot be read for conditions ({error}); expected an npy file, or an npz "
+            "with an array 'conditions'"
+        ) from error
+
+
+def _needed(sequences: Sequences) -> Tensor:
+    """The conditions of sequences that must have some."""
+    if sequences.conditions is None:
+        raise DataError("conditions are given, and the data of this model has none")
+    return sequences.conditions
+
+
+def _checked(conditions: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
+    """Conditions of the wanted shape (N, T, U), of at least so many frames or shared by all."""
+    conditions = np.asarray(conditions)
+    num, length, size = wanted
+    shape = conditions.shape
+    fits = shape[-1:] == (size,) and (len(shape) == 2 or (len(shape) == 3 and shape[0] == num))
+    if not fits or conditions.dtype.kind not in "buif":
+        raise DataError(
+            f"conditions have shape {shape} and type {conditions.dtype}; expected numbers of shape "
+            f"({num}, frames, {size}), or (frames, {size}) for the same in all sequences"
+        )
+    if shape[-2] < length:
+        raise UsageError(
+            f"conditions are given for {shape[-2]} frames and {length} are wanted; give more, or "
+            "ask for fewer frames"
+        )
+    refuse_unknown("conditions", conditions)
+    return np.broadcast_to(conditions[..., :length, :], wanted)
