@@ -21,7 +21,7 @@ def command(runs: tuple[Path, ...], split: str, particles: int, seed: int, as_js
     from pyrodgm.evaluate.compare import compare
     from pyrodgm.run import Run
 
-    from .report import estimate, print_json, print_table
+    from .report import estimate, number, print_json, print_table
 
     loaded = {str(path): Run.load(path) for path in runs}
     rows = compare(loaded, split=split, particles=particles, seed=seed)
@@ -41,10 +41,10 @@ def command(runs: tuple[Path, ...], split: str, particles: int, seed: int, as_js
             [
                 row.name,
                 estimate(row.bound),
-                f"{row.bound.nats_per_frame:.3f}",
-                f"{row.bound.nats_per_frame_sequence_weighted:.3f}",
-                f"{row.difference:.2f}",
-                f"{row.standard_error:.2f}",
+                number(row.bound.nats_per_frame, 3),
+                number(row.bound.nats_per_frame_sequence_weighted, 3),
+                number(row.difference, 2),
+                number(row.standard_error, 2),
             ]
             for row in rows
         ],

@@ -159,7 +159,7 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
 
 def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     """Errors of every method, the least first."""
-    from .report import print_table, shown
+    from .report import number, print_table
 
     model, samples = type(run.model).__name__, found["filtered"].samples
     names = {
@@ -176,11 +176,11 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
             [
                 names.get(each.method, each.method),
                 *(f"{share:.3f}" for share in [each.accuracy] if share is not None),
-                f"{each.squared_error:.3f}",
-                shown(each.standard_error),
-                shown(each.sd),
-                *(f"{error:.3f}" for error in [each.standardised_error] if error is not None),
-                "" if each.nats_per_frame is None else f"{each.nats_per_frame:.3f}",
+                number(each.squared_error),
+                number(each.standard_error),
+                number(each.sd),
+                *(number(error) for error in [each.standardised_error] if error is not None),
+                "" if each.nats_per_frame is None else number(each.nats_per_frame),
             ]
             for each in ordered
         ],
@@ -213,7 +213,7 @@ def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict
 
 def _print_horizons(found: Forecast) -> None:
     """Errors by frames ahead, of at most a dozen of them."""
-    from .report import print_table
+    from .report import number, print_table
 
     rows = [row for row in found.by_horizon() if row["sequences"]]
     if not rows:
@@ -233,7 +233,7 @@ def _print_horizons(found: Forecast) -> None:
             [
                 str(row["ahead"]),
                 str(row["sequences"]),
-                *("" if row[name] is None else f"{row[name]:.3f}" for name in numbers),
+                *("" if row[name] is None else number(row[name]) for name in numbers),
             ]
             for row in rows[:: -(-len(rows) // SHOWN)]
         ],
@@ -267,11 +267,11 @@ def _impute(
 
 def _print_scores(scores: GapScores) -> None:
     """Errors of what was filled in, the least first."""
-    from .report import print_table
+    from .report import number, print_table
 
     ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
     click.echo()
-    print_table(["", "squared error of a value"], [[name, f"{e:.4g}"] for name, e in ordered])
+    print_table(["", "squared error of a value"], [[name, number(e, 4)] for name, e in ordered])
     for name, share in (scores.accuracy or {}).items():
         click.echo(f"{name}: {100 * share:.0f} % of {scores.values} symbols right")
     if scores.within is None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyrodgm.display import number
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -54,7 +56,7 @@ class _Display(ABC):
     def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
         """Remember a new validation score; a star marks the best so far."""
         del step
-        self._valid = f"  valid {valid.score:.3f}{' *' if best else ''}"
+        self._valid = f"  valid {number(valid.score)}{' *' if best else ''}"
 
     def on_end(self, reason: str) -> None:
         """Say what ended training."""
@@ -79,7 +81,9 @@ class _Display(ABC):
     def numbers(self, progress: Progress) -> str:
         """The bounds, in nats per frame."""
         names = {"elbo_nats_per_frame": "elbo"}
-        report = "".join(f"  {names.get(k, k)} {float(v):.3f}" for k, v in progress.report.items())
+        report = "".join(
+            f"  {names.get(k, k)} {number(float(v))}" for k, v in progress.report.items()
+        )
         return f"step {progress.step}{report}{self._valid}"
 
     def pace(self, progress: Progress) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pyrodgm.display import number
 
 if TYPE_CHECKING:
     from pyrodgm.evaluate.bounds import Bound
@@ -28,11 +29,6 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         click.echo("  ".join(cells).rstrip())
-
-
-def shown(number: float, digits: int = 3) -> str:
-    """A number, or a dash where it is not defined, such as the error of a single sequence."""
-    return "-" if math.isnan(number) else f"{number:.{digits}f}"
 
 
 def estimate(bound: Bound) -> str:
@@ -59,10 +55,10 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     rows = [
         [
             name,
-            f"{b.nats_per_frame:.3f}",
-            shown(b.standard_error_nats_per_frame),
-            f"{b.nats_per_frame_sequence_weighted:.3f}",
-            shown(b.standard_error_nats_per_frame_sequence_weighted),
+            number(b.nats_per_frame),
+            number(b.standard_error_nats_per_frame),
+            number(b.nats_per_frame_sequence_weighted),
+            number(b.standard_error_nats_per_frame_sequence_weighted),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -115,10 +111,10 @@ def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
     rows = [
         [
             name,
-            f"{b.nats_per_frame:.3f}",
-            f"{b.nats_per_frame_sequence_weighted:.3f}",
-            f"{b.nats_per_example:.2f}",
-            shown(b.standard_error_nats_per_example, 2),
+            number(b.nats_per_frame),
+            number(b.nats_per_frame_sequence_weighted),
+            number(b.nats_per_example, 2),
+            number(b.standard_error_nats_per_example, 2),
         ]
         for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
     ]
@@ -140,11 +136,11 @@ def print_words(scores: dict[str, WordScore]) -> None:
     rows = [
         [
             NAMES[name],
-            f"{score.nats:.3f}",
-            f"{score.nats_error:.3f}",
-            f"{score.mixture_overlap:.3f}",
-            shown(score.next_nats),
-            shown(score.mixture_next_overlap),
+            number(score.nats),
+            number(score.nats_error),
+            number(score.mixture_overlap),
+            number(score.next_nats),
+            number(score.mixture_next_overlap),
         ]
         for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
     ]

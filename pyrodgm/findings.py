@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrodgm.display import number
 from pyrodgm.evaluate import diagnostics, predictive
 
 EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
@@ -85,8 +86,9 @@ class Check:
         ]
         if self.verdict != EXACT:
             lines.append(
-                f"  It is at least {self.gap.mean():.3f} nats per frame away from the posterior; "
-                f"{100 * np.median(self.efficiency):.3g} % of the draws are effective (median)."
+                f"  It is at least {number(self.gap.mean())} nats per frame away from the "
+                f"posterior; {100 * np.median(self.efficiency):.3g} % of the draws are effective "
+                "(median)."
             )
             lines.append(f"  {latent_words(self.latent_nats)}")
         lines += [
@@ -116,7 +118,7 @@ class Check:
 
 def latent_words(nats: float) -> str:
     """What the latents are worth, in a sentence."""
-    told = f"The latents tell {nats:.3f} nats of a frame"
+    told = f"The latents tell {number(nats)} nats of a frame"
     if nats < WORTHLESS:
         return f"{told}, next to nothing: the guide may be right because nothing depends on it."
     return f"{told}, beyond what the model expects before it sees the frame."

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,7 +88,9 @@ class RunFolder:
             raise RunFolderError(f"{path} is no folder; choose another --out")
         if path.exists() and any(path.iterdir()):
             is_run = RunFolder(path).config.is_file()
-            hint = f", or continue that run with --resume {path}" if is_run else ""
+            hint = (
+                f", or continue that run with --resume {shlex.quote(str(path))}" if is_run else ""
+            )
             raise RunFolderError(
                 f"{path} already exists and is not empty; choose another --out{hint}"
             )
@@ -219,8 +222,8 @@ class RunFolder:
     def how_to_resume(self) -> str:
         """What to type to continue the run."""
         if "model" in read_toml(self.config):
-            return f"continue with: pyrodgm fit --resume {self.path}"
-        return f"continue with: pyrodgm.resume('{self.path}', objective=..., splits=...)"
+            return f"continue with: pyrodgm fit --resume {shlex.quote(str(self.path))}"
+        return f"continue with: pyrodgm.resume({str(self.path)!r}, objective=..., splits=...)"
 
     def best(self) -> Path:
         """The checkpoint that did best on validation; the newest one where there is no such."""

@@ -37,7 +37,7 @@ def pieces(
     if config is None and (objective is None or splits is None):
         raise RunFolderError(
             f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
-            f"Run.load('{folder.path}', objective=..., splits=...)"
+            f"Run.load({str(folder.path)!r}, objective=..., splits=...)"
         )
     if splits is None:
         splits = build_data(cast("RunConfig", config))

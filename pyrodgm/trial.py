@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrodgm import compat
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.display import between
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError, UsageError
 from pyrodgm.evaluate.particles import Particles, symbols_of
 from pyrodgm.guides import Guide, SequenceGuide
@@ -158,7 +159,7 @@ def _check_support(name: str, law: TorchDistribution, x: Tensor, data: str) -> N
     if not bool(fits.all()):
         raise DataError(
             f"{name} scores 'x' by {type(law).__name__}, and '{data}' has values that it never "
-            f"draws, from {float(x.min()):.3g} to {float(x.max()):.3g}; give it another emission"
+            f"draws, from {between(float(x.min()), float(x.max()))}; give it another emission"
         )
 
 

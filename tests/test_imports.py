@@ -37,7 +37,7 @@ LAYERS = [
     ["past", "weights"],
     ["batch", "seeds", "files"],
     ["schema"],
-    ["lags", "errors", "interrupts", "turns"],
+    ["lags", "display", "errors", "interrupts", "turns"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted([*ROOT.glob("pyrodgm/**/*.py"), *ROOT.glob("cli/*.py")])

@@ -15,6 +15,7 @@ from pyrodgm.data.checks import infinite
 from pyrodgm.data.kinds import Arrays
 from pyrodgm.data.loader import BatchSampler, padding_share
 from pyrodgm.data.ragged import read_arrays
+from pyrodgm.display import between
 from pyrodgm.errors import DataError
 
 BATCH_SIZE = 32
@@ -180,7 +181,7 @@ def _constant_features(arrays: Arrays, splits: Splits | None) -> list[str]:
 def _render_split(split: str, facts: Report) -> str:
     line = f"  {split:5}  {' x '.join(map(str, facts['shape']))} {facts['dtype']}"
     if facts.get("range"):
-        line += f", {facts['range'][0]:g} to {facts['range'][1]:g}"
+        line += f", {between(*facts['range'])}"
     if facts.get("missing"):
         line += f", {facts['missing']} missing ({facts['missing_share']:.1%})"
     if "held_out" in facts:

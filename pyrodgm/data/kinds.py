@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
 
 from pyrodgm.data.info import Kind
 from pyrodgm.data.symbols import symbols_of
+from pyrodgm.display import exact
 from pyrodgm.errors import DataError
 
 KindOption = Literal["auto", "binary", "unit", "categorical", "count", "real"]
@@ -28,6 +29,28 @@ VALUES: dict[Kind, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "count": WHOLE,
     "real": ("a number", lambda x: np.ones(x.shape, bool)),
 }
+
+
+HELD_BY: dict[Kind, tuple[Kind, ...]] = {  # further kinds that the values of one are of
+    "binary": ("unit", "categorical", "count", "real"),
+    "unit": ("real",),
+    "categorical": ("count", "real"),
+    "count": ("categorical", "real"),
+    "real": (),
+}
+
+
+def taken_for(kind: Kind, wanted: Iterable[Kind]) -> str:
+    """What to type for values to be taken for one of the kinds that are wanted; or nothing.
+
+    >>> taken_for("unit", ("real",))
+    '. Or take the values for real ones: data.kind=real (--set data.kind=real)'
+    """
+    fitting = [other for other in HELD_BY[kind] if other in wanted]
+    if not fitting:
+        return ""
+    options = ", or ".join(f"data.kind={other} (--set data.kind={other})" for other in fitting)
+    return f". Or take the values for {' or '.join(fitting)} ones: {options}"
 
 
 def choose_kind(values: Arrays, asked: KindOption = "auto") -> Kind:
@@ -73,7 +96,7 @@ def refuse_other_values(x: np.ndarray, kind: Kind, name: str) -> None:
         if wrong.any():
             frame, feature = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise DataError(
-                f"frame {start + frame} of '{name}' has {part[frame, feature]:g} in feature "
+                f"frame {start + frame} of '{name}' has {exact(part[frame, feature])} in feature "
                 f"{feature}; of kind '{kind}' every value must be {words}"
             )
 

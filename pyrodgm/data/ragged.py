@@ -181,7 +181,7 @@ def _refuse_other_formats(path: Path) -> None:
     if path.suffix == ".npy":
         raise DataError(
             f"'{path}' holds one array, but splits and lengths need several; "
-            f"frames = numpy.load('{path.name}'); {CONVERT}"
+            f"frames = numpy.load({path.name!r}); {CONVERT}"
         )
     if not zipfile.is_zipfile(path):
         raise DataError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.data.kinds import taken_for
 from pyrodgm.distributions import LowRankNormal
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, StateSpaceModel
@@ -61,7 +62,7 @@ class LDS(StateSpaceModel):
         if info.kind != "real":
             raise DataError(
                 f"lds models real values and the data '{info.name}' has {info.kind} ones; hmm has "
-                "emissions for them"
+                f"emissions for them{taken_for(info.kind, ('real',))}"
             )
         self.latents = {}
         self.observed = {"x": info.dim}

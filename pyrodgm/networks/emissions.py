@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
+from pyrodgm.data.kinds import taken_for
 from pyrodgm.distributions import (
     NADE,
     BernoulliVector,
@@ -203,8 +204,8 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
         raise DataError(
             f"emission '{chosen}' scores {' or '.join(emission.kinds)} values and the data "
-            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}. What values are "
-            "is for the data to say: balls, and files, take data.kind"
+            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}"
+            f"{taken_for(info.kind, emission.kinds)}"
         )
     if info.has_missing and not emission.scores_missing:
         raise DataError(

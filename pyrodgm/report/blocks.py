@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.videos import save_gif
 
 DPI = 150
-LARGE = 1000.0  # from here on one digit after the point says enough
 SHADE = 4  # of 256 grey values, one step in moving pictures
 
 
@@ -160,17 +158,6 @@ def gif_uri(frames: Sequence[Image.Image], info: DataInfo) -> str:
     buffer = io.BytesIO()
     save_gif([frame.point(shades) for frame in frames], info, buffer)
     return data_uri(buffer.getvalue(), "image/gif")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many digits after the point, one if it is large; a dash if it is none.
-
-    >>> number(-8.6214), number(0.5, 2), number(-15238.69), number(None), number(math.nan)
-    ('-8.621', '0.50', '-15238.7', '–', '–')
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.{digits if abs(value) < LARGE else 1}f}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from pyrodgm.check import FIGURES, check, last_check
+from pyrodgm.display import number
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
@@ -26,7 +28,6 @@ from pyrodgm.report.blocks import (
     Text,
     counted,
     data_uri,
-    number,
     png_uri,
 )
 from pyrodgm.results import Results
@@ -188,7 +189,7 @@ def _guide_words(found: Mapping[str, Any]) -> Text:
         f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
         f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
         f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
-        f"and the bound is at least {gap:.3f} nats per frame below the log-likelihood. "
+        f"and the bound is at least {number(gap)} nats per frame below the log-likelihood. "
         f"{latent_words(found['latent_nats_per_frame'])}"
     )
 
@@ -236,5 +237,5 @@ def environment(run: Run) -> Section:
     rows = [[name, text] for name, text in found["versions"].items()]
     rows += [[name, str(found[name])] for name in ("platform", "device", "threads")]
     rows += [["data sha256", found["data_sha256"] or "generated"]]
-    rows += [["command", " ".join(found["command"])]]
+    rows += [["command", shlex.join(found["command"])]]
     return Section("Environment", [Table((), rows, numeric=False)])

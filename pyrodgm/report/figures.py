@@ -12,6 +12,7 @@ import torch
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
+from pyrodgm.display import number
 from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import Band, motion, pictures
@@ -30,7 +31,6 @@ from pyrodgm.report.blocks import (
     counted,
     data_uri,
     gif_uri,
-    number,
     png_uri,
 )
 from pyrodgm.run import Run

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
+from pyrodgm.display import number
 from pyrodgm.errors import UsageError
 from pyrodgm.files import access_in_words, replacing
 from pyrodgm.reproduce.runner import Outcome
@@ -132,7 +133,7 @@ def _cell(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
     value, error = over_seeds(found)
     if math.isnan(value):
         return ""
-    return f"{value:.3f}" if math.isnan(error) else f"{value:.3f} ± {error:.3f}"
+    return number(value) if math.isnan(error) else f"{number(value)} ± {number(error)}"
 
 
 def _seconds(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:

@@ -1,0 +1,51 @@
+"""Numbers as a person reads them, whatever units they are in."""
+
+from __future__ import annotations
+
+import math
+
+LARGE = 10_000  # one decimal will do
+HUGE = 1e7  # and from here on a power of ten
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many decimals, or digits where these would be zeros; a dash for none.
+
+    Args:
+        value: the number; None or NaN where there is none.
+        digits: decimals, and the least number of digits that tell something.
+
+    >>> number(-8.6214), number(0.5, 2), number(-15238.69), number(None), number(math.nan)
+    ('-8.621', '0.50', '-15238.7', '–', '–')
+    >>> number(3.14159e-5), number(3.14159e8), number(0.0), number(0.00987)
+    ('3.14e-05', '3.1416e+08', '0.000', '0.00987')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    size = abs(value)
+    if 0 < size < 10 ** (1 - digits):
+        return f"{value:.{digits}g}"
+    if size >= HUGE:
+        return f"{value:.{digits + 2}g}"
+    return f"{value:.{digits if size < LARGE else 1}f}"
+
+
+def exact(value: float) -> str:
+    """A number with as many digits as it takes to tell it from its neighbours.
+
+    >>> exact(2.0), exact(1.0000001), exact(5_411_000.4), exact(1e300)
+    ('2', '1.0000001', '5411000.4', '1e+300')
+    """
+    short = f"{value:g}"
+    return short if float(short) == float(value) else repr(float(value)).removesuffix(".0")
+
+
+def between(low: float, high: float) -> str:
+    """A range, with the digits that tell its ends apart.
+
+    >>> between(0.0, 255.0), between(5_411_000.125, 5_411_000.625), between(-1e-5, 2e-5)
+    ('0 to 255', '5411000.125 to 5411000.625', '-1e-05 to 2e-05')
+    """
+    size, width = max(abs(low), abs(high)), high - low
+    digits = 6 if not width else max(6, 4 + math.floor(math.log10(size / width)))
+    return f"{low:.{min(digits, 17)}g} to {high:.{min(digits, 17)}g}"
