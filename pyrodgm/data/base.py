@@ -197,7 +197,7 @@ def _check_alike(name: str, parts: Mapping[str, Sequences]) -> None:
     if len({part.x.shape[1] for part in parts.values()}) > 1:
         given = ", ".join(f"'{split}' {part.x.shape[1]}" for split, part in parts.items())
         raise DataError(
-            f"the splits of '{name}' differ in features per frame: {given}; all must have the "
+            f"the splits differ in features per frame: {given}; all must have the "
             "same, in the same order"
         )
     refuse_other_conditions({split: part.conditions for split, part in parts.items()})
