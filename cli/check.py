@@ -42,7 +42,9 @@ def command(
     from .report import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
-    found = check(Run.load(run), split=split, seed=seed, out=out, **given)
+    loaded = Run.load(run)
+    with telling(quiet=as_json) as tell:
+        found = check(loaded, split=split, seed=seed, out=out, tell=tell, **given)
     if as_json:
         print_json(found.to_dict())
         return

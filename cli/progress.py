@@ -1,11 +1,11 @@
-"""What training shows on stderr: a bar in a terminal, plain lines elsewhere."""
+"""What training and other long work shows on stderr: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,3 +150,39 @@ def watching() -> Iterator[Watcher]:
         yield _Terminal(bar)
     finally:
         bar.stop()
+
+
+@contextmanager
+def telling(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """Says which share of each part of some work is done: a bar in a terminal, lines elsewhere.
+
+    Args:
+        quiet: say nothing where stderr is no terminal.
+    """
+    if not sys.stderr.isatty():
+        yield _nothing if quiet else _line_now_and_then()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = [BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%  {task.description}")]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda name, share: bar.update(task, description=name, completed=share)
+
+
+def _nothing(name: str, share: float) -> None:
+    del name, share
+
+
+def _line_now_and_then() -> Callable[[str, float], None]:
+    """Prints a line every few seconds, and none where all is over before."""
+    last = time.monotonic()
+
+    def tell(name: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            click.echo(f"{name}: {100 * share:.0f} %", err=True)
+
+    return tell

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate import diagnostics, plots, predictive
 from pyrodgm.evaluate.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.count_predictors import scores_totals
+from pyrodgm.evaluate.kept import Kept, affordable, judged_rows
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import pictures
-from pyrodgm.evaluate.posterior import bytes_per_draw, compact_tree, write_netcdf
+from pyrodgm.evaluate.posterior import compact_tree, write_netcdf
 from pyrodgm.evaluate.predict import expected_frames
 from pyrodgm.files import access_in_words, is_denied, replacing, without_permission
 from pyrodgm.findings import EXACT, Check
@@ -23,11 +26,9 @@ from pyrodgm.models import SequenceModel
 from pyrodgm.run import Run
 
 NAME, FIGURES = "check.json", "figures"
-POSTERIOR_BYTES = 256 * 2**20  # more draws than fit in here are not kept
-FEWEST_DRAWS = 10
-WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
-FEWEST_SEQUENCES = 10
 EXAMPLE_FRAMES = 64
+
+Tell = Callable[[str, float], None]
 
 
 def check(
@@ -39,6 +40,7 @@ def check(
     sequences: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    tell: Tell = lambda *_: None,
 ) -> Check:
     """Check guide and model on a split; writes posterior.nc, figures and check.json.
 
@@ -55,16 +57,19 @@ def check(
         seed: of all draws.
         out: folder that the files go into, which is made where there is none; that of the run by
             default.
+        tell: called with the name of each part of the work, and which share of it is done.
 
     Raises:
         UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
             written.
     """
     diagnostics.refuse_few(draws)
-    rows = _judged(run, split, draws, sequences)
+    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
+    rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
+    kept = affordable(run.model, run.splits, split, posterior_draws)
     folder = _prepared(run.folder.path if out is None else Path(out))
     with replacing(folder / NAME) as unfinished:
-        found = _found(run, folder, split, rows, draws, posterior_draws, seed)
+        found = _found(run, folder, split, rows, draws, kept, seed, tell)
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
     return found
 
@@ -85,22 +90,31 @@ def _found(
     split: str,
     rows: np.ndarray,
     draws: int,
-    posterior_draws: int,
+    kept: Kept,
     seed: int,
+    tell: Tell,
 ) -> Check:
     """What there is to find; all files but the last are written."""
     judged = run.splits[split].select(rows)
-    log_w = importance_weights(run.model, run.guide, judged, particles=draws, seed=seed)
+    log_w = importance_weights(
+        run.model,
+        run.guide,
+        judged,
+        particles=draws,
+        seed=seed,
+        tell=partial(tell, "importance weights"),
+    )
     k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
-    kept = _affordable(run, split, posterior_draws)
     paths = {"posterior": folder / "posterior.nc"}
-    p_values = _check_model(run, split, kept, seed, paths)
+    p_values = _check_model(run, split, kept, seed, paths, tell)
     found = Check(
         checkpoint=run.checkpoint,
         split=split,
         rows=rows,
         draws=draws,
-        posterior_draws=kept,
+        posterior_draws=kept.draws,
+        sequences=len(run.splits[split]),
+        replicated=len(kept.rows),
         verdict=EXACT if exact else diagnostics.verdict(k, draws=draws, rows=rows),
         k=k,
         efficiency=diagnostics.effective_sample_size(log_w) / draws,
@@ -130,31 +144,20 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
     return found if same and "latent_nats_per_frame" in found else None
 
 
-def _judged(run: Run, split: str, draws: int, wanted: int | None) -> np.ndarray:
-    """Rows of the sequences that the guide is judged on."""
-    sequences = run.splits[split]
-    if wanted is None:
-        size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
-        each = draws * size * sequences.num_frames / len(sequences)
-        wanted = max(FEWEST_SEQUENCES, int(WORK / each))
-    if wanted < 1:
-        raise UsageError(f"sequences is {wanted}; give at least 1")
-    count = min(wanted, len(sequences))
-    return np.arange(count) * len(sequences) // count
-
-
 def _check_model(
-    run: Run, split: str, draws: int, seed: int, paths: dict[str, Path]
+    run: Run, split: str, kept: Kept, seed: int, paths: dict[str, Path], tell: Tell
 ) -> dict[str, dict[str, float]]:
     """Keep the draws, compare data with replicates, and draw that; the p-values."""
-    tree = compact_tree(run.model, run.guide, run.splits, split=split, draws=draws, seed=seed)
+    which = {"rows": kept.rows, "draws": kept.draws, "seed": seed}
+    given = {"split": split, "flat": kept.flat, "tell": partial(tell, "draws to keep")}
+    tree = compact_tree(run.model, run.guide, run.splits, **which, **given)
     write_netcdf(tree, paths["posterior"])
     totals = scores_totals(run.model)
-    data = predictive.observed(run.splits, split, draws=draws, totals=totals, seed=seed)
+    data = predictive.observed(run.splits, split, totals=totals, **which)
     replicates = {"posterior": predictive.posterior_replicates(tree, run.splits, totals=totals)}
     if isinstance(run.model, SequenceModel):
         replicates["ancestral"] = predictive.prior_replicates(
-            run.model, run.splits, split, draws=draws, seed=seed
+            run.model, run.splits, split, tell=partial(tell, "replicates"), **which
         )
     p_values = {kind: predictive.p_values(data, drawn) for kind, drawn in replicates.items()}
     paths["predictive"] = paths["posterior"].with_name(FIGURES) / "predictive.png"
@@ -180,8 +183,3 @@ def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
     for name, figure in drawn.items():
         found.paths[name] = folder / f"{name}.png"
         plots.save(figure, found.paths[name])
-
-
-def _affordable(run: Run, split: str, draws: int) -> int:
-    most = POSTERIOR_BYTES // bytes_per_draw(run.model, run.splits[split])
-    return min(draws, max(FEWEST_DRAWS, most))

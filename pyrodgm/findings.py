@@ -30,7 +30,9 @@ class Check:
         rows: of which sequences the guide was, (N,).
         draws: importance draws per sequence, K.
         posterior_draws: draws kept in posterior.nc, and replicates; fewer than asked for where
-            they would take more than 256 MiB.
+            they would take more than 256 MiB, see `pyrodgm.evaluate.kept.affordable`.
+        sequences: how many the split has.
+        replicated: how many of them the replicates are of; all, unless ten draws would not fit.
         verdict: whether the guide can be trusted, in words.
         k: Pareto k-hat of every sequence, (N,).
         efficiency: effective share of the draws, (N,), in (0, 1].
@@ -45,6 +47,8 @@ class Check:
     rows: np.ndarray
     draws: int
     posterior_draws: int
+    sequences: int
+    replicated: int
     verdict: str
     k: np.ndarray
     efficiency: np.ndarray
@@ -63,6 +67,7 @@ class Check:
             "split": self.split,
             "draws": self.draws,
             "posterior_draws": self.posterior_draws,
+            "replicated": self.replicated,
             "verdict": self.verdict,
             "exact": self.verdict == EXACT,
             "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
@@ -92,12 +97,18 @@ class Check:
             )
             lines.append(f"  {latent_words(self.latent_nats)}")
         lines += [
-            f"Model, by {self.posterior_draws} replicates of the data",
+            f"Model, by {self.posterior_draws} replicates of {self._replicated_words()}",
             *(f"  {self._misfit_words(kind)}" for kind in self.p_values),
             "Files",
             *(f"  {path}" for path in self.paths.values()),
         ]
         return "\n".join(lines)
+
+    def _replicated_words(self) -> str:
+        """What was replicated: all of the data, or some sequences."""
+        if self.replicated == self.sequences:
+            return "the data"
+        return f"{self.replicated} of {self.sequences} sequences, spread evenly over the split"
 
     def _misfit_words(self, kind: str) -> str:
         """Which statistics the replicates of a kind miss."""

@@ -10,7 +10,7 @@ from pyrodgm import check as module
 from pyrodgm.check import check, last_check
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate import diagnostics, predictive
+from pyrodgm.evaluate import diagnostics, kept, predictive
 from pyrodgm.evaluate.bounds import importance_weights, latent_nats
 
 
@@ -91,8 +91,27 @@ def test_text_says_what_was_found(found):
 
 
 def test_fewer_draws_are_kept_where_memory_is_short(run, monkeypatch):
-    monkeypatch.setattr(module, "POSTERIOR_BYTES", 1)
-    assert check(run, draws=30, posterior_draws=50).posterior_draws == module.FEWEST_DRAWS
+    each = len(run.splits.test) * int(run.splits.test.lengths.max()) * (6 + 4 + 4)
+    monkeypatch.setattr(kept, "CHECK_BYTES", 15 * each)
+    assert check(run, draws=30, posterior_draws=50).posterior_draws == 15
+    monkeypatch.setattr(kept, "CHECK_BYTES", 120 * (6 + 4 + 4))
+    part = check(run, draws=30, posterior_draws=50)
+    assert (part.replicated, part.sequences) == (1, 3)
+    assert "replicates of 1 of 3 sequences, spread evenly over the split" in part.text()
+    assert part.to_dict()["replicated"] == 1
+
+
+def test_a_refusal_comes_before_the_work(run, monkeypatch):
+    monkeypatch.setattr(module, "importance_weights", lambda *_, **__: pytest.fail("it worked"))
+    for wrong in ({"posterior_draws": 0}, {"sequences": 0}, {"draws": 5}, {"split": "tset"}):
+        with pytest.raises(UsageError):
+            check(run, **wrong)
+
+
+def test_a_check_tells_how_far_it_is(run):
+    told = {}
+    check(run, draws=30, posterior_draws=5, tell=lambda name, share: told.update({name: share}))
+    assert told == {"importance weights": 1.0, "draws to keep": 1.0, "replicates": 1.0}
 
 
 def test_a_second_check_gives_the_same_numbers(run, found):
@@ -106,9 +125,9 @@ def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkey
     assert some.rows.tolist() == [0, 1]
     assert len(some.k) == 2
     assert "on 2 sequences" in some.text()
-    monkeypatch.setattr(module, "FEWEST_SEQUENCES", 1)
+    monkeypatch.setattr(kept, "FEWEST_SEQUENCES", 1)
     size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
-    monkeypatch.setattr(module, "WORK", 1.9 * 100 * size * 26 / 3)
+    monkeypatch.setattr(kept, "WORK", 1.9 * 100 * size * 26 / 3)
     assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
 
 

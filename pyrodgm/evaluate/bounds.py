@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.chunks import chunks
+from pyrodgm.evaluate.chunks import Tell, chunks, silent
 from pyrodgm.evaluate.smc import sequence_evidence
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -206,9 +206,17 @@ def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
 
 
 def importance_weights(
-    model: Model, guide: Guide, sequences: Sequences, *, particles: int, seed: int = 0
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int,
+    seed: int = 0,
+    tell: Tell = silent,
 ) -> Tensor:
     """Log importance weights of K draws for every sequence, (K, N), in double precision.
+
+    `tell` is called with the share that is done.
 
     Raises:
         UsageError: no particles.
@@ -218,7 +226,7 @@ def importance_weights(
     device = next(model.parameters()).device
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
     with torch.no_grad(), forked(seed, "importance weights"):
-        for rows, part in chunks(sequences.lengths, particles):
+        for rows, part in chunks(sequences.lengths, particles, width=model.frame_size, tell=tell):
             batch = sequences.batch(rows).to(device)
             traced = log_probs(model, guide, batch, part.stop - part.start)
             log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
@@ -238,7 +246,7 @@ def latent_nats(
     """
     device, nats = next(model.parameters()).device, 0.0
     with torch.no_grad(), forked(seed, "latent nats"):
-        for rows, part in chunks(sequences.lengths, draws):
+        for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
             sites = log_probs(model, guide, batch, part.stop - part.start).sites
             for name in model.latents:

@@ -25,12 +25,16 @@ class Arrays:
     Args:
         draws: S.
         sequences: the N sequences.
+        flat: whether frames lie end to end, (S, sum of lengths), and not padded, (S, N, T).
     """
 
-    def __init__(self, draws: int, sequences: Sequences) -> None:
+    def __init__(self, draws: int, sequences: Sequences, *, flat: bool = False) -> None:
         self.groups: Groups = {}
         self.shape = (1, draws, len(sequences))
-        self.length = int(sequences.lengths.max())
+        self.sequences = sequences
+        longest = (len(sequences), int(sequences.lengths.max()))
+        self.frames = (sequences.num_frames,) if flat else longest
+        self.flat = flat
 
     def put(self, place: tuple[str, str], value: Tensor, part: slice, rows: np.ndarray) -> None:
         """Keep (K, B), (K, B, T) or (K, B, T, D) of some draws of some sequences."""
@@ -38,11 +42,18 @@ class Arrays:
         arrays = self.groups.setdefault(group, {})
         values = value.cpu().numpy()
         if name not in arrays:
-            after = (self.length, *values.shape[3:]) if values.ndim > 2 else ()
-            arrays[name] = np.full(self.shape + after, _blank(values.dtype), values.dtype)
+            by_frame = (*self.shape[:2], *self.frames, *values.shape[3:])
+            shape = by_frame if values.ndim > 2 else self.shape
+            arrays[name] = np.full(shape, _blank(values.dtype), values.dtype)
         arrays[name], values = _alike(arrays[name], values)
-        inside = tuple(slice(size) for size in values.shape[2:])
-        arrays[name][0][(part, rows, *inside)] = values
+        if self.flat and values.ndim > 2:
+            time = np.arange(values.shape[2])
+            there = time < self.sequences.lengths[rows, None]
+            places = self.sequences.starts[rows, None] + time
+            arrays[name][0, part, places[there]] = values[:, there].swapaxes(0, 1)
+        else:
+            inside = tuple(slice(size) for size in values.shape[2:])
+            arrays[name][0][(part, rows, *inside)] = values
 
 
 def compact_type(law: TorchDistribution, value: Tensor) -> torch.dtype:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.diagnostics import THRESHOLD
-from pyrodgm.evaluate.predictive import STATISTICS, Summary
+from pyrodgm.evaluate.summary import STATISTICS, Summary
 from pyrodgm.files import read_records, replacing
 
 DATA, ONE_STEP, ANCESTRAL, BAD = "#222222", "#2a7ab9", "#e08a1e", "#c8372d"

@@ -15,16 +15,14 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.chunks import chunks
+from pyrodgm.evaluate.chunks import Tell, chunks, silent
 from pyrodgm.evaluate.compact import BLANK, Arrays, Groups, blanked, compact_type, is_blank
+from pyrodgm.evaluate.kept import Kept, refuse_large
 from pyrodgm.files import replacing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 from pyrodgm.traces import pair_terms
-
-MAX_BYTES = 2 * 2**30
 
 
 def to_datatree(
@@ -35,6 +33,7 @@ def to_datatree(
     split: str = "test",
     draws: int = 100,
     seed: int = 0,
+    flat: bool = False,
 ) -> xr.DataTree:
     """Draws from the guide for every sequence of a split, and what the model makes of them.
 
@@ -60,6 +59,9 @@ def to_datatree(
         split: whose sequences.
         draws: per sequence, S. They are independent: there is one chain, and R-hat means nothing.
         seed: of the draws; the global generator is left alone.
+        flat: put the frames of all sequences end to end along one dimension ``frame``, with
+            ``sequence`` and ``time`` as its coordinates, in the place of these two dimensions. It
+            takes no padding: for few long sequences among many short ones.
 
     Returns:
         Dimensions chain, draw, sequence, time and one named after each site, such as ``z_dim``.
@@ -69,7 +71,11 @@ def to_datatree(
     Raises:
         UsageError: no draws, or so many that the arrays would not fit into 2 GiB.
     """
-    tree = compact_tree(model, guide, splits, split=split, draws=draws, seed=seed, bytes_each=4)
+    rows = np.arange(len(splits[split]))
+    refuse_large(model, splits, split, Kept(rows, draws, flat))
+    tree = compact_tree(
+        model, guide, splits, split=split, rows=rows, draws=draws, seed=seed, flat=flat
+    )
     for group in tree.subtree:
         for name, values in group.data_vars.items():
             if is_blank(values):
@@ -84,33 +90,39 @@ def compact_tree(
     splits: Splits,
     *,
     split: str,
+    rows: np.ndarray | None = None,
     draws: int,
     seed: int,
-    bytes_each: int = 1,
+    flat: bool = False,
+    tell: Tell = silent,
 ) -> xr.DataTree:
-    """The same with whole numbers as integers always, in which padded frames are -1.
+    """The same for some sequences, with whole numbers as integers always; padded frames are -1.
 
     `write_netcdf` marks these as blank, so that they are NaN to whoever reads the file.
     """
-    sequences = splits[split]
-    _check_size(model, sequences, draws, bytes_each)
+    rows = np.arange(len(splits[split])) if rows is None else rows
+    sequences = splits[split].select(rows)
     device = next(model.parameters()).device
-    arrays = Arrays(draws, sequences)
+    arrays = Arrays(draws, sequences, flat=flat)
     with torch.no_grad(), forked(seed, "posterior"):
-        for rows, part in chunks(sequences.lengths, draws):
-            batch = sequences.batch(rows).to(device)
+        for some, part in chunks(sequences.lengths, draws, width=model.frame_size, tell=tell):
+            batch = sequences.batch(some).to(device)
             for place, value in _collect(model, guide, batch, part.stop - part.start):
                 is_data = place[0] == "posterior_predictive"
-                arrays.put(place, sequences.uncentred(value) if is_data else value, part, rows)
+                arrays.put(place, sequences.uncentred(value) if is_data else value, part, some)
     stats = arrays.groups["sample_stats"]
     stats["lp"] = stats["log_p"].sum(-1)
     about = {"split": split, "seed": seed, "data": splits.info.name, "model": _name(model)}
-    return from_dict(
-        {**arrays.groups, **_fixed(model, splits, sequences)},
-        dims=_dims(model),
-        coords=_coords(model, splits.info, sequences),
+    tree = from_dict(
+        {
+            **arrays.groups,
+            **(_flat(model, sequences) if flat else _padded(model, splits, sequences)),
+        },
+        dims=_dims(model, flat=flat),
+        coords=_coords(model, splits.info, sequences, rows, flat=flat),
         attrs={"/": {**about, "guide": _name(guide), "pyrodgm_version": version("pyrodgm")}},
     )
+    return _with_places(tree, sequences, rows) if flat else tree
 
 
 def write_netcdf(tree: xr.DataTree, path: Path) -> None:
@@ -134,12 +146,6 @@ def write_netcdf(tree: xr.DataTree, path: Path) -> None:
                 encoding[group.path][name]["_FillValue"] = BLANK
     with replacing(path) as unfinished:
         tree.to_netcdf(unfinished, engine="h5netcdf", encoding=encoding)
-
-
-def bytes_per_draw(model: Model, sequences: Sequences) -> int:
-    """Memory that one more draw of every sequence takes in a tree, for binary values."""
-    frames = len(sequences) * int(sequences.lengths.max())
-    return frames * (sum(_site_dims(model).values()) + 4)
 
 
 def _collect(
@@ -166,7 +172,26 @@ def _collect(
         )
 
 
-def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
+def _flat(model: Model, sequences: Sequences) -> Groups:
+    """What does not depend on the draws, end to end."""
+    return {
+        "observed_data": dict.fromkeys(model.observed, sequences.x.numpy()),
+        "constant_data": {"length": sequences.lengths},
+    }
+
+
+def _with_places(tree: xr.DataTree, sequences: Sequences, rows: np.ndarray) -> xr.DataTree:
+    """The tree with the sequence and the time of every frame as coordinates."""
+    place = np.repeat(np.arange(len(rows)), sequences.lengths)
+    time = np.arange(len(place)) - sequences.starts[place]
+    for group in tree.leaves:
+        if "frame" in group.dims:
+            places = {"sequence": ("frame", rows[place]), "time": ("frame", time)}
+            group.dataset = group.to_dataset().assign_coords(places)
+    return tree
+
+
+def _padded(model: Model, splits: Splits, sequences: Sequences) -> Groups:
     """What does not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
     small = splits.info.kind == "binary" and batch.seen is None
@@ -180,35 +205,28 @@ def _fixed(model: Model, splits: Splits, sequences: Sequences) -> Groups:
     }
 
 
-def _dims(model: Model) -> dict[str, list[str]]:
-    frames = {name: ["sequence", "time", f"{name}_dim"] for name in _site_dims(model)}
+def _dims(model: Model, *, flat: bool) -> dict[str, list[str]]:
+    by_frame = ["frame"] if flat else ["sequence", "time"]
+    frames = {name: [*by_frame, f"{name}_dim"] for name in _site_dims(model)}
     numbers = {name: ["sequence"] for name in ("log_p", "log_q", "log_w", "length")}
     return {**frames, **numbers, "lp": [], "mask": ["sequence", "time"]}
 
 
-def _coords(model: Model, info: DataInfo, sequences: Sequences) -> dict[str, np.ndarray]:
+def _coords(
+    model: Model, info: DataInfo, sequences: Sequences, rows: np.ndarray, *, flat: bool
+) -> dict[str, np.ndarray]:
     """Rows of the split, frames from zero, and features: MIDI numbers where they are pitches."""
     coords = {f"{name}_dim": np.arange(dim) for name, dim in _site_dims(model).items()}
     for name in model.observed:
         coords[f"{name}_dim"] += info.lowest_pitch or 0
-    time = np.arange(int(sequences.lengths.max()))
-    return {**coords, "sequence": np.arange(len(sequences)), "time": time}
+    coords["sequence"] = rows
+    if flat:
+        return {**coords, "frame": np.arange(sequences.num_frames)}
+    return {**coords, "time": np.arange(int(sequences.lengths.max()))}
 
 
 def _site_dims(model: Model) -> dict[str, int]:
     return {**model.latents, **model.observed}
-
-
-def _check_size(model: Model, sequences: Sequences, draws: int, bytes_each: int) -> None:
-    if draws < 1:
-        raise UsageError(f"draws is {draws}; give at least 1")
-    padded = sequences.lengths.min() < sequences.lengths.max()
-    each = bytes_per_draw(model, sequences) * (bytes_each if padded else 1)
-    if draws * each > MAX_BYTES:
-        raise UsageError(
-            f"{draws} draws of {len(sequences)} sequences would take {draws * each / 2**30:.1f} "
-            f"GiB; give at most {MAX_BYTES // each} draws, or a split with fewer sequences"
-        )
 
 
 def _name(part: Model | Guide) -> str:

@@ -65,6 +65,11 @@ class Model(Checked, nn.Module):
     latents: dict[str, int]
     observed: dict[str, int]
 
+    @property
+    def frame_size(self) -> int:
+        """Numbers that one draw of a frame takes: what evaluation is portioned by."""
+        return sum(self.latents.values()) + sum(self.observed.values())
+
     def begin(self, splits: Splits, seed: int) -> None:
         """Set starting values from data, once, before the first step of training; none here.
 

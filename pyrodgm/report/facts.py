@@ -14,7 +14,8 @@ from pyrodgm.display import number
 from pyrodgm.evaluate.bounds import Bound
 from pyrodgm.evaluate.floors import NAMES
 from pyrodgm.evaluate.plots import learning_curve
-from pyrodgm.evaluate.predictive import FEATURE_MEANS, STATISTICS
+from pyrodgm.evaluate.predictive import FEATURE_MEANS
+from pyrodgm.evaluate.summary import STATISTICS
 from pyrodgm.evaluate.word_scores import NAMES as PREDICTORS
 from pyrodgm.evaluate.words import TOP
 from pyrodgm.findings import EXACT, latent_words

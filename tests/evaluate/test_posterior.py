@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -6,10 +8,9 @@ import xarray as xr
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate import chunks, posterior, predictive
+from pyrodgm.evaluate import chunks, kept, predictive
 from pyrodgm.evaluate.bounds import sequence_bounds
 from pyrodgm.evaluate.posterior import (
-    bytes_per_draw,
     compact_tree,
     to_datatree,
     write_netcdf,
@@ -229,7 +230,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tree, tmp_path, monkey
 
 def test_too_many_draws_are_refused_before_they_are_made(data):
     model, guide = pair(data)
-    most = posterior.MAX_BYTES // (4 * bytes_per_draw(model, data.test))
+    most = kept.MAX_BYTES // (4 * len(LENGTHS) * LENGTHS.max() * (DIM + HIDDEN + 4))
     with pytest.raises(UsageError, match=f"at most {most} draws"):
         to_datatree(model, guide, data, draws=most + 1)
     with pytest.raises(UsageError, match="at least 1"):
@@ -290,3 +291,60 @@ def test_models_without_latents_have_no_posterior_and_an_exact_likelihood(name, 
     write_netcdf(tree, path)
     opened = pytest.importorskip("arviz").from_netcdf(path)
     np.testing.assert_array_equal(opened["posterior_predictive"]["x"].values, x)
+
+
+def test_a_flat_tree_is_the_same_without_padding(data, tree, tmp_path):
+    flat = to_datatree(*pair(data), data, draws=DRAWS, flat=True)
+    mask = values(tree, "constant_data", "mask")
+    for group, name in (("posterior", "z"), ("posterior_predictive", "x"), ("log_likelihood", "x")):
+        found = flat[group].to_dataset()[name]
+        assert found.dims[:3] == ("chain", "draw", "frame")
+        np.testing.assert_array_equal(found.values, values(tree, group, name)[:, :, mask])
+        assert found["sequence"].values.tolist() == np.repeat(np.arange(4), LENGTHS).tolist()
+        assert found["time"].values.tolist() == [t for length in LENGTHS for t in range(length)]
+    observed = flat["observed_data"].to_dataset()["x"]
+    np.testing.assert_array_equal(observed.values, values(tree, "observed_data", "x")[mask])
+    np.testing.assert_array_equal(
+        values(flat, "sample_stats", "log_w"), values(tree, "sample_stats", "log_w")
+    )
+    write_netcdf(flat, tmp_path / "flat.nc")
+    with xr.open_datatree(tmp_path / "flat.nc", engine="h5netcdf") as read:
+        z = read["posterior"].to_dataset()["z"].set_index(frame=["sequence", "time"])
+        again = z.unstack("frame").transpose("chain", "draw", "sequence", "time", "z_dim")
+        np.testing.assert_array_equal(again.values, values(tree, "posterior", "z"))
+
+
+def test_a_tree_of_some_sequences_says_which(data):
+    rows = np.array([1, 3])
+    for flat in (False, True):
+        given = {"split": "test", "rows": rows, "draws": 2, "seed": 0, "flat": flat}
+        some = compact_tree(*pair(data), data, **given)
+        lengths = some["constant_data"].to_dataset()["length"]
+        assert lengths["sequence"].values.tolist() == [1, 3]
+        assert lengths.values.tolist() == LENGTHS[rows].tolist()
+
+
+def test_one_long_sequence_among_many_takes_no_padding():
+    """Padded, the draws alone would be 10 x 1001 x 4000 x 10 bytes, 400 MB."""
+    lengths = np.array([*[2] * 1000, 4000])
+    x = np.random.default_rng(0).random((lengths.sum(), DIM)) < 0.5
+    part = Sequences(x.astype(np.uint8), lengths)
+    ragged = Splits.of("ragged", "binary", dict.fromkeys(("train", "valid", "test"), part))
+    model, guide = pair(ragged)
+    chosen = kept.affordable(model, ragged, "test", 10)
+    assert chosen.flat
+    assert len(chosen.rows) == 1001
+    tracemalloc.start()
+    tree = compact_tree(
+        model, guide, ragged, split="test", rows=chosen.rows, draws=10, seed=0, flat=True
+    )
+    drawn = predictive.posterior_replicates(tree, ragged)
+    data = predictive.observed(ragged, "test")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * 2**20
+    expected = x[:2000].reshape(1000, 2, DIM).mean((1, 2))
+    assert data.values["activity"][0, :1000] == pytest.approx(expected)
+    replicate = tree["posterior_predictive"].to_dataset()["x"].values[0]
+    expected = replicate[:, 2000:].mean((1, 2))
+    assert drawn.values["activity"][:, 1000] == pytest.approx(expected, rel=1e-5)
