@@ -39,6 +39,7 @@ def command(
     from pyrodgm.check import check
     from pyrodgm.run import Run
 
+    from .progress import telling
     from .report import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}

@@ -149,7 +149,10 @@ def _levels(text: str) -> tuple[float, ...]:
 
 def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
     """One frame ahead: errors of every method."""
-    found = run.predict(**options)
+    from .progress import telling
+
+    with telling(quiet=as_json) as tell:
+        found = run.predict(tell=tell, **options)
     if not as_json:
         what = "probabilities of symbols" if run.splits.info.symbols else "features"
         click.echo(f"{options['split']}: one frame ahead, squared error summed over {what}\n")

@@ -229,13 +229,14 @@ class Run:
         return sample(self.model, self.guide, self.splits, num=num, length=length, **given)
 
     def predict(
-        self, split: str = "test", *, samples: int = 20, seed: int = 0
+        self, split: str = "test", *, samples: int = 20, seed: int = 0, **options: Any
     ) -> dict[str, Prediction]:
         """One-step-ahead prediction beside trivial predictors, by method.
 
         See `pyrodgm.evaluate.predict.predictions`.
         """
-        return predictions(self.model, self.guide, self.splits, split, samples=samples, seed=seed)
+        given = {"samples": samples, "seed": seed, **options}
+        return predictions(self.model, self.guide, self.splits, split, **given)
 
     def forecast(
         self,

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
+from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
@@ -36,15 +35,15 @@ def expected_latents(
         By site, all frames of all sequences end to end, (sum of lengths, J); empty for a model
         without latents.
     """
-    found = {name: np.empty((sequences.num_frames, dim)) for name, dim in model.latents.items()}
+    found = {name: np.zeros((sequences.num_frames, dim)) for name, dim in model.latents.items()}
     device = next(model.parameters()).device
     with torch.no_grad(), forked(seed, "expected latents"):
-        for rows in evaluation_batches(sequences.lengths, max(1, FRAMES_AT_ONCE // draws)):
-            batch = sequences.batch(rows).to(device)
-            for name, value in _expected(model, guide, batch, draws):
+        for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
+            batch, paths = sequences.batch(rows).to(device), part.stop - part.start
+            for name, value in _expected(model, guide, batch, paths):
                 for row, frames in zip(rows, value.cpu().numpy(), strict=True):
                     start, length = sequences.starts[row], sequences.lengths[row]
-                    found[name][start : start + length] = frames[:length]
+                    found[name][start : start + length] += paths / draws * frames[:length]
     return found
 
 

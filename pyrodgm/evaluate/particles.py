@@ -197,7 +197,7 @@ def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
     """
     frames = max(1, NUMBERS_AT_ONCE // sequences.x.shape[1])
     for rows in evaluation_batches(sequences.lengths, frames):
-        parts = math.ceil(len(rows) * particles / ROWS_AT_ONCE)
+        parts = math.ceil(len(rows) * particles / min(ROWS_AT_ONCE, frames))
         yield from np.array_split(rows, min(parts, len(rows)))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,9 +15,10 @@ from pyrodgm.data.base import Kind, Sequences, Splits
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.baselines import baselines
+from pyrodgm.evaluate.chunks import Tell, silent
 from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.frame_errors import Errors, Prediction, sequence_errors
-from pyrodgm.evaluate.particles import beginning, expected, symbols_of
+from pyrodgm.evaluate.particles import beginning, expected, portions, symbols_of
 from pyrodgm.evaluate.smc import ParticleFilter, over_time
 from pyrodgm.evaluate.symbol_predictors import log_scores
 from pyrodgm.guides import Guide, SequenceGuide
@@ -33,6 +35,7 @@ def one_step(
     *,
     samples: int = 20,
     method: Method = "filtered",
+    tick: Callable[[int], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
     r"""What is expected of every frame having seen those before it.
 
@@ -50,6 +53,7 @@ def one_step(
         samples: particles K.
         method: "published-order1" draws :math:`z_t` from :math:`z_{t-1}` and :math:`x_t`, the frame
             that it predicts, in the place of :math:`x_{t-1}`.
+        tick: called with the number of filter steps that were taken, see `_steps`.
 
     Returns:
         Expectations (B, T, D), of categorical features the probabilities of their symbols
@@ -72,7 +76,13 @@ def one_step(
             _next_frame(now, leak=batch.x[:, t] if method == "published-order1" else None)
         )
         whole.advance()
+        tick(1 if guide.traits.causal else 1 + t)
     return torch.stack(frames, 1), torch.stack(whole.increments, -1)
+
+
+def _steps(guide: SequenceGuide, length: int) -> int:
+    """Filter steps that predicting T frames takes: one each, or one a frame of every beginning."""
+    return length if guide.traits.causal else length * (length + 1) // 2
 
 
 def _next_frame(particles: ParticleFilter, leak: Tensor | None) -> Tensor:
@@ -113,6 +123,7 @@ def predict(
     method: Method = "filtered",
     samples: int = 20,
     seed: int = 0,
+    tell: Tell = silent,
 ) -> Prediction:
     """One-step-ahead prediction of every frame of every sequence.
 
@@ -126,6 +137,7 @@ def predict(
             "published-order1" the same with the slip of the published code, see `one_step`.
         samples: of the method "filtered".
         seed: of the draws; the global generator is left alone.
+        tell: called with the share that is done.
 
     Raises:
         UsageError: no sequence model, no samples, or a slip that the model cannot have.
@@ -139,8 +151,18 @@ def predict(
     samples = samples if method == "filtered" else 1
     device, nats = next(p.parameters()).device, np.empty(len(sequences))
 
+    parts = portions(sequences, samples)
+    total = sum(_steps(q, int(sequences.lengths[rows].max())) for rows in parts)
+    done = 0
+
+    def tick(steps: int) -> None:
+        nonlocal done
+        done += steps
+        tell(done / total)
+
     def expect(batch: Batch) -> Tensor:
-        means, found = one_step(p, q, batch.to(device), samples=samples, method=method)
+        given = {"samples": samples, "method": method, "tick": tick}
+        means, found = one_step(p, q, batch.to(device), **given)
         nats[batch.index.numpy()] = found.sum(-1).cpu().numpy()
         return means.cpu()
 
@@ -158,7 +180,14 @@ def _prediction(
 
 
 def predictions(
-    model: Model, guide: Guide, splits: Splits, split: str, *, samples: int = 20, seed: int = 0
+    model: Model,
+    guide: Guide,
+    splits: Splits,
+    split: str,
+    *,
+    samples: int = 20,
+    seed: int = 0,
+    tell: Callable[[str, float], None] = lambda *_: None,
 ) -> dict[str, Prediction]:
     """Predictions of a split by every method that fits, and by trivial predictors beside them.
 
@@ -169,6 +198,7 @@ def predictions(
         split: which is predicted.
         samples: of the filtered prediction.
         seed: of the draws.
+        tell: called with the name of each method, and which share of it is done.
 
     Raises:
         UsageError: as of `predict`.
@@ -178,7 +208,9 @@ def predictions(
     data = {"kind": kind, "std": spread_of(splits)}
     given = {**data, "samples": samples, "seed": seed}
     found = {
-        method: predict(model, guide, splits[split], method=method, **given)
+        method: predict(
+            model, guide, splits[split], method=method, tell=partial(tell, method), **given
+        )
         for method in methods_of(model)
     }
     return found | baseline_predictions(splits, split, order=max(1, p.history), kind=kind)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.evaluate.bounds import Bound, bound
-from pyrodgm.evaluate.chunks import FRAMES_AT_ONCE
+from pyrodgm.evaluate.chunks import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
@@ -81,12 +80,17 @@ def nats_per_held_out_token(
     """
     device, nats, tokens = next(model.parameters()).device, 0.0, 0.0
     with torch.no_grad(), forked(seed, "held-out tokens"):
-        for rows in evaluation_batches(sequences.lengths, max(1, FRAMES_AT_ONCE // draws)):
+        chances = torch.zeros(())
+        for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, counts = sequences.batch(rows).to(device), sequences.held_out_batch(rows)
-            terms, _ = pair_terms(model, guide, batch, draws)
+            paths = part.stop - part.start
+            terms, _ = pair_terms(model, guide, batch, paths)
             (name,) = model.observed
             mean = terms[name].law.mean
-            chances = (mean / mean.sum(-1, keepdim=True)).expand(draws, *counts.shape).mean(0)
-            each = torch.xlogy(counts.to(chances), chances)
-            nats, tokens = nats + float(each.sum()), tokens + float(counts.sum())
+            several = (mean / mean.sum(-1, keepdim=True)).expand(paths, *counts.shape).mean(0)
+            chances = chances + paths / draws * several
+            if part.stop == draws:  # all paths of these sequences
+                nats += float(torch.xlogy(counts.to(chances), chances).sum())
+                tokens += float(counts.sum())
+                chances = torch.zeros(())
     return nats / tokens

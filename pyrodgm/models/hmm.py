@@ -98,6 +98,11 @@ class HMM(StateSpaceModel):
             self._starts_from_data = False
             start_from_data(self, splits, seed)
 
+    @property
+    def frame_size(self) -> int:
+        """Numbers that a frame takes: every state has a distribution of it."""
+        return self.cell.dim * self.observed["x"]
+
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every frame and of the one before, (B, T, 2 U); None without."""
         given = self.conditions(batch)

@@ -10,7 +10,7 @@ from pyrodgm.data import balls
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import DataError, LeftOutWarning, UsageError
-from pyrodgm.evaluate import baselines, lookback
+from pyrodgm.evaluate import baselines, lookback, particles
 from pyrodgm.evaluate.frame_errors import Prediction, sequence_errors
 from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
 from pyrodgm.evaluate.predict import (
@@ -394,3 +394,20 @@ def test_trivial_predictors_of_balls_do_as_published_ones():
         predictor = baselines.baselines(splits, 1)[name]
         errors = sequence_errors(splits.test, predictor, "unit", 1).summed
         assert abs(errors.mean() - error) < 4.3 * 0.3 / np.sqrt(40) + 0.03
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_prediction_tells_how_far_it_is(splits, causal):
+    model = TSBN(splits.info, hidden_dim=2)
+    guide = RecurrentBernoulli(splits.info, hidden_dim=2) if causal else Smoother()
+    told = []
+    predict(model, guide, splits.test, kind="binary", samples=2, tell=told.append)
+    assert told == sorted(told)
+    assert 0 < told[0] < told[-1] == pytest.approx(1.0)
+
+
+def test_particles_that_move_together_are_fewer_where_frames_are_wide(monkeypatch):
+    part = Sequences(np.zeros((40, 50), np.uint8), np.full(20, 2))
+    assert [len(rows) for rows in particles.portions(part, 10)] == [20]
+    monkeypatch.setattr(particles, "NUMBERS_AT_ONCE", 50 * 40)
+    assert [len(rows) for rows in particles.portions(part, 10)] == [4] * 5
