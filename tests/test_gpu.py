@@ -34,7 +34,7 @@ def test_the_same_path_scores_the_same() -> None:
     totals = []
     for device in (torch.device("cpu"), CUDA):
         data = {"z": path.to(device)}
-        with pyro.plate("particles", 5, dim=-2):
+        with pyro.get_param_store().scope(), pyro.plate("particles", 5, dim=-2):
             program = poutine.condition(fused(model.to(device)), data=data)
             trace = poutine.trace(program).get_trace(batch.to(device))
         trace.compute_log_prob()
