@@ -19,7 +19,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.dependence import Dependence
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.errors import CompatibilityError, PyrodgmError
 from pyrodgm.layout import PARTICLES, Layout, plates_of, shared_plates
 from pyrodgm.traces import LogProbs, Site
 from pyrodgm.turns import PROCESS
@@ -46,7 +46,7 @@ def stepwise_log_probs(
             pyro.plate(PARTICLES, particles, dim=-2)(program) for program in (model, guide)
         )
         with PROCESS.taken():
-            pair = get_importance_trace("flat", float("inf"), model, guide, args, {})
+            pair = traced(float("inf"), model, guide, args, {})
     except ValueError as error:
         if "collide" not in str(error):
             raise
@@ -54,6 +54,26 @@ def stepwise_log_probs(
             f"there must be at most one plate, over the data, at dimension -1, but: {error}"
         ) from error
     return log_probs_of([pair])[0]
+
+
+def traced(
+    nesting: float,
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> TracePair:
+    """Traces of the model and the guide as Pyro's ELBOs take them, with Pyro's checks.
+
+    Raises:
+        PyrodgmError: as a distribution of ours raised it; Pyro reports it as a ValueError.
+    """
+    try:
+        return get_importance_trace("flat", nesting, model, guide, args, kwargs)
+    except ValueError as error:
+        if isinstance(error.__cause__, PyrodgmError):
+            raise error.__cause__ from None
+        raise
 
 
 def log_probs_of(pairs: Sequence[TracePair], depends: Dependence | None = None) -> list[LogProbs]:

@@ -11,7 +11,6 @@ import pyro.infer
 import torch
 from pyro.distributions.util import is_identically_zero
 from pyro.infer.elbo import ELBOModule
-from pyro.infer.enum import get_importance_trace
 from pyro.infer.util import is_validation_enabled
 from pyro.util import check_if_enumerated, warn_if_nan
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
 from pyrodgm.objectives.base import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
 from pyrodgm.schema import schema
-from pyrodgm.stepwise import SharedSubsamples, TracePair, log_probs_of
+from pyrodgm.stepwise import SharedSubsamples, TracePair, log_probs_of, traced
 from pyrodgm.traces import LogProbs
 
 Program = Callable[..., Any]
@@ -182,7 +181,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
                 ) from error
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> TracePair:
-        pair = get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+        pair = traced(self.max_plate_nesting, model, guide, args, kwargs)
         if is_validation_enabled():
             check_if_enumerated(pair[1])
         return pair

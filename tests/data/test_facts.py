@@ -21,7 +21,8 @@ def test_a_file_says_what_its_frames_are(save_data):
     assert read.info.frame_labels == tuple(years)
     assert read.info.frame_rate == 2.0
     assert read.notes == (
-        "whole numbers are read as counts; with kind=real (--set data.kind=real) they are not",
+        "whole numbers are read as counts; with kind=real (--set data.kind=real) they are not, and "
+        "with kind=categorical they are symbols without an order",
     )
 
 
