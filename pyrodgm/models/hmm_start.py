@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from pyrodgm.batch import Batch
@@ -99,6 +98,8 @@ def _by_changes(features: Tensor, mask: Tensor) -> Tensor:
 
 def _clusters(points: np.ndarray, number: int, seed: int) -> np.ndarray:
     """The cluster of every point (M, F) by the best of several runs of k-means, (M,)."""
+    from scipy.cluster.vq import kmeans2  # slow to import
+
     generator = numpy_generator(seed, "clusters")
     best, least = np.zeros(len(points), np.int64), math.inf
     for _ in range(RUNS):
