@@ -9,7 +9,8 @@ import rich_click as click
 
 @click.command("check")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
+@click.option("--split", help="train, valid or test [default: test, or all of one array].")
 @click.option("--draws", default=1000, show_default=True, help="Importance draws per sequence.")
 @click.option(
     "--posterior-draws", default=100, show_default=True, help="Draws kept in posterior.nc."
@@ -24,7 +25,8 @@ import rich_click as click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     run: Path,
-    split: str,
+    data: str | None,
+    split: str | None,
     draws: int,
     posterior_draws: int,
     sequences: int | None,
@@ -43,7 +45,7 @@ def command(
     from .report import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
-    loaded = Run.load(run)
+    loaded = Run.load(run, data)
     with telling(quiet=as_json) as tell:
         found = check(loaded, split=split, seed=seed, out=out, tell=tell, **given)
     if as_json:

@@ -9,22 +9,33 @@ import rich_click as click
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
+@click.option("--split", help="train, valid or test [default: test, or all of one array].")
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(runs: tuple[Path, ...], split: str, particles: int, seed: int, as_json: bool) -> None:
+def command(
+    runs: tuple[Path, ...],
+    data: str | None,
+    split: str | None,
+    particles: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Rank runs on the same data, with the standard error of every difference to the best.
 
     Differences are paired by sequence, so they can be clear where the bounds' own errors overlap.
     """
-    from pyrodgm.evaluate.compare import compare
+    from pyrodgm.evaluate.compare import ranked
     from pyrodgm.run import Run
 
     from .report import estimate, number, print_json, print_table
 
-    loaded = {str(path): Run.load(path) for path in runs}
-    rows = compare(loaded, split=split, particles=particles, seed=seed)
+    loaded = {str(path): Run.load(path, data) for path in runs}
+    names = next(iter(loaded.values())).data.names
+    split = split or ("test" if "test" in names else names[0])
+    given = {"particles": particles, "seed": seed}
+    rows = ranked({name: run.scored(split, **given) for name, run in loaded.items()}, particles)
     if as_json:
         print_json({"split": split, "runs": [row.to_dict() for row in rows]})
         return

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data of the same kind: a name or a file.")
-@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
+@click.option("--split", help="train, valid or test [default: test, or all of one array].")
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option(
     "--estimator",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def command(
     run: Path,
     data: str | None,
-    split: str,
+    split: str | None,
     particles: int,
     estimator: Estimator,
     seed: int,
@@ -46,8 +46,6 @@ def command(
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows.
     """
-    from pyrodgm.evaluate.count_predictors import scores_totals
-    from pyrodgm.evaluate.floors import floors
     from pyrodgm.files import replacing
     from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
@@ -55,13 +53,14 @@ def command(
     from .report import print_bound, print_json, print_words
 
     loaded = Run.load(run, data)
+    _, split = loaded.data.asked(split)
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
     if per_sequence is not None:
         refuse_to_replace(per_sequence, loaded.folder, data)
         with replacing(per_sequence) as unfinished:
             loaded.scores(split, **given).to_csv(unfinished, index=False)
     bound = loaded.evaluate(split, **given)
-    trivial = floors(loaded.splits, split, totals=scores_totals(loaded.model))
+    trivial = loaded.floors(split)
     words = loaded.word_scores(split, seed=seed)
     if as_json:
         beside = {name: floor.to_dict() for name, floor in trivial.items()}

@@ -12,7 +12,10 @@ import rich_click as click
 @click.option("--model", help="Model p: a name, or path/to/file.py:ClassName.")
 @click.option("--guide", help="Guide q: a name, or path/to/file.py:ClassName.")
 @click.option("--objective", help="What is optimised: a name, or path/to/file.py:ClassName.")
-@click.option("--data", help="Dataset name, or an npz file (see `pyrodgm data inspect`).")
+@click.option(
+    "--data",
+    help="Dataset name, or an npz file (see `pyrodgm data inspect`); with --resume, its new place.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: below runs/].")
 @click.option("--steps", type=int, help="Batches to train on at most.")
 @click.option("--time-limit", type=float, help="Seconds to train at most.")
@@ -60,9 +63,11 @@ def command(
     layers = [*map(read_toml, configs), _from_flags(flags), parse_settings(settings)]
     values = merge(*layers)
     if resume is not None:
-        _refuse_with_resume(out, {group for group in values if group != "fit"})
+        data = values.pop("data", {})
+        moved = data.pop("source", None)
+        _refuse_with_resume(out, {*values, *(["data"] if data else [])} - {"fit"})
         with watching() as watcher:
-            run = resume_run(resume, watcher=watcher, **values.get("fit", {}))
+            run = resume_run(resume, splits=moved, watcher=watcher, **values.get("fit", {}))
     else:
         config = resolve(values)
         with watching() as watcher:
@@ -86,5 +91,6 @@ def _refuse_with_resume(out: Path | None, groups: set[str]) -> None:
     given = [*(["--out"] if out else []), *sorted(groups)]
     if given:
         raise click.UsageError(
-            f"--resume takes everything from the run folder; remove {', '.join(given)}"
+            "--resume takes everything from the run folder, but --data where the data has moved; "
+            f"remove {', '.join(given)}"
         )

@@ -14,6 +14,7 @@ import rich_click as click
     type=click.Path(path_type=Path),
     help="File to write [default: RUN/report.html]; nothing is written into RUN then.",
 )
+@click.option("--data", help="File with the data of the run, where it has moved.")
 @click.option("--split", default="test", show_default=True, help="train, valid or test.")
 @click.option(
     "--check/--no-check",
@@ -22,13 +23,15 @@ import rich_click as click
     help="Show what `pyrodgm check` found, and run it where it has not been.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-def command(run: Path, out: Path | None, split: str, with_check: bool, seed: int) -> None:
+def command(
+    run: Path, out: Path | None, data: str | None, split: str, with_check: bool, seed: int
+) -> None:
     """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
     from pyrodgm.check import last_check
     from pyrodgm.report import write_report
     from pyrodgm.run import Run
 
-    loaded = Run.load(run)
+    loaded = Run.load(run, data)
     if with_check and last_check(loaded, split) is None:
         click.echo(
             "checking guide and model first, which may take minutes; --no-check leaves it out",

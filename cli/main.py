@@ -102,7 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _say(f"warning: {message}", 0)
+    from pyrodgm.errors import DataWarning
+
+    _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {message}", 0)
 
 
 def _explain(error: Exception, command: str) -> int | None:

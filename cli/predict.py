@@ -18,8 +18,8 @@ SHOWN = 12  # rows of a table of horizons
 
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data of the same kind: a name or a file.")
-@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
+@click.option("--split", help="train, valid or test [default: test, or all of one array].")
 @click.option("--samples", type=int, help="Draws [default: 20; 100 for many frames or gaps].")
 @click.option("--horizon", type=int, help="Forecast so many frames instead of one.")
 @click.option(
@@ -76,9 +76,10 @@ def command(
     loaded = Run.load(run, data)
     if out is not None:
         refuse_to_replace(out, loaded.folder, data, truth, options["conditions"])
-    given = _given(horizon, options)
+    _, split = loaded.data.asked(options["split"])
+    given = {**_given(horizon, options), "split": split}
     if states:
-        values = show_states(loaded, options["split"], out, as_json)
+        values = show_states(loaded, split, out, as_json)
     elif horizon is not None:
         values = _forecast(loaded, out, as_json, horizon=horizon, start=start, **given)
     elif impute and out is not None:
@@ -88,7 +89,7 @@ def command(
     if as_json:
         from .report import print_json
 
-        print_json({"split": options["split"], **values})
+        print_json({"split": split, **values})
 
 
 def _check_alone(horizon: int | None, start: Start, impute: bool, options: dict[str, Any]) -> None:
@@ -249,11 +250,10 @@ def _impute(
     """What is missing, filled in, into a file; and how well, where the truth is given."""
     from pyrodgm.evaluate.gaps import gap_scores
     from pyrodgm.forecast_files import check_ending, save_imputation
-    from pyrodgm.pieces import load_like
 
     check_ending(out, [".npz"])
     split = options["split"]
-    known = None if truth is None else load_like(run.folder, truth)[split]
+    known = None if truth is None else run.data.truth(truth, split)
     found = run.impute(**options)
     scores = None if known is None else gap_scores(found, run.splits[split], known, run.splits.info)
     paths = save_imputation(found, out, run.splits.info)

@@ -17,6 +17,7 @@ from pyrodgm.display import number
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from pyrodgm.data.base import Splits
     from pyrodgm.evaluate.validation import Validation
     from pyrodgm.options import FitOptions
     from pyrodgm.recorder import Watcher
@@ -35,6 +36,14 @@ class _Display(ABC):
         self._valid = ""
         self._first = (0, 0.0)
         self._last = 0.0
+
+    def on_data(self, splits: Splits) -> None:
+        """Say what is trained on, and what was noticed in it."""
+        from pyrodgm.data.remarks import remarks, summary
+
+        self.say(summary(splits))
+        for remark in remarks(splits):
+            self.say(f"note: {remark}")
 
     def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
         """Say where everything goes, and remember how far there is to go."""

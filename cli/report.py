@@ -45,12 +45,11 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     if as_json:
         print_json(run.results().to_dict())
         return
-    from pyrodgm.evaluate.count_predictors import scores_totals
-    from pyrodgm.evaluate.floors import NAMES, floors
+    from pyrodgm.evaluate.floors import NAMES
 
     valid = run.evaluate("valid")
     named = {f"{type(run.model).__name__}, {estimate(valid)}": valid}
-    trivial = floors(run.splits, "valid", totals=scores_totals(run.model))
+    trivial = run.floors("valid")
     named |= {NAMES[name]: floor for name, floor in trivial.items()}
     rows = [
         [

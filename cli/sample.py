@@ -13,8 +13,9 @@ import rich_click as click
 @click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
 @click.option("--prefix", default=0, help="First frames that are those of sequences of a split.")
 @click.option(
-    "--split", default="test", show_default=True, help="Where prefix and conditions come from."
+    "--split", help="Where prefix and conditions come from [default: test, or all of one array]."
 )
+@click.option("--data", help="Data for these: other data, or where the run's own is now.")
 @click.option(
     "--conditions",
     type=click.Path(path_type=Path),
@@ -32,7 +33,8 @@ def command(
     num: int,
     length: int | None,
     prefix: int,
-    split: str,
+    split: str | None,
+    data: str | None,
     conditions: Path | None,
     out: Path,
     seed: int,
@@ -43,11 +45,12 @@ def command(
     from pyrodgm.pieces import refuse_to_replace
     from pyrodgm.run import Run
 
-    loaded = Run.load(run)
-    refuse_to_replace(out, loaded.folder, conditions and str(conditions))
+    loaded = Run.load(run, data)
+    refuse_to_replace(out, loaded.folder, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
-    if given is None and loaded.splits.info.num_conditions:
+    if given is None and loaded.info.num_conditions:
+        _, split = loaded.data.asked(split)
         click.echo(f"conditions are those of sequences of the {split} split", err=True)
     draws = loaded.sample(num, length, prefix=prefix, split=split, conditions=given, seed=seed)
-    for path in save_samples(draws["x"], loaded.splits.info, out):
+    for path in save_samples(draws["x"], loaded.info, out):
         click.echo(path)

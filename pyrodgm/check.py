@@ -34,7 +34,7 @@ Tell = Callable[[str, float], None]
 def check(
     run: Run,
     *,
-    split: str = "test",
+    split: str | None = None,
     draws: int = 1000,
     posterior_draws: int = 100,
     sequences: int | None = None,
@@ -49,7 +49,7 @@ def check(
 
     Args:
         run: a fitted model and guide.
-        split: whose sequences.
+        split: whose sequences; by default "test", or the only ones that there are.
         draws: importance draws per sequence, K; a thousand or more.
         posterior_draws: draws per sequence to keep, and replicates of the split.
         sequences: on how many the guide is judged, spread evenly over the split; if not given, on
@@ -64,10 +64,11 @@ def check(
             written.
     """
     diagnostics.refuse_few(draws)
+    _, split = run.data.asked(split)
     size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
     rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
     kept = affordable(run.model, run.splits, split, posterior_draws)
-    folder = _prepared(run.folder.path if out is None else Path(out))
+    folder = _prepared(_place(run) if out is None else Path(out))
     with replacing(folder / NAME) as unfinished:
         found = _found(run, folder, split, rows, draws, kept, seed, tell)
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
@@ -142,6 +143,13 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
     found = json.loads(path.read_text(encoding="utf-8"))
     same = found["split"] == split and found.get("checkpoint") == run.checkpoint
     return found if same and "latent_nats_per_frame" in found else None
+
+
+def _place(run: Run) -> Path:
+    """Where the files of a check go: what is found on other data is not taken for the run's own."""
+    if run.data.other is None:
+        return run.folder.path
+    return run.folder.path / f"check-{run.splits.info.name}"
 
 
 def _check_model(

@@ -1,4 +1,4 @@
-"""What is a run made with? Versions, machine, data and classes."""
+"""What a run was made with: versions, machine, classes, and the facts of its data."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from typing import Any
 
 import torch
 
-from pyrodgm.data.base import Splits
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.local import content_sha256
+from pyrodgm.data.remarks import remarks
 
-_PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
+PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
+LACKING: dict[str, Any] = {  # in the folders of older versions
+    "data_sha256": "",
+    "data_splits": {},
+    "data_notes": [],
+    "pieces": {},
+}
 
 
 def made_with(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Plain values, for JSON.
 
     Args:
-        splits: the data, of which the facts and the digest are told.
-        device: where training runs.
-        pieces: classes of model, guide and objective.
+        splits: the data.
+        device: that it is trained on.
+        pieces: the classes of model, guide and objective.
     """
     return {
-        "versions": {name: version(name) for name in _PACKAGES}
+        "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "platform": platform.platform(),
         "device": device,
@@ -31,5 +39,13 @@ def made_with(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) ->
         "command": sys.argv,
         "data": splits.info.to_dict(),
         "data_sha256": splits.sha256,
+        "data_splits": {name: _described(part) for name, part in splits.items()},
+        "data_notes": list(remarks(splits)),
         "pieces": pieces,
     }
+
+
+def _described(part: Sequences) -> dict[str, Any]:
+    """What is kept of a split: its sizes, and by what it is known again."""
+    digest = content_sha256(part)
+    return {"sequences": len(part), "frames": part.num_frames, "sha256": digest}

@@ -34,6 +34,10 @@ class DataError(PyrodgmError, ValueError):
     exit_code = 3
 
 
+class MissingDataError(DataError):
+    """The data that a run was fitted on is needed, and is not where it was."""
+
+
 class CheckpointError(PyrodgmError, OSError):
     """A checkpoint could not be written or read; earlier checkpoints are untouched."""
 
@@ -52,6 +56,10 @@ class ChangedWarning(UserWarning):
 
 class LeftOutWarning(UserWarning):
     """Something is left out, since it would cost more than all the rest."""
+
+
+class DataWarning(UserWarning):
+    """What was done with the data, or noticed in it, that a person should know before a fit."""
 
 
 class Interrupted(PyrodgmError):

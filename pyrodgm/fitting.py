@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -13,17 +13,20 @@ from pyrodgm import checkpoint
 from pyrodgm.build import build_data, build_objective
 from pyrodgm.config import RunConfig, fit_options, resolve, to_toml
 from pyrodgm.data.base import Splits
+from pyrodgm.data.local import content_sha256
 from pyrodgm.devices import check_devices, is_first_process, launch
-from pyrodgm.errors import DataError, RunFolderError, UsageError
+from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
 from pyrodgm.files import access_in_words, alone, temporary_folder, write_text
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
-from pyrodgm.pieces import check_same_pieces, pieces
+from pyrodgm.pieces import check_same_pieces, made_objective
 from pyrodgm.recorder import Recorder, Watcher
 from pyrodgm.run import Run
+from pyrodgm.rundata import RunData, located, own_data
 from pyrodgm.seeds import seeded
 from pyrodgm.settings import merge, read_toml
+from pyrodgm.stored import keep_results, score_splits
 from pyrodgm.training import Training
 from pyrodgm.trial import check_runs
 
@@ -102,7 +105,7 @@ def resume(
     path: str | Path,
     *,
     objective: Objective | Callable[[], Objective] | None = None,
-    splits: Splits | None = None,
+    splits: Splits | str | Path | None = None,
     watcher: Watcher | None = None,
     **changes: Any,
 ) -> Run:
@@ -111,7 +114,8 @@ def resume(
     Args:
         path: the run folder.
         objective: the same as before, freshly built, where the run was fitted from one.
-        splits: the same data, where the run was fitted from Python objects.
+        splits: the same data, where the run was fitted from Python objects; or the file that it is
+            in now, where it has moved.
         watcher: told of progress and evaluations.
         changes: options to change: ``steps``, ``time_limit``, ``patience`` or ``device``.
 
@@ -132,13 +136,14 @@ def resume(
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
         _check_changes(changes, options)
+        splits, config = _data_again(folder, config, splits)
         fresh = None
         if objective is not None:
             objective, fresh = _starts(objective, options)
-        objective, splits = pieces(folder, config, objective, splits)
+        info = folder.data_info() if folder.environment.is_file() else splits.info
+        objective = made_objective(folder, config, objective, info)
         if config is not None:
             fresh = _built(config, splits)
-        splits = splits if config else _identified(splits)
         if folder.has_checkpoint():
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
@@ -205,15 +210,33 @@ def _held(folder: RunFolder) -> AbstractContextManager[None]:
     return alone(folder.path) if is_first_process() else nullcontext()
 
 
+def _data_again(
+    folder: RunFolder, config: RunConfig | None, splits: Splits | str | Path | None
+) -> tuple[Splits, RunConfig | None]:
+    """The data of a run, as given or from where it was, and the configuration that names it.
+
+    Raises:
+        DataError: the file that is given holds other data.
+        MissingDataError: none is given, and it is not where it was.
+    """
+    if isinstance(splits, str | Path):
+        found = located(folder, splits)
+        if found is None:
+            raise DataError(
+                f"'{splits}' is not what {folder.path} was fitted on, whose sha256 is "
+                f"{folder.read_environment()['data_sha256'] or 'that of no file'}; start a new run"
+            )
+        splits, config = found
+    elif splits is None:
+        splits = own_data(folder, config)
+    return splits if config else _identified(splits), config
+
+
 def _identified(splits: Splits) -> Splits:
     """The same data, with a digest of its arrays where it was read from no file."""
     if splits.sha256:
         return splits
-    digest = hashlib.sha256()
-    for _, part in splits.items():
-        digest.update(part.lengths.tobytes())
-        digest.update(part.x.numpy().data)
-    return replace(splits, sha256=digest.hexdigest())
+    return replace(splits, sha256=content_sha256(splits.train, splits.valid, splits.test))
 
 
 def _check_same_data(folder: RunFolder, splits: Splits) -> None:
@@ -260,13 +283,27 @@ def _train(
     fabric.barrier()
     best = recorder.folder.best()
     checkpoint.read_weights(best, {"evaluated": objective})
-    return Run(
+    run = Run(
         objective,
-        splits,
-        recorder.folder,
+        RunData(recorder.folder, own=splits),
         steps=recorder.training.step,
         seconds=recorder.training.seconds,
         is_main_process=fabric.is_global_zero,
         temporary=temporary,
         checkpoint=best.name,
     )
+    if run.is_main_process:
+        _keep_results(run)
+    return run
+
+
+def _keep_results(run: Run) -> None:
+    """Keep what the fit came to; what goes wrong here must not cost the fit."""
+    try:
+        keep_results(run.folder, score_splits(run, run.floors))
+    except (PyrodgmError, RuntimeError, MemoryError) as error:
+        warnings.warn(
+            f"what {run.folder.path} came to is not kept in it, and needs its data: {error}",
+            DataWarning,
+            stacklevel=2,
+        )

@@ -16,7 +16,7 @@ import numpy as np
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
-from pyrodgm.environment import made_with
+from pyrodgm.environment import LACKING, made_with
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
 from pyrodgm.files import (
     Temporary,
@@ -45,6 +45,8 @@ class RunFolder:
         self.config = path / "config.toml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
+        self.trivial = path / "trivial.safetensors"
+        self.results = path / "results.json"
         self.checkpoints = path / "checkpoints"
         self.best_pointer = path / "best"
 
@@ -152,7 +154,7 @@ class RunFolder:
         try:
             environment = json.loads(self.environment.read_text(encoding="utf-8"))
             DataInfo.from_dict(environment["data"])
-            return {"data_sha256": "", "pieces": {}, **environment}
+            return {**LACKING, **environment}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, OSError) and is_denied(error):
                 raise RunFolderError(without_permission(error)) from error

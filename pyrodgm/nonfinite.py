@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -46,3 +50,17 @@ def _not_finite(module: nn.Module) -> str:
         if p.grad is not None and not torch.isfinite(p.grad).all()
     ]
     return ", ".join(bad) or "another process"
+
+
+@contextmanager
+def one_word_of_numbers() -> Iterator[None]:
+    """Without Pyro's warnings of numbers that the error to come names with their site.
+
+    Python has one list of such filters for all threads, which the main one may change.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
+        yield

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +12,18 @@ from typing import Any, Protocol
 import torch
 
 from pyrodgm import checkpoint
+from pyrodgm.data.base import Splits
+from pyrodgm.data.remarks import warn_of
 from pyrodgm.errors import Interrupted, NonFiniteError
 from pyrodgm.evaluate.validation import Validation, validate
 from pyrodgm.folder import RunFolder
 from pyrodgm.interrupts import deferred_interrupts
-from pyrodgm.nonfinite import NonFiniteLoss
+from pyrodgm.nonfinite import NonFiniteLoss, one_word_of_numbers
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
 from pyrodgm.pieces import described
 from pyrodgm.training import Progress, Training
+from pyrodgm.trivial import keep_trivial
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 300.0  # seconds of training, at most, that a kill may cost
@@ -31,6 +31,9 @@ CHECKPOINT_EVERY = 300.0  # seconds of training, at most, that a kill may cost
 
 class Watcher(Protocol):
     """Who wants to know how training goes: a progress bar, a notebook."""
+
+    def on_data(self, splits: Splits) -> None:
+        """Called before everything else, with what is trained on."""
 
     def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
         """Called before the first step, with the steps and seconds of an earlier session."""
@@ -77,20 +80,6 @@ class Selection:
         self.leading, self.since = -float("inf"), 0
 
 
-@contextmanager
-def _one_word_of_numbers() -> Iterator[None]:
-    """Without Pyro's warnings of numbers that the error to come names with their site.
-
-    Python has one list of such filters for all threads, which the main one may change.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]inf)")
-        yield
-
-
 class Recorder:
     """Runs a training to its end and keeps everything about it in its folder.
 
@@ -121,9 +110,9 @@ class Recorder:
         """Write down what the run is made with, before its first step."""
         if self.writes:
             training = self.training
-            device = str(training.fabric.device)
             made_of = described(training.objective)
-            self.folder.write_environment(training.splits, device, made_of)
+            self.folder.write_environment(training.splits, str(training.fabric.device), made_of)
+            keep_trivial(self.folder, training.splits, training.objective.model)
             self.folder.truncate_metrics(0)  # of a session that was killed early
 
     def restore(self) -> None:
@@ -151,11 +140,12 @@ class Recorder:
             Interrupted: asked to stop; a checkpoint was written first.
         """
         training = self.training
+        self._tell_of_data()
         if self.watcher is not None:
             self.watcher.on_start(
                 self.folder.path, training.options, training.step, training.seconds
             )
-        with deferred_interrupts() as interrupted, _one_word_of_numbers():
+        with deferred_interrupts() as interrupted, one_word_of_numbers():
             try:
                 self._train_all(interrupted)
             except NonFiniteLoss as error:
@@ -185,6 +175,13 @@ class Recorder:
             self.selection.begin_again()
             objective = self.fresh(following)
             self.training = self.training.again(objective)
+
+    def _tell_of_data(self) -> None:
+        """Say what decides the fit before it trains, by a warning where nobody else watches."""
+        if self.watcher is not None:
+            self.watcher.on_data(self.training.splits)
+        elif self.writes:
+            warn_of(self.training.splits)
 
     def _train(self, interrupted: Callable[[], bool]) -> None:
         if self._is_out_of_patience():

@@ -204,22 +204,22 @@ def test_a_forecast_follows_the_conditions_of_frames_to_come() -> None:
 
 def test_conditions_of_frames_to_draw() -> None:
     test = decided(40).test
-    given = conditions_to_draw(test, 5, 3)
+    given = conditions_to_draw(1, test, 5, 3)
     assert given.shape == (5, 3, 1)
     assert torch.equal(given[4], test.conditions[:3])
-    assert conditions_to_draw(test, 2, 3, np.ones((7, 1))).shape == (2, 3, 1)
+    assert conditions_to_draw(1, test, 2, 3, np.ones((7, 1))).shape == (2, 3, 1)
     with pytest.raises(UsageError, match=r"drawing 11 frames .* has those of 10"):
-        conditions_to_draw(test, 1, 11)
+        conditions_to_draw(1, test, 1, 11)
     with pytest.raises(UsageError, match="given for 2 frames and 3 are wanted"):
-        conditions_to_draw(test, 1, 3, np.ones((2, 1)))
+        conditions_to_draw(1, test, 1, 3, np.ones((2, 1)))
     with pytest.raises(
         DataError, match=r"shape \(3, 2\).*expected numbers of shape \(1, frames, 1\)"
     ):
-        conditions_to_draw(test, 1, 3, np.ones((3, 2)))
+        conditions_to_draw(1, test, 1, 3, np.ones((3, 2)))
     with pytest.raises(DataError, match="NaN or infinite"):
-        conditions_to_draw(test, 1, 1, np.full((1, 1), np.nan))
+        conditions_to_draw(1, test, 1, 1, np.full((1, 1), np.nan))
     with pytest.raises(DataError, match="the data of this model has none"):
-        conditions_to_draw(without(decided(40)).test, 1, 1, np.ones((1, 1)))
+        conditions_to_draw(0, without(decided(40)).test, 1, 1, np.ones((1, 1)))
 
 
 def test_words_that_are_held_out_are_scored(save_data, tmp_path) -> None:

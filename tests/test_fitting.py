@@ -17,7 +17,11 @@ class Listener:
     """A watcher that remembers."""
 
     def __init__(self):
-        self.started, self.steps, self.scores = [], [], []
+        self.data, self.started, self.steps, self.scores = [], [], [], []
+
+    def on_data(self, splits):
+        assert not self.started
+        self.data.append(splits.info.name)
 
     def on_start(self, run, options, first_step, seconds):
         self.started.append((run, first_step))
@@ -40,6 +44,7 @@ def values(tiny):
 def test_a_watcher_hears_of_everything(values, tmp_path):
     listener = Listener()
     fit_config(resolve(values), tmp_path / "run", listener)
+    assert listener.data == ["tiny"]
     assert listener.started == [(tmp_path / "run", 0)]
     assert listener.steps == list(range(1, 13))
     assert [step for step, _, _ in listener.scores] == [5, 10, 12]

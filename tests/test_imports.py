@@ -13,7 +13,9 @@ LAYERS = [
     ["report"],
     ["check", "fitting"],
     ["run"],
-    ["recorder", "pieces"],
+    ["questions", "recorder"],
+    ["rundata"],
+    ["pieces", "trivial", "stored"],
     ["build"],
     ["config", "nonfinite", "training", "folder", "optimisers", "trial"],
     [

@@ -36,6 +36,9 @@ class Killer:
     def __init__(self, step):
         self.step = step
 
+    def on_data(self, splits):
+        pass
+
     def on_start(self, run, options, first_step, seconds):
         pass
 

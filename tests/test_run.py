@@ -18,6 +18,7 @@ from pyrodgm.errors import (
     CheckpointError,
     ConfigError,
     DataError,
+    DataWarning,
     NonFiniteError,
     RunFolderError,
     UsageError,
@@ -228,10 +229,10 @@ def test_data_that_changed_since_is_named(save_data, tmp_path):
     fit_config(resolve(tiny_values(save_data("a.npz"))), tmp_path / "run")
     save_data("a.npz", **ragged_arrays(train=30))
     with pytest.warns(ChangedWarning, match="the data of .* has changed since it was fitted"):
-        Run.load(tmp_path / "run")
+        Run.load(tmp_path / "run").evaluate()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Run.load(tmp_path / "run", tmp_path / "a.npz")
+        Run.load(tmp_path / "run", tmp_path / "a.npz").evaluate()
 
 
 def test_own_files_that_changed_since_are_named(tiny, tmp_path):
@@ -292,3 +293,18 @@ def test_metrics_are_a_table(fitted):
     table = Run.load(fitted).metrics()
     assert table["step"].is_monotonic_increasing
     assert table["valid_nats_per_frame"].notna().any()
+
+
+def test_from_python_a_fit_warns_once_of_what_was_noticed(save_data):
+    splits = ragged.read(save_data(train=ragged_arrays()["train"]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        dgm.fit(objective(splits), splits, **OPTIONS)
+    told = [str(each.message) for each in caught if each.category is DataWarning]
+    assert len(told) == 1
+    assert "tiny: no 'train_lengths' in the file" in told[0]
+    assert "no 'valid' in the file" in told[0]
+    whole = ragged.read(save_data())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dgm.fit(objective(whole), whole, **OPTIONS)

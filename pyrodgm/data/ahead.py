@@ -12,6 +12,8 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.data.conditions import refuse_unknown
 from pyrodgm.errors import DataError, UsageError
 
+NONE = "conditions are given, and the data of this model has none"
+
 
 def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: int) -> Sequences:
     """The same sequences and then frames that are missing, whose conditions are given.
@@ -46,12 +48,17 @@ def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: i
 
 
 def conditions_to_draw(
-    sequences: Sequences, num: int, length: int, conditions: np.ndarray | None = None
+    size: int,
+    sequences: Sequences | None,
+    num: int,
+    length: int,
+    conditions: np.ndarray | None = None,
 ) -> Tensor | None:
     """Conditions of frames that a model draws, (num, length, U); None for data without any.
 
     Args:
-        sequences: a split of the model's data.
+        size: conditions of every frame of the model's data, U.
+        sequences: where they come from if they are not given.
         num: how many sequences are drawn.
         length: frames of each.
         conditions: (num, T, U) or (T, U) with T >= length; if not given, those of the sequences
@@ -62,9 +69,10 @@ def conditions_to_draw(
         UsageError: they are of fewer frames, or no sequence has so many.
     """
     if conditions is not None:
-        size = _needed(sequences).shape[-1]
+        if not size:
+            raise DataError(NONE)
         return torch.from_numpy(_checked(conditions, (num, length, size)).astype(np.float64))
-    if sequences.conditions is None:
+    if sequences is None or sequences.conditions is None:
         return None
     long = np.flatnonzero(sequences.lengths >= length)
     if not len(long):
@@ -98,7 +106,7 @@ def read_conditions(path: Path) -> np.ndarray:
 def _needed(sequences: Sequences) -> Tensor:
     """The conditions of sequences that must have some."""
     if sequences.conditions is None:
-        raise DataError("conditions are given, and the data of this model has none")
+        raise DataError(NONE)
     return sequences.conditions
 
 

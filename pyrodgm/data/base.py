@@ -66,7 +66,7 @@ class Splits:
         (0.5, 0.5)
         """
         _check_alike(name, parts)
-        parts = {split: _narrowed(part, kind, split) for split, part in parts.items()}
+        parts = {split: narrowed(part, kind, split) for split, part in parts.items()}
         train = parts["train"]
         mean, std = moments(train.x.numpy())
         _check_observed(name, mean)
@@ -82,6 +82,7 @@ class Splits:
             step_std=_step_std(train, mean, std) if kind == "real" else (),
             centre=tuple(mean.tolist()) if kind == "real" else (),
             mean_length=float(train.lengths.mean()),
+            num_frames=train.num_frames,
             max_length=max(int(part.lengths.max()) for part in parts.values()),
             has_missing=any(part.has_missing for part in parts.values()),
             **(_symbols(parts.items()) if kind == "categorical" else {}),
@@ -147,7 +148,7 @@ def _symbols(parts: Iterable[tuple[str, Sequences]]) -> dict[str, Any]:
     return symbol_facts({split: part.x.numpy() for split, part in parts})
 
 
-def _narrowed(part: Sequences, kind: Kind, split: str) -> Sequences:
+def narrowed(part: Sequences, kind: Kind, split: str) -> Sequences:
     """Values of a kind in the type that holds them: bits in bytes, real numbers as they are.
 
     Raises:

@@ -5,44 +5,11 @@ Files and arrays from Python are checked by the same functions: `Sequences` call
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 
-from pyrodgm.data.info import SPLITS
-from pyrodgm.data.kinds import Arrays
-from pyrodgm.errors import DataError, did_you_mean
+from pyrodgm.errors import DataError
 
-FURTHER = ("", "_lengths", "_held_out", "_conditions")
-KEYS = tuple(f"{split}{suffix}" for split in SPLITS for suffix in FURTHER)
 LARGEST_WHOLE = 2**53  # beyond, double precision does not hold every whole number
-
-
-def check_names(arrays: Arrays, others: tuple[str, ...]) -> None:
-    """Refuse a file without training frames, misspelt names, and lengths of some splits only.
-
-    Args:
-        arrays: the arrays of the format that are there.
-        others: names of further arrays, searched for misspelt ones.
-
-    Raises:
-        DataError: with the first such name.
-    """
-    absent = [name for name in KEYS if name not in arrays]
-    for name in others:
-        # A misspelt train_lengths must not silently turn sequences into independent rows.
-        if close := difflib.get_close_matches(name, absent, n=1, cutoff=0.8):
-            raise DataError(f"unknown array '{name}'; did you mean '{close[0]}'? Rename it")
-    if "train" not in arrays:
-        hint = did_you_mean("train", [*arrays, *others])
-        raise DataError(f"there is no array 'train'; {hint}")
-    for split in SPLITS:
-        with_lengths = f"{split}_lengths" in arrays
-        if split in arrays and with_lengths != ("train_lengths" in arrays):
-            raise DataError(
-                f"'train' and '{split}' differ: one has lengths and the other has none; "
-                "give every split its lengths, or none"
-            )
 
 
 def infinite(x: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ class DataInfo:
             that occur in any split.
         frequencies: of categorical data, how often each occurs in training, as a share of what was
             observed of its feature, for all symbols end to end.
+        num_frames: training frames, over all sequences; 0 where that was not measured.
         condition_mean: mean over training of every condition that frames come with, U numbers.
         condition_std: standard deviation of the same, U numbers; zero where it never changes.
     """
@@ -58,6 +59,7 @@ class DataInfo:
     words: tuple[str, ...] = field(default=(), repr=False)
     frame_labels: tuple[str, ...] = field(default=(), repr=False)
     has_missing: bool = False
+    num_frames: int = 0
     symbols: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     frequencies: tuple[float, ...] = field(default=(), repr=False)
     condition_mean: tuple[float, ...] = field(default=(), repr=False)

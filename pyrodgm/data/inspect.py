@@ -15,11 +15,11 @@ from pyrodgm.data.checks import infinite
 from pyrodgm.data.kinds import Arrays
 from pyrodgm.data.loader import BatchSampler, padding_share
 from pyrodgm.data.ragged import read_arrays
+from pyrodgm.data.remarks import constant_features, remarks
 from pyrodgm.display import between
 from pyrodgm.errors import DataError
 
 BATCH_SIZE = 32
-SHOWN = 8  # features that a note names
 BARS = " ▁▂▃▄▅▆▇█"
 Report = dict[str, Any]
 
@@ -50,7 +50,7 @@ def inspect(source: str | Path) -> Report:
         "kind": splits.info.kind if splits else None,
         "splits": {split: _describe(arrays, split, lengths[split]) for split in lengths},
         "duplicates": _duplicates(arrays, lengths),
-        "notes": [*(splits.notes if splits else ()), *_constant_features(arrays, splits)],
+        "notes": [*remarks(splits)] if splits else _constant_features(arrays),
         "refused": refused,
         "fit": f"pyrodgm fit --model {model} --data {shlex.quote(str(source))}" if model else None,
     }
@@ -163,19 +163,12 @@ def _contents(arrays: Arrays, split: str, lengths: np.ndarray) -> list[bytes]:
     return [b"".join(part.tobytes() for part in parts) for parts in sequences]
 
 
-def _constant_features(arrays: Arrays, splits: Splits | None) -> list[str]:
-    """Which features never change in training, as far as single precision tells."""
-    if splits is not None:
-        constant = np.array(splits.info.std) == 0
-    else:
-        x = arrays.get("train", np.empty(0))
-        if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
-            return []
-        constant = np.fmin.reduce(x) == np.fmax.reduce(x)  # which ignore NaN
-    if not (places := np.flatnonzero(constant).tolist()):
+def _constant_features(arrays: Arrays) -> list[str]:
+    """Which features never change in training, of a file that was refused."""
+    x = arrays.get("train", np.empty(0))
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
         return []
-    shown = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
-    return [f"{len(places)} of {len(constant)} features never change in train: {shown}"]
+    return constant_features(np.fmin.reduce(x) == np.fmax.reduce(x))  # which ignore NaN
 
 
 def _render_split(split: str, facts: Report) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pooch
 
-from pyrodgm.data.base import Splits
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import DataError
 
 ENVIRONMENT = "PYRODGM_DATA"
@@ -57,6 +57,15 @@ def sha256(*paths: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def content_sha256(*parts: Sequences) -> str:
+    """One digest of the lengths and values of sequences."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.lengths.tobytes())
+        digest.update(part.x.numpy().data)
     return digest.hexdigest()
 
 

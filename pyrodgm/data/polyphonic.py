@@ -182,7 +182,7 @@ def read_pickle(path: Path) -> Splits:
             f"'{path.name}' is not a collection of piano rolls, or is cut short "
             f"({type(error).__name__}: {error}); download it again"
         ) from error
-    return Splits.of(path.stem, "binary", parts)
+    return replace(Splits.of(path.stem, "binary", parts), sha256=local.sha256(path))
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -23,15 +23,17 @@ import numpy as np
 
 from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
-from pyrodgm.data.checks import KEYS, check_names, check_table
+from pyrodgm.data.checks import check_table
 from pyrodgm.data.conditions import constant_conditions
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
+from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.errors import DataError
 from pyrodgm.files import access_in_words
 from pyrodgm.seeds import numpy_generator
 
 HELD_OUT = 0.1
+NO_LENGTHS = "no 'train_lengths' in the file: its {} frames are independent rows, not sequences"
 PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
 CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
 # All that zipfile and NumPy were seen to raise on files with bytes changed at random.
@@ -82,6 +84,7 @@ def read(
             "take the kind 'unit', 'binary' or 'real'"
         )
     notes = [f"ignored arrays: {', '.join(others)}"] if others else []
+    notes += [] if "train_lengths" in arrays else [NO_LENGTHS.format(len(frames["train"]))]
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
     notes += constant_conditions(parts["train"].conditions)
@@ -125,9 +128,9 @@ def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     Raises:
         DataError: there is no such file, or it is not an npz of plain arrays.
     """
-    _refuse_other_formats(path)
-    names = _names(path)
-    arrays = {name: _array(path, name) for name in names if name in KEYS}
+    refuse_other_formats(path)
+    names = names_of(path)
+    arrays = {name: array_of(path, name) for name in names if name in KEYS}
     return arrays, tuple(name for name in names if name not in (*KEYS, *FACTS))
 
 
@@ -137,10 +140,15 @@ def read_facts(path: Path) -> Arrays:
     Raises:
         DataError: one of them is no plain array.
     """
-    return {name: _array(path, name) for name in _names(path) if name in FACTS}
+    return {name: array_of(path, name) for name in names_of(path) if name in FACTS}
 
 
-def _names(path: Path) -> list[str]:
+def names_of(path: Path) -> list[str]:
+    """The names of all arrays in an npz file.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive.files
@@ -148,7 +156,12 @@ def _names(path: Path) -> list[str]:
         raise DataError(f"'{path}' cannot be read ({error}); is it complete?") from error
 
 
-def _array(path: Path, name: str) -> np.ndarray:
+def array_of(path: Path, name: str) -> np.ndarray:
+    """One array of an npz file.
+
+    Raises:
+        DataError: it is damaged, or holds pickled objects.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
@@ -168,7 +181,12 @@ def _array(path: Path, name: str) -> np.ndarray:
         ) from error
 
 
-def _refuse_other_formats(path: Path) -> None:
+def refuse_other_formats(path: Path) -> None:
+    """Refuse what is no npz file, and say how to make one of it.
+
+    Raises:
+        DataError: it is none.
+    """
     with access_in_words(DataError):
         if not path.is_file():
             raise DataError(f"there is no file '{path}'")

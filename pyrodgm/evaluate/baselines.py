@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import LeftOutWarning
 from pyrodgm.evaluate.kernel_ridge import DualRidgeAR
 from pyrodgm.evaluate.lookback import carried, lags, pairs
-from pyrodgm.evaluate.symbol_predictors import symbol_predictors
+from pyrodgm.evaluate.symbol_predictors import symbol_counts, symbol_predictors
 from pyrodgm.networks.inputs import means, spread
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of the inputs
@@ -25,24 +27,80 @@ Predictor = Callable[[Batch], Tensor]
 
 
 def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
-    """Predictors from a batch to what they expect of every frame, (B, T, D).
+    """Predictors from a batch to what they expect of every frame, (B, T, D); see `predictors`.
+
+    Args:
+        splits: the data; fitted on training, with a penalty chosen on validation.
+        order: how many frames back the autoregression looks.
+    """
+    symbolic = splits.info.kind == "categorical"
+    counts = symbol_counts(splits.train, splits.info) if symbolic else {}
+    return predictors(splits.info, order, autoregression(splits, order), counts)
+
+
+def autoregression(splits: Splits, order: int) -> Linear | None:
+    """The linear autoregression of a dataset, in the form that is cheaper.
+
+    Real features, which have units of their own, enter standardised: one penalty then suits all.
+
+    Counts and symbols have none; nor have frames so wide that either form would take gigabytes, of
+    which a `LeftOutWarning` tells.
 
     Args:
         splits: the data.
+        order: how many frames back it looks.
+    """
+    if splits.info.kind in ("categorical", "count"):
+        return None
+    mean, inputs = means(splits.info), order * splits.info.dim
+    frames = splits.train.num_frames - len(splits.train)
+    if min(frames, inputs) * inputs > MOST_NUMBERS:
+        warnings.warn(
+            f"'linear AR({order})' is left out: it would take matrices of "
+            f"{min(frames, inputs):,} by {inputs:,} numbers for frames of {len(mean):,} features",
+            LeftOutWarning,
+            stacklevel=2,
+        )
+        return None
+    ridge = RidgeAR if frames >= inputs else DualRidgeAR
+    if splits.info.kind != "real":
+        return ridge(splits.train, splits.valid, order, mean, PENALTIES)
+    scale = spread(splits.info)
+    train, valid = splits.train.scaled(scale), splits.valid.scaled(scale)
+    return ridge(train, valid, order, mean / scale, PENALTIES)
+
+
+def from_state(order: int, state: Mapping[str, Tensor]) -> Linear:
+    """The autoregression that gave this state, without its data."""
+    form = DualRidgeAR if "dual" in state else RidgeAR
+    return form.from_state(order, state)
+
+
+def predictors(
+    info: DataInfo,
+    order: int,
+    linear: Linear | None,
+    counts: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> dict[str, Predictor]:
+    """Predictors from a batch to what they expect of every frame, (B, T, D).
+
+    Args:
+        info: facts of the data, with the means of training.
         order: how many frames back the autoregression looks.
+        linear: as of `autoregression`; without it there is none.
+        counts: of categorical data, as of `pyrodgm.evaluate.symbol_predictors.symbol_counts`.
 
     Returns:
         "training mean"; "copy-last", the frame before; "linear extrapolation", every feature going
         on as between the last two frames, which for bits would be the frame before; "linear AR(n)",
-        see `RidgeAR`, which is left out with a warning where it would take gigabytes. Over a gap a
-        feature keeps its last value. Linear predictors stay within [0, 1] where the data does, and
-        counts have none. Of categorical data they give probabilities of all symbols, (B, T, S):
-        "training frequencies", "copy-last", which is certain, and "Markov chain per feature"; see
-        `pyrodgm.evaluate.symbol_predictors`.
+        see `RidgeAR`. Over a gap a feature keeps its last value. Linear predictors stay within
+        [0, 1] where the data does, and counts have none. Of categorical data they give
+        probabilities of all symbols, (B, T, S): "training frequencies", "copy-last", which is
+        certain, and "Markov chain per feature"; see `pyrodgm.evaluate.symbol_predictors`.
     """
-    if splits.info.kind == "categorical":
-        return _of_symbols(splits)
-    kind, mean = splits.info.kind, means(splits.info)
+    if info.kind == "categorical":
+        return _of_symbols(info, counts)
+    kind, mean = info.kind, means(info)
     found: dict[str, Predictor] = {
         "training mean": lambda batch: mean.to(batch.x).expand_as(batch.x),
         "copy-last": lambda batch: lags(carried(batch), 1),
@@ -51,39 +109,22 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
         return found
     if kind != "binary":
         found["linear extrapolation"] = lambda batch: extrapolate(carried(batch))
-    found |= _autoregression(splits, order, mean)
+    if linear is not None:
+        real = kind == "real"
+        found[f"linear AR({order})"] = _standardised(linear, spread(info)) if real else linear
     if kind == "real":
         return found
     return {name: _within_unit(predictor) for name, predictor in found.items()}
 
 
-def _autoregression(splits: Splits, order: int, mean: Tensor) -> dict[str, Predictor]:
-    """The linear predictor in the form that is cheaper; nothing, and a warning, if neither is.
-
-    Real features, which have units of their own, enter standardised: one penalty then suits all.
-    """
-    name, inputs = f"linear AR({order})", order * len(mean)
-    frames = splits.train.num_frames - len(splits.train)
-    if min(frames, inputs) * inputs > MOST_NUMBERS:
-        warnings.warn(
-            f"'{name}' is left out: it would take matrices of {min(frames, inputs):,} by "
-            f"{inputs:,} numbers for frames of {len(mean):,} features",
-            LeftOutWarning,
-            stacklevel=2,
-        )
-        return {}
-    ridge = RidgeAR if frames >= inputs else DualRidgeAR
-    if splits.info.kind != "real":
-        return {name: ridge(splits.train, splits.valid, order, mean, PENALTIES)}
-    scale = spread(splits.info)
-    train, valid = splits.train.scaled(scale), splits.valid.scaled(scale)
-    found = ridge(train, valid, order, mean / scale, PENALTIES)
-    return {name: lambda batch: scale * found(replace(batch, x=batch.x / scale))}
+def _standardised(linear: Linear, scale: Tensor) -> Predictor:
+    """A predictor of frames that was fitted on frames divided by a scale."""
+    return lambda batch: scale * linear(replace(batch, x=batch.x / scale))
 
 
-def _of_symbols(splits: Splits) -> dict[str, Predictor]:
-    found, symbols = symbol_predictors(splits.train, splits.info), Symbols(splits.info.symbols)
-    named = {"training frequencies": found["independent"]}
+def _of_symbols(info: DataInfo, counts: Mapping[str, np.ndarray]) -> dict[str, Predictor]:
+    found, symbols = symbol_predictors(counts, info), Symbols(info.symbols)
+    named = {"training frequencies": found["independent"]} if found else {}
     named["copy-last"] = lambda batch: symbols.one_hot(lags(carried(batch), 1))
     if "markov" in found:
         named["Markov chain per feature"] = found["markov"]
@@ -173,7 +214,21 @@ class RidgeAR:
         )
         self.penalty, self.weight = min(weights, key=lambda pair: held_out.error(pair[1]))
 
+    def state(self) -> dict[str, Tensor]:
+        """All that it knows of the data, for `from_state`."""
+        return {"centre": self.centre, "weight": self.weight}
+
+    @classmethod
+    def from_state(cls, order: int, state: Mapping[str, Tensor]) -> RidgeAR:
+        """The same autoregression as gave this state, without its data."""
+        made = cls.__new__(cls)
+        made.order, made.centre, made.weight = order, state["centre"], state["weight"]
+        return made
+
     def __call__(self, batch: Batch) -> Tensor:
         """What is expected of every frame, (B, T, D)."""
         centre = self.centre.to(batch.x)
         return centre + lags(carried(batch) - centre, self.order) @ self.weight.to(batch.x)
+
+
+Linear = RidgeAR | DualRidgeAR

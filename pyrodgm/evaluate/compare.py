@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.evaluation import Data
+from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.bounds import Bound, sequence_bounds, standard_error
 from pyrodgm.evaluate.count_predictors import scores_totals
@@ -25,7 +26,7 @@ class Fitted(Protocol):
     @property
     def guide(self) -> Guide: ...
     @property
-    def splits(self) -> Splits: ...
+    def splits(self) -> Data: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,42 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What one fit makes of every sequence, and by what these are known again.
+
+    Args:
+        nats: a bound on the log-likelihood of every sequence, (N,).
+        lengths: frames of each, (N,).
+        estimator: of the bounds.
+        kind: that the values are taken for.
+        sha256: digest of the sequences.
+        totals: of counts, whether the bound is on how many there are too.
+    """
+
+    nats: np.ndarray
+    lengths: np.ndarray
+    estimator: str
+    kind: str
+    sha256: str
+    totals: bool = False
+
+    def bound(self, particles: int = 1) -> Bound:
+        """The bound on the split."""
+        return Bound.of(self.nats, self.lengths, self.estimator, particles)
+
+
+def score(
+    model: Model, guide: Guide, data: Data, split: str, *, particles: int = 1, seed: int = 0
+) -> Scored:
+    """The bounds of a fit on every sequence of a split, K draws each."""
+    sequences = data[split]
+    nats, estimator = sequence_bounds(model, guide, sequences, particles=particles, seed=seed)
+    digest = content_sha256(sequences)
+    totals = scores_totals(model)
+    return Scored(nats, sequences.lengths, estimator, data.info.kind, digest, totals)
+
+
 def compare(
     fits: Mapping[str, Fitted], *, split: str = "test", particles: int = 1, seed: int = 0
 ) -> list[Comparison]:
@@ -68,44 +105,47 @@ def compare(
     Raises:
         UsageError: the fits are on different data.
     """
-    lengths = {name: fit.splits[split].lengths for name, fit in fits.items()}
-    first_name, first = next(iter(fits.items()))
-    for name, fit in fits.items():
-        if not _same(fit.splits[split], first.splits[split]):
+    given = {"particles": particles, "seed": seed}
+    scores = {
+        name: score(fit.model, fit.guide, fit.splits, split, **given) for name, fit in fits.items()
+    }
+    return ranked(scores, particles)
+
+
+def ranked(scores: Mapping[str, Scored], particles: int = 1) -> list[Comparison]:
+    """Fits from best to worst, by what each makes of the same sequences.
+
+    Args:
+        scores: by name.
+        particles: draws per sequence, K, behind each bound.
+
+    Raises:
+        UsageError: the fits are on different data.
+    """
+    first_name, first = next(iter(scores.items()))
+    for name, each in scores.items():
+        if each.kind != first.kind:
+            raise UsageError(
+                f"{name} takes the values for {each.kind} and {first_name} for {first.kind}: "
+                "their likelihoods have no common measure"
+            )
+        if each.sha256 != first.sha256:
             raise UsageError(
                 f"{name} and {first_name} were fitted on different data; "
                 "only runs on the same data can be compared"
             )
-        if fit.splits.info.kind != first.splits.info.kind:
-            raise UsageError(
-                f"{name} takes the values for {fit.splits.info.kind} and {first_name} for "
-                f"{first.splits.info.kind}: their likelihoods have no common measure"
-            )
-        if scores_totals(fit.model) != scores_totals(first.model):
+        if each.totals != first.totals:
             raise UsageError(
                 f"of {name} and {first_name} one scores how many counts there are and the other is "
                 "given it: their likelihoods have no common measure"
             )
-    values = {
-        name: sequence_bounds(
-            fit.model, fit.guide, fit.splits[split], particles=particles, seed=seed
-        )
-        for name, fit in fits.items()
-    }
-    best = max(values, key=lambda name: values[name][0].sum())
+    best = max(scores, key=lambda name: scores[name].nats.sum())
     rows = []
-    for name, (nats, estimator) in values.items():
-        below = values[best][0] - nats
+    for name, each in scores.items():
+        below = scores[best].nats - each.nats
         error = 0.0 if name == best else standard_error(below)
-        bound = Bound.of(nats, lengths[name], estimator, particles)
-        rows.append(Comparison(name, bound, float(below.mean()), error))
+        rows.append(Comparison(name, each.bound(particles), float(below.mean()), error))
     return sorted(rows, key=lambda row: row.difference)
-
-
-def _same(one: Sequences, other: Sequences) -> bool:
-    """Whether two splits hold the same sequences, with the same gaps."""
-    alike = np.array_equal(one.lengths, other.lengths) and one.x.shape == other.x.shape
-    return alike and bool(((one.x == other.x) | (one.x.isnan() & other.x.isnan())).all())
 
 
 def _plain(value: float) -> float | None:

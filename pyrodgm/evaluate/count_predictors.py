@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -23,7 +23,26 @@ def scores_totals(model: Model) -> bool:
     return bool(getattr(getattr(model, "emission", None), "scores_totals", False))
 
 
-def count_predictors(train: Sequences) -> dict[str, Score]:
+def count_moments(train: Sequences) -> dict[str, np.ndarray]:
+    """All that `count_predictors` know of the training sequences.
+
+    Returns:
+        "mean" of every feature, (D,); the "weight" w that did best, (1,); and the "shapes" r
+        without it and with it, (2, D).
+    """
+    x = train.x.numpy().astype(np.float64)
+    mean = (np.nansum(x, 0) + PSEUDO_COUNT) / ((~np.isnan(x)).sum(0) + 1)
+
+    def gain(weight: float) -> float:
+        expected = _expected(train, mean, weight)
+        return _nats(train, expected, _shape(train, expected)).sum()
+
+    best = max(WEIGHTS, key=gain)
+    shapes = [_shape(train, _expected(train, mean, weight)) for weight in (0.0, best)]
+    return {"mean": mean, "weight": np.array([best]), "shapes": np.stack(shapes)}
+
+
+def count_predictors(known: Mapping[str, np.ndarray]) -> dict[str, Score]:
     r"""Log-likelihoods of sequences, (N,), in nats, by what training shows.
 
     .. math:: x_{td} \sim \mathrm{NB}(\mu_{td}, r_d), \qquad
@@ -31,21 +50,17 @@ def count_predictors(train: Sequences) -> dict[str, Score]:
         r_d = \frac{\sum_t \mu_{td}^2}{\sum_t (x_{td} - \mu_{td})^2 - \mu_{td}}
 
     Args:
-        train: the training sequences.
+        known: as of `count_moments`.
 
     Returns:
         "independent": w is zero. "previous frame": w did best in training, where a frame has none
         before it that was observed it is zero.
     """
-    x = train.x.numpy().astype(np.float64)
-    mean = (np.nansum(x, 0) + PSEUDO_COUNT) / ((~np.isnan(x)).sum(0) + 1)
-
-    def score(weight: float) -> Score:
-        shape = _shape(train, _expected(train, mean, weight))
-        return lambda part: _nats(part, _expected(part, mean, weight), shape)
-
-    best = max(WEIGHTS, key=lambda weight: score(weight)(train).sum())
-    return {"independent": score(0.0), "previous frame": score(best)}
+    mean, weight, shapes = known["mean"], float(known["weight"][0]), known["shapes"]
+    return {
+        "independent": lambda part: _nats(part, _expected(part, mean, 0.0), shapes[0]),
+        "previous frame": lambda part: _nats(part, _expected(part, mean, weight), shapes[1]),
+    }
 
 
 def _expected(part: Sequences, mean: np.ndarray, weight: float) -> np.ndarray:

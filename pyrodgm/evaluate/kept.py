@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrodgm.data.base import Splits
+from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import UsageError
 from pyrodgm.models import Model
 
@@ -32,7 +32,7 @@ class Kept:
     flat: bool
 
 
-def affordable(model: Model, splits: Splits, split: str, draws: int) -> Kept:
+def affordable(model: Model, splits: Data, split: str, draws: int) -> Kept:
     """As many of the draws asked for as fit into 256 MiB, and ten at least.
 
     Frames lie end to end where ten draws would not fit with their padding. Where they do not fit so
@@ -98,14 +98,14 @@ def spread(lengths: np.ndarray, frames: int) -> np.ndarray:
         count = max(1, min(count - 1, count * frames // total))
 
 
-def bytes_of(model: Model, splits: Splits, split: str, kept: Kept) -> int:
+def bytes_of(model: Model, splits: Data, split: str, kept: Kept) -> int:
     """Memory that the arrays of a tree take, its whole numbers stored as such."""
     lengths = splits[split].lengths[kept.rows]
     frames = int(lengths.sum()) if kept.flat else len(lengths) * int(lengths.max())
     return kept.draws * frames * bytes_per_frame(model, splits)
 
 
-def bytes_per_frame(model: Model, splits: Splits) -> int:
+def bytes_per_frame(model: Model, splits: Data) -> int:
     """Memory of one draw of a frame: its latents, a replicate and a log-likelihood."""
     latent = 1 if model.traits.latents == "binary" else 4
     # Real numbers are stored as the data has them, in double precision.
@@ -113,7 +113,7 @@ def bytes_per_frame(model: Model, splits: Splits) -> int:
     return latent * sum(model.latents.values()) + observed * sum(model.observed.values()) + 4
 
 
-def refuse_large(model: Model, splits: Splits, split: str, kept: Kept) -> None:
+def refuse_large(model: Model, splits: Data, split: str, kept: Kept) -> None:
     """Refuse a tree that would not fit into 2 GiB.
 
     Raises:

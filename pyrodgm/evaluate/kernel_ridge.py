@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -54,6 +54,18 @@ class DualRidgeAR:
             for penalty in penalties
         )
         self.penalty, self.dual = min(solved, key=lambda pair: self._error(valid, pair[1]))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it knows of the data, for `from_state`."""
+        return {"centre": self.centre, "inputs": self.inputs, "dual": self.dual}
+
+    @classmethod
+    def from_state(cls, order: int, state: Mapping[str, Tensor]) -> DualRidgeAR:
+        """The same autoregression as gave this state, without its data."""
+        made = cls.__new__(cls)
+        made.order, made.centre = order, state["centre"]
+        made.inputs, made.dual = state["inputs"], state["dual"]
+        return made
 
     def __call__(self, batch: Batch) -> Tensor:
         """What is expected of every frame, (B, T, D)."""

@@ -14,7 +14,8 @@ from arviz_base import from_dict
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.evaluation import Data
 from pyrodgm.evaluate.chunks import Tell, chunks, silent
 from pyrodgm.evaluate.compact import BLANK, Arrays, Groups, blanked, compact_type, is_blank
 from pyrodgm.evaluate.kept import Kept, refuse_large
@@ -28,7 +29,7 @@ from pyrodgm.traces import pair_terms
 def to_datatree(
     model: Model,
     guide: Guide,
-    splits: Splits,
+    splits: Data,
     *,
     split: str = "test",
     draws: int = 100,
@@ -87,7 +88,7 @@ def to_datatree(
 def compact_tree(
     model: Model,
     guide: Guide,
-    splits: Splits,
+    splits: Data,
     *,
     split: str,
     rows: np.ndarray | None = None,
@@ -191,7 +192,7 @@ def _with_places(tree: xr.DataTree, sequences: Sequences, rows: np.ndarray) -> x
     return tree
 
 
-def _padded(model: Model, splits: Splits, sequences: Sequences) -> Groups:
+def _padded(model: Model, splits: Data, sequences: Sequences) -> Groups:
     """What does not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
     small = splits.info.kind == "binary" and batch.seen is None

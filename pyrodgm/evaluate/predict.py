@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import Kind, Sequences, Splits
+from pyrodgm.data.base import DataInfo, Kind, Sequences
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.baselines import baselines
+from pyrodgm.evaluate.baselines import Predictor
 from pyrodgm.evaluate.chunks import Tell, silent
 from pyrodgm.evaluate.count_predictors import scores_totals
 from pyrodgm.evaluate.frame_errors import Errors, Prediction, sequence_errors
@@ -182,20 +182,22 @@ def _prediction(
 def predictions(
     model: Model,
     guide: Guide,
-    splits: Splits,
-    split: str,
+    sequences: Sequences,
+    info: DataInfo,
+    trivial: Mapping[str, Predictor],
     *,
     samples: int = 20,
     seed: int = 0,
     tell: Callable[[str, float], None] = lambda *_: None,
 ) -> dict[str, Prediction]:
-    """Predictions of a split by every method that fits, and by trivial predictors beside them.
+    """Predictions of sequences by every method that fits, and by trivial predictors beside them.
 
     Args:
         model: the model p.
         guide: the guide q.
-        splits: the data.
-        split: which is predicted.
+        sequences: what is predicted.
+        info: facts of the data, with the standard deviations of training.
+        trivial: as of `pyrodgm.evaluate.baselines.baselines`.
         samples: of the filtered prediction.
         seed: of the draws.
         tell: called with the name of each method, and which share of it is done.
@@ -203,17 +205,19 @@ def predictions(
     Raises:
         UsageError: as of `predict`.
     """
-    p, _ = over_time(model, guide)
-    kind: Kind = "real" if scores_totals(model) else splits.info.kind  # counts are not scaled
-    data = {"kind": kind, "std": spread_of(splits)}
-    given = {**data, "samples": samples, "seed": seed}
+    over_time(model, guide)
+    kind: Kind = "real" if scores_totals(model) else info.kind  # counts are not scaled
+    given = {"kind": kind, "std": spread_of(info), "samples": samples, "seed": seed}
     found = {
-        method: predict(
-            model, guide, splits[split], method=method, tell=partial(tell, method), **given
-        )
+        method: predict(model, guide, sequences, method=method, tell=partial(tell, method), **given)
         for method in methods_of(model)
     }
-    return found | baseline_predictions(splits, split, order=max(1, p.history), kind=kind)
+    return found | baseline_predictions(trivial, sequences, info, kind=kind)
+
+
+def autoregressive_order(model: Model) -> int:
+    """How many frames back the autoregression beside a model looks: as many as the model."""
+    return max(1, model.history) if isinstance(model, SequenceModel) else 1
 
 
 def methods_of(model: Model) -> tuple[Method, ...]:
@@ -226,16 +230,24 @@ def methods_of(model: Model) -> tuple[Method, ...]:
 
 
 def baseline_predictions(
-    splits: Splits, split: str, *, order: int, kind: Kind | None = None
+    trivial: Mapping[str, Predictor],
+    sequences: Sequences,
+    info: DataInfo,
+    *,
+    kind: Kind | None = None,
 ) -> dict[str, Prediction]:
-    """Predictions of a split by trivial predictors, see `pyrodgm.evaluate.baselines.baselines`."""
-    sequences, info = splits[split], splits.info
+    """Predictions of sequences by trivial predictors; see `pyrodgm.evaluate.baselines.baselines`.
+
+    Args:
+        trivial: the predictors, by name.
+        sequences: what is predicted.
+        info: facts of the data, with the standard deviations of training.
+        kind: that values are taken for where errors are measured, if it is another.
+    """
     known = Symbols(info.symbols) if info.symbols else None
     found = {}
-    for name, predictor in baselines(splits, order).items():
-        errors = sequence_errors(
-            sequences, predictor, kind or info.kind, 1, spread_of(splits), known
-        )
+    for name, predictor in trivial.items():
+        errors = sequence_errors(sequences, predictor, kind or info.kind, 1, spread_of(info), known)
         nats = log_scores(predictor, sequences, info) if info.kind == "categorical" else None
         if nats is not None and not np.isfinite(nats).all():
             nats = None  # copies are certain, and wrong now and then
@@ -243,6 +255,6 @@ def baseline_predictions(
     return found
 
 
-def spread_of(splits: Splits) -> tuple[float, ...]:
+def spread_of(info: DataInfo) -> tuple[float, ...]:
     """Standard deviations of real features; nothing for data whose features are of one kind."""
-    return splits.info.std if splits.info.kind == "real" else ()
+    return info.std if info.kind == "real" else ()

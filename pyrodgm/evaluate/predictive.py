@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.base import Sequences
+from pyrodgm.data.evaluation import Data
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.evaluate.chunks import Tell, chunks, silent
 from pyrodgm.evaluate.count_predictors import scores_totals
@@ -26,7 +27,7 @@ NUMBERS_AT_ONCE = 4_000_000  # that are compared together: bounds memory, not re
 
 
 def observed(
-    splits: Splits,
+    splits: Data,
     split: str,
     *,
     rows: np.ndarray | None = None,
@@ -60,11 +61,11 @@ def observed(
     return summary
 
 
-def _chosen(splits: Splits, split: str, rows: np.ndarray | None) -> Sequences:
+def _chosen(splits: Data, split: str, rows: np.ndarray | None) -> Sequences:
     return splits[split] if rows is None else splits[split].select(rows)
 
 
-def posterior_replicates(tree: xr.DataTree, splits: Splits, *, totals: bool = False) -> Summary:
+def posterior_replicates(tree: xr.DataTree, splits: Data, *, totals: bool = False) -> Summary:
     """The statistics of the replicates in a tree from `pyrodgm.evaluate.posterior.to_datatree`.
 
     Each frame was drawn given the observed frames before it and the guide's latents, which have
@@ -93,7 +94,7 @@ def posterior_replicates(tree: xr.DataTree, splits: Splits, *, totals: bool = Fa
 
 def prior_replicates(
     model: SequenceModel,
-    splits: Splits,
+    splits: Data,
     split: str,
     *,
     rows: np.ndarray | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -20,11 +20,34 @@ NUMBERS_AT_ONCE = 2**22  # bounds memory, not results
 SymbolPredictor = Callable[[Batch], Tensor]
 
 
-def symbol_predictors(train: Sequences, info: DataInfo) -> dict[str, SymbolPredictor]:
-    r"""Predictors from a batch to the probabilities of all symbols in every frame, (B, T, S).
+def symbol_counts(train: Sequences, info: DataInfo) -> dict[str, np.ndarray]:
+    """All that `symbol_predictors` know of the training sequences.
 
     Args:
         train: fitted on these.
+        info: facts of the data.
+
+    Returns:
+        "share" of every symbol, (S,), and "moves" from each to each, (S, S), each half a count up;
+        without moves where there are more than 2000 symbols.
+    """
+    symbols = Symbols(info.symbols)
+    counted = torch.zeros(symbols.size, dtype=torch.float64)
+    for batch in _batches(train, symbols):
+        counted += _seen_symbols(batch, symbols).sum((0, 1))
+    known = {"share": _shares(counted, symbols).numpy()}
+    if symbols.size <= MOST_SYMBOLS:
+        known["moves"] = _moves(train, symbols).numpy()
+    return known
+
+
+def symbol_predictors(
+    known: Mapping[str, np.ndarray], info: DataInfo
+) -> dict[str, SymbolPredictor]:
+    r"""Predictors from a batch to the probabilities of all symbols in every frame, (B, T, S).
+
+    Args:
+        known: as of `symbol_counts`; of nothing, there are none.
         info: facts of the data.
 
     Returns:
@@ -34,16 +57,14 @@ def symbol_predictors(train: Sequences, info: DataInfo) -> dict[str, SymbolPredi
         these frequencies; what is missing is summed out. It is left out where there are more than
         2000 symbols.
     """
-    symbols = Symbols(info.symbols)
-    counted = torch.zeros(symbols.size, dtype=torch.float64)
-    for batch in _batches(train, symbols):
-        counted += _seen_symbols(batch, symbols).sum((0, 1))
-    share = _shares(counted, symbols)
+    if "share" not in known:
+        return {}
+    symbols, share = Symbols(info.symbols), torch.from_numpy(known["share"])
     found: dict[str, SymbolPredictor] = {
         "independent": lambda batch: share.expand(*batch.mask.shape, -1)
     }
-    if symbols.size <= MOST_SYMBOLS:
-        moves = _moves(train, symbols)
+    if "moves" in known:
+        moves = torch.from_numpy(known["moves"])
         found["markov"] = lambda batch: _chain(batch, symbols, share, moves)
     return found
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.base import Sequences
+from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.chances import smoothed
 from pyrodgm.evaluate.contrasts import coherence, contrasted, contrasting, near_by
@@ -115,7 +116,7 @@ class Topic:
 def topics(
     model: Model,
     guide: Guide,
-    splits: Splits,
+    splits: Data,
     *,
     split: str = "train",
     num: int = 10,
@@ -150,7 +151,7 @@ def topics(
     odds = expected_latents(model, guide, splits[split], draws=draws, seed=seed)[dictionary.site]
     counts = seen_counts(splits[split])
     odds = odds[: len(counts)]
-    share = smoothed(np.asarray(splits.info.mean) * splits.train.num_frames)
+    share = smoothed(np.asarray(splits.info.mean) * splits.info.num_frames)
     scores = contrasting(counts, odds), distinctive(dictionary.weights, share), dictionary.weights
     found = [top_words(score, splits.info.words, num_words) for score in scores]
     coming = top(scores[0], num_words)

@@ -51,17 +51,17 @@ def names(run: Run) -> dict[str, str]:
         return {part: Path(getattr(config, part).name).name for part in parts}
     objects = {"model": run.model, "guide": run.guide, "objective": run.objective}
     found = {part: type(value).__name__ for part, value in objects.items()}
-    return {**found, "data": run.splits.info.name}
+    return {**found, "data": run.info.name}
 
 
 def fitted(run: Run) -> Section:
     """What was fitted, to what, and for how long."""
     values = read_toml(run.folder.config)
     rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
-    info = run.splits.info
+    info, known = run.info, run.folder.read_environment()
     sizes = "; ".join(
-        f"{name} {counted(len(part), 'sequence')}, {counted(part.num_frames, 'frame')}"
-        for name, part in run.splits.items()
+        f"{name} {counted(part['sequences'], 'sequence')}, {counted(part['frames'], 'frame')}"
+        for name, part in known["data_splits"].items()
     )
     rows += [
         ["Frames", f"{info.dim} features, {info.kind}", sizes],
@@ -70,7 +70,7 @@ def fitted(run: Run) -> Section:
     count = sum(parameter.numel() for parameter in run.model.parameters())
     guided = sum(parameter.numel() for parameter in run.guide.parameters())
     rows.append(["Parameters", f"{count:,} in the model", f"{guided:,} in the guide"])
-    notes = [Text(note, "note") for note in run.splits.notes]
+    notes = [Text(note, "note") for note in known["data_notes"]]
     return Section("What was fitted", [Table((), rows, numeric=False), *notes])
 
 
@@ -81,8 +81,19 @@ def _options(values: Mapping[str, Mapping[str, Any]], part: str) -> str:
     return ", ".join(f"{key} {value}" for key, value in shown.items())
 
 
-def tiles(run: Run, results: Results, found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def tiles(
+    run: Run, results: Results | None, found: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
     """The numbers to see first."""
+    shown = [] if results is None else _result_tiles(results)
+    if found is not None and found["verdict"] != EXACT:
+        trusted = f"{found['trusted']} of {found['examples']}"
+        shown.append((trusted, f"{found['split']} sequences where the guide can be trusted"))
+    shown.append((f"{run.seconds:.0f} s", f"of training, {run.steps} steps"))
+    return shown
+
+
+def _result_tiles(results: Results) -> list[tuple[str, str]]:
     exact = results.test.estimator == "exact"
     what = "exact" if exact else "lower bound"
     shown = [(number(results.test.nats_per_frame), f"test, nats per frame ({what})")]
@@ -92,15 +103,13 @@ def tiles(run: Run, results: Results, found: Mapping[str, Any] | None) -> list[t
         ahead = results.test.nats_per_frame - floors[best].nats_per_frame
         sign = "+" if ahead > 0 else ""
         shown.append((f"{sign}{number(ahead)}", f"against the best trivial one, {NAMES[best]}"))
-    if found is not None and found["verdict"] != EXACT:
-        trusted = f"{found['trusted']} of {found['examples']}"
-        shown.append((trusted, f"{found['split']} sequences where the guide can be trusted"))
-    shown.append((f"{run.seconds:.0f} s", f"of training, {run.steps} steps"))
     return shown
 
 
-def results_section(run: Run, results: Results) -> Section:
+def results_section(run: Run, results: Results | None) -> Section:
     """Bounds on validation and test beside trivial predictors, the best first."""
+    if results is None:
+        return Section("Results", [])
     exact = results.test.estimator == "exact"
     own = "exact log-likelihood" if exact else "1-sample lower bound"
     pairs = {f"{names(run)['model']}, {own}": (results.valid, results.test)} | {
@@ -209,19 +218,24 @@ def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Ta
     return Table(header, rows, note=note)
 
 
-def checked(run: Run, split: str, folder: Path) -> tuple[dict[str, Any], Path]:
+def checked(
+    run: Run, split: str, folder: Path, *, anew: bool = True
+) -> tuple[dict[str, Any] | None, Path]:
     """What the last check found, if it was of these weights and this split; else a new one's.
 
     Args:
         run: a fitted model and guide.
         split: what is checked.
         folder: that the files of a new check go into.
+        anew: whether a new one is made, for which the data is needed.
 
     Returns:
         What was found, and the folder of the figures.
     """
     if (found := last_check(run, split)) is not None:
         return found, run.folder.path / FIGURES
+    if not anew:
+        return None, folder
     return check(run, split=split, out=folder).to_dict(), folder / FIGURES
 
 

@@ -13,6 +13,7 @@ import torch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
 from pyrodgm.display import number
+from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.evaluate.particles import beginning
 from pyrodgm.evaluate.pictures import Band, motion, pictures
@@ -182,19 +183,30 @@ def draw_example(example: Example, info: DataInfo) -> list[Block]:
 
 def samples(run: Run, split: str, seed: int) -> Section:
     """Sequences drawn from the model."""
-    info = run.splits.info
+    info = run.info
     length = min(round(info.mean_length), SHOWN_FRAMES)
     if info.num_conditions:  # those of the split's sequences
-        length = min(length, int(run.splits[split].lengths.max()))
+        try:
+            length = min(length, int(run.splits[split].lengths.max()))
+        except MissingDataError:
+            return Section("Samples", [])
     still = info.image_shape is None and length == 1
     if not isinstance(run.model, SequenceModel) or info.kind == "count" or still:
         return Section("Samples", [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])
-    first = run.splits[split].batch([0])
-    observed = run.splits[split].uncentred(first.x.where(first.observed, torch.nan))
-    observed = observed[0, :length].numpy()
-    return Section("Samples", draw_samples(x, info, {f"{split} sequence 0": observed}))
+    return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
+
+
+def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
+    """The beginning of an observed sequence; nothing where the data is not there."""
+    try:
+        sequences = run.splits[split]
+    except MissingDataError:
+        return {}
+    first = sequences.batch([0])
+    observed = sequences.uncentred(first.x.where(first.observed, torch.nan))
+    return {f"{split} sequence 0": observed[0, :length].numpy()}
 
 
 def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
@@ -206,7 +218,9 @@ def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]
         frames = grid(x, info, pixels=SAMPLE_PIXELS)
         return [Picture(gif_uri(frames, info), caption, narrow=True)]
     if info.kind == "real":
-        caption += f" Black: {next(iter(beside))}. Lines that run away are cut off."
+        caption += (
+            "".join(f" Black: {name}." for name in beside) + " Lines that run away are cut off."
+        )
         return [Picture(png_uri(motion({**beside, **rows})), caption)]
     blocks: list[Block] = [Picture(png_uri(pictures(rows, info)), caption)]
     if info.lowest_pitch is not None:

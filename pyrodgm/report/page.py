@@ -8,11 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import MissingDataError, UsageError
 from pyrodgm.files import access_in_words, replacing
 from pyrodgm.pieces import refuse_to_replace
 from pyrodgm.report import facts, figures, latents
-from pyrodgm.report.blocks import Page
+from pyrodgm.report.blocks import Page, Section, Text
+from pyrodgm.results import Results
 from pyrodgm.run import Run
 
 NAME = "report.html"
@@ -58,22 +59,30 @@ def write_report(
 
 
 def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) -> Page:
-    """Everything that goes onto the page of a run; `files` is for those of a new check."""
-    run.splits[split]
-    found, figures_of_check = facts.checked(run, split, files) if with_check else (None, files)
-    results = run.results()
+    """Everything that goes onto the page of a run; `files` is for those of a new check.
+
+    Where its data is not there, what was kept of it stands in the place of what needs it.
+    """
+    missing = _missing(run, split)
+    there = missing is None
+    found, figures_of_check = None, files
+    if with_check:
+        found, figures_of_check = facts.checked(run, split, files, anew=there)
+    results = _results(run)
     sections = [
         facts.fitted(run),
         facts.results_section(run, results),
         facts.learning(run),
-        figures.prediction(run, split, seed),
+        *([figures.prediction(run, split, seed)] if there else []),
         figures.samples(run, split, seed),
-        facts.words(run, split, seed),
-        *latents.sections(run, split, seed),
+        *([facts.words(run, split, seed), *latents.sections(run, split, seed)] if there else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),
         facts.environment(run),
     ]
+    if missing is not None:
+        words = Text(f"Left out is what needs the data: {missing}", "note")
+        sections.insert(0, Section("Without its data", [words]))
     names = facts.names(run)
     return Page(
         title=f"{names['model']} on {names['data']}",
@@ -81,6 +90,31 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         tiles=facts.tiles(run, results, found),
         sections=[section for section in sections if section.blocks],
     )
+
+
+def _missing(run: Run, split: str) -> str | None:
+    """Why the data of a run is not there; nothing where it is.
+
+    Raises:
+        UsageError: other data than the run was fitted on, or an unknown split.
+    """
+    if run.data.other is not None:
+        raise UsageError(
+            f"a report is about the data that {run.folder.path} was fitted on, and "
+            f"'{run.splits.info.name}' is other data; see pyrodgm evaluate, predict and check"
+        )
+    try:
+        run.splits[split]
+    except MissingDataError as error:
+        return str(error)
+    return None
+
+
+def _results(run: Run) -> Results | None:
+    try:
+        return run.results()
+    except MissingDataError:  # and nothing was kept
+        return None
 
 
 def render(page: Page) -> str:

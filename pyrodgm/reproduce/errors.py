@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrodgm.data.base import Splits
+from pyrodgm.evaluate.baselines import baselines
 from pyrodgm.evaluate.frame_errors import Prediction
 from pyrodgm.evaluate.predict import Method, baseline_predictions, methods_of, predict
 from pyrodgm.reproduce.table import Measured, Numbers
@@ -29,7 +30,7 @@ def errors(run: Run, *, samples: int) -> Numbers:
             predict(
                 run.model,
                 run.guide,
-                run.splits.test,
+                run.splits["test"],
                 kind=run.splits.info.kind,
                 method=method,
                 samples=samples,
@@ -49,7 +50,7 @@ def simple_errors(splits: Splits, order: int = 1) -> Mapping[str, Numbers]:
         splits: the data.
         order: of the linear autoregression.
     """
-    found = baseline_predictions(splits, "test", order=order)
+    found = baseline_predictions(baselines(splits, order), splits.test, splits.info)
     return {name: {"error": _measured(prediction)} for name, prediction in found.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrodgm.data.base import Splits
+from pyrodgm.data.evaluation import Data
 from pyrodgm.reproduce.errors import errors, simple_errors
 from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
@@ -42,7 +43,7 @@ def baselines(splits: Splits) -> Mapping[str, Numbers]:
     }
 
 
-def _file(splits: Splits) -> str:
+def _file(splits: Data) -> str:
     return splits.info.name
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from pyrodgm.data.base import Splits
+from pyrodgm.data.evaluation import Data
 from pyrodgm.evaluate.word_scores import score_model, trivial_scores
 from pyrodgm.evaluate.words import Corpus, WordScore
 from pyrodgm.reproduce.protocol import published, quick
@@ -28,9 +29,9 @@ def baselines(splits: Splits) -> Mapping[str, Numbers]:
     return {name: _numbers(score) for name, score in trivial_scores(corpus_of(splits)).items()}
 
 
-def corpus_of(splits: Splits) -> Corpus:
+def corpus_of(splits: Data) -> Corpus:
     """The counts of the test years: all but the last were read in part, of the last nothing."""
-    corpus = Corpus.of(splits.test)
+    corpus = Corpus.of(splits["test"])
     assert corpus is not None, "the data of this table holds words out"
     return corpus
 

@@ -314,3 +314,25 @@ def test_an_exact_likelihood_is_not_called_a_bound(cli, tiny, here):
     assert said.code == 0, said.err
     assert "AR, exact" in said.out
     assert "1-sample" not in said.out
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_decides_a_fit_is_said_before_it_trains(cli, save_data, tmp_path, as_json):
+    x = ragged(dim=3)["train"]
+    x[:, 1] = 1
+    path = save_data("rows.npz", train=x, extra=x)
+    words = ["--model", "sbn", "--data", path, "--steps", "1", "--out", tmp_path / "run"]
+    said = cli("fit", *words, "--set", "model.hidden_dim=2", *["--json"] * as_json)
+    assert said.code == 0, said.err
+    told = [
+        f"rows: binary, 3 features; train {len(x) - 2 * round(len(x) / 10)} rows",
+        "note: ignored arrays: extra",
+        f"note: no 'train_lengths' in the file: its {len(x)} frames are independent rows",
+        f"note: no 'valid' in the file: {round(len(x) / 10)} of {len(x)} train sequences",
+        "note: no 'test' in the file",
+        "note: 1 of 3 features never change in train: 1",
+        "training, at most 1 steps",
+    ]
+    places = [said.err.index(part) for part in told]
+    assert places == sorted(places)
+    assert "note" not in said.out

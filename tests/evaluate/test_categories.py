@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import Symbols
+from pyrodgm.evaluate.baselines import baselines
 from pyrodgm.evaluate.forecast import forecast
 from pyrodgm.evaluate.frame_errors import sequence_errors
 from pyrodgm.evaluate.gaps import gap_scores
@@ -98,8 +99,8 @@ def test_errors_of_probabilities_by_hand() -> None:
 
 
 def test_trivial_predictors_stand_beside_the_model_with_accuracy_and_log_score() -> None:
-    found = predictions(hmm(), NoGuide(DATA.info), DATA, "test")
-    trivial = baseline_predictions(DATA, "test", order=1)
+    found = predictions(hmm(), NoGuide(DATA.info), DATA.test, DATA.info, baselines(DATA, 1))
+    trivial = baseline_predictions(baselines(DATA, 1), DATA.test, DATA.info)
     names = ["training frequencies", "copy-last", "Markov chain per feature"]
     assert list(trivial) == names
     assert list(found) == ["filtered", *names]
@@ -192,5 +193,5 @@ def test_a_model_without_a_past_misses_transitions_and_has_the_frequencies() -> 
 def test_new_data_with_fewer_symbols_is_predicted_by_those_of_the_fit() -> None:
     few = splits_of(X[:2], X[:2]).with_symbols_of(DATA.info)
     assert few.info == replace(few.info, symbols=OWN)
-    found = predictions(hmm(), NoGuide(DATA.info), few, "test")
+    found = predictions(hmm(), NoGuide(DATA.info), few.test, few.info, baselines(few, 1))
     assert np.isfinite(found["filtered"].squared_error)

@@ -12,6 +12,7 @@ from scipy.stats import nbinom, poisson
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.baselines import baselines
 from pyrodgm.evaluate.compare import compare
 from pyrodgm.evaluate.floors import floors
 from pyrodgm.evaluate.predict import predictions
@@ -70,7 +71,7 @@ def test_one_feature_is_scored_predicted_and_checked_as_it_is() -> None:
     splits = splits_of(x, np.array([200, 200]))
     model, guide = AR(splits.info, history=0), NoGuide(splits.info)
     model.x_bias.requires_grad_(False)
-    found = predictions(model, guide, splits, "test")
+    found = predictions(model, guide, splits.test, splits.info, baselines(splits, 1))
     later = np.concatenate([x[1:200], x[201:]])
     mean = float(x.mean())
     assert found["filtered"].squared_error == pytest.approx(np.square(later - mean).mean(), 1e-3)

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal, norm
 from pyrodgm import data
 from pyrodgm.data import local
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.evaluate import floors as module
+from pyrodgm.evaluate import frame_scores as module
 from pyrodgm.evaluate.floors import NAMES, floors
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS

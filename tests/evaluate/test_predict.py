@@ -52,6 +52,11 @@ class Smoother(SequenceGuide):
         draw("z", BernoulliVector(encoded))
 
 
+def asked(splits, order=1):
+    """What is predicted, its facts, and the trivial predictors."""
+    return splits.test, splits.info, baselines.baselines(splits, order)
+
+
 def copies(x, count):
     return Batch.of(x.expand(count, *x.shape).clone())
 
@@ -149,7 +154,7 @@ def splits():
 
 def test_every_method_stands_beside_trivial_predictors(splits):
     model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
-    found = predictions(model, guide, splits, "test", samples=3)
+    found = predictions(model, guide, *asked(splits), samples=3)
     assert list(found) == [
         "filtered", "published", "published-order1", "training mean", "copy-last", "linear AR(1)"
     ]  # fmt: skip
@@ -166,13 +171,13 @@ def test_every_method_stands_beside_trivial_predictors(splits):
     assert copied.squared_error == pytest.approx(kept.mean())
     assert copied.sd == pytest.approx(kept.std(ddof=1))
     assert copied.standard_error == pytest.approx(kept.std(ddof=1) / np.sqrt(2))
-    again = predictions(model, guide, splits, "test", samples=3)
+    again = predictions(model, guide, *asked(splits), samples=3)
     np.testing.assert_array_equal(again["filtered"].errors, found["filtered"].errors)
 
 
 def test_without_latents_one_sample_is_as_good_as_many(splits):
     model, guide = AR(splits.info, history=2), NoGuide(splits.info)
-    found = predictions(model, guide, splits, "test")
+    found = predictions(model, guide, *asked(splits, order=2))
     assert "published" not in found
     assert "linear AR(2)" in found
     one = predict(model, guide, splits.test, kind="binary", samples=1)
@@ -227,7 +232,9 @@ def test_errors_in_variances_know_no_units():
     noise = np.random.default_rng(0).normal(3.0, [1e3, 1e-3], (4000, 2)).astype(np.float32)
     part = Sequences(noise, np.array([4000]))
     splits = Splits.of("noise", "real", dict.fromkeys(("train", "valid", "test"), part))
-    errors = baseline_predictions(splits, "test", order=1)["training mean"]
+    errors = baseline_predictions(baselines.baselines(splits, 1), splits.test, splits.info)[
+        "training mean"
+    ]
     assert errors.standardised_error == pytest.approx(1.0, rel=1e-3)
 
 
@@ -353,7 +360,7 @@ def test_wide_frames_are_a_system_of_frames(monkeypatch):
         torch.linalg, "solve", lambda a, b: sizes.extend([a.numel(), b.numel()]) or solve(a, b)
     )
     wide = wide_splits(20, 4096)
-    found = baseline_predictions(wide, "test", order=4)
+    found = baseline_predictions(baselines.baselines(wide, 4), wide.test, wide.info)
     assert "linear AR(4)" in found
     assert max(sizes) == 18 * 4096
 

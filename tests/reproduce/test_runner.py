@@ -69,6 +69,9 @@ def test_a_cell_that_was_stopped_goes_on(table, tmp_path, monkeypatch):
     made, measured = table
 
     class Stop:
+        def on_data(self, *_):
+            pass
+
         def on_start(self, *_):
             pass
 

@@ -1,0 +1,220 @@
+"""Data that a fitted model is asked about: any sequences of the features that it was fitted on.
+
+Data to fit has three splits, and its facts are measured. Data to ask about has any sequences, all
+of which are meant, and the facts are those that the model was fitted with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits, narrowed
+from pyrodgm.data.checks import check_table
+from pyrodgm.data.kinds import infer_kind, refuse_other_values
+from pyrodgm.data.symbols import refuse_other_symbols
+from pyrodgm.errors import DataError, UsageError, did_you_mean
+
+Given = Sequences | np.ndarray | torch.Tensor | Sequence[Any]
+GIVEN = "given"  # the name of sequences that come from Python
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Sequences by name, as a fitted model takes them.
+
+    Args:
+        info: the facts that the model was fitted with, under the name of this data.
+        parts: the sequences.
+        notes: what a person should know of how they were read, one sentence each.
+    """
+
+    info: DataInfo
+    parts: Mapping[str, Sequences]
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Sequences:
+        if name not in self.parts:
+            raise UsageError(
+                f"'{self.info.name}' has no '{name}'; {did_you_mean(name, self.parts)}"
+            )
+        return self.parts[name]
+
+    def items(self) -> Iterator[tuple[str, Sequences]]:
+        """The sequences by name."""
+        yield from self.parts.items()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        parts: Mapping[str, Sequences],
+        info: DataInfo,
+        *,
+        kind: Kind | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> EvaluationData:
+        """Sequences as a model takes them that was fitted on other data.
+
+        Their values are taken for the kind that it was fitted on; grey values for a model of bits
+        stay grey, and score by cross-entropy. What is missing holds what it held in the fit.
+
+        Args:
+            name: of the data.
+            parts: sequences by name, values of any kind.
+            info: facts of the data that the model was fitted on.
+            kind: of the values, where it is known; for a message.
+            notes: what a person should know of how they were read.
+
+        Raises:
+            DataError: other features or conditions, or values of another kind.
+        """
+        values = {split: part.x.numpy() for split, part in parts.items()}
+        for x in values.values():
+            if x.shape[1] != info.dim:
+                raise DataError(
+                    f"the model was fitted on '{info.name}' with {info.dim} features per frame, "
+                    f"and '{name}' has {x.shape[1]}; give data of the same kind"
+                )
+        _check_conditions(name, parts, info)
+        try:
+            taken = _kind(values, info)
+        except DataError as error:
+            raise DataError(
+                f"the model was fitted on {info.kind} data, and '{name}' has "
+                f"{kind or infer_kind(values)} values: {error}"
+            ) from error
+        fill, centre = np.array(info.fill), np.array(info.centre) if info.centre else None
+        placed = {
+            split: narrowed(part, taken, split).placed(fill, centre)
+            for split, part in parts.items()
+        }
+        gaps = any(part.has_missing for part in parts.values())
+        facts = replace(info, name=name, kind=taken, has_missing=gaps)
+        return cls(facts, placed, notes)
+
+    @classmethod
+    def of_splits(cls, splits: Splits, info: DataInfo) -> EvaluationData:
+        """Three splits as a model takes them that was fitted on other data; see `of`."""
+        parts, given = dict(splits.items()), splits.info
+        return cls.of(given.name, parts, info, kind=given.kind, notes=splits.notes)
+
+
+Data = Splits | EvaluationData  # what a model can be asked about
+
+
+def given_data(x: Given, info: DataInfo) -> EvaluationData:
+    """Sequences from Python as a fitted model takes them, under the name "given".
+
+    Args:
+        x: one sequence, (T, D); several of one length, (N, T, D); a list of sequences, each (T, D);
+            or `Sequences`. For a model of independent rows, (T, D) are T of them. NaN is a value
+            that is missing.
+        info: facts of the data that the model was fitted on.
+
+    Raises:
+        DataError: they are no such arrays, or not of the features or kind of the model.
+    """
+    if isinstance(x, Sequences):
+        return EvaluationData.of(GIVEN, {GIVEN: x}, info)
+    return EvaluationData.of(GIVEN, {GIVEN: sequences_of(GIVEN, _array(x, info), info)}, info)
+
+
+def sequences_of(
+    name: str,
+    x: np.ndarray | list[np.ndarray],
+    info: DataInfo,
+    *,
+    lengths: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
+    conditions: np.ndarray | None = None,
+) -> Sequences:
+    """Checked sequences from arrays.
+
+    Args:
+        name: for messages.
+        x: frames end to end or one sequence, (frames, D); several of one length, (N, T, D), of
+            which the rest is padding where lengths are given; or a list of sequences.
+        info: facts of the data that the model was fitted on.
+        lengths: frames of each sequence, (N,). Without, the frames of a model of independent rows
+            are rows, and those of any other model one sequence.
+        held_out: counts beside the frames, for evaluation alone, (frames, D).
+        conditions: that frames come with, (frames, U).
+
+    Raises:
+        DataError: with the first check that failed.
+    """
+    if isinstance(x, list):
+        lengths = np.array([len(each) for each in x], dtype=np.int64)
+        x = np.concatenate(x) if len({each.shape[1:] for each in x}) == 1 else _refuse_unlike(x)
+    x = np.atleast_1d(x)
+    if x.ndim == 1 and info.dim == 1:
+        x = x[:, None]
+    if x.ndim == 3:
+        x, lengths = _end_to_end(name, x, lengths)
+    check_table(name, x)
+    if lengths is None:
+        rows = info.max_length == 1
+        lengths = np.ones(len(x), np.int64) if rows else np.array([len(x)])
+    return Sequences(x, lengths, held_out=held_out, conditions=conditions, name=name)
+
+
+def _check_conditions(name: str, parts: Mapping[str, Sequences], info: DataInfo) -> None:
+    """Refuse sequences with other conditions than a model was fitted with."""
+    for part in parts.values():
+        found = 0 if part.conditions is None else part.conditions.shape[-1]
+        if found != info.num_conditions:
+            raise DataError(
+                f"the model was fitted on frames with {info.num_conditions} conditions each, and "
+                f"those of '{name}' have {found}; give them as '<frames>_conditions', or from "
+                "Python as Sequences(x, lengths, conditions=...)"
+            )
+
+
+def _kind(values: Mapping[str, np.ndarray], info: DataInfo) -> Kind:
+    """The kind that values are taken for by a model that was fitted on another."""
+    if info.kind == "binary" and infer_kind(dict(values)) == "unit":
+        return "unit"
+    for name, x in values.items():
+        refuse_other_values(x, info.kind, name)
+        if info.kind == "categorical":
+            refuse_other_symbols(x, info.symbols, name)
+    return info.kind
+
+
+def _array(x: Any, info: DataInfo) -> np.ndarray | list[np.ndarray]:
+    """What Python gives as one array, or as a list of one for each sequence."""
+    try:
+        if isinstance(x, list | tuple) and x and not np.isscalar(x[0]):
+            each = [np.asarray(part) for part in x]
+            if each[0].ndim == 2 or (each[0].ndim == 1 and info.dim == 1):
+                return [part[:, None] if part.ndim == 1 else part for part in each]
+        return np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"a {type(x).__name__} is no data ({error}); give one sequence (T, {info.dim}), a list "
+            "of such arrays, or Sequences"
+        ) from error
+
+
+def _refuse_unlike(x: list[np.ndarray]) -> np.ndarray:
+    shapes = ", ".join(str(each.shape) for each in x[:5]) + (", ..." if len(x) > 5 else "")
+    raise DataError(f"sequences have shapes {shapes}; give each as (frames, features)")
+
+
+def _end_to_end(
+    name: str, x: np.ndarray, lengths: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences of one length, (N, T, D), or padded ones with their lengths, without padding."""
+    if lengths is None:
+        lengths = np.full(len(x), x.shape[1], np.int64)
+    if lengths.shape != (len(x),) or lengths.dtype.kind not in "ui" or (lengths > x.shape[1]).any():
+        raise DataError(
+            f"'{name}' has shape {x.shape} and its lengths shape {lengths.shape}; expected "
+            f"{len(x)} whole numbers up to {x.shape[1]}"
+        )
+    return x[np.arange(x.shape[1]) < lengths[:, None]], lengths

@@ -1,0 +1,124 @@
+"""Files with data that a fitted model is asked about: any one array is all of it.
+
+An array x (frames, D) under any name, with lengths (N,) where it holds several sequences end to
+end; x (N, T, D), padded where there are lengths; or any of train, valid and test, as in files to
+fit. An npy file holds one such array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from pyrodgm.data.base import SPLITS, DataInfo, Sequences
+from pyrodgm.data.evaluation import EvaluationData, sequences_of
+from pyrodgm.data.facts import FACTS
+from pyrodgm.data.names import FURTHER, near
+from pyrodgm.data.ragged import DAMAGED, array_of, names_of, refuse_other_formats
+from pyrodgm.errors import DataError
+
+
+def read_evaluation(path: str | Path, info: DataInfo) -> EvaluationData:
+    """All that a file holds, as a fitted model takes it.
+
+    Args:
+        path: an npz or npy file.
+        info: facts of the data that the model was fitted on.
+
+    Raises:
+        DataError: the file cannot be read, it does not say which array is meant, a name is nearly
+            one that is known, or its values are not those of the model.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == ".npy" and path.is_file():
+        parts = {path.stem: sequences_of(path.stem, _npy(path), info)}
+        return EvaluationData.of(path.stem, parts, info, notes=_no_lengths(parts, [], info))
+    refuse_other_formats(path)
+    names = names_of(path)
+    frames = _frames(path, names)
+    beside = _beside(frames, names)
+    known = {*frames, *beside.values()}
+    rest = [name for name in names if name not in known]
+    _refuse_near_misses(frames, beside, rest)
+    parts = {}
+    for name in frames:
+        further = {f: array_of(path, beside[name, f]) for f in FURTHER if (name, f) in beside}
+        parts[name] = sequences_of(name, array_of(path, name), info, **further)
+    notes = (f"ignored arrays: {', '.join(rest)}",) if rest else ()
+    cut = [name for name in frames if (name, "lengths") in beside]
+    notes = (*notes, *_no_lengths(parts, cut, info))
+    return EvaluationData.of(path.stem, parts, info, notes=notes)
+
+
+def _npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except DAMAGED as error:
+        raise DataError(
+            f"'{path}' cannot be read ({error}); expected one array of plain numbers"
+        ) from error
+
+
+def _frames(path: Path, names: list[str]) -> list[str]:
+    """Which arrays are frames: those of splits, or else the only one that can be.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    if splits := [split for split in SPLITS if split in names]:
+        return splits
+    found = [name for name in names if name not in FACTS and not name.endswith(FURTHER)]
+    for name in found:
+        _refuse_near_misses([other for other in found if other != name][:1], {}, [name])
+    if len(found) != 1:
+        what = f"several arrays: {', '.join(found)}" if found else "no array of frames"
+        raise DataError(
+            f"'{path}' has {what}; leave one array of frames, with its lengths, or name what is "
+            "meant 'test'"
+        )
+    return found
+
+
+def _beside(frames: list[str], names: list[str]) -> dict[tuple[str, str], str]:
+    """The name of the lengths and of what is held out of each array of frames, where it is there.
+
+    Those of a single array of frames need not say whose they are.
+    """
+    found = {}
+    for name, further in product(frames, FURTHER):
+        spellings = [f"{name}_{further}", *([further] if len(frames) == 1 else [])]
+        if there := [spelling for spelling in spellings if spelling in names]:
+            found[name, further] = there[0]
+    return found
+
+
+def _refuse_near_misses(
+    frames: list[str], beside: Mapping[tuple[str, str], str], rest: list[str]
+) -> None:
+    """Refuse names that were meant as one that is known.
+
+    Raises:
+        DataError: with the first of them.
+    """
+    meanings = {}
+    for name, further in product(frames, FURTHER):
+        if (name, further) not in beside:
+            meanings.setdefault(further, f"{name}_{further}")
+            meanings[f"{name}_{further}"] = f"{name}_{further}"
+    if set(frames) & set(SPLITS):
+        meanings |= {split: split for split in SPLITS if split not in frames}
+    for name in rest:
+        if name not in FACTS and (meant := near(name, meanings)):
+            raise DataError(f"unknown array '{name}'; did you mean '{meant}'? Rename it")
+
+
+def _no_lengths(
+    parts: Mapping[str, Sequences], cut: Iterable[str], info: DataInfo
+) -> tuple[str, ...]:
+    """What frames without lengths were taken for."""
+    what = "independent rows" if info.max_length == 1 else "one sequence each"
+    whole = [name for name in parts if name not in cut]
+    return (f"no lengths of {', '.join(whole)}: its frames are {what}",) if whole else ()

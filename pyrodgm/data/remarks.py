@@ -1,0 +1,54 @@
+"""What decides a fit and can be seen in the data: to be said before anything is trained."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from pyrodgm.data.base import Splits
+from pyrodgm.errors import DataWarning
+
+SHOWN = 8  # features that a remark names
+
+
+def remarks(splits: Splits) -> tuple[str, ...]:
+    """What the reader of the data did or noticed, and constant features; one sentence each."""
+    return (*splits.notes, *constant_features(np.array(splits.info.std) == 0))
+
+
+def warn_of(splits: Splits) -> None:
+    """A `DataWarning` with all remarks, if there are any."""
+    if noticed := remarks(splits):
+        warnings.warn(f"{splits.info.name}: {'; '.join(noticed)}", DataWarning, stacklevel=6)
+
+
+def constant_features(constant: np.ndarray) -> list[str]:
+    """Which features never change in training, in at most one sentence.
+
+    Args:
+        constant: whether a feature is, (D,).
+
+    >>> constant_features(np.array([True, False]))
+    ['1 of 2 features never change in train: 0']
+    """
+    if not (places := np.flatnonzero(constant).tolist()):
+        return []
+    shown = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
+    return [f"{len(places)} of {len(constant)} features never change in train: {shown}"]
+
+
+def summary(splits: Splits) -> str:
+    """Kind and sizes of the data in a line."""
+    info = splits.info
+    parts = []
+    for name, part in splits.items():
+        count = len(part)
+        if info.max_length == 1:
+            parts.append(f"{name} {count} row{'s' * (count > 1)}")
+            continue
+        low, high = int(part.lengths.min()), int(part.lengths.max())
+        lengths = f"{low}" if low == high else f"{low} to {high}"
+        parts.append(f"{name} {count} sequence{'s' * (count > 1)} of {lengths} frames")
+    features = f"{info.dim} feature{'s' * (info.dim > 1)}"
+    return f"{info.name}: {info.kind}, {features}; {', '.join(parts)}"
