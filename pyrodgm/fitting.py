@@ -20,7 +20,7 @@ from pyrodgm.files import access_in_words, alone, temporary_folder, write_text
 from pyrodgm.folder import RunFolder
 from pyrodgm.objectives import Objective
 from pyrodgm.options import FitOptions
-from pyrodgm.pieces import check_same_pieces, made_objective
+from pyrodgm.pieces import check_same_pieces, full_config, made_objective
 from pyrodgm.recorder import Recorder, Watcher
 from pyrodgm.run import Run
 from pyrodgm.rundata import RunData, located, own_data
@@ -136,6 +136,8 @@ def resume(
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
         _check_changes(changes, options)
+        if objective is None:
+            full_config(folder, config)
         splits, config = _data_again(folder, config, splits)
         fresh = None
         if objective is not None:

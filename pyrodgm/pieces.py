@@ -21,6 +21,21 @@ def read_config(folder: RunFolder) -> RunConfig | None:
     return resolve(values) if "model" in values else None
 
 
+def full_config(folder: RunFolder, config: RunConfig | None) -> RunConfig:
+    """The configuration that an objective can be built from.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    if config is None:
+        raise RunFolderError(
+            f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
+            f"Run.load({str(folder.path)!r}, objective=..., splits=...); the splits only where the "
+            "data is needed"
+        )
+    return config
+
+
 def made_objective(
     folder: RunFolder, config: RunConfig | None, objective: Objective | None, info: DataInfo
 ) -> Objective:
@@ -31,13 +46,7 @@ def made_objective(
     """
     if objective is not None:
         return objective
-    if config is None:
-        raise RunFolderError(
-            f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
-            f"Run.load({str(folder.path)!r}, objective=..., splits=...); the splits only where the "
-            "data is needed"
-        )
-    return build_objective(config, info)
+    return build_objective(full_config(folder, config), info)
 
 
 def described(objective: Objective) -> dict[str, dict[str, str]]:

@@ -80,7 +80,12 @@ class RunData:
         Raises:
             MissingDataError: it is not where it was.
         """
-        return own_data(self.folder, read_config(self.folder))
+        splits = own_data(self.folder, read_config(self.folder))
+        before = self.folder.read_environment()["data_sha256"]
+        if before and splits.sha256 != before:
+            words = f"the data of {self.folder.path} has changed since it was fitted"
+            warnings.warn(f"{words}; numbers are of other data", ChangedWarning, stacklevel=4)
+        return splits
 
     @cached_property
     def info(self) -> DataInfo:
@@ -187,7 +192,7 @@ class RunData:
 
 
 def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
-    """The data that a run was fitted on, from where it was; a warning says if it has changed.
+    """The data that a run was fitted on, from where it was.
 
     Raises:
         MissingDataError: it is not there, or the run was fitted from Python objects.
@@ -199,22 +204,16 @@ def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
         )
     before = folder.read_environment()["data_sha256"] if folder.environment.is_file() else ""
     try:
-        splits = build_data(config)
+        return build_data(config)
     except DataError as error:
         known = f" It is known by its sha256, {before}." if before else ""
         run = shlex.quote(str(folder.path))
         raise MissingDataError(
             f"the data that {folder.path} was fitted on is needed here: {error}.{known} If it has "
             f"moved, say where it is by --data FILE, as in: pyrodgm evaluate {run} --data FILE; "
-            f"or pyrodgm fit --resume {run} --data FILE; from Python, Run.load('{folder.path}', "
-            "'FILE')"
+            f"or pyrodgm fit --resume {run} --data FILE; from Python, "
+            f"Run.load({str(folder.path)!r}, 'FILE')"
         ) from error
-    if before and splits.sha256 != before:
-        words = (
-            f"the data of {folder.path} has changed since it was fitted; numbers are of other data"
-        )
-        warnings.warn(words, ChangedWarning, stacklevel=4)
-    return splits
 
 
 def located(folder: RunFolder, source: str | Path) -> tuple[Splits, RunConfig | None] | None:

@@ -92,6 +92,9 @@ CALLS = {
     "evaluate by a filter": lambda f: f.bits.evaluate(particles=3, estimator="fivo"),
     "scores": lambda f: f.bits.scores(particles=3).to_dict(),
     "states": states,
+    "scored": lambda f: f.bits.scored(particles=3).nats,
+    "sequences": lambda f: f.bits.sequences("test").x,
+    "floors": lambda f: f.bits.floors(),
     "results": lambda f: f.bits.results().test,
     "metrics": lambda f: f.bits.metrics(),
     "to_datatree": lambda f: f.bits.to_datatree(draws=2),
@@ -166,6 +169,9 @@ def test_what_a_watcher_draws_is_its_own(runs):
 
     class Drawing:
         drawn: list[float]
+
+        def on_data(self, *_):
+            pass
 
         def on_start(self, *_):
             self.drawn = []
