@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.infer.enum import get_importance_trace
 from pyro.ops.provenance import get_provenance, track_provenance
@@ -16,6 +15,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from pyrodgm.seeds import forked
 
 _TO_PYTHON = frozenset(
     {"__bool__", "__contains__", "__float__", "__index__", "__int__", "item", "numpy", "tolist"}
@@ -65,7 +66,7 @@ def dependence(
 @contextmanager
 def _apart() -> Iterator[None]:
     """Outside handlers see nothing, generators are as before, and checks convert no tensors."""
-    with torch.random.fork_rng(), pyro.validation_enabled(False), poutine.block():
+    with forked(0, "dependence"), pyro.validation_enabled(False), poutine.block():
         yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pyrodgm import checkpoint
 from pyrodgm.build import build_data, build_objective
@@ -158,13 +158,13 @@ def _starts(
     objective: Objective | Callable[[], Objective], options: FitOptions
 ) -> tuple[Objective, Callable[[int], Objective] | None]:
     """The objective of the first start, and what makes those of further ones."""
-    if isinstance(objective, Objective):
+    if isinstance(objective, Objective | type) or not callable(objective):
         if options.restarts > 1:
             raise UsageError(
                 f"restarts is {options.restarts}, and every start needs an objective of its own: "
                 "give a function that builds one, such as lambda: ML(HMM(info), NoGuide(info))"
             )
-        return objective, None
+        return cast("Objective", objective), None  # check_runs refuses others
 
     def fresh(restart: int) -> Objective:
         with seeded(options.seed + restart):

@@ -58,6 +58,9 @@ def test_others_have_their_turn_during_a_training(run):
     class Waiting:
         evaluated = 0
 
+        def on_data(self, _):
+            pass
+
         def on_start(self, *_):
             pass
 
