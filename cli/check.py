@@ -38,11 +38,11 @@ def command(
 
     Writes posterior.nc, which arviz opens, figures and check.json into the run folder, or another.
     """
-    from pyrodgm.check import check
-    from pyrodgm.run import Run
+    from pyrodgm.runs.check import check
+    from pyrodgm.runs.run import Run
 
     from .progress import telling
-    from .report import print_json
+    from .text import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
     loaded = Run.load(run, data)

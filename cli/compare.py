@@ -26,10 +26,10 @@ def command(
 
     Differences are paired by sequence, so they can be clear where the bounds' own errors overlap.
     """
-    from pyrodgm.evaluate.compare import ranked
-    from pyrodgm.run import Run
+    from pyrodgm.evaluate.likelihood.compare import ranked
+    from pyrodgm.runs.run import Run
 
-    from .report import estimate, number, print_json, print_table
+    from .text import estimate, number, print_json, print_table
 
     loaded = {str(path): Run.load(path, data) for path in runs}
     names = next(iter(loaded.values())).data.names

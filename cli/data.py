@@ -23,7 +23,7 @@ def inspect_command(ctx: click.Context, source: str, as_json: bool) -> None:
     from pyrodgm.data.inspect import inspect, render
     from pyrodgm.errors import DataError
 
-    from .report import print_json
+    from .text import print_json
 
     found = inspect(source)
     if as_json:

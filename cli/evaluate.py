@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from pyrodgm.evaluate.bounds import Estimator
+    from pyrodgm.evaluate.likelihood.bounds import Estimator
 
 
 @click.command("evaluate")
@@ -46,11 +46,11 @@ def command(
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows.
     """
-    from pyrodgm.files import replacing
-    from pyrodgm.pieces import refuse_to_replace
-    from pyrodgm.run import Run
+    from pyrodgm.runs.loading import refuse_to_replace
+    from pyrodgm.runs.run import Run
+    from pyrodgm.storage.files import replacing
 
-    from .report import print_bound, print_json, print_words
+    from .text import print_bound, print_json, print_words
 
     loaded = Run.load(run, data)
     _, split = loaded.data.asked(split)

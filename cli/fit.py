@@ -52,13 +52,14 @@ def command(
     objective.particles=8` and so on reach every one of them, and the run folder's config.toml
     records them all. With --json, the bound on test is there too.
     """
-    from pyrodgm.config import resolve
-    from pyrodgm.fitting import fit_config
-    from pyrodgm.fitting import resume as resume_run
-    from pyrodgm.settings import merge, parse_settings, read_toml
+    from pyrodgm.runs.fitting import fit_config
+    from pyrodgm.runs.fitting import resume as resume_run
+    from pyrodgm.setup.config import resolve
+    from pyrodgm.setup.settings import merge, parse_settings
+    from pyrodgm.storage.toml import read_toml
 
     from .progress import watching
-    from .report import print_fit
+    from .text import print_fit
 
     layers = [*map(read_toml, configs), _from_flags(flags), parse_settings(settings)]
     values = merge(*layers)

@@ -19,18 +19,18 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # Name of the command -> module with its function; imported only when it is called, since torch
 # takes seconds to import and --help should not.
-COMMANDS = {
-    "fit": "fit",
-    "evaluate": "evaluate",
-    "predict": "predict",
-    "sample": "sample",
-    "check": "check",
-    "report": "html",
-    "compare": "compare",
-    "reproduce": "reproduce",
-    "list": "listing",
-    "data": "data",
-}
+COMMANDS = (
+    "fit",
+    "evaluate",
+    "predict",
+    "sample",
+    "check",
+    "report",
+    "compare",
+    "reproduce",
+    "list",
+    "data",
+)
 
 # What a person can lower where a command runs out of memory.
 SMALLER = {
@@ -55,7 +55,7 @@ class LazyGroup(click.RichGroup):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pyrodgm_cli.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"pyrodgm_cli.{cmd_name}")
         return module.command
 
     def resolve_command(
@@ -109,9 +109,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def _explain(error: Exception, command: str) -> int | None:
     """Say what a person can act upon and return the exit code; None for a bug of ours."""
+    from pyrodgm.access import is_denied, without_permission
     from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
-    from pyrodgm.files import is_denied, without_permission
-    from pyrodgm.userfile import place
+    from pyrodgm.setup.userfile import place
 
     if isinstance(error, Interrupted | NonFiniteError) and not _is_first_process():
         return 0  # all stop together, and the launcher kills the first one if another fails before

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from pyrodgm.evaluate.forecast import Forecast, Start
-    from pyrodgm.evaluate.frame_errors import Prediction
-    from pyrodgm.evaluate.gaps import GapScores
-    from pyrodgm.run import Run
+    from pyrodgm.evaluate.prediction.errors import Prediction
+    from pyrodgm.evaluate.prediction.forecast import Forecast, Start
+    from pyrodgm.evaluate.prediction.gap_scores import GapScores
+    from pyrodgm.runs.run import Run
 
 SHOWN = 12  # rows of a table of horizons
 
@@ -68,8 +68,8 @@ def command(
     if truth is not None and not impute:
         raise click.UsageError("--truth goes with --impute")
     _check_words(horizon, start, impute, None if states else out, options["quantiles"])
-    from pyrodgm.pieces import refuse_to_replace
-    from pyrodgm.run import Run
+    from pyrodgm.runs.loading import refuse_to_replace
+    from pyrodgm.runs.run import Run
 
     from .states import show_states
 
@@ -87,7 +87,7 @@ def command(
     else:
         values = _predict(loaded, as_json, **given)
     if as_json:
-        from .report import print_json
+        from .text import print_json
 
         print_json({"split": split, **values})
 
@@ -163,7 +163,7 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
 
 def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     """Errors of every method, the least first."""
-    from .report import number, print_table
+    from .text import number, print_table
 
     model, samples = type(run.model).__name__, found["filtered"].samples
     names = {
@@ -200,8 +200,8 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
 
 def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
     """Many frames ahead: errors by frames ahead, and a file."""
-    from pyrodgm.export import fitting
-    from pyrodgm.forecast_files import check_ending, save_forecast
+    from pyrodgm.figures.prediction_files import check_ending, save_forecast
+    from pyrodgm.figures.samples_file import fitting
 
     info, sequences = run.splits.info, run.splits[options["split"]]
     if out is not None:
@@ -217,7 +217,7 @@ def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict
 
 def _print_horizons(found: Forecast) -> None:
     """Errors by frames ahead, of at most a dozen of them."""
-    from .report import number, print_table
+    from .text import number, print_table
 
     rows = [row for row in found.by_horizon() if row["sequences"]]
     if not rows:
@@ -248,8 +248,8 @@ def _impute(
     run: Run, out: Path, truth: str | None, as_json: bool, **options: Any
 ) -> dict[str, Any]:
     """What is missing, filled in, into a file; and how well, where the truth is given."""
-    from pyrodgm.evaluate.gaps import gap_scores
-    from pyrodgm.forecast_files import check_ending, save_imputation
+    from pyrodgm.evaluate.prediction.gap_scores import gap_scores
+    from pyrodgm.figures.prediction_files import check_ending, save_imputation
 
     check_ending(out, [".npz"])
     split = options["split"]
@@ -270,7 +270,7 @@ def _impute(
 
 def _print_scores(scores: GapScores) -> None:
     """Errors of what was filled in, the least first."""
-    from .report import number, print_table
+    from .text import number, print_table
 
     ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
     click.echo()

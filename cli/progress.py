@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from pyrodgm.data.base import Splits
-    from pyrodgm.evaluate.validation import Validation
-    from pyrodgm.options import FitOptions
-    from pyrodgm.recorder import Watcher
-    from pyrodgm.training import Progress
+    from pyrodgm.evaluate.likelihood.validation import Validation
+    from pyrodgm.setup.options import FitOptions
+    from pyrodgm.train.loop import Progress
+    from pyrodgm.train.recorder import Watcher
 
 LINE_EVERY = 10.0  # seconds between plain lines
 REDRAW_EVERY = 0.1  # seconds between redraws of the bar

@@ -1,152 +1,40 @@
-"""What commands print: tables for people, one JSON object for programs."""
+"""`pyrodgm report`: everything about a run on one page."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-import click
-
-from pyrodgm.display import number
-
-if TYPE_CHECKING:
-    from pyrodgm.evaluate.bounds import Bound
-    from pyrodgm.evaluate.words import WordScore
-    from pyrodgm.run import Run
+import rich_click as click
 
 
-def print_json(values: Any) -> None:
-    """One JSON object on stdout."""
-    click.echo(json.dumps(values))
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write [default: RUN/report.html]; nothing is written into RUN then.",
+)
+@click.option("--data", help="File with the data of the run, where it has moved.")
+@click.option("--split", default="test", show_default=True, help="train, valid or test.")
+@click.option(
+    "--check/--no-check",
+    "with_check",
+    default=True,
+    help="Show what `pyrodgm check` found, and run it where it has not been.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+def command(
+    run: Path, out: Path | None, data: str | None, split: str, with_check: bool, seed: int
+) -> None:
+    """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
+    from pyrodgm.report import write_report
+    from pyrodgm.runs.check import last_check
+    from pyrodgm.runs.run import Run
 
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Columns as wide as they need to be; the first to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
-def estimate(bound: Bound) -> str:
-    """What kind of number a log-likelihood is."""
-    if bound.estimator == "exact":
-        return "exact"
-    return f"{bound.particles}-sample lower bound"
-
-
-def print_fit(run: Run, *, as_json: bool) -> None:
-    """What a fit came to on validation, beside trivial predictors; as JSON, on test as well."""
-    if not run.is_main_process:
-        return
-    if as_json:
-        print_json(run.results().to_dict())
-        return
-    from pyrodgm.evaluate.floors import NAMES
-
-    valid = run.evaluate("valid")
-    named = {f"{type(run.model).__name__}, {estimate(valid)}": valid}
-    trivial = run.floors("valid")
-    named |= {NAMES[name]: floor for name, floor in trivial.items()}
-    rows = [
-        [
-            name,
-            number(b.nats_per_frame),
-            number(b.standard_error_nats_per_frame),
-            number(b.nats_per_frame_sequence_weighted),
-            number(b.standard_error_nats_per_frame_sequence_weighted),
-        ]
-        for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
-    ]
-    click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
-    click.echo("log-likelihood of the validation data in nats per frame (higher is better)")
-    error = "standard error"
-    print_table(["", "all frames alike", error, "all sequences alike", error], rows)
-    if words := run.word_scores("valid"):
-        print_words(words)
-    for advice in _advice(run, worse=valid.nats_per_frame < trivial["independent"].nats_per_frame):
-        click.echo(f"\n{advice}")
-
-
-def _advice(run: Run, *, worse: bool) -> Iterator[str]:
-    """What to do next."""
-    if worse:
-        yield (
-            "This is worse than features that know nothing of each other or of the past: train "
-            "longer, or with another --lr; pyrodgm report shows the learning curve"
+    loaded = Run.load(run, data)
+    if with_check and last_check(loaded, split) is None:
+        click.echo(
+            "checking guide and model first, which may take minutes; --no-check leaves it out",
+            err=True,
         )
-    if _kept_the_first(run):
-        yield (
-            "The weights kept are those of the first of several evaluations: a smaller "
-            "fit.evaluate_every looks sooner, and may find better ones"
-        )
-    path = shlex.quote(str(run.folder.path))
-    yield (
-        f"Next: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
-        "choice has seen yet"
-    )
-
-
-def _kept_the_first(run: Run) -> bool:
-    """Whether no later evaluation was better than the first, and there were some."""
-    from pyrodgm.files import read_records
-
-    told = [record for record in read_records(run.folder.metrics) if "best" in record]
-    return len(told) > 2 and not any(record["best"] for record in told[1:])
-
-
-def print_bound(bound: Bound, floors: dict[str, Bound], split: str) -> None:
-    """One bound beside the trivial predictors of the same split."""
-    from pyrodgm.evaluate.floors import NAMES
-
-    click.echo(
-        f"{split}: {bound.examples} sequence{'s' if bound.examples > 1 else ''}, {bound.frames} "
-        f"frames; {_how(bound)}\n"
-    )
-    named = {"this run": bound} | {NAMES[name]: floor for name, floor in floors.items()}
-    rows = [
-        [
-            name,
-            number(b.nats_per_frame),
-            number(b.nats_per_frame_sequence_weighted),
-            number(b.nats_per_example, 2),
-            number(b.standard_error_nats_per_example, 2),
-        ]
-        for name, b in sorted(named.items(), key=lambda item: -item[1].nats_per_frame)
-    ]
-    header = ["nats", "per frame", "by sequence", "per sequence", "standard error"]
-    print_table(header, rows)
-
-
-def _how(bound: Bound) -> str:
-    if bound.estimator == "exact":
-        return "exact"
-    return f"{bound.estimator} with {bound.particles} particle{'s' if bound.particles > 1 else ''}"
-
-
-def print_words(scores: dict[str, WordScore]) -> None:
-    """How well held-out tokens are predicted, beside trivial predictors."""
-    from pyrodgm.evaluate.word_scores import NAMES
-    from pyrodgm.evaluate.words import TOP
-
-    rows = [
-        [
-            NAMES[name],
-            number(score.nats),
-            number(score.nats_error),
-            number(score.mixture_overlap),
-            number(score.next_nats),
-            number(score.mixture_next_overlap),
-        ]
-        for name, score in sorted(scores.items(), key=lambda item: -item[1].nats)
-    ]
-    click.echo("\nheld-out tokens")
-    header = ["", "nats a token", "standard error", f"top {TOP}", "next frame, nats", f"top {TOP}"]
-    print_table(header, rows)
-    click.echo(
-        f"\n'top {TOP}' is the share of the {TOP} most frequent words that were predicted; see "
-        "docs/prediction.md"
-    )
+    click.echo(write_report(loaded, out, split=split, with_check=with_check, seed=seed))

@@ -44,7 +44,7 @@ def command(
     from pyrodgm.reproduce.runner import reproduce
 
     from .progress import watching
-    from .report import print_json, print_table
+    from .text import print_json, print_table
 
     table = find(name)
     folder = out or Path("reproductions") / table.name

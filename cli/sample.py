@@ -41,9 +41,9 @@ def command(
 ) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.data.ahead import read_conditions
-    from pyrodgm.export import save_samples
-    from pyrodgm.pieces import refuse_to_replace
-    from pyrodgm.run import Run
+    from pyrodgm.figures.samples_file import save_samples
+    from pyrodgm.runs.loading import refuse_to_replace
+    from pyrodgm.runs.run import Run
 
     loaded = Run.load(run, data)
     refuse_to_replace(out, loaded.folder, data, conditions and str(conditions))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from pyrodgm.run import Run
+    from pyrodgm.runs.run import Run
 
 
 def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[str, Any]:
@@ -20,10 +20,10 @@ def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[s
     Raises:
         UsageError: the model has no such states, or the file is not named .csv.
     """
-    from pyrodgm.files import replacing
-    from pyrodgm.forecast_files import check_ending
+    from pyrodgm.figures.prediction_files import check_ending
+    from pyrodgm.storage.files import replacing
 
-    from .report import print_table
+    from .text import print_table
 
     if out is None:
         found = run.states(split)

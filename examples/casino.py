@@ -13,7 +13,7 @@ import torch
 
 import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.evaluate.states import states
+from pyrodgm.evaluate.latents.states import states
 
 MOVES = np.array([[0.95, 0.05], [0.10, 0.90]])  # from the fair and from the loaded die
 FACES = np.array([[1 / 6] * 6, [0.1] * 5 + [0.5]])

@@ -1,8 +1,8 @@
 """Deep generative models as probabilistic programs: any model, guide and learning algorithm."""
 
 from pyrodgm import data, guides, models, objectives
-from pyrodgm.fitting import fit, resume
-from pyrodgm.run import Run
+from pyrodgm.runs.fitting import fit, resume
+from pyrodgm.runs.run import Run
 
 __version__ = "0.1.0"
 __all__ = ["Run", "data", "fit", "guides", "models", "objectives", "resume"]

@@ -13,8 +13,8 @@ import pyro
 import pytest
 import torch
 
-from pyrodgm.config import resolve
-from pyrodgm.fitting import fit_config
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from pyrodgm_cli.main import main
 from tiny import ragged, tiny_values
 

@@ -11,17 +11,17 @@ from scipy.stats import chi2, norm
 
 import pyrodgm as dgm
 from oracles import FALSE_POSITIVE_RATE
-from pyrodgm.check import check
-from pyrodgm.config import resolve
 from pyrodgm.data import inspect, ragged
 from pyrodgm.data.ahead import conditions_to_draw, with_frames_to_come
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
-from pyrodgm.evaluate.forecast import forecast
-from pyrodgm.fitting import fit_config
+from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS, RNN, TSBN
 from pyrodgm.objectives import ML
+from pyrodgm.runs.check import check
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from tiny import ragged as arrays_of_a_dataset
 from tiny import tiny_values
 

@@ -5,14 +5,14 @@ import shlex
 import numpy as np
 import pytest
 
-from pyrodgm.config import resolve
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.data.inspect import inspect, render
 from pyrodgm.display import between, exact, number
 from pyrodgm.errors import DataError, RunFolderError
-from pyrodgm.fitting import fit_config
-from pyrodgm.folder import RunFolder
 from pyrodgm.models import AR, LDS
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
+from pyrodgm.storage.folder import RunFolder
 from tiny import TINY_FIT, ragged
 
 

@@ -8,7 +8,7 @@ import torch
 from oracles import Enumerated, assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.evaluate.bounds import sequence_bounds
+from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, TraceELBO, TraceGraphELBO

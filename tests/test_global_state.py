@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import pyrodgm as dgm
-from pyrodgm.check import check
-from pyrodgm.config import resolve
-from pyrodgm.evaluate.compare import compare
-from pyrodgm.evaluate.floors import floors
-from pyrodgm.fitting import fit_config
+from pyrodgm.evaluate.likelihood.compare import compare
+from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.objectives import Objective
 from pyrodgm.report import write_report
+from pyrodgm.runs.check import check
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from tiny import TINY_FIT, global_state, plain, ragged, tiny_values
 
 HIDDEN = {"hidden_dim": 3}

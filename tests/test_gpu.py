@@ -9,13 +9,13 @@ import torch
 from pyro import poutine
 
 from pyrodgm.batch import Batch
-from pyrodgm.config import resolve
 from pyrodgm.data.base import DataInfo
-from pyrodgm.fitting import fit_config
+from pyrodgm.engine.programs import fused
+from pyrodgm.engine.terms import log_probs
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.sequences import fused
-from pyrodgm.traces import log_probs
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from tiny import TINY_FIT, tiny_values
 from tiny import ragged as ragged_arrays
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from pyrodgm import checkpoint, compat
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.errors import CompatibilityError
@@ -21,7 +20,9 @@ from pyrodgm.models import MODELS
 from pyrodgm.networks.layers import SigmoidLayer
 from pyrodgm.objectives import OBJECTIVES, Objective
 from pyrodgm.schema import schema
-from pyrodgm.training import FitOptions, Training
+from pyrodgm.setup import compat
+from pyrodgm.storage import checkpoint
+from pyrodgm.train.loop import FitOptions, Training
 
 # A tiny size for everything that has a size: one row per model and per guide. A guide takes the
 # sizes of the latents, `hidden_dim`, from the model.
@@ -153,7 +154,7 @@ def test_padding_and_order_of_the_batch_do_not_matter(triple: tuple[str, str, st
 
 @pytest.mark.parametrize("triple", TRIPLES, ids="-".join)
 def test_a_few_steps_of_training_run(triple: tuple[str, str, str]) -> None:
-    from pyrodgm.devices import launch
+    from pyrodgm.train.devices import launch
 
     split = Sequences(np.eye(D, dtype=np.uint8).repeat(3, 0), np.array([5, 4, 3]))
     splits = Splits(INFOS.get(triple[0], INFO), split, split, split)

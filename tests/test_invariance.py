@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from pyrodgm import fit
-from pyrodgm.check import check
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.evaluate import chunks, particles
-from pyrodgm.evaluate.bounds import sequence_bounds
-from pyrodgm.evaluate.floors import floors
-from pyrodgm.evaluate.forecast import forecast
-from pyrodgm.evaluate.predict import predict
+from pyrodgm.evaluate import passes as chunks
+from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
+from pyrodgm.evaluate.prediction.forecast import forecast
+from pyrodgm.evaluate.prediction.one_step import predict
+from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, TSBN
 from pyrodgm.objectives import ML, LocalRLOO
+from pyrodgm.runs.check import check
 from pyrodgm.seeds import seeded
 
 LENGTHS = np.array([9, 7, 8, 9, 6])
@@ -204,5 +204,5 @@ def test_padding_order_and_batch_sizes_change_nothing(double_precision, monkeypa
     )
     np.testing.assert_allclose(measured(pair, beside_a_long_one, std)[:-1], own, rtol=1e-9)
     monkeypatch.setattr(chunks, "FRAMES_AT_ONCE", 1)
-    monkeypatch.setattr(particles, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(passes, "PARTICLE_ROWS_AT_ONCE", 2)
     np.testing.assert_allclose(measured(pair, test, std), own, rtol=1e-9)

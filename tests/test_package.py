@@ -46,7 +46,7 @@ def test_public_names_exist():
 
 def test_what_is_slow_to_import_is_imported_where_it_is_used():
     heavy = ("arviz", "lightning_fabric", "matplotlib", "pandas", "scipy", "xarray")
-    code = f"import sys, pyrodgm.run; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, pyrodgm.runs.run; print([m for m in {heavy} if m in sys.modules])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,8 +11,8 @@ import torch
 from pyrodgm.errors import ConfigError
 from pyrodgm.models import DTSBNS, TSBN, Model
 from pyrodgm.objectives import OBJECTIVES
-from pyrodgm.registry import REGISTRIES
 from pyrodgm.schema import schema
+from pyrodgm.setup.registry import REGISTRIES
 from variants import INFOS
 
 INFO = INFOS["bernoulli"]

@@ -24,9 +24,9 @@ from oracles import (
     multinomial,
     nade,
 )
-from pyrodgm import sequences
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine import programs as sequences
 from pyrodgm.guides import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.base import SequenceGuide
 from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, SequenceModel

@@ -8,11 +8,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from pyrodgm.access import access_in_words
 from pyrodgm.data import balls, mnist, mocap, polyphonic, ragged, stu
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
 from pyrodgm.data.loader import BatchSampler, evaluation_batches
 from pyrodgm.errors import DataError, UsageError, did_you_mean
-from pyrodgm.files import access_in_words
 
 __all__ = [
     "DATASETS",

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pooch
 
+from pyrodgm.access import access_in_words
 from pyrodgm.data import local, ragged
 from pyrodgm.data.base import SPLITS, Sequences, Splits
 from pyrodgm.errors import DataError, UsageError
-from pyrodgm.files import access_in_words
 
 SOURCE = "https://github.com/pyro-ppl/datasets/blob/master/polyphonic"
 FOLDER = "polyphonic"

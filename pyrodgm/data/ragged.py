@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyrodgm.access import access_in_words
 from pyrodgm.data import local
 from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
 from pyrodgm.data.checks import check_table
@@ -29,7 +30,6 @@ from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.errors import DataError
-from pyrodgm.files import access_in_words
 from pyrodgm.seeds import numpy_generator
 
 HELD_OUT = 0.1

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pyrodgm.access import is_denied, without_permission
 from pyrodgm.data import local, ragged
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import DataError, UsageError
-from pyrodgm.files import is_denied, without_permission
 from pyrodgm.seeds import numpy_generator
 
 COUNTS, VOCABULARY = "counts_by_year.npz", "vocab.txt"

@@ -101,8 +101,8 @@ class BernoulliVector(TorchDistribution):
         del expand
         raise CompatibilityError(
             f"a vector of {self.event_shape[0]} bits is not enumerated as such; take "
-            "pyrodgm.sequences.unrolled(program, enumerable=True), or in a program of your own "
-            "state its number, pyrodgm.distributions.numbered"
+            "pyrodgm.engine.programs.unrolled(program, enumerable=True), or in a program of your "
+            "own state its number, pyrodgm.distributions.numbered"
         )
 
     def entropy(self) -> Tensor:

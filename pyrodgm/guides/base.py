@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.past import Past
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw, SequenceProgram, fused
 from pyrodgm.schema import Checked
-from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
 
@@ -47,16 +47,12 @@ class Guide(Checked, nn.Module):
         """Sample every latent site, each of batch shape (B, T)."""
 
 
-class SequenceGuide(Guide):
+class SequenceGuide(SequenceProgram, Guide):
     """A guide given by `encode`, once over all of time, and `step`, frame by frame.
 
     `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`. Where
-    layers build on each other, `past.chain` draws one after the other; see `pyrodgm.past`.
+    layers build on each other, `past.chain` draws one after the other; see `pyrodgm.engine.past`.
     """
-
-    history: int
-    states: tuple[str, ...] = ()
-    chained: bool = False
 
     @property
     def observed(self) -> dict[str, int]:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
-from pyrodgm.past import Past
-from pyrodgm.sequences import Draw
 
 
 @final

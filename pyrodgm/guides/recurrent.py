@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
 from pyrodgm.guides.base import GuideTraits, SequenceGuide
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
@@ -23,8 +25,6 @@ from pyrodgm.networks.layers import (
     plus,
     weights,
 )
-from pyrodgm.past import Past
-from pyrodgm.sequences import Draw
 
 Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import Symbols
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.conditions import Conditions
@@ -25,8 +27,6 @@ from pyrodgm.networks.emissions import (
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import plus, small_linear, weights
-from pyrodgm.past import Past
-from pyrodgm.sequences import Draw
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
+from pyrodgm.engine.past import Past, ShiftedPast, seen_key
+from pyrodgm.engine.programs import Draw, SequenceProgram, fused
 from pyrodgm.networks.conditions import refuse_unless
-from pyrodgm.past import Past, ShiftedPast, seen_key
 from pyrodgm.schema import Checked
-from pyrodgm.sequences import Draw, fused
 
 Latents = Literal["binary", "categorical", "continuous", "none"]
 
@@ -84,12 +84,8 @@ class Model(Checked, nn.Module):
         """Sample every latent site and observe the batch, each site of batch shape (B, T)."""
 
 
-class SequenceModel(Model):
-    """A model given by what happens in one frame; see `pyrodgm.sequences`."""
-
-    history: int
-    states: tuple[str, ...] = ()
-    chained: bool = False
+class SequenceModel(SequenceProgram, Model):
+    """A model given by what happens in one frame; see `pyrodgm.engine.programs`."""
 
     @property
     def reparameterised(self) -> bool:

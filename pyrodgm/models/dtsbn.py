@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.models.tsbn import NadeDim, Order, Scale
 from pyrodgm.networks.cells import ReLUCell
@@ -19,8 +21,6 @@ from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import SigmoidLayer, plus, weights
-from pyrodgm.past import Past
-from pyrodgm.sequences import Draw
 
 
 @final

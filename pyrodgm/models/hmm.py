@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.distributions import Mixture, partial
+from pyrodgm.engine.past import Past, scan
+from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
 from pyrodgm.lags import lagged
 from pyrodgm.models.base import Companions, ModelTraits, StateSpaceModel
 from pyrodgm.models.hmm_start import start_from_data
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
-from pyrodgm.past import Past, scan
-from pyrodgm.sequences import Draw
 
 SLOPES = 0.1  # standard deviation of the first regression weights, of standardised conditions
 TINY = 1e-30  # a belief never rules a state out for good

@@ -17,11 +17,11 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.kinds import taken_for
 from pyrodgm.distributions import LowRankNormal
+from pyrodgm.engine.past import Past, join
+from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, StateSpaceModel
 from pyrodgm.networks.inputs import Inputs, varying
-from pyrodgm.past import Past, join
-from pyrodgm.sequences import Draw
 
 LEAST_NOISE = 1e-4  # of a standardised feature: none is without any
 SETTLED = 16  # units in the last place that the first covariance may still amount to

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.past import Past, join
+from pyrodgm.engine.programs import Draw
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.cells import CellName, make_cell
 from pyrodgm.networks.conditions import Conditions
@@ -17,8 +19,6 @@ from pyrodgm.networks.emissions import Emission, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import plus, small_linear, weights
-from pyrodgm.past import Past, join
-from pyrodgm.sequences import Draw
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -10,6 +10,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
 from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
@@ -23,8 +25,6 @@ from pyrodgm.networks.layers import (
     plus,
     weights,
 )
-from pyrodgm.past import Past
-from pyrodgm.sequences import Draw
 
 Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]

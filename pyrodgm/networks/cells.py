@@ -1,4 +1,4 @@
-"""Recurrences without noise, for one frame and for all frames at once; see `pyrodgm.past.Cell`."""
+"""Recurrences without noise, for one frame and for all frames; see `pyrodgm.engine.past.Cell`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyrodgm.engine.past import Cell, scan
 from pyrodgm.lags import lagged
-from pyrodgm.past import Cell, scan
 
 CellName = Literal["gru", "lstm", "relu"]
 

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.programs import unrolled
+from pyrodgm.engine.stepwise import stepwise_log_probs
+from pyrodgm.engine.terms import LogProbs, log_probs
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
 from pyrodgm.schema import Checked
-from pyrodgm.sequences import unrolled
-from pyrodgm.stepwise import stepwise_log_probs
-from pyrodgm.traces import LogProbs, log_probs
 
 Execution = Literal["fused", "unrolled"]
 

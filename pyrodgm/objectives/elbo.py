@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
+from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
-from pyrodgm.traces import LogProbs
 
 
 @final

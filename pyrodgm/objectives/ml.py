@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, SinglePhase, sequence_mean
-from pyrodgm.traces import LogProbs
 
 
 @final

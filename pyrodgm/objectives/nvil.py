@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pyrodgm.engine.terms import LogProbs
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
@@ -24,7 +25,6 @@ from pyrodgm.objectives.base import (
     size_networks_see,
 )
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
-from pyrodgm.traces import LogProbs
 
 
 @final

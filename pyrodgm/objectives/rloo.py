@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.frames import frame_log_probs
+from pyrodgm.engine.local import frame_log_probs
+from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
-from pyrodgm.traces import LogProbs
 
 
 @final

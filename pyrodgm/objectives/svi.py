@@ -15,13 +15,13 @@ from pyro.infer.util import is_validation_enabled
 from pyro.util import check_if_enumerated, warn_if_nan
 from torch import Tensor, nn
 
-from pyrodgm.dependence import Dependence, dependence
+from pyrodgm.engine.dependence import Dependence, dependence
+from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, log_probs_of, traced
+from pyrodgm.engine.terms import LogProbs
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
 from pyrodgm.objectives.base import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
 from pyrodgm.schema import schema
-from pyrodgm.stepwise import SharedSubsamples, TracePair, log_probs_of, traced
-from pyrodgm.traces import LogProbs
 
 Program = Callable[..., Any]
 
@@ -38,7 +38,7 @@ class Traced(NamedTuple):
     """What an objective is estimated from.
 
     Args:
-        groups: log-probabilities, for every group of draws (`pyrodgm.layout`).
+        groups: log-probabilities, for every group of draws (`pyrodgm.engine.layout`).
         loss: minus the evidence lower bound, detached, in nats.
     """
 
@@ -49,9 +49,9 @@ class Traced(NamedTuple):
 class ObjectiveELBO(pyro.infer.ELBO):
     """One of our single-phase objectives as a `pyro.infer.ELBO`.
 
-    Model and guide are any Pyro programs that Pyro's Trace_ELBO takes. `pyrodgm.layout` says what
-    a datum and a frame are in them. Where the objective offers a biased gradient of less variance
-    or a rescaled one, its options stand at the unbiased ones here if they are not given.
+    Model and guide are any Pyro programs that Pyro's Trace_ELBO takes. `pyrodgm.engine.layout` says
+    what a datum and a frame are in them. Where the objective offers a biased gradient of less
+    variance or a rescaled one, its options stand at the unbiased ones here if they are not given.
 
     Args:
         objective: the class, such as `pyrodgm.objectives.NVIL`.

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.evaluate.videos import save_gif
+from pyrodgm.figures.videos import save_gif
 
 DPI = 150
 SHADE = 4  # of 256 grey values, one step in moving pictures

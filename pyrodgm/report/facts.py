@@ -9,17 +9,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.check import FIGURES, check, last_check
 from pyrodgm.display import number
-from pyrodgm.evaluate.bounds import Bound
-from pyrodgm.evaluate.floors import NAMES
-from pyrodgm.evaluate.plots import learning_curve
-from pyrodgm.evaluate.predictive import FEATURE_MEANS
-from pyrodgm.evaluate.summary import STATISTICS
-from pyrodgm.evaluate.word_scores import NAMES as PREDICTORS
-from pyrodgm.evaluate.words import TOP
-from pyrodgm.findings import EXACT, latent_words
-from pyrodgm.pieces import read_config
+from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
+from pyrodgm.evaluate.posterior.summary import STATISTICS
+from pyrodgm.evaluate.trivial.likelihoods import NAMES
+from pyrodgm.evaluate.words.predictors import NAMES as PREDICTORS
+from pyrodgm.evaluate.words.scores import TOP
+from pyrodgm.figures.checks import learning_curve
 from pyrodgm.report.blocks import (
     Block,
     Listing,
@@ -31,9 +28,12 @@ from pyrodgm.report.blocks import (
     data_uri,
     png_uri,
 )
-from pyrodgm.results import Results
-from pyrodgm.run import Run
-from pyrodgm.settings import read_toml
+from pyrodgm.runs.check import FIGURES, check, last_check
+from pyrodgm.runs.findings import EXACT, latent_words
+from pyrodgm.runs.loading import read_config
+from pyrodgm.runs.results import Results
+from pyrodgm.runs.run import Run
+from pyrodgm.storage.toml import read_toml
 
 CHECK_FIGURES = {
     "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "

@@ -13,14 +13,14 @@ import torch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
 from pyrodgm.display import number
+from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import MissingDataError
-from pyrodgm.evaluate.forecast import forecast
-from pyrodgm.evaluate.particles import beginning
-from pyrodgm.evaluate.pictures import Band, motion, pictures
-from pyrodgm.evaluate.predict import one_step
-from pyrodgm.evaluate.smc import over_time
-from pyrodgm.evaluate.videos import grid, side_by_side
-from pyrodgm.export import as_numbers, save_samples
+from pyrodgm.evaluate.passes import over_time
+from pyrodgm.evaluate.prediction.forecast import forecast
+from pyrodgm.evaluate.prediction.one_step import one_step
+from pyrodgm.figures.samples_file import as_numbers, save_samples
+from pyrodgm.figures.sequences import Band, motion, pictures
+from pyrodgm.figures.videos import grid, side_by_side
 from pyrodgm.models import SequenceModel
 from pyrodgm.report.blocks import (
     Block,
@@ -34,7 +34,7 @@ from pyrodgm.report.blocks import (
     gif_uri,
     png_uri,
 )
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 from pyrodgm.seeds import forked
 
 SHOWN_FRAMES = 100  # of a sequence

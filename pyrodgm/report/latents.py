@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.evaluate.dictionary import Dictionary, read_dictionary
-from pyrodgm.evaluate.latents import expected_latents
-from pyrodgm.evaluate.topic_pictures import topic_trajectories
-from pyrodgm.evaluate.topics import seen_counts
-from pyrodgm.evaluate.unit_pictures import FRAMES_SHOWN, draw_dictionary, latent_activity
+from pyrodgm.evaluate.latents.activity import expected_latents
+from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
+from pyrodgm.evaluate.words.topics import seen_counts
+from pyrodgm.figures.topics import topic_trajectories
+from pyrodgm.figures.units import FRAMES_SHOWN, draw_dictionary, latent_activity
 from pyrodgm.report.blocks import Picture, Section, Table, png_uri
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 PATHS = 10  # behind an expectation
 TOPICS = 10

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
-from pyrodgm.files import access_in_words, replacing
-from pyrodgm.pieces import refuse_to_replace
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page, Section, Text
-from pyrodgm.results import Results
-from pyrodgm.run import Run
+from pyrodgm.runs.loading import refuse_to_replace
+from pyrodgm.runs.results import Results
+from pyrodgm.runs.run import Run
+from pyrodgm.storage.files import replacing
 
 NAME = "report.html"
 
@@ -37,7 +38,7 @@ def write_report(
         out: the file; `report.html` in the run folder by default. Where one is given, nothing is
             written into the run folder, and the files of a new check are not kept.
         split: whose sequences are shown, predicted and checked; bounds are those of valid and test.
-        with_check: whether to show what `pyrodgm.check.check` finds; the last one of the same
+        with_check: whether to show what `pyrodgm.runs.check.check` finds; the last one of the same
             weights and split is taken, else a new one is made.
         seed: of all draws.
 

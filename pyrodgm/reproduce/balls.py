@@ -9,11 +9,11 @@ import numpy as np
 
 from pyrodgm.data import balls
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.floors import floors
+from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.reproduce.errors import errors, simple_errors
 from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 from pyrodgm.seeds import numpy_generator
 
 VIDEOS = {"num_train": 4000, "num_valid": 40, "num_test": 200}

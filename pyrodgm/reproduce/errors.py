@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.baselines import baselines
-from pyrodgm.evaluate.frame_errors import Prediction
-from pyrodgm.evaluate.predict import Method, baseline_predictions, methods_of, predict
+from pyrodgm.evaluate.prediction.errors import Prediction
+from pyrodgm.evaluate.prediction.one_step import Method, baseline_predictions, methods_of, predict
+from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.reproduce.table import Measured, Numbers
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 METHODS: dict[Method, str] = {
     "published": "error",

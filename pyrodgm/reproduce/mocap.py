@@ -10,7 +10,7 @@ from pyrodgm.data.evaluation import Data
 from pyrodgm.reproduce.errors import errors, simple_errors
 from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 SAMPLES = 50
 FILES = {"mocap": "MIT", "cmu35-walk": "CMU 35"}

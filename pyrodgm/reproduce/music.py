@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrodgm.data.base import Splits
-from pyrodgm.evaluate.floors import floors
+from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 PARTICLES = 128
 SECONDS = 1500.0

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
+from pyrodgm.access import access_in_words
 from pyrodgm.display import number
 from pyrodgm.errors import UsageError
-from pyrodgm.files import access_in_words, replacing
 from pyrodgm.reproduce.runner import Outcome
 from pyrodgm.reproduce.table import Measured, Table
+from pyrodgm.storage.files import replacing
 
 SECONDS = ("seconds, paper's protocol", "seconds, ours")
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pyrodgm.build import build_data
-from pyrodgm.config import RunConfig, resolve
+from pyrodgm.access import access_in_words
 from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
-from pyrodgm.files import access_in_words, replacing
-from pyrodgm.fitting import fit_config, resume
-from pyrodgm.folder import RunFolder
-from pyrodgm.pieces import read_config
-from pyrodgm.recorder import Watcher
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table
-from pyrodgm.run import Run
-from pyrodgm.settings import merge
+from pyrodgm.runs.fitting import fit_config, resume
+from pyrodgm.runs.loading import read_config
+from pyrodgm.runs.run import Run
+from pyrodgm.setup.build import build_data
+from pyrodgm.setup.config import RunConfig, resolve
+from pyrodgm.setup.settings import merge
+from pyrodgm.storage.files import replacing
+from pyrodgm.storage.folder import RunFolder
+from pyrodgm.train.recorder import Watcher
 
 Say = Callable[[str], None]
 RESULT = "result.json"

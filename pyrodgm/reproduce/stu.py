@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from pyrodgm.data.base import Splits
 from pyrodgm.data.evaluation import Data
-from pyrodgm.evaluate.word_scores import score_model, trivial_scores
-from pyrodgm.evaluate.words import Corpus, WordScore
+from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
+from pyrodgm.evaluate.words.scores import Corpus, WordScore
 from pyrodgm.reproduce.protocol import published, quick
 from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 OURS_FIT = {"lr": 3e-3, "time_limit": 300.0, "steps": 20_000, "evaluate_every": 25}
 PUBLISHED_FIT = {"batch_size": 16, "steps": 5000, "evaluate_every": 5000}

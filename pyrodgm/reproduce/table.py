@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pyrodgm.data.base import Splits
-from pyrodgm.run import Run
+from pyrodgm.runs.run import Run
 
 Values = Mapping[str, Mapping[str, Any]]
 
@@ -29,7 +29,7 @@ class Cell:
     Args:
         row: name of the model.
         protocol: "published" or "ours".
-        config: what `pyrodgm.config.resolve` takes; the seed is set by the runner.
+        config: what `pyrodgm.setup.config.resolve` takes; the seed is set by the runner.
         quick: what the small version changes.
         variant: what tells it from other cells of the row and protocol, such as the data.
     """

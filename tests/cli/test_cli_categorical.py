@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from pyrodgm.config import resolve
-from pyrodgm.fitting import fit_config
-from pyrodgm.run import Run
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.runs.run import Run
+from pyrodgm.setup.config import resolve
 from tiny import TINY_FIT, arrays_of
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pyrodgm.folder import RunFolder
-from pyrodgm.run import Run
-from pyrodgm.settings import read_toml
-from pyrodgm_cli.report import _kept_the_first
+from pyrodgm.runs.run import Run
+from pyrodgm.storage.folder import RunFolder
+from pyrodgm.storage.toml import read_toml
+from pyrodgm_cli.text import _kept_the_first
 from tiny import BOUND_FIELDS, arrays_of, ragged
 
 FAST = ["--steps", 12, "--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=5"]
@@ -289,7 +289,7 @@ def test_a_full_disk_ends_with_code_3_and_resume_goes_on(cli, tiny, here, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pyrodgm.checkpoint.save_file", full)
+        patched.setattr("pyrodgm.storage.checkpoint.save_file", full)
         said = cli("fit", "--data", tiny, *FAST, "--out", "r")
     assert said.code == 3
     assert "No space left on device" in said.err

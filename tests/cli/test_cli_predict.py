@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pyrodgm.config import resolve
-from pyrodgm.fitting import fit_config
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from tiny import TINY_FIT, arrays_of, ragged
 
 

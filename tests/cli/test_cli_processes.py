@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrodgm import checkpoint
-from pyrodgm.folder import RunFolder
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.folder import RunFolder
 from tiny import metrics
 
 WORDS = ["--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=10", "--device", "cpu"]

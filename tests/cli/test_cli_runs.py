@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyrodgm.settings import read_toml
+from pyrodgm.storage.toml import read_toml
 from tiny import BOUND_FIELDS, arrays_of, ragged
 
 

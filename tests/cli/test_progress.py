@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyrodgm.evaluate.bounds import Bound
-from pyrodgm.evaluate.validation import Validation
-from pyrodgm.options import FitOptions
-from pyrodgm.training import Progress
+from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.loop import Progress
 from pyrodgm_cli.progress import telling, watching
 
 

@@ -13,13 +13,19 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import Symbols
-from pyrodgm.evaluate.baselines import baselines
-from pyrodgm.evaluate.forecast import forecast
-from pyrodgm.evaluate.frame_errors import sequence_errors
-from pyrodgm.evaluate.gaps import gap_scores
-from pyrodgm.evaluate.impute import impute
-from pyrodgm.evaluate.predict import baseline_predictions, one_step, predictions
-from pyrodgm.evaluate.predictive import Summary, misfits, observed, p_values, prior_replicates
+from pyrodgm.evaluate.posterior.predictive import (
+    Summary,
+    misfits,
+    observed,
+    p_values,
+    prior_replicates,
+)
+from pyrodgm.evaluate.prediction.errors import sequence_errors
+from pyrodgm.evaluate.prediction.forecast import forecast
+from pyrodgm.evaluate.prediction.gap_scores import gap_scores
+from pyrodgm.evaluate.prediction.impute import impute
+from pyrodgm.evaluate.prediction.one_step import baseline_predictions, one_step, predictions
+from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, TSBN
 from variants import randomised

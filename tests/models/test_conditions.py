@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from oracles import Enumerated, all_paths, assert_mean, bernoulli, gaussian
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
+from pyrodgm.engine.programs import generate
+from pyrodgm.engine.smc import frame_evidence
 from pyrodgm.errors import DataError
-from pyrodgm.evaluate.impute import impute
-from pyrodgm.evaluate.predict import one_step
-from pyrodgm.evaluate.smc import frame_evidence
+from pyrodgm.evaluate.prediction.impute import impute
+from pyrodgm.evaluate.prediction.one_step import one_step
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS, MODELS, RNN, RNNNADE, TSBN, SequenceModel
 from pyrodgm.networks.conditions import Conditions
-from pyrodgm.sequences import generate
 from variants import (
     CENTRE,
     INFOS,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from oracles import all_paths, assert_mean
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.programs import generate
 from pyrodgm.models import DTSBND, DTSBNS, HMM, RNN, RNNNADE, SequenceModel
-from pyrodgm.sequences import generate
 from variants import output_log_probs, randomised
 
 NUM = 200_000

@@ -14,12 +14,12 @@ from torch.distributions import MultivariateNormal
 
 from oracles import assert_mean, bernoulli, categorical, gaussian, gradient, multinomial
 from pyrodgm.batch import Batch
+from pyrodgm.engine.programs import generate
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import HMM, LDS
 from pyrodgm.models.lds import CovarianceCell
 from pyrodgm.objectives import ML
-from pyrodgm.sequences import generate
 from variants import (
     CENTRE,
     INFOS,

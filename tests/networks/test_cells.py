@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pyrodgm.engine.past import Cell, Past, PathStates, ShiftedPast, scan
 from pyrodgm.lags import lagged
 from pyrodgm.networks.cells import GRUCell, LSTMCell, ReLUCell, make_cell
-from pyrodgm.past import Cell, Past, PathStates, ShiftedPast, scan
 from variants import randomised
 
 E, H, T = 3, 3, 6

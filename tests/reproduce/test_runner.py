@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from pyrodgm.config import resolve
 from pyrodgm.errors import Interrupted, UsageError
 from pyrodgm.reproduce import TABLES, present
 from pyrodgm.reproduce.runner import Outcome, reproduce
 from pyrodgm.reproduce.table import Cell, Measured, Table
-from pyrodgm.settings import merge
+from pyrodgm.setup.config import resolve
+from pyrodgm.setup.settings import merge
 from tiny import tiny_values
 
 

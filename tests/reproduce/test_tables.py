@@ -5,16 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from pyrodgm.config import resolve
 from pyrodgm.data import balls as videos
 from pyrodgm.data import ragged
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.evaluate.floors import floors
-from pyrodgm.evaluate.word_scores import score_model, trivial_scores
-from pyrodgm.evaluate.words import Corpus
-from pyrodgm.fitting import fit_config
+from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
+from pyrodgm.evaluate.words.scores import Corpus
 from pyrodgm.reproduce import TABLES, balls, mocap, music, stu
 from pyrodgm.reproduce.table import Measured
+from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.config import resolve
 from tiny import ragged as arrays
 from tiny import tiny_values
 

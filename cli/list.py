@@ -1,0 +1,47 @@
+"""`pyrodgm list`: what there is, and what fits together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich_click as click
+
+GROUPS = ["models", "guides", "objectives", "data"]
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(GROUPS), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(what: str | None, as_json: bool) -> None:
+    """List models, guides, objectives and datasets, and which of them fit together."""
+    from pyrodgm.setup import compat
+    from pyrodgm.setup.registry import REGISTRIES
+
+    from .text import print_json
+
+    kinds = {"models": "model", "guides": "guide", "objectives": "objective", "data": "data"}
+    shown = [what] if what else GROUPS
+    entries = {
+        group: {name: _first_line(entry) for name, entry in REGISTRIES[kinds[group]].items()}
+        for group in shown
+    }
+    triples = list(compat.table()) if what is None else []
+    if as_json:
+        fits = [dict(zip(("model", "guide", "objective"), row, strict=True)) for row in triples]
+        print_json({**entries, **({"fits": fits} if what is None else {})})
+        return
+    width = max(len(name) for lines in entries.values() for name in lines)
+    for group, lines in entries.items():
+        click.echo(group)
+        for name, line in lines.items():
+            click.echo(f"  {name:<{width}}  {line}")
+        click.echo()
+    if triples:
+        click.echo("what fits together")
+        for model, guide in dict.fromkeys((model, guide) for model, guide, _ in triples):
+            fitting = [name for *pair, name in triples if pair == [model, guide]]
+            click.echo(f"  {model} + {guide}: {', '.join(fitting)}")
+
+
+def _first_line(entry: Any) -> str:
+    return (entry.__doc__ or "").strip().splitlines()[0] if entry.__doc__ else ""

@@ -1,0 +1,76 @@
+"""Several draws of every frame given one path: what local learning signals need, at little cost."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
+from pyrodgm.engine.rollout import Rollout, SequenceProgram
+from pyrodgm.engine.terms import LogProbs
+
+
+def frame_log_probs(
+    model: SequenceProgram, guide: SequenceProgram, batch: Batch, particles: int
+) -> LogProbs:
+    r"""Log-probabilities of K fresh draws of every frame, all given the past on a single path.
+
+    .. math:: \tilde z \sim q(z \mid x), \qquad
+        z^k_t \sim q(z_t \mid \tilde z_{<t}, x), \qquad
+        \log p(x_t, z^k_t \mid \tilde z_{<t}, x_{<t}) - \log q(z^k_t \mid \tilde z_{<t}, x)
+
+    Every pair of a frame and its past is distributed as on a path, so the mean over draws of the
+    sum over frames is the evidence lower bound. The loop over time runs for one path only, and
+    what depends on the past alone is computed once.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide over its latents.
+        batch: B sequences of T frames.
+        particles: draws of each frame, K.
+
+    Returns:
+        Log-probabilities (K, B, T); `values` holds the draws, (K, B, T, D), not the path.
+    """
+    shape = torch.Size([particles, batch.size, batch.length])
+    observed = dict.fromkeys(model.observed, batch.x)
+    proposal = Rollout.over(guide, batch, {})
+    joint = Rollout.over(model, batch, {**proposal.draw(), **observed})
+    values: dict[str, Tensor] = dict(observed)
+    log_q: dict[str, Tensor] = {}
+    log_p: dict[str, Tensor] = {}
+
+    def propose(name: str, distribution: TorchDistribution) -> Tensor:
+        shared = distribution.batch_shape == shape[1:]
+        values[name] = (
+            distribution.sample(shape[:1]) if shared else distribution.expand(shape).sample()
+        )
+        log_q[name] = _masked(distribution.log_prob(values[name]), batch.mask)
+        return values[name]
+
+    def look_up(name: str, distribution: TorchDistribution) -> Tensor:
+        law = partial(distribution, batch.seen if name in model.observed else None)
+        log_p[name] = _masked(law.log_prob(values[name]), batch.mask)
+        return values[name]
+
+    proposal.visit(propose, proposal.states() if guide.states else None)
+    joint.visit(look_up, joint.states() if model.states else None)
+    total_q = sum(log_q.values(), batch.x.new_zeros(shape))
+    return LogProbs(
+        log_p=sum(log_p.values(), batch.x.new_zeros(shape)),
+        log_q=total_q,
+        log_path=torch.zeros_like(total_q),
+        log_score=total_q,
+        mask=batch.mask,
+        x=batch.x,
+        sites={f"p({name})": nats for name, nats in log_p.items()}
+        | {f"q({name})": nats for name, nats in log_q.items()},
+        values={name: values[name] for name in guide.latents},
+    )
+
+
+def _masked(nats: Tensor, mask: Tensor) -> Tensor:
+    """Zero where a frame is padding."""
+    return nats.masked_fill(~mask, 0.0)

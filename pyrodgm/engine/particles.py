@@ -1,0 +1,200 @@
+"""What do K particles of B sequences carry from frame to frame?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import copy, deepcopy
+from dataclasses import replace
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import Symbols
+from pyrodgm.engine.past import Past, push, seen_key
+from pyrodgm.engine.programs import Draw, SequenceProgram
+from pyrodgm.lags import Lags
+
+ROUNDING = 1e-6  # of sums of weights
+MEAN_DRAWS = 100  # over all particles, where a mean has no closed form
+
+
+class Particles:
+    """A sequence program on its way through time, once for each of K particles of B sequences.
+
+    Args:
+        program: a sequence model or a sequence guide.
+        batch: the B sequences that it runs along; gives its features, dtype and device.
+        count: particles per sequence, K.
+
+    Attributes:
+        past: windows and states. Those of latents are (K, B, ...); those of observations, and
+            states that follow from them alone, lack the dimension of particles as long as all
+            particles share them.
+    """
+
+    def __init__(self, program: SequenceProgram, batch: Batch, count: int) -> None:
+        self.program = program
+        self.encoded = program.encode(batch)
+        self.dims = {**program.latents, **program.observed}
+        windows = {
+            name: batch.x.new_zeros(count, batch.size, program.history * dim)
+            for name, dim in program.latents.items()
+        }
+        for name, dim in program.observed.items():
+            size = program.history * dim
+            windows[name] = batch.x.new_zeros(batch.size, size)
+            if batch.seen is not None:
+                windows[seen_key(name)] = batch.seen.new_zeros(batch.size, size)
+                self.dims[seen_key(name)] = dim
+        self.past = Past(windows)
+
+    def fork(self) -> Particles:
+        """The same particles, free to go another way."""
+        other = copy(self)
+        other.past = Past(self.past)
+        other.past.states = dict(self.past.states)
+        return other
+
+    def chosen(self, index: Tensor) -> Particles:
+        """The particles of an index (K', B), each with its own past."""
+        other = self.fork()
+        other.past.update({name: _pick(value, index) for name, value in self.past.items()})
+        other.past.states = {name: _pick(s, index) for name, s in self.past.states.items()}
+        return other
+
+    def step(self, draw: Draw, t: Tensor, alive: Tensor | None = None) -> None:
+        """One frame of every particle.
+
+        Args:
+            draw: as a program wants it.
+            t: the frame, a scalar, or one of every sequence, (B,).
+            alive: sequences (B,) whose states move; None for all.
+        """
+        before = dict(self.past.states)
+        self.program.step(draw, self.past, self._encoded(t), t)
+        for name, state in self.past.states.items():
+            self.past.states[name] = _moved(before.get(name), state, alive)
+
+    def _encoded(self, t: Tensor) -> Tensor | None:
+        """Features of frame t, (B, E); None where the program has none."""
+        if self.encoded is None or t.dim() == 0:
+            return None if self.encoded is None else self.encoded[:, t]
+        return self.encoded[torch.arange(len(t), device=t.device), t]
+
+    def push(self, values: Mapping[str, Tensor], alive: Tensor | None = None) -> None:
+        """Let what was drawn or observed in a frame, each (B, D) or (K, B, D), enter the windows.
+
+        Values of sites that the program does not have are left out.
+        """
+        for name, dim in self.dims.items():
+            value, old = values[name], self.past[name]
+            leading = torch.broadcast_shapes(value.shape[:-1], old.shape[:-1])
+            value, old = value.expand(*leading, -1), old.expand(*leading, -1)
+            self.past[name] = _moved(old, push(old, value, dim), alive)
+
+
+def _pick(value: Tensor, index: Tensor) -> Tensor:
+    """Of (K, B, S) what the index (K', B) says; what all particles share stays as it is."""
+    if value.dim() < 3:
+        return value
+    return value[index, torch.arange(index.shape[1], device=index.device)]
+
+
+def _moved(old: Tensor | None, new: Tensor, alive: Tensor | None) -> Tensor:
+    """The new value for sequences that are alive, the old one for others."""
+    return new if alive is None or old is None else torch.where(alive[:, None], new, old)
+
+
+def systematic(weights: Tensor, count: int) -> Tensor:
+    r"""Ancestors by systematic resampling: one uniform number per sequence, equal steps from it.
+
+    .. math:: a_i = \min\{k : \textstyle\sum_{j \le k} W_j > (i + u) / K'\}
+
+    Particle k is chosen :math:`K' W_k` times on average, and never a whole time more or less.
+
+    Args:
+        weights: normalised, (K, B), in double precision.
+        count: how many to choose, K'.
+
+    Returns:
+        Indices (K', B), ascending.
+
+    Reference: Kitagawa, Monte Carlo filter and smoother for non-Gaussian nonlinear state space
+    models, 1996, appendix.
+
+    >>> weights = torch.tensor([[0.5], [0.0], [0.5]], dtype=torch.float64)
+    >>> systematic(weights, 4).T.tolist()
+    [[0, 0, 2, 2]]
+    """
+    steps = torch.arange(count, device=weights.device, dtype=weights.dtype)
+    uniform = torch.rand(weights.shape[1], 1, device=weights.device, dtype=weights.dtype)
+    places = (steps + uniform) / count
+    reached = weights.T.contiguous().cumsum(-1)
+    return torch.searchsorted(reached, places, right=True).clamp(max=len(weights) - 1).T
+
+
+def expected(law: TorchDistribution, shape: torch.Size) -> Tensor:
+    """The mean of a frame for every particle, (K, B, D); of draws where it has no closed form.
+
+    Args:
+        law: of a frame, batch shape (K, B) or less.
+        shape: (K, B).
+    """
+    if getattr(law, "has_mean", True):
+        return law.mean.expand(*shape, -1)
+    law = law.expand(shape)
+    draws = math.ceil(MEAN_DRAWS / shape[0])
+    return sum((law.sample() for _ in range(draws)), torch.zeros(())) / draws
+
+
+def symbols_of(model: object) -> Symbols | None:
+    """The symbols of a model of categorical frames, by its emission; None of others.
+
+    They are on the CPU, where predictions are compared with data.
+    """
+    known = getattr(getattr(model, "emission", None), "symbols", None)
+    return deepcopy(known).cpu() if isinstance(known, Symbols) else None
+
+
+def weighted_quantiles(x: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
+    """The least of the K values that, with all below it, have that much of the weight.
+
+    Args:
+        x: values, (K, B, D).
+        weights: normalised, (K, B).
+        levels: (Q,).
+
+    Returns:
+        (Q, B, D).
+
+    >>> x = torch.tensor([3.0, 1.0, 2.0]).view(3, 1, 1)
+    >>> weights = torch.tensor([[0.2], [0.5], [0.3]])
+    >>> weighted_quantiles(x, weights, torch.tensor([0.5, 0.6])).flatten().tolist()
+    [1.0, 2.0]
+    """
+    if not len(levels):
+        return x.new_empty(0, *x.shape[1:])
+    ordered, order = x.sort(0)
+    reached = weights.to(x)[..., None].expand_as(x).gather(0, order).cumsum(0)
+    below = torch.stack([(reached < level - ROUNDING).sum(0) for level in levels.tolist()])
+    return ordered.gather(0, below.clamp(max=len(x) - 1))
+
+
+def beginning(batch: Batch, lengths: Tensor) -> Batch:
+    """The first frames of every sequence; what comes after is nowhere to be seen.
+
+    Not even the conditions of later frames, which are known, reach a network: it masks them.
+
+    Args:
+        batch: B sequences.
+        lengths: frames to keep, (B,), at least one.
+    """
+    start = batch.first(int(lengths.max()))
+    mask = start.mask & (torch.arange(start.length, device=lengths.device) < lengths[:, None])
+    seen = None if start.seen is None else start.seen & mask[..., None]
+    if seen is not None and torch.equal(seen.all(-1), mask):
+        seen = None  # what is missing comes later
+    return replace(start, x=start.x * mask[..., None], mask=mask, seen=seen, lags=Lags())

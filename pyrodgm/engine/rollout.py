@@ -1,0 +1,231 @@
+"""A step function carried over time: the path is drawn frame by frame and scored all at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
+from functools import cached_property
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast, seen_key
+from pyrodgm.engine.sampler import ChainPast, Sampler, only_chains
+from pyrodgm.lags import Lags
+
+
+class SequenceProgram:
+    """A program given by what happens in one frame; sequence models and sequence guides are these.
+
+    Attributes:
+        history: how many past frames a step may look at, n.
+        latents: name and dimension of every site that is drawn.
+        observed: name and dimension of every site whose values the batch gives.
+        states: names of the deterministic states that a step carries.
+        reparameterised: whether gradients flow through the draws.
+        chained: whether every site is drawn by ``past.chain``, driven by nothing but observations
+            and the paths of sites before it.
+    """
+
+    history: int
+    latents: dict[str, int]
+    observed: dict[str, int]
+    states: tuple[str, ...] = ()
+    reparameterised: bool
+    chained: bool = False
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor | None:
+        """Features of the whole batch, (B, T, E), computed once; None where there are none."""
+
+    @abstractmethod
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """Draw every site of one frame, or of all frames at once: leading dimensions broadcast.
+
+        Args:
+            draw: ``draw(name, distribution)`` returns the value of a site.
+            past: ``past[name]`` holds the last n values of a site side by side, (..., n D), newest
+                first, zero before the first frame; ``past.carry(name, drive, cell)`` moves a
+                deterministic state on, see `pyrodgm.engine.past.Past.carry`.
+            encoded: this frame's features, (..., E).
+            t: frame number from zero, a scalar or (T,).
+        """
+
+
+class Rollout:
+    """A step function carried over the T frames of a batch.
+
+    Args:
+        program: the sequence program.
+        encoded: its features, (B, T, E) or None.
+        known: values given in advance, site name to (..., T, D).
+        leading: shape of everything drawn in front of time, usually (K, B) or (B,).
+        length: number of frames T.
+        like: a tensor of the wanted dtype and device.
+        expected: sites that take their mean instead of a draw.
+        lags: gives the lags of a site; those of a batch are shared by all programs on it.
+    """
+
+    def __init__(
+        self,
+        program: SequenceProgram,
+        encoded: Tensor | None,
+        known: Mapping[str, Tensor],
+        *,
+        leading: torch.Size,
+        length: int,
+        like: Tensor,
+        expected: Collection[str] = (),
+        lags: Lags | None = None,
+    ) -> None:
+        self.program = program
+        self.encoded = encoded
+        self.given = frozenset(known)
+        self.values = dict(known)
+        self.leading = leading
+        self.length = length
+        self.like = like
+        self.expected = expected
+        self.lags = lags or Lags()
+        self._scored = _Scored({}, dict)
+
+    @classmethod
+    def over(
+        cls,
+        program: SequenceProgram,
+        batch: Batch,
+        known: Mapping[str, Tensor],
+        particles: int | None = None,
+    ) -> Rollout:
+        """A rollout over the frames of a batch, of K draws or of one without a dimension."""
+        draws = [] if particles is None else [particles]
+        return cls(
+            program,
+            program.encode(batch),
+            {**known, **seen_values(program, batch)},
+            leading=torch.Size([*draws, batch.size]),
+            length=batch.length,
+            like=batch.x,
+            lags=batch.lags,
+        )
+
+    def draw(self) -> dict[str, Tensor]:
+        """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths."""
+        program, sampler = self.program, Sampler(self.leading, self.length)
+        windows = {
+            name: self.like.new_zeros(*sampler.leading, program.history * dim)
+            for name, dim in {**program.latents, **program.observed}.items()
+            if name not in self.values
+        }
+        if program.chained and not program.reparameterised:
+            self._draw_chains(windows, sampler)
+        else:
+            self._draw_frames(windows, sampler)
+        return self.values
+
+    def _draw_chains(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+        """One site after the other; what drives each is also what scores it."""
+        past = ChainPast(self.values, self.program.history, windows, sampler, self.lags)
+        self._step(only_chains, past)
+        self._scored = _Scored(dict(self.values), past.laws)
+
+    def _draw_frames(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+        """One frame after the other, all its sites together."""
+        program, past = self.program, Past(windows)
+        given = ShiftedPast(self.values, program.history, lags=self.lags)
+        given_past = {name: given[name].unbind(-2) for name in self.values}
+        known = {name: value.unbind(-2) for name, value in self.values.items()}
+        encoded = None if self.encoded is None else self.encoded.unbind(-2)
+        frames = torch.arange(self.length, device=self.like.device).unbind(0)
+        paths: dict[str, list[Tensor]] = {name: [] for name in windows}
+        t = 0
+
+        def draw(name: str, distribution: TorchDistribution) -> Tensor:
+            if name in known:
+                return known[name][t]
+            if name in self.expected:
+                value = distribution.mean.expand(*sampler.leading, -1)
+            else:
+                value = sampler(t, name, distribution)
+            paths[name].append(value)
+            return value
+
+        with nullcontext() if program.reparameterised else torch.no_grad():
+            for t in range(self.length):
+                for name, steps in given_past.items():
+                    past[name] = steps[t]
+                program.step(draw, past, None if encoded is None else encoded[t], frames[t])
+                for name, path in paths.items():
+                    past.push(name, path[-1], path[-1].shape[-1])
+            self.values |= {name: sampler.path(path) for name, path in paths.items()}
+
+    def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
+        """Run the step for all frames at once, each with its past on the paths drawn so far."""
+
+        def lags(name: str, value: Tensor, history: int) -> Tensor:
+            return self._aligned(self.lags(name, value, history))
+
+        self._step(draw, ShiftedPast(self.values, self.program.history, path_states, lags))
+
+    def states(self) -> dict[str, Tensor]:
+        """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""
+        past = PathStates(self.values, self.program.history)
+        self._step(lambda name, _: self.values[name], past)
+        return past.states
+
+    def _step(self, draw: Draw, past: Past) -> None:
+        frames = torch.arange(self.length, device=self.like.device)
+        encoded = None if self.encoded is None else self._aligned(self.encoded)
+        self.program.step(draw, past, encoded, frames)
+
+    def _aligned(self, value: Tensor) -> Tensor:
+        """With the dimension of a single particle, over which gradients then need no sum."""
+        single = self.leading[0] == 1 and value.dim() == len(self.leading) + 1
+        return value[None] if single else value
+
+    def score(self) -> dict[str, TorchDistribution]:
+        """Every site's distribution at every frame, given the paths; batch shape (*leading, T)."""
+        if not self._scored.holds(self.values):
+            laws: dict[str, TorchDistribution] = {}
+
+            def draw(name: str, distribution: TorchDistribution) -> Tensor:
+                laws[name] = distribution
+                return self.values[name]
+
+            self.visit(draw)
+            self._scored = _Scored(dict(self.values), lambda: laws)
+        return self._scored.laws
+
+
+class _Scored:
+    """Distributions at every frame, and the paths that they were computed on.
+
+    Args:
+        paths: value of every site.
+        score: gives the distribution of every site, when it is first asked for.
+    """
+
+    def __init__(
+        self, paths: Mapping[str, Tensor], score: Callable[[], dict[str, TorchDistribution]]
+    ) -> None:
+        self.paths, self.score = paths, score
+        self.with_gradient = torch.is_grad_enabled()
+
+    @cached_property
+    def laws(self) -> dict[str, TorchDistribution]:
+        return self.score()
+
+    def holds(self, values: Mapping[str, Tensor]) -> bool:
+        """Whether they belong to these paths, with gradients if those are wanted now."""
+        same = all(self.paths.get(name) is value for name, value in values.items())
+        return same and self.with_gradient == torch.is_grad_enabled()
+
+
+def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
+    """Which features of the observed sites were seen, for a past to tell; empty where all were."""
+    if batch.seen is None:
+        return {}
+    return {seen_key(name): batch.seen for name in program.observed}

@@ -1,0 +1,222 @@
+"""Sequential Monte Carlo: which latents go with the frames so far, and how likely are those?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
+from pyrodgm.engine.particles import Particles, systematic
+from pyrodgm.engine.past import seen_key
+from pyrodgm.engine.rollout import SequenceProgram
+
+THRESHOLD = 0.5
+
+Values = dict[str, Tensor]
+
+
+class ParticleFilter:
+    r"""K weighted particles of B sequences, moved on frame by frame.
+
+    .. math::
+        z^k_t \sim q(z_t \mid z^k_{<t}, x), \qquad
+        W^k_t \propto W^k_{t-1}
+        \frac{p(x_t, z^k_t \mid z^k_{<t}, x_{<t})}{q(z^k_t \mid z^k_{<t}, x)}
+
+    Where the effective sample size :math:`1 / \sum_k (W^k)^2` falls below a share of K, particles
+    are chosen anew by their weights before the next frame, by systematic resampling. A sequence
+    that has ended changes no more. In a frame of which nothing was seen, latents come from p.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide; what it sees of the future, the particles have seen.
+        batch: B sequences, which may be padded and may have missing features.
+        particles: per sequence, K.
+        threshold: the share; 0 never resamples, so that weights are those of whole paths.
+
+    Attributes:
+        p, q: what particles carry for the model and for the guide.
+        log_weights: normalised, (K, B), in double precision.
+        increments: :math:`\log \hat p(x_t \mid x_{<t})` of the frames so far, each (B,), in nats;
+            zero after a sequence's end.
+
+    Reference: Doucet and Johansen, A tutorial on particle filtering and smoothing, 2009,
+    section 3.5.
+    """
+
+    def __init__(
+        self,
+        model: SequenceProgram,
+        guide: SequenceProgram,
+        batch: Batch,
+        particles: int,
+        *,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        self.model = model
+        self.batch = batch
+        self.threshold = threshold
+        self.shape = torch.Size([particles, batch.size])
+        self.p = Particles(model, batch, particles)
+        self.q = Particles(guide, batch, particles)
+        self.log_weights = batch.x.new_full(self.shape, -math.log(particles), dtype=torch.float64)
+        self.increments: list[Tensor] = []
+
+    @property
+    def t(self) -> int:
+        """The frame to come, from zero."""
+        return len(self.increments)
+
+    @property
+    def weights(self) -> Tensor:
+        """Normalised weights, (K, B)."""
+        return self.log_weights.exp()
+
+    def run(self) -> ParticleFilter:
+        """Move on to the end; returns itself."""
+        while self.t < self.batch.length:
+            self.advance()
+        return self
+
+    def advance(self) -> None:
+        """Take in one frame."""
+        self.resample()
+        alive = self._alive()
+        moving = None if bool(alive.all()) else alive
+        values, log_q = self._propose(moving)
+        values, log_ratio = self._weigh(values, log_q, moving)
+        joint = self.log_weights + log_ratio.double().masked_fill(~alive, 0.0)
+        increment = joint.logsumexp(0).masked_fill(~alive, 0.0)
+        self.log_weights = joint - increment
+        self.increments.append(increment)
+        self.p.push(values, moving)
+        self.q.push(values, moving)
+
+    def resample(self) -> None:
+        """Choose particles anew by their weights, where few of them carry any."""
+        weights = self.weights
+        # Drawn whether needed or not: what is resampled shall not move the draws of other frames.
+        index = systematic(weights, len(weights))
+        effective = 1 / weights.square().sum(0)
+        poor = self._alive() & (effective < self.threshold * len(weights))
+        if bool(poor.any()):
+            stay = torch.arange(len(weights), device=index.device)[:, None]
+            self.choose(torch.where(poor, index, stay))
+            even = -math.log(len(weights))
+            self.log_weights = self.log_weights.masked_fill(poor, even)
+
+    def choose(self, index: Tensor) -> None:
+        """Let the particles of an index (K, B) take the place of all."""
+        self.p, self.q = self.p.chosen(index), self.q.chosen(index)
+
+    def ahead(
+        self,
+        *,
+        values: Mapping[str, Tensor] | None = None,
+        windows: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Values, TorchDistribution]:
+        """Draw the latents of the frame to come from p, which has not seen it, and stay here.
+
+        Args:
+            values: latents to take instead of draws, by site.
+            windows: pasts to take instead of the particles' own, by site.
+
+        Returns:
+            The latents, each (K, B, J), and the law of the frame given them, of batch shape (K, B)
+            or, where particles share it, less.
+        """
+        particles, drawn, laws = self.p.fork(), dict(values or {}), {}
+        particles.past.update(windows or {})
+
+        def draw(name: str, law: TorchDistribution) -> Tensor:
+            if name in self.model.observed:
+                laws[name] = law
+                return self.batch.x.new_zeros(law.event_shape)  # the frame's last site
+            if name not in drawn:
+                drawn[name] = law.expand(self.shape).sample()
+            return drawn[name]
+
+        particles.step(draw, self._frame())
+        return drawn, laws["x"]
+
+    def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+        """What the next frames see of this one: what was observed, with means for the rest.
+
+        Args:
+            law: of the frame.
+            x: the frame, (B, D).
+            seen: True where a feature was observed, (B, D); None where all were.
+        """
+        del law, seen
+        return x
+
+    def _frame(self) -> Tensor:
+        return torch.tensor(self.t, device=self.batch.x.device)
+
+    def _alive(self) -> Tensor:
+        """Which sequences go on, (B,); after the last frame, all might."""
+        at_end = self.t == self.batch.length
+        return torch.ones_like(self.batch.mask[:, 0]) if at_end else self.batch.mask[:, self.t]
+
+    def _propose(self, moving: Tensor | None) -> tuple[Values, Tensor]:
+        """Latents of this frame from the guide, and their log-probabilities (K, B)."""
+        values: Values = {}
+        nats: list[Tensor] = []
+
+        def draw(name: str, law: TorchDistribution) -> Tensor:
+            values[name] = law.expand(self.shape).sample()
+            nats.append(law.log_prob(values[name]))
+            return values[name]
+
+        self.q.step(draw, self._frame(), moving)
+        return values, sum(nats, self.batch.x.new_zeros(self.shape))
+
+    def _weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
+        """What enters the windows, and log p - log q of this frame (K, B)."""
+        batch, t = self.batch, self.t
+        seen = None if batch.seen is None else batch.seen[:, t]
+        blind = None if seen is None else ~seen.any(-1)
+        latent: list[Tensor] = []
+        observed: list[Tensor] = []
+
+        def draw(name: str, law: TorchDistribution) -> Tensor:
+            if name in self.model.observed:
+                values[name] = self.fed_back(law, batch.x[:, t], seen)
+                observed.append(partial(law, seen).log_prob(values[name]))
+                return values[name]
+            if blind is not None:
+                fresh = law.expand(self.shape).sample()
+                values[name] = torch.where(blind[:, None], fresh, values[name])
+            latent.append(law.log_prob(values[name]))
+            return values[name]
+
+        self.p.step(draw, self._frame(), moving)
+        log_ratio = sum(latent, -log_q)
+        if seen is not None and blind is not None:
+            log_ratio = log_ratio.masked_fill(blind, 0.0)
+            values |= {seen_key(name): seen for name in self.model.observed}
+        return values, sum(observed, log_ratio)
+
+
+def frame_evidence(
+    model: SequenceProgram,
+    guide: SequenceProgram,
+    batch: Batch,
+    particles: int,
+    *,
+    threshold: float = THRESHOLD,
+) -> Tensor:
+    r"""Estimates of :math:`\log p(x_t \mid x_{<t})` by a particle filter, (B, T), in nats.
+
+    Their sum over frames is :math:`\log \hat Z` with :math:`E[\hat Z] = p(x)`, a lower bound on
+    the log-likelihood in expectation; zero where a frame is padding. See `ParticleFilter`.
+
+    Reference: Maddison et al., Filtering variational objectives, 2017, equation 6.
+    """
+    found = ParticleFilter(model, guide, batch, particles, threshold=threshold).run()
+    return torch.stack(found.increments, -1)

@@ -1,0 +1,1 @@
+"""Bounds on log-likelihoods, and exact values where there are any."""

@@ -1,0 +1,253 @@
+"""How good is it: bounds on the log-likelihood from importance weights of the guide."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.engine.terms import log_probs
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.passes import Tell, chunks, sequence_evidence, silent
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
+from pyrodgm.seeds import forked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on the log-likelihood of a split; higher is better.
+
+    Args:
+        estimator: "elbo", "iwae" or "fivo", or "exact" where it is no bound.
+        particles: draws per sequence, K.
+        nats_per_example: mean over sequences.
+        standard_error_nats_per_example: of that mean, over sequences.
+        nats_per_frame: total over all frames, divided by their number (frame-weighted).
+        standard_error_nats_per_frame: of that ratio, over sequences.
+        nats_per_frame_sequence_weighted: mean over sequences of each sequence's mean per frame.
+        standard_error_nats_per_frame_sequence_weighted: of that mean, over sequences.
+        examples: number of sequences.
+        frames: number of frames.
+    """
+
+    estimator: str
+    particles: int
+    nats_per_example: float
+    standard_error_nats_per_example: float
+    nats_per_frame: float
+    standard_error_nats_per_frame: float
+    nats_per_frame_sequence_weighted: float
+    standard_error_nats_per_frame_sequence_weighted: float
+    examples: int
+    frames: int
+
+    @classmethod
+    def of(
+        cls, per_sequence: np.ndarray, lengths: np.ndarray, estimator: str, particles: int = 1
+    ) -> Bound:
+        """Both weightings from one number per sequence.
+
+        Args:
+            per_sequence: nats of each sequence, (N,).
+            lengths: its frames, (N,).
+            estimator: how the numbers were made.
+            particles: draws per sequence, K; exact numbers need one.
+        """
+        count = len(per_sequence)
+        per_frame = per_sequence.sum() / lengths.sum()
+        # Long sequences have more nats and more frames: their ratio varies less than either.
+        each = per_sequence / lengths
+        beside = (per_sequence - per_frame * lengths) / lengths.mean()
+        return cls(
+            estimator=estimator,
+            particles=1 if estimator == "exact" else particles,
+            nats_per_example=float(per_sequence.mean()),
+            standard_error_nats_per_example=standard_error(per_sequence),
+            nats_per_frame=float(per_frame),
+            standard_error_nats_per_frame=standard_error(beside),
+            nats_per_frame_sequence_weighted=float(each.mean()),
+            standard_error_nats_per_frame_sequence_weighted=standard_error(each),
+            examples=count,
+            frames=int(lengths.sum()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a standard error of a single sequence is null."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of independent numbers; NaN where there is one."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def bound(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> Bound:
+    r"""A bound on the log-likelihood of every sequence.
+
+    .. math::
+        \text{elbo} = \frac1K \sum_k \log w_k, \qquad
+        \text{iwae} = \log \frac1K \sum_k w_k, \qquad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
+
+    and fivo is the logarithm of the estimate of p(x) by a particle filter, which resamples as it
+    goes (`pyrodgm.engine.smc`). All are lower bounds in expectation; iwae and fivo rise with K to
+    log p(x), fivo sooner where sequences are long, and all are the same at K = 1. Without latents
+    the log-likelihood itself is known: exact.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split.
+        particles: draws per sequence, K.
+        estimator: "auto" is elbo for one particle and iwae for more. For models without latents
+            these three are the log-likelihood, and called exact.
+        seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: no particles, an unknown estimator, or one that does not fit the model.
+
+    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8;
+    Maddison et al., Filtering variational objectives, 2017, equation 6.
+    """
+    values, used = sequence_bounds(
+        model, guide, sequences, particles=particles, estimator=estimator, seed=seed
+    )
+    return Bound.of(values, sequences.lengths, used, particles)
+
+
+def sequence_bounds(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> tuple[np.ndarray, str]:
+    """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
+    used = _chosen(model, estimator, particles)
+    if used == "fivo":
+        return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
+    draws = 1 if used == "exact" else particles
+    log_w = importance_weights(model, guide, sequences, particles=draws, seed=seed)
+    if used == "elbo":
+        return log_w.mean(0).numpy(), used
+    return (log_w.logsumexp(0) - math.log(draws)).numpy(), used
+
+
+def sequence_scores(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The bound of every sequence as a table; see `bound`.
+
+    Columns: ``sequence`` (row in the split), ``frames``, ``nats``, ``nats_per_frame`` and
+    ``estimator``.
+    """
+    import pandas as pd  # slow to import
+
+    nats, used = sequence_bounds(
+        model, guide, sequences, particles=particles, estimator=estimator, seed=seed
+    )
+    return pd.DataFrame(
+        {
+            "sequence": np.arange(len(sequences)),
+            "frames": sequences.lengths,
+            "nats": nats,
+            "nats_per_frame": nats / sequences.lengths,
+            "estimator": used,
+        }
+    )
+
+
+def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
+    """The estimator that "auto" stands for, or the one asked for."""
+    known = get_args(Estimator)
+    if estimator not in known:
+        raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
+    if particles < 1:
+        raise UsageError(f"particles is {particles}; give at least 1")
+    is_exact = model.traits.latents == "none" and model.traits.normalised
+    if estimator == "exact" and not is_exact:
+        raise UsageError(
+            f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "
+            "iwae and fivo, which rise with --particles"
+        )
+    if is_exact and estimator != "fivo":
+        return "exact"
+    if estimator != "auto":
+        return estimator
+    return "elbo" if particles == 1 else "iwae"
+
+
+def importance_weights(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    particles: int,
+    seed: int = 0,
+    tell: Tell = silent,
+) -> Tensor:
+    """Log importance weights of K draws for every sequence, (K, N), in double precision.
+
+    `tell` is called with the share that is done.
+
+    Raises:
+        UsageError: no particles.
+    """
+    if particles < 1:
+        raise UsageError(f"particles is {particles}; give at least 1")
+    device = next(model.parameters()).device
+    log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
+    with torch.no_grad(), forked(seed, "importance weights"):
+        for rows, part in chunks(sequences.lengths, particles, width=model.frame_size, tell=tell):
+            batch = sequences.batch(rows).to(device)
+            traced = log_probs(model, guide, batch, part.stop - part.start)
+            log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
+    return log_w
+
+
+def latent_nats(
+    model: Model, guide: Guide, sequences: Sequences, *, draws: int = 10, seed: int = 0
+) -> float:
+    r"""How much the latents tell of the data according to the guide, in nats per frame.
+
+    .. math:: E_q \Big[\sum_t \log q(z_t \mid z_{<t}, x) - \log p(z_t \mid z_{<t}, x_{<t})\Big]
+        \Big/ T
+
+    The term of the ELBO that is not reconstruction. Zero where the guide draws what the model would
+    have drawn without seeing the frame: such latents are of no use, and such a guide is exact.
+    """
+    device, nats = next(model.parameters()).device, 0.0
+    with torch.no_grad(), forked(seed, "latent nats"):
+        for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
+            batch = sequences.batch(rows).to(device)
+            sites = log_probs(model, guide, batch, part.stop - part.start).sites
+            for name in model.latents:
+                nats += float((sites[f"q({name})"] - sites[f"p({name})"]).double().sum())
+    return nats / (draws * sequences.num_frames)

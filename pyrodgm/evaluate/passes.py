@@ -1,0 +1,114 @@
+"""Passes over sequences: which of them, and how many draws of each, are held in memory together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.data.loader import evaluation_batches
+from pyrodgm.engine.smc import frame_evidence
+from pyrodgm.errors import UsageError
+from pyrodgm.guides import Guide, SequenceGuide
+from pyrodgm.models import Model, SequenceModel
+from pyrodgm.seeds import forked
+
+FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
+NUMBERS_AT_ONCE = 10_000_000  # frames x numbers in a frame, where frames are wide
+PARTICLE_NUMBERS_AT_ONCE = 20_000_000  # frames x features held together by a particle filter
+PARTICLE_ROWS_AT_ONCE = 5_000  # particles x sequences that move together
+DRAWS_AT_ONCE = 8  # at least, of long sequences: a loop over frames costs as much for one
+
+Tell = Callable[[float], None]
+
+
+def silent(share: float) -> None:
+    """Tell nobody which share of a pass is done."""
+    del share
+
+
+def chunks(
+    lengths: np.ndarray, draws: int, *, width: int = 1, tell: Tell = silent
+) -> Iterator[tuple[np.ndarray, slice]]:
+    """Rows of similar length, and which of their draws; together all draws of all rows.
+
+    Few sequences with many draws each, rather than the other way round: what observations add to
+    every distribution is then computed once for many draws.
+
+    Args:
+        lengths: frames per sequence, (N,).
+        draws: of every sequence.
+        width: numbers that a draw of a frame takes.
+        tell: called with the share that is done after each.
+
+    >>> list(chunks(np.array([3, 3]), 2))
+    [(array([0, 1]), slice(0, 2, None))]
+    >>> [(rows.tolist(), part) for rows, part in chunks(np.array([500, 9]), 12)]
+    [([1], slice(0, 12, None)), ([0], slice(0, 10, None)), ([0], slice(10, 12, None))]
+    """
+    most, done = min(FRAMES_AT_ONCE, NUMBERS_AT_ONCE // width), 0
+    batches = evaluation_batches(lengths, max(1, most // draws))
+    total = draws * sum(_padded(lengths, rows) for rows in batches)
+    for rows in batches:
+        frames = _padded(lengths, rows)
+        several = min(DRAWS_AT_ONCE, NUMBERS_AT_ONCE // (width * frames))
+        size = max(1, most // frames, several)
+        for start in range(0, draws, size):
+            part = slice(start, min(start + size, draws))
+            yield rows, part
+            done += frames * (part.stop - part.start)
+            tell(done / total)
+
+
+def _padded(lengths: np.ndarray, rows: np.ndarray) -> int:
+    return len(rows) * int(lengths[rows].max())
+
+
+def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
+    """Rows of sequences that are run together, of similar length: what bounds memory.
+
+    Args:
+        sequences: N of them.
+        particles: K of each.
+    """
+    frames = max(1, PARTICLE_NUMBERS_AT_ONCE // sequences.x.shape[1])
+    for rows in evaluation_batches(sequences.lengths, frames):
+        parts = math.ceil(len(rows) * particles / min(PARTICLE_ROWS_AT_ONCE, frames))
+        yield from np.array_split(rows, min(parts, len(rows)))
+
+
+def sequence_evidence(
+    model: Model, guide: Guide, sequences: Sequences, *, particles: int, seed: int = 0
+) -> np.ndarray:
+    """The estimate of log p(x) of every sequence by a particle filter, (N,), in nats.
+
+    Raises:
+        UsageError: no particles, or no sequence model with its guide.
+    """
+    p, q = over_time(model, guide)
+    if particles < 1:
+        raise UsageError(f"particles is {particles}; give at least 1")
+    device, nats = next(p.parameters()).device, np.empty(len(sequences))
+    with torch.no_grad(), forked(seed, "particle filter"):
+        for rows in portions(sequences, particles):
+            found = frame_evidence(p, q, sequences.batch(rows).to(device), particles)
+            nats[rows] = found.sum(-1).cpu().numpy()
+    return nats
+
+
+def over_time(model: Model, guide: Guide) -> tuple[SequenceModel, SequenceGuide]:
+    """The same two, which must run over time.
+
+    Raises:
+        UsageError: one of them does not.
+    """
+    if isinstance(model, SequenceModel) and isinstance(guide, SequenceGuide):
+        return model, guide
+    other = guide if isinstance(model, SequenceModel) else model
+    raise UsageError(
+        f"{type(other).__name__} is not given frame by frame; a particle filter, and all that is "
+        "built on it, needs a sequence model with a sequence guide"
+    )

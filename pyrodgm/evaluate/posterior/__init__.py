@@ -1,0 +1,1 @@
+"""Posterior and posterior-predictive checks."""

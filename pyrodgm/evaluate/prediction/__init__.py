@@ -1,0 +1,1 @@
+"""Prediction one step ahead, forecasts and missing values."""

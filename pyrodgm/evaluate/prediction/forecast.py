@@ -1,0 +1,253 @@
+"""What comes after the frames seen? Mean, quantiles and errors of many draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.distributions import Symbols
+from pyrodgm.engine.particles import beginning, expected, symbols_of, weighted_quantiles
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.passes import over_time, portions
+from pyrodgm.evaluate.prediction.continuation import continuations
+from pyrodgm.evaluate.trivial.predictors import carried
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
+from pyrodgm.seeds import forked
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+Start = int | Literal["end"] | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Continuations of N' sequences over H frames, beside what came.
+
+    Args:
+        rows: of the sequences in their split, (N',).
+        starts: frames seen of each, (N',).
+        mean: of every frame, (N', H, D); of categorical features the probabilities of all symbols,
+            (N', H, S).
+        levels: of the quantiles, (Q,); none of categorical features, which have no order.
+        quantiles: of the draws, (Q, N', H, D).
+        draw: one continuation, (N', H, D).
+        errors: squared error of the mean, summed over features that were observed, (N', H); NaN
+            after a sequence's end and where nothing was.
+        copy_last: the same where the last value seen of every feature is repeated.
+        wrong: share of the categorical features whose likeliest symbol did not come, (N', H); None
+            for others.
+        copy_last_wrong: the same where the last symbol seen is repeated.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    mean: np.ndarray
+    levels: np.ndarray
+    quantiles: np.ndarray
+    draw: np.ndarray
+    errors: np.ndarray
+    copy_last: np.ndarray
+    wrong: np.ndarray | None = None
+    copy_last_wrong: np.ndarray | None = None
+
+    @property
+    def horizon(self) -> int:
+        """Frames forecast, H."""
+        return self.mean.shape[1]
+
+    def by_horizon(self) -> list[dict[str, Any]]:
+        """Mean squared errors over the sequences that reach so far, one row per frame ahead.
+
+        Of categorical features they are those of the probabilities, and the accuracy is beside
+        them.
+        """
+        rows = [
+            {
+                "ahead": ahead,
+                "sequences": int((~np.isnan(errors)).sum()),
+                "squared_error": _mean(errors),
+                "standard_error": _standard_error(errors),
+                "copy_last": _mean(copied),
+            }
+            for ahead, (errors, copied) in enumerate(
+                zip(self.errors.T, self.copy_last.T, strict=True), start=1
+            )
+        ]
+        if self.wrong is not None and self.copy_last_wrong is not None:
+            for row, wrong, copied in zip(rows, self.wrong.T, self.copy_last_wrong.T, strict=True):
+                row["accuracy"] = _share_right(wrong)
+                row["copy_last_accuracy"] = _share_right(copied)
+        return rows
+
+
+def _mean(errors: np.ndarray) -> float | None:
+    kept = errors[~np.isnan(errors)]
+    return float(kept.mean()) if len(kept) else None
+
+
+def _share_right(wrong: np.ndarray) -> float | None:
+    share = _mean(wrong)
+    return None if share is None else 1 - share
+
+
+def _standard_error(errors: np.ndarray) -> float | None:
+    kept = errors[~np.isnan(errors)]
+    return float(kept.std(ddof=1) / math.sqrt(len(kept))) if len(kept) > 1 else None
+
+
+def forecast(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    horizon: int,
+    start: Start = None,
+    samples: int = 100,
+    quantiles: Sequence[float] = QUANTILES,
+    means: bool = False,
+    seed: int = 0,
+) -> Forecast:
+    r"""Filter the first frames of every sequence, then let the model go on.
+
+    .. math:: z^s_{\le T_0} \sim \hat p(z \mid x_{\le T_0}), \qquad
+        (z^s_t, x^s_t) \sim p(z_t, x_t \mid z^s_{<t}, x_{\le T_0}, x^s_{T_0 < \cdot < t})
+
+    The mean is that of :math:`\mathbb{E}[x_t \mid z^s_{\le t}, \dots]`, quantiles are those of the
+    draws.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split; sequences that do not reach beyond the start are left out.
+        horizon: frames to forecast, H. Where frames come with conditions, those whose conditions
+            are not known are NaN; see `pyrodgm.data.ahead`.
+        start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
+            them: what comes next nobody knows yet, and there are no errors.
+        samples: particles, and continuations of each sequence, S.
+        quantiles: levels in [0, 1]; of categorical features there are none.
+        means: frames take, and feed back, their mean given the latents; for grey values.
+        seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: no sequence model, nothing to forecast, or levels that are none.
+    """
+    p, q = over_time(model, guide)
+    if horizon < 1 or samples < 1 or not all(0 <= level <= 1 for level in quantiles):
+        raise UsageError(
+            f"cannot forecast {horizon} frames by {samples} samples with quantiles "
+            f"{', '.join(map(str, quantiles))}; the first two must be >= 1, quantiles in [0, 1]"
+        )
+    rows, starts = _starting(sequences.lengths, horizon, start)
+    reach = _reach(sequences, rows, starts, horizon)
+    chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
+    known = symbols_of(p)
+    quantiles = quantiles if known is None else ()
+    size = shape[-1] if known is None else known.size
+    mean = np.full((*shape[:2], size), np.nan, np.float32)
+    draw = np.full(shape, np.nan, np.float32)
+    between = np.full((len(quantiles), *shape), np.nan, np.float32)
+    levels, even = torch.tensor(quantiles), torch.tensor(1 / samples)
+    device = next(p.parameters()).device
+    with torch.no_grad(), forked(seed, "forecast"):
+        for part in portions(chosen, samples):
+            batch = chosen.batch(part).to(device)
+            seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
+            going_on = continuations(p, q, seen, batch, samples, samples, means=means)
+            shown, frames = int(torch.randint(samples, ())), range(int(reach[part].max()))
+            for ahead, (law, x) in zip(frames, going_on, strict=False):
+                there = reach[part] > ahead
+                place = part[there], ahead
+                mean[place] = expected(law, x.shape[:2]).mean(0).cpu().numpy()[there]
+                draw[place] = x[shown].cpu().numpy()[there]
+                found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
+                between[:, *place] = found.cpu().numpy()[:, there]
+    errors = _errors(chosen, starts, mean, known)
+    ahead_mean, between, draw = (
+        sequences.uncentred(torch.from_numpy(x)).numpy() for x in (mean, between, draw)
+    )
+    found = Forecast(rows, starts, ahead_mean, levels.numpy(), between, draw, *errors)
+    if known is None:
+        return found
+    return replace(found, **_mistakes(chosen, starts, mean, known))
+
+
+def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarray, np.ndarray]:
+    """Which sequences can be forecast, and from which frame each."""
+    if start == "end":
+        return np.arange(len(lengths)), lengths
+    starts = lengths - horizon if start is None else np.full(len(lengths), start)
+    rows = np.flatnonzero((starts > 0) & (starts < lengths))
+    if not len(rows):
+        seen = f"the last {horizon} frames" if start is None else f"frame {start} on"
+        raise UsageError(
+            f"no sequence can be forecast from {seen}: the longest has {lengths.max()} frames; "
+            "give another start, at least 1, or 'end' for what comes after all of them"
+        )
+    return rows, starts[rows]
+
+
+def _what_came(
+    sequences: Sequences, starts: np.ndarray, horizon: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of every sequence the frames that came, which features were seen, and the last ones before.
+
+    They are (H', D), (H', D) and (D,), of the H' frames that there are.
+    """
+    for row, start in enumerate(starts):
+        batch, now = sequences.batch([row]), slice(start, start + horizon)
+        yield batch.x[0, now], batch.observed[0, now], carried(batch)[0, start - 1]
+
+
+def _reach(sequences: Sequences, rows: np.ndarray, starts: np.ndarray, horizon: int) -> np.ndarray:
+    """How many frames ahead can be forecast of each sequence: those whose conditions are known."""
+    if sequences.conditions is None:
+        return np.full(len(rows), horizon)
+    known = np.minimum(sequences.lengths[rows] - starts, horizon)
+    if not known.any():
+        raise UsageError(
+            "frames after the end of the data cannot be forecast without their "
+            f"{sequences.conditions.shape[-1]} conditions; give them as run.forecast(..., "
+            "conditions=...), pyrodgm predict --conditions FILE, or start earlier"
+        )
+    return known
+
+
+def _errors(
+    sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared errors of the forecast, as batches hold it, and of repeating the last values seen.
+
+    Both (N', H).
+    """
+    errors, copied = np.full((2, *mean.shape[:2]), np.nan)
+    for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
+        if known is not None:
+            came, last = known.one_hot(came), known.one_hot(last)
+            seen = seen[:, known.owner]
+        expected = torch.from_numpy(mean[row, : len(came)])
+        there = np.flatnonzero(seen.any(-1))
+        errors[row, there] = (seen * (came - expected).square()).sum(-1)[there]
+        copied[row, there] = (seen * (came - last).square()).sum(-1)[there]
+    return errors, copied
+
+
+def _mistakes(
+    sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols
+) -> dict[str, np.ndarray]:
+    """Shares of the categorical features that were predicted wrong, by field of `Forecast`."""
+    wrong, copied = np.full((2, *mean.shape[:2]), np.nan)
+    for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
+        likeliest = known.likeliest(torch.from_numpy(mean[row, : len(came)]))
+        number = seen.sum(-1).double()
+        there = np.flatnonzero(number)
+        wrong[row, there] = (((likeliest != came) & seen).sum(-1) / number)[there]
+        copied[row, there] = (((last != came) & seen).sum(-1) / number)[there]
+    return {"wrong": wrong, "copy_last_wrong": copied}

@@ -1,0 +1,135 @@
+"""How well were gaps filled, where it is known what was in them?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.moments import precision_of
+from pyrodgm.distributions import Symbols
+from pyrodgm.errors import DataError
+from pyrodgm.evaluate.prediction.completing_filter import bridged
+from pyrodgm.evaluate.prediction.impute import Imputation
+from pyrodgm.evaluate.trivial.predictors import carried
+
+
+@dataclass(frozen=True)
+class GapScores:
+    """Errors of what was filled in.
+
+    Args:
+        values: how many missing values are known.
+        squared_error: mean over those values, by predictor: "this model", "straight line" between
+            the values seen before and after, "last value seen" and "training mean". Of categorical
+            features, that of the probabilities of their symbols, by "this model", "last value seen"
+            and "training frequencies".
+        levels: the lowest and the highest quantile of the imputation; none of categorical features.
+        within: share of the values that lie between these two; None where there are none.
+        accuracy: share of the symbols that were filled in right, by the same predictors.
+    """
+
+    values: int
+    squared_error: dict[str, float]
+    levels: tuple[float, ...]
+    within: float | None
+    accuracy: dict[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values = {
+            "values": self.values,
+            "squared_error": self.squared_error,
+            "levels": list(self.levels),
+            "within": self.within,
+        }
+        return values if self.accuracy is None else {**values, "accuracy": self.accuracy}
+
+
+def gap_scores(
+    found: Imputation, sequences: Sequences, truth: Sequences, info: DataInfo | None = None
+) -> GapScores:
+    """Compare an imputation with the truth, beside trivial predictors that see the same values.
+
+    Args:
+        found: what was filled in.
+        sequences: with the gaps.
+        truth: the same without them, or with fewer.
+        info: facts of the data of the fit, where it is categorical.
+
+    Raises:
+        DataError: the truth has other lengths, features or values, or nothing in the gaps.
+    """
+    same = np.array_equal(sequences.lengths, truth.lengths) and sequences.x.shape == truth.x.shape
+    if not same:
+        raise DataError(
+            f"the truth has {len(truth)} sequences and frames of shape {tuple(truth.x.shape)}, "
+            f"what was filled has {len(sequences)} and {tuple(sequences.x.shape)}; give the same "
+            "sequences without gaps"
+        )
+    x = truth.x.numpy().astype(np.float64)
+    if (found.seen & _differ(sequences.x, truth.x)).any():
+        raise DataError(
+            "the truth has other values where there is no gap; give the same sequences, in the "
+            "same order and cut into the same splits, without gaps"
+        )
+    gap = ~found.seen & ~np.isnan(x)
+    if not gap.any():
+        raise DataError("the truth says nothing of what was missing: it has the same gaps")
+    if found.probabilities is not None and info is not None:
+        return _symbol_scores(found, sequences, x, gap, info)
+    trivial = {"straight line": bridged, "last value seen": carried, "training mean": _filled}
+    predicted = {name: _over(sequences, predictor) for name, predictor in trivial.items()}
+    errors = {
+        name: float(np.square(x - values)[gap].mean())
+        for name, values in {"this model": found.x, **predicted}.items()
+    }
+    order = np.argsort(found.levels)
+    low, high = found.quantiles[order[0]], found.quantiles[order[-1]]
+    within = (low <= x) & (x <= high)
+    levels = float(found.levels[order[0]]), float(found.levels[order[-1]])
+    return GapScores(int(gap.sum()), errors, levels, float(within[gap].mean()))
+
+
+def _symbol_scores(
+    found: Imputation, sequences: Sequences, x: np.ndarray, gap: np.ndarray, info: DataInfo
+) -> GapScores:
+    """Errors of symbols that were filled in, and of their probabilities."""
+    known = Symbols(info.symbols)
+    came = known.one_hot(torch.from_numpy(x)).double()
+    last = known.one_hot(torch.from_numpy(_over(sequences, carried))).double()
+    probabilities = {
+        "this model": torch.from_numpy(found.probabilities).double(),
+        "last value seen": last,
+        "training frequencies": torch.tensor(info.frequencies).double().expand_as(came),
+    }
+    errors, accuracy = {}, {}
+    for name, p in probabilities.items():
+        each = (p - came).square() * torch.from_numpy(gap)[:, known.owner]
+        errors[name] = float(each.sum() / gap.sum())
+        accuracy[name] = float((known.likeliest(p).numpy() == x)[gap].mean())
+    return GapScores(int(gap.sum()), errors, (), None, accuracy)
+
+
+def _filled(batch: Batch) -> Tensor:
+    """Gaps as batches hold them."""
+    return batch.x
+
+
+def _over(sequences: Sequences, predictor: Callable[[Batch], Tensor]) -> np.ndarray:
+    """What a predictor has for every frame, end to end, (sum of lengths, D)."""
+    rows = [predictor(sequences.batch([row]))[0] for row in range(len(sequences))]
+    return sequences.uncentred(torch.cat(rows)).numpy()
+
+
+def _differ(x: Tensor, truth: Tensor) -> np.ndarray:
+    """Where values differ by more than the type of either rounds them, in the shape of x."""
+    eps = max(precision_of(part.numpy()) for part in (x, truth))
+    x, truth = x.double(), truth.double()
+    return ((x - truth).abs() > eps * truth.abs()).numpy()

@@ -1,0 +1,260 @@
+"""How well is the next frame predicted, having seen a sequence up to it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Kind, Sequences
+from pyrodgm.distributions import Symbols
+from pyrodgm.engine.particles import beginning, expected, symbols_of
+from pyrodgm.engine.smc import ParticleFilter
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.passes import Tell, over_time, portions, silent
+from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_errors
+from pyrodgm.evaluate.trivial.counts import scores_totals
+from pyrodgm.evaluate.trivial.predictors import Predictor
+from pyrodgm.evaluate.trivial.symbols import log_scores
+from pyrodgm.guides import Guide, SequenceGuide
+from pyrodgm.models import TSBN, Model, SequenceModel
+from pyrodgm.seeds import forked
+
+Method = Literal["filtered", "published", "published-order1"]
+
+
+def one_step(
+    model: SequenceModel,
+    guide: SequenceGuide,
+    batch: Batch,
+    *,
+    samples: int = 20,
+    method: Method = "filtered",
+    tick: Callable[[int], None] = lambda _: None,
+) -> tuple[Tensor, Tensor]:
+    r"""What is expected of every frame having seen those before it.
+
+    .. math:: \sum_k W^k_{t-1}\, \mathbb{E}[x_t \mid z^k_{\le t}, x_{<t}], \qquad
+        z^k_t \sim p(z_t \mid z^k_{<t}, x_{<t})
+
+    with particles of frames before t as of `ParticleFilter`. With one sample all weights are one:
+    :math:`z_{<t} \sim q(z_{<t} \mid x_{<t})`, as published. A guide that looks ahead runs anew on
+    every beginning of the sequences, at a cost quadratic in T.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide.
+        batch: B sequences.
+        samples: particles K.
+        method: "published-order1" draws :math:`z_t` from :math:`z_{t-1}` and :math:`x_t`, the frame
+            that it predicts, in the place of :math:`x_{t-1}`.
+        tick: called with the number of filter steps that were taken, see `_steps`.
+
+    Returns:
+        Expectations (B, T, D), of categorical features the probabilities of their symbols
+        (B, T, S), and log-likelihood estimates of every frame (B, T), in nats.
+
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 5; the slip of
+    "published-order1" is in the published code of order 1, `tsbn_calc_pred_error`.
+    """
+    whole = ParticleFilter(model, guide, batch, samples)
+    frames = []
+    for t in range(batch.length):
+        now = whole
+        if not guide.traits.causal:
+            start = beginning(batch, torch.full_like(batch.index, max(t, 1)))
+            now = ParticleFilter(model, guide, start, samples)
+            now.p.encoded = whole.p.encoded  # the conditions of the frame to come are known
+            for _ in range(t):
+                now.advance()
+        frames.append(
+            _next_frame(now, leak=batch.x[:, t] if method == "published-order1" else None)
+        )
+        whole.advance()
+        tick(1 if guide.traits.causal else 1 + t)
+    return torch.stack(frames, 1), torch.stack(whole.increments, -1)
+
+
+def _steps(guide: SequenceGuide, length: int) -> int:
+    """Filter steps that predicting T frames takes: one each, or one a frame of every beginning."""
+    return length if guide.traits.causal else length * (length + 1) // 2
+
+
+def _next_frame(particles: ParticleFilter, leak: Tensor | None) -> Tensor:
+    """What is expected of the frame to come, (B, D)."""
+    particles.resample()
+    values = None
+    if leak is not None:
+        values, _ = particles.ahead(windows={"x": leak})
+    _, law = particles.ahead(values=values)
+    means = expected(law, particles.shape)
+    return torch.einsum("kb,kbd->bd", particles.weights.to(means.dtype), means)
+
+
+def expected_frames(
+    model: SequenceModel, guide: SequenceGuide, batch: Batch, *, samples: int = 20, seed: int = 0
+) -> Tensor:
+    """What is expected of every frame having seen those before it, (B, T, D); see `one_step`.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide.
+        batch: B sequences.
+        samples: particles K.
+        seed: of the draws; the global generator is left alone.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad(), forked(seed, "predict"):
+        return one_step(model, guide, batch.to(device), samples=samples)[0].cpu()
+
+
+def predict(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    *,
+    kind: Kind,
+    std: Sequence[float] = (),
+    method: Method = "filtered",
+    samples: int = 20,
+    seed: int = 0,
+    tell: Tell = silent,
+) -> Prediction:
+    """One-step-ahead prediction of every frame of every sequence.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split.
+        kind: of its values; predicted counts are scaled to the total of the frame.
+        std: standard deviations of real features, (D,), by which errors are standardised.
+        method: "filtered" is a mean over weighted samples; "published" one sample per frame;
+            "published-order1" the same with the slip of the published code, see `one_step`.
+        samples: of the method "filtered".
+        seed: of the draws; the global generator is left alone.
+        tell: called with the share that is done.
+
+    Raises:
+        UsageError: no sequence model, no samples, or a slip that the model cannot have.
+        DataError: no sequence has a second frame.
+    """
+    p, q = over_time(model, guide)
+    if samples < 1:
+        raise UsageError(f"samples is {samples}; give at least 1")
+    if method == "published-order1" and not (isinstance(model, TSBN) and model.history == 1):
+        raise UsageError("the published slip is one of the model tsbn with history 1")
+    samples = samples if method == "filtered" else 1
+    device, nats = next(p.parameters()).device, np.empty(len(sequences))
+
+    parts = portions(sequences, samples)
+    total = sum(_steps(q, int(sequences.lengths[rows].max())) for rows in parts)
+    done = 0
+
+    def tick(steps: int) -> None:
+        nonlocal done
+        done += steps
+        tell(done / total)
+
+    def expect(batch: Batch) -> Tensor:
+        given = {"samples": samples, "method": method, "tick": tick}
+        means, found = one_step(p, q, batch.to(device), **given)
+        nats[batch.index.numpy()] = found.sum(-1).cpu().numpy()
+        return means.cpu()
+
+    with torch.no_grad(), forked(seed, "predict", method):
+        errors = sequence_errors(sequences, expect, kind, samples, std, symbols_of(p))
+    return _prediction(method, samples, errors, nats, sequences)
+
+
+def _prediction(
+    method: str, samples: int, errors: Errors, nats: np.ndarray | None, sequences: Sequences
+) -> Prediction:
+    summed, standardised, right = errors
+    frames = sequences.num_frames
+    return Prediction(method, samples, summed, standardised, nats, frames, right)
+
+
+def predictions(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    info: DataInfo,
+    trivial: Mapping[str, Predictor],
+    *,
+    samples: int = 20,
+    seed: int = 0,
+    tell: Callable[[str, float], None] = lambda *_: None,
+) -> dict[str, Prediction]:
+    """Predictions of sequences by every method that fits, and by trivial predictors beside them.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: what is predicted.
+        info: facts of the data, with the standard deviations of training.
+        trivial: as of `pyrodgm.evaluate.trivial.predictors.baselines`.
+        samples: of the filtered prediction.
+        seed: of the draws.
+        tell: called with the name of each method, and which share of it is done.
+
+    Raises:
+        UsageError: as of `predict`.
+    """
+    over_time(model, guide)
+    kind: Kind = "real" if scores_totals(model) else info.kind  # counts are not scaled
+    given = {"kind": kind, "std": spread_of(info), "samples": samples, "seed": seed}
+    found = {
+        method: predict(model, guide, sequences, method=method, tell=partial(tell, method), **given)
+        for method in methods_of(model)
+    }
+    return found | baseline_predictions(trivial, sequences, info, kind=kind)
+
+
+def autoregressive_order(model: Model) -> int:
+    """How many frames back the autoregression beside a model looks: as many as the model."""
+    return max(1, model.history) if isinstance(model, SequenceModel) else 1
+
+
+def methods_of(model: Model) -> tuple[Method, ...]:
+    """The methods by which a model predicts."""
+    if not model.latents:
+        return ("filtered",)
+    if isinstance(model, TSBN) and model.history == 1:
+        return ("filtered", "published", "published-order1")
+    return ("filtered", "published")
+
+
+def baseline_predictions(
+    trivial: Mapping[str, Predictor],
+    sequences: Sequences,
+    info: DataInfo,
+    *,
+    kind: Kind | None = None,
+) -> dict[str, Prediction]:
+    """Predictions of sequences by trivial predictors; see `pyrodgm.evaluate.trivial`.
+
+    Args:
+        trivial: the predictors, by name.
+        sequences: what is predicted.
+        info: facts of the data, with the standard deviations of training.
+        kind: that values are taken for where errors are measured, if it is another.
+    """
+    known = Symbols(info.symbols) if info.symbols else None
+    found = {}
+    for name, predictor in trivial.items():
+        errors = sequence_errors(sequences, predictor, kind or info.kind, 1, spread_of(info), known)
+        nats = log_scores(predictor, sequences, info) if info.kind == "categorical" else None
+        if nats is not None and not np.isfinite(nats).all():
+            nats = None  # copies are certain, and wrong now and then
+        found[name] = _prediction(name, 1, errors, nats, sequences)
+    return found
+
+
+def spread_of(info: DataInfo) -> tuple[float, ...]:
+    """Standard deviations of real features; nothing for data whose features are of one kind."""
+    return info.std if info.kind == "real" else ()

@@ -1,0 +1,93 @@
+"""What does a model draw? Whole sequences, from nothing or after real beginnings."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.ahead import conditions_to_draw
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.engine.programs import generate
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.prediction.continuation import continued
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model, SequenceModel
+from pyrodgm.seeds import forked
+
+
+def sample(
+    model: Model,
+    guide: Guide,
+    info: DataInfo,
+    sequences: Sequences | None,
+    *,
+    num: int,
+    length: int | None = None,
+    prefix: int = 0,
+    conditions: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Ancestral draws from a model, every site (num, length, D).
+
+    Grey observations in [0,1] are their mean given the latents, not black or white.
+
+    Args:
+        model: the model p.
+        guide: the guide q, which reads a prefix.
+        info: facts of the data that the model was fitted on.
+        sequences: where a prefix comes from, and conditions that are not given; else not needed.
+        num: how many sequences.
+        length: frames of each; by default the mean training length, or what conditions give.
+        prefix: frames that are those of the sequences, which take turns; what follows is
+            drawn given them, and only the observations are returned.
+        conditions: what the model is given of the frames, (num, length, U), or (length, U) for the
+            same in all sequences. If not given, and with a prefix, those of the sequences that have
+            so many frames, which take turns.
+        seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: nothing to draw, the model has no generative recursion over time, or conditions
+            are given beside a prefix or for fewer frames.
+        DataError: the model takes other conditions.
+    """
+    if not isinstance(model, SequenceModel):
+        raise UsageError(f"{type(model).__name__} is no sequence model")
+    frames = _usual_length(info, sequences, conditions) if length is None else length
+    if num < 1 or frames < 1:
+        raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
+    means = info.kind == "unit"
+    if prefix and sequences is not None:
+        if conditions is not None:
+            raise UsageError(
+                "after a prefix, conditions are those of its sequence; run.forecast takes others"
+            )
+        given = {"num": num, "prefix": prefix, "length": frames, "seed": seed}
+        return dict.fromkeys(
+            model.observed, continued(model, guide, sequences, means=means, **given)
+        )
+    like = next(model.parameters())
+    known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
+    known = None if known is None else known.to(like.device)
+    with forked(seed, "sample"):
+        sites = generate(model, num, frames, like, means=means, conditions=known)
+    return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
+
+
+def _uncentred(x: Tensor, info: DataInfo) -> Tensor:
+    """Frames as the data has them, of what a model draws less their centre."""
+    if not info.centre:
+        return x
+    return x.double() + torch.tensor(info.centre, dtype=torch.float64, device=x.device)
+
+
+def _usual_length(
+    info: DataInfo, sequences: Sequences | None, conditions: np.ndarray | None
+) -> int:
+    """Frames that conditions are given of, or those of a mean training sequence, if known."""
+    if conditions is not None and np.ndim(conditions) > 1:
+        return int(np.shape(conditions)[-2])
+    length = round(info.mean_length)
+    if sequences is None or sequences.conditions is None:
+        return length
+    return min(length, int(sequences.lengths.max()))

@@ -1,0 +1,1 @@
+"""Trivial predictors that a model has to beat."""

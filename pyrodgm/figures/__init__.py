@@ -1,0 +1,1 @@
+"""Pictures, sounds, videos and files of what models draw and predict."""

@@ -1,0 +1,136 @@
+"""As which file does a forecast leave, or a dataset whose gaps were filled?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.symbols import indicators
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.prediction.forecast import Forecast
+from pyrodgm.evaluate.prediction.impute import Imputation
+from pyrodgm.figures import checks as plots
+from pyrodgm.figures.samples_file import fitting, save_samples
+from pyrodgm.figures.sequences import pictures
+from pyrodgm.figures.videos import save_gif, side_by_side
+from pyrodgm.storage.files import replacing
+
+PIECES = 12  # sequences that are written as MIDI
+
+
+def check_ending(path: Path, endings: list[str]) -> None:
+    """Raise before anything is computed that could not be written.
+
+    Raises:
+        UsageError: the file has none of these endings.
+    """
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"cannot write {path}; endings that fit: {', '.join(endings)}")
+
+
+def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: Path) -> list[Path]:
+    """Write a forecast in the format that the ending of the file names.
+
+    ``.npz``: the arrays of `Forecast`, for all sequences. ``.png`` and ``.gif``: the first sequence
+    as observed, as expected and as drawn once (grey values are means and are not drawn), frames
+    seen included. ``.mid``: the first twelve sequences, frames seen and then one draw, a file each.
+
+    Args:
+        found: the forecast.
+        sequences: the split that it is of.
+        info: facts of the data.
+        path: the file; an older one is replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: an ending that does not fit the data, or no such folder.
+    """
+    check_ending(path, fitting(info))
+    ending = path.suffix.lower()
+    if ending == ".npz":
+        _save_arrays(asdict(found) | symbol_arrays(info), path)
+        return [path]
+    if ending == ".mid":
+        start = int(found.starts[:PIECES].min())
+        pieces = [_joined(found, sequences, n, found.draw, info)[-start - found.horizon :]
+                  for n in range(min(PIECES, len(found.rows)))]  # fmt: skip
+        return save_samples(torch.from_numpy(np.stack(pieces)), info, path)
+    rows = {
+        "observed": _observed(found, sequences),
+        "expected": _joined(found, sequences, 0, found.mean, info),
+        "one draw": _joined(found, sequences, 0, found.draw, info),
+    }
+    if info.kind == "unit":
+        del rows["one draw"]
+    start = int(found.starts[0])
+    if ending == ".gif":
+        rows["observed"] = np.nan_to_num(rows["observed"])  # black
+        with replacing(path) as unfinished:
+            save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
+    else:
+        title = f"{start} frames seen, then a forecast"
+        plots.save(pictures(rows, info, title, mark=start), path)
+    return [path]
+
+
+def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None) -> list[Path]:
+    """Write the arrays of an `Imputation` to an npz file; returns the files written.
+
+    Args:
+        found: the imputation.
+        path: the file; an older one is replaced.
+        info: facts of categorical data, whose symbols are written too.
+
+    Raises:
+        UsageError: another ending, or no such folder.
+    """
+    check_ending(path, [".npz"])
+    _save_arrays(asdict(found) | (symbol_arrays(info) if info else {}), path)
+    return [path]
+
+
+def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
+    """The first sequence, (T_0 + H, D); NaN where nothing is known."""
+    batch = sequences.batch(found.rows[:1])
+    x = sequences.uncentred(batch.x.where(batch.observed, torch.nan))[0].numpy()
+    frames = np.full((int(found.starts[0]) + found.horizon, x.shape[1]), np.nan, x.dtype)
+    frames[: len(x)] = x[: len(frames)]
+    return frames
+
+
+def _joined(
+    found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray, info: DataInfo
+) -> np.ndarray:
+    """The frames seen of one sequence and those ahead of it, (T_0 + H, D).
+
+    Where those ahead are probabilities of symbols, so are those seen, (T_0 + H, S).
+    """
+    batch = sequences.batch(found.rows[number : number + 1])
+    x = sequences.uncentred(batch.x)[0].numpy()
+    if ahead.shape[-1] != x.shape[-1]:
+        x = indicators(x, info.symbols)
+    return np.concatenate([x[: found.starts[number]], ahead[number]])
+
+
+def symbol_arrays(info: DataInfo) -> dict[str, np.ndarray]:
+    """Which symbol of which feature each column of probabilities is of; empty for other data."""
+    if not info.symbols:
+        return {}
+    sizes = [len(own) for own in info.symbols]
+    return {
+        "symbols": np.concatenate(info.symbols),
+        "symbol_features": np.repeat(np.arange(info.dim), sizes),
+    }
+
+
+def _save_arrays(arrays: dict[str, Any], path: Path) -> None:
+    arrays = {name: value for name, value in arrays.items() if value is not None}
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)

@@ -1,0 +1,163 @@
+"""As which file do sequences leave? Arrays, videos, MIDI or a figure, by the ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.errors import UsageError
+from pyrodgm.figures import checks as plots
+from pyrodgm.figures.sequences import LINES, motion, pictures
+from pyrodgm.figures.videos import grid, save_gif
+from pyrodgm.storage.files import replacing
+
+TICKS_PER_FRAME = 480
+VELOCITY = 80
+ON = 0.5  # a key sounds where its value exceeds this
+PANELS = 12  # sequences in one figure
+
+
+def save_samples(
+    x: Tensor, info: DataInfo, path: Path, *, probabilities: Tensor | None = None
+) -> list[Path]:
+    """Write sequences in the format that the ending of the file names.
+
+    ``.npz``: arrays ``x``, ``probabilities`` where given, ``frame_rate``, and ``image_shape`` or
+    ``lowest_pitch`` where the data has one; no pickles. ``.gif``: the videos in a grid, at the
+    frame rate; a viewer shows equal frames in a row as one of longer duration. ``.mid``: one file
+    per sequence, since tracks of one file sound together; several are numbered, ``name-001.mid``.
+    A frame is a quarter note at a tempo that gives the frame rate, and a key that is on in
+    neighbouring frames is one held note. ``.png``: a figure of at most 12 of them.
+
+    Args:
+        x: the sequences, (N, T, D).
+        info: facts of the data that they are like.
+        path: the file; its folder must exist, an older file is replaced.
+        probabilities: of ones, (N, T, D); pictures show them in the place of x.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: an ending that does not fit the data, other shapes, or no such folder.
+    """
+    write = _writer(path, info)
+    if x.dim() != 3 or x.shape[-1] != info.dim or 0 in x.shape:
+        raise UsageError(
+            f"samples have shape {tuple(x.shape)}; expected (sequences, frames, {info.dim})"
+        )
+    if probabilities is not None and probabilities.shape != x.shape:
+        raise UsageError(
+            f"probabilities have shape {tuple(probabilities.shape)} and samples {tuple(x.shape)}; "
+            "they must be the same"
+        )
+    chances = None if probabilities is None else as_numbers(probabilities)
+    return write(as_numbers(x), chances, info, path)
+
+
+def as_numbers(x: Tensor) -> np.ndarray:
+    """An array of single precision; of double, where that is what is given."""
+    return x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).numpy()
+
+
+def fitting(info: DataInfo) -> list[str]:
+    """The endings that fit a kind of data.
+
+    >>> fitting(DataInfo("rows", "binary", 2, (0.5, 0.5), 3.0, 3, lowest_pitch=60))
+    ['.mid', '.npz', '.png']
+    """
+    has = {".gif": info.image_shape is not None, ".mid": info.lowest_pitch is not None}
+    return sorted(ending for ending in _WRITERS if has.get(ending, True))
+
+
+def _writer(path: Path, info: DataInfo) -> Writer:
+    ending, fit = path.suffix.lower(), fitting(info)
+    if ending not in _WRITERS:
+        shown = f"unknown ending '{ending}' of {path}" if ending else f"{path} has no ending"
+        raise UsageError(f"{shown}; those that fit '{info.name}': {', '.join(fit)}")
+    if ending not in fit:
+        needs = {".gif": "pictures (image_shape)", ".mid": "a piano roll (lowest_pitch)"}[ending]
+        raise UsageError(
+            f"{ending} needs {needs}, and '{info.name}' has none; those that fit: {', '.join(fit)}"
+        )
+    return _WRITERS[ending]
+
+
+def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    arrays: dict[str, np.ndarray] = {"x": x, "frame_rate": np.array(info.frame_rate)}
+    if info.kind == "binary" and np.isin(x, (0, 1)).all():
+        arrays["x"] = x.astype(np.uint8)
+    if info.kind == "categorical":
+        arrays["x"] = x.astype(np.int32)
+    if chances is not None:
+        arrays["probabilities"] = chances
+    for name in ("image_shape", "lowest_pitch"):
+        if getattr(info, name) is not None:
+            arrays[name] = np.array(getattr(info, name))
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    return [path]
+
+
+def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    shown = (x if chances is None else chances)[:PANELS]
+    rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
+    lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
+    plots.save(motion(rows, within=np.concatenate(shown)) if lines else pictures(rows, info), path)
+    return [path]
+
+
+def _write_gif(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+    with replacing(path) as unfinished:
+        save_gif(grid(x if chances is None else chances, info), info, unfinished)
+    return [path]
+
+
+def _write_midi(
+    x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
+    del chances
+    paths = [path]
+    if len(x) > 1:
+        digits = max(3, len(str(len(x))))
+        paths = [
+            path.with_name(f"{path.stem}-{number:0{digits}d}{path.suffix}")
+            for number in range(1, len(x) + 1)
+        ]
+    for sequence, target in zip(x, paths, strict=True):
+        with replacing(target) as unfinished:
+            _midi(sequence > ON, info).save(unfinished)
+    return paths
+
+
+def _midi(roll: np.ndarray, info: DataInfo) -> mido.MidiFile:
+    """A piano roll (T, D) of booleans as one track; neighbouring frames of a key are one note."""
+    lowest = info.lowest_pitch or 0
+    track = mido.MidiTrack()
+    track.append(mido.MetaMessage("set_tempo", tempo=round(1e6 / info.frame_rate), time=0))
+    padded = np.pad(roll.astype(np.int8), ((1, 1), (0, 0)))
+    waited = 0
+    for change in np.diff(padded, axis=0):
+        for key in np.flatnonzero(change):
+            kind = "note_on" if change[key] > 0 else "note_off"
+            track.append(mido.Message(kind, note=int(key) + lowest, velocity=VELOCITY, time=waited))
+            waited = 0
+        waited += TICKS_PER_FRAME
+    track.append(mido.MetaMessage("end_of_track", time=max(0, waited - TICKS_PER_FRAME)))
+    return mido.MidiFile(ticks_per_beat=TICKS_PER_FRAME, tracks=[track])
+
+
+Writer = Callable[[np.ndarray, np.ndarray | None, DataInfo, Path], list[Path]]
+
+_WRITERS: dict[str, Writer] = {
+    ".gif": _write_gif,
+    ".mid": _write_midi,
+    ".npz": _write_npz,
+    ".png": _write_png,
+}

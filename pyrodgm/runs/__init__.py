@@ -1,0 +1,1 @@
+"""Runs: fitting, loading and asking fitted pairs."""

@@ -1,0 +1,195 @@
+"""Can a fit be trusted? Guide and model checked together, with figures and a verdict in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyrodgm.access import access_in_words, is_denied, without_permission
+from pyrodgm.engine.particles import beginning
+from pyrodgm.errors import RunFolderError, UsageError
+from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
+from pyrodgm.evaluate.posterior import diagnostics, predictive
+from pyrodgm.evaluate.posterior.datatree import compact_tree, write_netcdf
+from pyrodgm.evaluate.posterior.kept import Kept, affordable, judged_rows
+from pyrodgm.evaluate.prediction.one_step import expected_frames
+from pyrodgm.evaluate.trivial.counts import scores_totals
+from pyrodgm.figures import checks as plots
+from pyrodgm.figures.sequences import pictures
+from pyrodgm.guides import SequenceGuide
+from pyrodgm.models import SequenceModel
+from pyrodgm.runs.findings import EXACT, Check
+from pyrodgm.runs.run import Run
+from pyrodgm.storage.files import replacing
+
+NAME, FIGURES = "check.json", "figures"
+EXAMPLE_FRAMES = 64
+
+Tell = Callable[[str, float], None]
+
+
+def check(
+    run: Run,
+    *,
+    split: str | None = None,
+    draws: int = 1000,
+    posterior_draws: int = 100,
+    sequences: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    tell: Tell = lambda *_: None,
+) -> Check:
+    """Check guide and model on a split; writes posterior.nc, figures and check.json.
+
+    The guide is judged by its importance weights, the model by data drawn from it; see
+    `pyrodgm.evaluate.posterior`.
+
+    Args:
+        run: a fitted model and guide.
+        split: whose sequences; by default "test", or the only ones that there are.
+        draws: importance draws per sequence, K; a thousand or more.
+        posterior_draws: draws per sequence to keep, and replicates of the split.
+        sequences: on how many the guide is judged, spread evenly over the split; if not given, on
+            as many as draws times frames times parameters allow, and on ten at least.
+        seed: of all draws.
+        out: folder that the files go into, which is made where there is none; that of the run by
+            default.
+        tell: called with the name of each part of the work, and which share of it is done.
+
+    Raises:
+        UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
+            written.
+    """
+    diagnostics.refuse_few(draws)
+    _, split = run.data.asked(split)
+    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
+    rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
+    kept = affordable(run.model, run.splits, split, posterior_draws)
+    folder = _prepared(_place(run) if out is None else Path(out))
+    with replacing(folder / NAME) as unfinished:
+        found = _found(run, folder, split, rows, draws, kept, seed, tell)
+        unfinished.write_text(json.dumps(found.to_dict(), indent=2))
+    return found
+
+
+def _prepared(folder: Path) -> Path:
+    """A folder that the files can be written into."""
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = without_permission(error) if is_denied(error) else str(error)
+        raise UsageError(f"cannot make the folder {folder / FIGURES}: {why}") from error
+    return folder
+
+
+def _found(
+    run: Run,
+    folder: Path,
+    split: str,
+    rows: np.ndarray,
+    draws: int,
+    kept: Kept,
+    seed: int,
+    tell: Tell,
+) -> Check:
+    """What there is to find; all files but the last are written."""
+    judged = run.splits[split].select(rows)
+    log_w = importance_weights(
+        run.model,
+        run.guide,
+        judged,
+        particles=draws,
+        seed=seed,
+        tell=partial(tell, "importance weights"),
+    )
+    k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
+    paths = {"posterior": folder / "posterior.nc"}
+    p_values = _check_model(run, split, kept, seed, paths, tell)
+    found = Check(
+        checkpoint=run.checkpoint,
+        split=split,
+        rows=rows,
+        draws=draws,
+        posterior_draws=kept.draws,
+        sequences=len(run.splits[split]),
+        replicated=len(kept.rows),
+        verdict=EXACT if exact else diagnostics.verdict(k, draws=draws, rows=rows),
+        k=k,
+        efficiency=diagnostics.effective_sample_size(log_w) / draws,
+        gap=diagnostics.gap_per_frame(log_w, judged.lengths),
+        latent_nats=latent_nats(run.model, run.guide, judged, seed=seed),
+        p_values=p_values,
+        paths=paths,
+    )
+    _draw_figures(run, found, folder / FIGURES, seed)
+    paths["check"] = folder / NAME
+    return found
+
+
+@access_in_words(RunFolderError)
+def last_check(run: Run, split: str) -> dict[str, Any] | None:
+    """What the last check found, as `Check.to_dict`; None if not of these weights and this split.
+
+    Args:
+        run: a fitted model and guide.
+        split: what must have been checked.
+    """
+    path = run.folder.path / NAME
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    same = found["split"] == split and found.get("checkpoint") == run.checkpoint
+    return found if same and "latent_nats_per_frame" in found else None
+
+
+def _place(run: Run) -> Path:
+    """Where the files of a check go: what is found on other data is not taken for the run's own."""
+    if run.data.other is None:
+        return run.folder.path
+    return run.folder.path / f"check-{run.splits.info.name}"
+
+
+def _check_model(
+    run: Run, split: str, kept: Kept, seed: int, paths: dict[str, Path], tell: Tell
+) -> dict[str, dict[str, float]]:
+    """Keep the draws, compare data with replicates, and draw that; the p-values."""
+    which = {"rows": kept.rows, "draws": kept.draws, "seed": seed}
+    given = {"split": split, "flat": kept.flat, "tell": partial(tell, "draws to keep")}
+    tree = compact_tree(run.model, run.guide, run.splits, **which, **given)
+    write_netcdf(tree, paths["posterior"])
+    totals = scores_totals(run.model)
+    data = predictive.observed(run.splits, split, totals=totals, **which)
+    replicates = {"posterior": predictive.posterior_replicates(tree, run.splits, totals=totals)}
+    if isinstance(run.model, SequenceModel):
+        replicates["ancestral"] = predictive.prior_replicates(
+            run.model, run.splits, split, tell=partial(tell, "replicates"), **which
+        )
+    p_values = {kind: predictive.p_values(data, drawn) for kind, drawn in replicates.items()}
+    paths["predictive"] = paths["posterior"].with_name(FIGURES) / "predictive.png"
+    plots.save(plots.predictive_checks(data, replicates, p_values), paths["predictive"])
+    return p_values
+
+
+def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
+    """The other figures; their paths are added to the check's."""
+    drawn = {}
+    if found.verdict != EXACT:
+        drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
+    if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
+        sequences = run.splits[found.split]
+        example = sequences.batch([0])
+        example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
+        expected = expected_frames(run.model, run.guide, example, seed=seed)
+        shown = {"observed": example.x, "expected one\nframe before": expected}
+        rows = {name: sequences.uncentred(x)[0].numpy() for name, x in shown.items()}
+        drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
+    if run.folder.metrics.is_file():
+        drawn["learning"] = plots.learning_curve(run.folder.metrics)
+    for name, figure in drawn.items():
+        found.paths[name] = folder / f"{name}.png"
+        plots.save(figure, found.paths[name])

@@ -1,0 +1,313 @@
+"""Fit something: Python objects, a configuration, or a run that was stopped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from pyrodgm.access import access_in_words
+from pyrodgm.data.base import Splits
+from pyrodgm.data.local import content_sha256
+from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
+from pyrodgm.objectives import Objective
+from pyrodgm.runs.data import RunData, located, own_data
+from pyrodgm.runs.loading import check_same_pieces, full_config, made_objective
+from pyrodgm.runs.run import Run
+from pyrodgm.runs.stored import keep_results, score_splits
+from pyrodgm.seeds import seeded
+from pyrodgm.setup.build import build_data, build_objective
+from pyrodgm.setup.config import RunConfig, fit_options, resolve, to_toml
+from pyrodgm.setup.dry_run import check_runs
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.setup.settings import merge
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.files import alone, temporary_folder, write_text
+from pyrodgm.storage.folder import RunFolder
+from pyrodgm.storage.toml import read_toml
+from pyrodgm.train.devices import check_devices, is_first_process, launch
+from pyrodgm.train.loop import Training
+from pyrodgm.train.recorder import Recorder, Watcher
+
+CHANGEABLE = ("steps", "time_limit", "patience", "device")
+
+
+@access_in_words(RunFolderError)
+def fit(
+    objective: Objective | Callable[[], Objective],
+    splits: Splits,
+    *,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> Run:
+    """Train an objective on data and return the run, with the weights best on validation.
+
+    Args:
+        objective: built from a model and a guide; its parameters are trained in place. Or a
+            function that builds one, called once for every one of several ``restarts``.
+        splits: the data.
+        out: run folder; by default a temporary one, which lasts as long as the run, see
+            `Run.save`, and stays where training fails.
+        watcher: told of progress and evaluations.
+        options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``.
+
+    Raises:
+        ConfigError: an unknown option or a wrong value.
+        UsageError: what is given does not fit together; see `pyrodgm.setup.dry_run.check_runs`.
+        RunFolderError: there is something in the folder already.
+        Interrupted: Ctrl-C; `resume` continues.
+        NonFiniteError: training produced a number that is not finite.
+
+    Reference: the loop is `pyrodgm.train.loop.Training`.
+    """
+    chosen = fit_options(options)
+    check_devices(chosen)
+    objective, fresh = _starts(objective, chosen)
+    check_runs(objective, splits)
+    splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
+    with _begun(lambda: _folder_at(out), text) as folder:
+        return _train(
+            objective, splits, chosen, folder, watcher, fresh=fresh, temporary=out is None
+        )
+
+
+@access_in_words(RunFolderError)
+def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
+    """Everything of one configuration: data, model, guide, objective, training, folder.
+
+    Args:
+        config: what to do.
+        out: run folder; by default the next free one below ``runs/``.
+        watcher: told of progress and evaluations.
+
+    Raises:
+        PyrodgmError: whatever is wrong, before anything is written.
+    """
+    check_devices(config.fit)
+    if out is not None and is_first_process():
+        RunFolder.check_free(out)
+    text = config.to_toml()
+    splits = build_data(config)
+    objective = build_objective(config, splits.info)
+    check_runs(objective, splits)
+    stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
+    with _begun(
+        lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
+    ) as folder:
+        fresh = _built(config, splits)
+        return _train(objective, splits, config.fit, folder, watcher, fresh=fresh)
+
+
+@access_in_words(RunFolderError)
+def resume(
+    path: str | Path,
+    *,
+    objective: Objective | Callable[[], Objective] | None = None,
+    splits: Splits | str | Path | None = None,
+    watcher: Watcher | None = None,
+    **changes: Any,
+) -> Run:
+    """Continue a run from its newest checkpoint, bit-equal to one that was never stopped.
+
+    Args:
+        path: the run folder.
+        objective: the same as before, freshly built, where the run was fitted from one.
+        splits: the same data, where the run was fitted from Python objects; or the file that it is
+            in now, where it has moved.
+        watcher: told of progress and evaluations.
+        changes: options to change: ``steps``, ``time_limit``, ``patience`` or ``device``.
+
+    Raises:
+        RunFolderError: no run folder, another process trains in it, other classes, or a change
+            that would make it another run.
+        DataError: the data is no longer what it was.
+    """
+    folder = RunFolder.open(Path(path))
+    if fixed := [f"fit.{key}" for key in changes if key not in CHANGEABLE]:
+        raise RunFolderError(
+            f"{', '.join(fixed)} cannot change when a run is resumed, it would be another run; "
+            f"only {', '.join(CHANGEABLE)} can"
+        )
+    with _held(folder):
+        values = merge(read_toml(folder.config), {"fit": changes})
+        config = resolve(values) if "model" in values else None
+        options = config.fit if config else fit_options(values["fit"])
+        check_devices(options)
+        _check_changes(changes, options)
+        if objective is None:
+            full_config(folder, config)
+        splits, config = _data_again(folder, config, splits)
+        fresh = None
+        if objective is not None:
+            objective, fresh = _starts(objective, options)
+        info = folder.data_info() if folder.environment.is_file() else splits.info
+        objective = made_objective(folder, config, objective, info)
+        if config is not None:
+            fresh = _built(config, splits)
+        if folder.has_checkpoint():
+            _check_same_data(folder, splits)
+            check_same_pieces(folder, objective)
+        check_runs(objective, splits)
+        text = config.to_toml() if config else to_toml(values)
+        return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
+
+
+def _starts(
+    objective: Objective | Callable[[], Objective], options: FitOptions
+) -> tuple[Objective, Callable[[int], Objective] | None]:
+    """The objective of the first start, and what makes those of further ones."""
+    if isinstance(objective, Objective | type) or not callable(objective):
+        if options.restarts > 1:
+            raise UsageError(
+                f"restarts is {options.restarts}, and every start needs an objective of its own: "
+                "give a function that builds one, such as lambda: ML(HMM(info), NoGuide(info))"
+            )
+        return cast("Objective", objective), None  # check_runs refuses others
+
+    def fresh(restart: int) -> Objective:
+        with seeded(options.seed + restart):
+            return objective()
+
+    return fresh(0), fresh
+
+
+def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
+    """Makes the objective of a further start from a configuration."""
+    seed = config.fit.seed
+    return lambda restart: build_objective(
+        replace(config, fit=replace(config.fit, seed=seed + restart)), splits.info
+    )
+
+
+def _check_changes(changes: dict[str, Any], options: FitOptions) -> None:
+    """Refuse changes that would have ended the earlier of several starts elsewhere."""
+    fixed = [f"fit.{key}" for key in changes if key != "device"]
+    if options.restarts > 1 and fixed:
+        raise RunFolderError(
+            f"{', '.join(fixed)} cannot change where there are several restarts, since the earlier "
+            "ones would have ended elsewhere; only device can"
+        )
+
+
+def _folder_at(out: str | Path | None) -> RunFolder:
+    return RunFolder.create(Path(out) if out else temporary_folder())
+
+
+@contextmanager
+def _begun(make: Callable[[], RunFolder], text: str) -> Iterator[RunFolder | None]:
+    """A new folder that holds a configuration, for the first process alone, and nobody else's."""
+    if not is_first_process():
+        yield None
+        return
+    folder = make()
+    with alone(folder.path):
+        folder.begin(text)
+        yield folder
+
+
+def _held(folder: RunFolder) -> AbstractContextManager[None]:
+    """Nobody else trains in a folder while it lasts; the first process sees to it."""
+    return alone(folder.path) if is_first_process() else nullcontext()
+
+
+def _data_again(
+    folder: RunFolder, config: RunConfig | None, splits: Splits | str | Path | None
+) -> tuple[Splits, RunConfig | None]:
+    """The data of a run, as given or from where it was, and the configuration that names it.
+
+    Raises:
+        DataError: the file that is given holds other data.
+        MissingDataError: none is given, and it is not where it was.
+    """
+    if isinstance(splits, str | Path):
+        found = located(folder, splits)
+        if found is None:
+            raise DataError(
+                f"'{splits}' is not what {folder.path} was fitted on, whose sha256 is "
+                f"{folder.read_environment()['data_sha256'] or 'that of no file'}; start a new run"
+            )
+        splits, config = found
+    elif splits is None:
+        splits = own_data(folder, config)
+    return splits if config else _identified(splits), config
+
+
+def _identified(splits: Splits) -> Splits:
+    """The same data, with a digest of its arrays where it was read from no file."""
+    if splits.sha256:
+        return splits
+    return replace(splits, sha256=content_sha256(splits.train, splits.valid, splits.test))
+
+
+def _check_same_data(folder: RunFolder, splits: Splits) -> None:
+    before = folder.read_environment()["data_sha256"]
+    if splits.sha256 != before:
+        raise DataError(
+            f"the data of {folder.path} has changed since the run began (sha256 {before[:12]} "
+            f"then, {splits.sha256[:12]} now); start a new run"
+        )
+
+
+def _train(
+    objective: Objective,
+    splits: Splits,
+    options: FitOptions,
+    folder: RunFolder | None,
+    watcher: Watcher | None,
+    *,
+    fresh: Callable[[int], Objective] | None,
+    text: str | None = None,
+    temporary: bool = False,
+) -> Run:
+    """Train to the end, from the newest checkpoint if there is one, and take the best weights.
+
+    The folder is known to the first process, which holds it and tells the others. A changed
+    configuration is written once training stands where it stopped.
+    """
+    fabric = launch(options)
+    kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
+    restart = None
+    if kept.has_checkpoint():
+        restart = checkpoint.read_state(kept.latest())["restart"]
+    else:
+        objective.model.begin(splits, options.seed)
+    training = Training(objective, splits, options, fabric, restart=restart or 0)
+    recorder = Recorder(training, kept, watcher, fresh)
+    if restart is None:
+        recorder.start()
+    else:
+        recorder.restore()
+    if text is not None and is_first_process():
+        write_text(recorder.folder.config, text)
+    recorder.run()
+    fabric.barrier()
+    best = recorder.folder.best()
+    checkpoint.read_weights(best, {"evaluated": objective})
+    run = Run(
+        objective,
+        RunData(recorder.folder, own=splits),
+        steps=recorder.training.step,
+        seconds=recorder.training.seconds,
+        is_main_process=fabric.is_global_zero,
+        temporary=temporary,
+        checkpoint=best.name,
+    )
+    if run.is_main_process:
+        _keep_results(run)
+    return run
+
+
+def _keep_results(run: Run) -> None:
+    """Keep what the fit came to; what goes wrong here must not cost the fit."""
+    try:
+        keep_results(run.folder, score_splits(run, run.floors))
+    except (PyrodgmError, RuntimeError, MemoryError) as error:
+        warnings.warn(
+            f"what {run.folder.path} came to is not kept in it, and needs its data: {error}",
+            DataWarning,
+            stacklevel=2,
+        )

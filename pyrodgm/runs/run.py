@@ -1,0 +1,135 @@
+"""A run: fit it, keep it, load it again, ask it things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyrodgm.access import access_in_words
+from pyrodgm.data.base import Splits
+from pyrodgm.errors import MissingDataError, RunFolderError
+from pyrodgm.objectives import Objective
+from pyrodgm.runs.data import RunData
+from pyrodgm.runs.loading import check_same_pieces, made_objective, read_config
+from pyrodgm.runs.questions import Questions
+from pyrodgm.runs.results import Results
+from pyrodgm.runs.stored import score_splits, stored_results
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.files import read_records
+from pyrodgm.storage.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run(Questions):
+    """A fitted model and guide with their data, and the folder that holds them.
+
+    Args:
+        objective: with the weights that did best on validation.
+        data: what it was fitted on, what it is asked about, and the folder that holds everything.
+        steps: training steps done.
+        seconds: spent in training.
+        is_main_process: False in all but one of several processes.
+        temporary: whether the folder goes when the run and its copies do.
+        checkpoint: name of the one whose weights these are; the best of the folder by default.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        data: RunData,
+        *,
+        steps: int = 0,
+        seconds: float = 0.0,
+        is_main_process: bool = True,
+        temporary: bool = False,
+        checkpoint: str | None = None,
+    ) -> None:
+        super().__init__(objective.model, objective.guide, data)
+        self.objective = objective.eval()
+        self.folder = data.folder
+        self.steps = steps
+        self.seconds = seconds
+        self.checkpoint = self.folder.best().name if checkpoint is None else checkpoint
+        self._is_main_process = is_main_process
+        if temporary and is_main_process:
+            self.folder.goes_with_its_users()
+
+    @classmethod
+    @access_in_words(RunFolderError)
+    def load(
+        cls,
+        path: str | Path,
+        splits: Splits | str | Path | None = None,
+        *,
+        objective: Objective | None = None,
+    ) -> Run:
+        """A run from its folder, with the weights that did best on validation.
+
+        Args:
+            path: the run folder.
+            splits: what to ask about: other data for the same model, its name or a file; see
+                `pyrodgm.data.evaluation`. Or what the run was fitted on, at another place, which is
+                known by its sha256. By default that, from where it was, once it is needed.
+            objective: the same as was fitted, freshly built; its parameters are replaced. Needed
+                where the run was fitted from Python objects.
+
+        Raises:
+            RunFolderError: no run folder, or objects are missing that only you can build.
+            DataError: the data is not of the kind that the run was fitted on.
+            CheckpointError: there is no checkpoint, it is damaged, or of another objective.
+        """
+        folder = RunFolder.open(Path(path))
+        latest = folder.latest()
+        data = RunData.of(folder, splits)
+        objective = made_objective(folder, read_config(folder), objective, folder.data_info())
+        check_same_pieces(folder, objective)
+        best = folder.best()  # a training that goes on may find a better one
+        checkpoint.read_weights(best, {"evaluated": objective})
+        state = checkpoint.read_state(latest)
+        done = {"steps": state["step"], "seconds": state["seconds"]}
+        return cls(objective, data, checkpoint=best.name, **done)
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes and prints; False in all but one of several."""
+        return self._is_main_process
+
+    def results(self) -> Results:
+        """One-sample bounds on validation and test beside the trivial predictors of the data.
+
+        Those that the fit ended with, where its data is not where it was.
+        """
+        try:
+            kept = score_splits(self, self.floors)
+        except MissingDataError:
+            kept = stored_results(self.folder, self.info)
+            if not kept:
+                raise
+        valid, test = kept["valid"], kept["test"]
+        return Results(
+            run=str(self.folder.path),
+            steps=self.steps,
+            seconds=self.seconds,
+            valid=valid.scored.bound(),
+            test=test.scored.bound(),
+            valid_floors=valid.floors,
+            test_floors=test.floors,
+        )
+
+    @access_in_words(RunFolderError)
+    def metrics(self) -> pd.DataFrame:
+        """What training reported, one row per line of `metrics.jsonl`, in order of steps."""
+        import pandas as pd  # slow to import
+
+        return pd.DataFrame(read_records(self.folder.metrics))
+
+    def save(self, path: str | Path) -> None:
+        """Copy the run folder; `load` reads it, given the objective if it was built in Python.
+
+        Raises:
+            RunFolderError: there is something at that path already, a process is training in the
+                folder, or it cannot be copied; then nothing is at that path.
+        """
+        self.folder.copy_to(Path(path))

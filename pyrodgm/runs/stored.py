@@ -1,0 +1,94 @@
+"""Log-likelihoods that a fit ended with: kept in its folder, for when its data is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.compare import Fitted, Scored, score
+from pyrodgm.storage.files import replacing
+from pyrodgm.storage.folder import RunFolder
+
+HELD_OUT = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One split: what the fit makes of it with one draw per sequence, and trivial predictors.
+
+    Args:
+        scored: the fit.
+        floors: the trivial predictors, by name.
+    """
+
+    scored: Scored
+    floors: dict[str, Bound]
+
+
+def keep_results(folder: RunFolder, kept: dict[str, Kept]) -> None:
+    """Write down what a fit came to on its held-out splits, of the weights that it ended with."""
+    values = {"checkpoint": folder.best().name, "splits": {n: _plain(k) for n, k in kept.items()}}
+    with replacing(folder.results) as unfinished:
+        unfinished.write_text(json.dumps(values), encoding="utf-8")
+
+
+def stored_results(folder: RunFolder, info: DataInfo) -> dict[str, Kept]:
+    """What `keep_results` wrote, by split; nothing where it was not kept, or of other weights.
+
+    Args:
+        folder: of the run.
+        info: facts of the data that it was fitted on.
+    """
+    try:
+        values = json.loads(folder.results.read_text(encoding="utf-8"))
+        if values["checkpoint"] != folder.best().name:
+            return {}
+        known = folder.read_environment()["data_splits"]
+        return {
+            name: _kept(each, info.kind, known[name]["sha256"])
+            for name, each in values["splits"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError):  # an older version, or damaged
+        return {}
+
+
+def score_splits(fit: Fitted, floors: Callable[[str], dict[str, Bound]]) -> dict[str, Kept]:
+    """What a run makes of its held-out splits, with one draw per sequence.
+
+    Args:
+        fit: the run.
+        floors: the trivial predictors on a split.
+    """
+    return {
+        name: Kept(score(fit.model, fit.guide, fit.splits, name), floors(name)) for name in HELD_OUT
+    }
+
+
+def _plain(kept: Kept) -> dict[str, Any]:
+    return {
+        "estimator": kept.scored.estimator,
+        "totals": kept.scored.totals,
+        "lengths": kept.scored.lengths.tolist(),
+        "nats": kept.scored.nats.tolist(),
+        "floors": {name: bound.to_dict() for name, bound in kept.floors.items()},
+    }
+
+
+def _kept(values: dict[str, Any], kind: str, sha256: str) -> Kept:
+    nats, lengths = np.array(values["nats"], np.float64), np.array(values["lengths"], np.int64)
+    floors = {name: _bound(bound) for name, bound in values["floors"].items()}
+    scored = Scored(nats, lengths, values["estimator"], kind, sha256, values["totals"])
+    return Kept(scored, floors)
+
+
+def _bound(values: dict[str, Any]) -> Bound:
+    """The inverse of `Bound.to_dict`."""
+    facts: dict[str, Any] = {key: math.nan if x is None else x for key, x in values.items()}
+    return Bound(**facts)

@@ -1,0 +1,176 @@
+"""One frozen configuration of a run, validated whole; constructor signatures are its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from pyrodgm.errors import ConfigError, Mistakes, PyrodgmError, UsageError, did_you_mean
+from pyrodgm.models import Model
+from pyrodgm.schema import checked, schema
+from pyrodgm.setup import compat, registry
+from pyrodgm.setup.options import FitOptions
+
+GROUPS = ("model", "guide", "objective", "data", "fit")
+_NAME_KEY = {"model": "name", "guide": "name", "objective": "name", "data": "source"}
+_DEFAULT_MODEL = "tsbn"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered name (or ``/path/to/file.py:Class``, or for data a path) and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        objective: what is optimised.
+        data: dataset name or path.
+        fit: options of the training loop.
+    """
+
+    model: Component
+    guide: Component
+    objective: Component
+    data: Component
+    fit: FitOptions
+
+    def to_toml(self) -> str:
+        """The text of `config.toml`: every value, defaults included.
+
+        Raises:
+            ConfigError: a default value of a user's own class has no form in TOML.
+        """
+        groups = {}
+        for group, key in _NAME_KEY.items():
+            component: Component = getattr(self, group)
+            groups[group] = {key: component.name, **component.options}
+        return to_toml({**groups, "fit": self.fit.to_dict()})
+
+
+def to_toml(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Nested values as TOML.
+
+    >>> print(to_toml({"fit": {"steps": 5, "time_limit": None}}), end="")
+    [fit]
+    steps = 5
+    """
+    document = tomlkit.document()
+    for group, options in values.items():
+        table = tomlkit.table()
+        for key, value in options.items():
+            if value is None:  # TOML has no null; an absent key reads back as its default
+                continue
+            try:
+                table.add(key, list(value) if isinstance(value, tuple) else value)
+            except (TOMLKitError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{group}.{key} = {value!r} cannot be written to config.toml; "
+                    "options must be numbers, words, true or false, or lists of these"
+                ) from error
+        document.add(group, table)
+    return tomlkit.dumps(document)
+
+
+def validate(
+    group: str, target: Callable[..., Any], given: Mapping[str, Any], mistakes: Mistakes
+) -> dict[str, Any]:
+    """The options of one component: given values checked, the rest from defaults."""
+    try:
+        known = schema(target)
+    except UsageError as error:
+        mistakes.add(str(error))
+        return {}
+    for key in [key for key in given if key not in known]:
+        hint = did_you_mean(key, known) if known else f"{target.__name__} takes no options"
+        mistakes.add(f"{group}.{key}: no such option; {hint}")
+    for key, parameter in known.items():
+        if parameter.required and key not in given:
+            mistakes.add(f"{group}.{key}: missing, and it has no default")
+    return {
+        key: checked(f"{group}.{key}", parameter, given[key], mistakes)
+        if key in given
+        else parameter.default
+        for key, parameter in known.items()
+    }
+
+
+def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """A whole configuration from nested values, ``{"model": {"name": "tsbn"}, "fit": {...}}``.
+
+    What is not given comes from the model's companions and from constructor defaults. An option
+    that the guide shares with the model, such as hidden_dim, takes the model's value. Paths become
+    absolute.
+
+    Raises:
+        ConfigError: lists every mistake, with a hint for each.
+    """
+    mistakes = Mistakes()
+    for group in [group for group in values if group not in GROUPS]:
+        mistakes.add(f"[{group}]: no such group; {did_you_mean(group, GROUPS)}")
+    groups = {group: dict(values.get(group, {})) for group in GROUPS}
+    given = {g: groups[g].pop(key) for g, key in _NAME_KEY.items() if key in groups[g]}
+    found = {"model": _find("model", given.setdefault("model", _DEFAULT_MODEL), mistakes)}
+    names = {**_companions(found["model"]), **given}
+    components: dict[str, Component] = {}
+    for group in sorted(names, key=GROUPS.index):
+        target = found[group] if group in found else _find(group, names[group], mistakes)
+        if target is None:
+            continue
+        if group == "guide" and "model" in components:
+            groups[group] = _inherit(target, groups[group], components["model"].options)
+        options = validate(group, target, groups[group], mistakes)
+        if group == "data" and options.get("path"):
+            options["path"] = str(Path(options["path"]).expanduser().resolve())
+        components[group] = Component(registry.absolute(group, str(names[group])), options)
+    fit = validate("fit", FitOptions, groups["fit"], mistakes)
+    mistakes.raise_if_any()
+    return RunConfig(**components, fit=FitOptions(**fit))
+
+
+def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
+    """The class or loader of a name; a mistake and None where there is none."""
+    try:
+        return registry.find(group, str(name))
+    except PyrodgmError as error:
+        mistakes.add(str(error))
+        return None
+
+
+def _companions(model: type[Model] | None) -> dict[str, str]:
+    """Names of guide, objective and data as the model suggests them; none if it is unknown."""
+    return {} if model is None else asdict(compat.companions_of(model))
+
+
+def _inherit(
+    guide: Callable[..., Any], given: Mapping[str, Any], model_options: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        shared = {k: model_options[k] for k in schema(guide) if model_options.get(k) is not None}
+    except UsageError:  # reported when the guide itself is validated
+        shared = {}
+    return {**shared, **given}
+
+
+def fit_options(given: Mapping[str, Any]) -> FitOptions:
+    """Training options from keyword arguments.
+
+    Raises:
+        ConfigError: lists every unknown option and wrong value.
+    """
+    mistakes = Mistakes()
+    options = validate("fit", FitOptions, given, mistakes)
+    mistakes.raise_if_any()
+    return FitOptions(**options)

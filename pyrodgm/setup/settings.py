@@ -1,0 +1,52 @@
+"""What did a person ask for? Nested values from TOML files and from words on the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyrodgm.errors import Mistakes
+from pyrodgm.storage.toml import Values
+
+
+def parse_settings(settings: Iterable[str]) -> Values:
+    """Nested values from ``group.key=value`` words; values are read as TOML, else as text.
+
+    Raises:
+        ConfigError: lists every word that is not of that form.
+
+    >>> parse_settings(["model.hidden_dim=50", "objective.signal=local"])
+    {'model': {'hidden_dim': 50}, 'objective': {'signal': 'local'}}
+    """
+    mistakes = Mistakes()
+    values: Values = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        group, dot, key = path.strip().partition(".")
+        if not (equals and group and dot and key):
+            mistakes.add(f"--set {setting}: expected group.key=value, such as model.hidden_dim=50")
+            continue
+        values.setdefault(group, {})[key] = _value(text.strip())
+    mistakes.raise_if_any()
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Values:
+    """Nested values laid over each other, later ones on top.
+
+    >>> merge({"fit": {"lr": 0.1, "steps": 5}}, {"fit": {"lr": 0.2}})
+    {'fit': {'lr': 0.2, 'steps': 5}}
+    """
+    merged: Values = {}
+    for layer in layers:
+        for group, options in layer.items():
+            merged.setdefault(group, {}).update(options)
+    return merged

@@ -1,0 +1,1 @@
+"""Files of runs: written whole, read without unpickling."""

@@ -1,0 +1,129 @@
+"""Weights and training state on disk: whole or not at all, and never unpickled into code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pyrodgm.access import is_denied, without_permission
+from pyrodgm.errors import CheckpointError
+
+WEIGHTS = "weights.safetensors"
+STATE = "state.pt"
+
+
+def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) -> None:
+    """Write a checkpoint folder: under a temporary name, synced to disk, then renamed.
+
+    Args:
+        folder: where; nothing may be there yet.
+        weights: modules by name; their tensors go into one safetensors file, the rest of their
+            state (ragged running averages and the like) into the state file.
+        state: plain values and tensors, readable with ``weights_only=True``.
+
+    Raises:
+        CheckpointError: the disk is full or not writable. Earlier checkpoints are untouched.
+    """
+    tensors, extra = _split({name: module.state_dict() for name, module in weights.items()})
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(tensors, temporary / WEIGHTS)
+        torch.save({**state, "extra": extra}, temporary / STATE)
+        for path in (temporary / WEIGHTS, temporary / STATE, temporary):
+            _sync(path)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer: RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        free = shutil.disk_usage(_existing(folder)).free / 1e6
+        raise CheckpointError(
+            f"cannot write checkpoint {folder}: {error} ({free:.0f} MB free there). "
+            "Earlier checkpoints are intact; make room and continue with --resume"
+        ) from error
+
+
+def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
+    """Load the tensors of a checkpoint into modules.
+
+    Raises:
+        CheckpointError: missing, damaged, or of other shapes.
+    """
+    try:
+        (folder / WEIGHTS).open("rb").close()  # says more of what is not permitted
+        tensors = load_file(folder / WEIGHTS)
+        extra = read_state(folder)["extra"]
+        for name, module in weights.items():
+            own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if _of(k, name)}
+            own |= {k.removeprefix(f"{name}."): v for k, v in extra.items() if _of(k, name)}
+            module.load_state_dict(own)
+    except CheckpointError:
+        raise
+    except RuntimeError as error:  # of load_state_dict: names or shapes
+        raise CheckpointError(
+            f"the weights in {folder} are of another model, guide or objective, or of other sizes; "
+            f"give the ones that were fitted\n  ({error})"
+        ) from error
+    except Exception as error:
+        raise _unreadable(folder, error) from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The training state of a checkpoint, read without unpickling any code.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        return torch.load(folder / STATE, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, OSError) and is_denied(error):
+        return CheckpointError(f"cannot read checkpoint {folder}: {without_permission(error)}")
+    return CheckpointError(
+        f"cannot read checkpoint {folder}: it is damaged. Remove "
+        f"that folder to go on from the newest of the others\n  ({error})"
+    )
+
+
+def _of(key: str, name: str) -> bool:
+    return key.startswith(f"{name}.")
+
+
+def _split(states: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, which safetensors can hold, and everything else; keys are prefixed by the name."""
+    flat = {
+        f"{name}.{key}": value for name, state in states.items() for key, value in state.items()
+    }
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        key: value.detach().to("cpu", copy=True).contiguous()
+        for key, value in flat.items()
+        if torch.is_tensor(value)
+    }
+    return tensors, {key: value for key, value in flat.items() if key not in tensors}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

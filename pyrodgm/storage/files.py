@@ -1,0 +1,186 @@
+"""How is a file written, so that no reader sees half of it, and no two writers meet?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pyrodgm.access import access_in_words, is_denied, without_permission
+from pyrodgm.errors import CheckpointError, PyrodgmError, RunFolderError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where nothing is locked
+    fcntl = None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; what is written there takes its place when all went well.
+
+    Args:
+        path: the file to write; an older one is replaced, and kept where writing fails.
+
+    Raises:
+        UsageError: the folder does not exist, or the disk is full or not writable.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with replacing(Path(folder.name, "a.txt")) as unfinished:
+    ...     _ = unfinished.write_text("all of it")
+    >>> [file.name for file in Path(folder.name).iterdir()]
+    ['a.txt']
+    >>> folder.cleanup()
+    """
+    with access_in_words(UsageError):
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"cannot write {path}: there is no folder {path.parent}; make it first"
+            )
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder; give the name of a file")
+    # A name that no other process takes; the ending stays, since writers choose a format by it.
+    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    try:
+        unfinished.touch()  # so that a place that cannot be written is told before the work
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except PyrodgmError:
+        raise
+    except OSError as error:
+        why = without_permission(error, path) if is_denied(error) else str(error)
+        raise UsageError(f"cannot write {path}: {why}") from error
+    finally:
+        with suppress(OSError):  # such as one that says the same again
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def temporary_folder() -> Path:
+    """A new folder among the temporary ones of this machine.
+
+    Raises:
+        RunFolderError: none can be made.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix="pyrodgm-"))
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot make a temporary folder ({error}); give a folder: out=..."
+        ) from error
+
+
+class Temporary:
+    """Deletes a folder when the last object that holds this is gone, or the process ends.
+
+    A copy of such an object holds the same. A pickle may be read when nothing of it is left here,
+    so that a folder of which one is made stays for good.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # A process that was forked holds this as well, and may not delete what is not its own.
+        self._end = weakref.finalize(self, _delete, path, os.getpid())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Temporary:
+        del memo
+        return self
+
+    def __copy__(self) -> Temporary:
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        self._end.detach()
+        return type(None), ()
+
+
+def _delete(path: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder with all that is in it, or leave nothing behind.
+
+    Args:
+        source: the folder.
+        target: where there is nothing, or an empty folder.
+
+    Raises:
+        RunFolderError: it is within the source, or cannot be written.
+    """
+    if target.resolve().is_relative_to(source.resolve()):
+        raise RunFolderError(f"{target} is within {source}; choose a place beside it")
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, unfinished)
+        unfinished.replace(target)
+    except OSError as error:
+        raise RunFolderError(f"cannot copy {source} to {target}: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON objects; one that a kill cut short is left out.
+
+    Nothing where there is no file.
+    """
+    records = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return [record for record in records if isinstance(record, dict)]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run folder while it lasts.
+
+    The lock goes with the process, however that ends.
+
+    Raises:
+        RunFolderError: another one does.
+    """
+    if fcntl is None:
+        yield
+        return
+    with access_in_words(RunFolderError):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(
+                f"another process is training in {folder}; wait for it, or stop it"
+            ) from error
+        except OSError:  # a file system that knows no locks
+            pass
+        yield
+    finally:
+        os.close(handle)

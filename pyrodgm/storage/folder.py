@@ -1,0 +1,273 @@
+"""The run folder: where each file is, and how it is written so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyrodgm.access import access_in_words, is_denied, without_permission
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
+from pyrodgm.storage.environment import LACKING, made_with
+from pyrodgm.storage.files import Temporary, alone, copy_folder, read_records, replacing, write_text
+from pyrodgm.storage.toml import read_toml
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: the folder; see `create` and `open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary: Temporary | None = None
+        self.config = path / "config.toml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.trivial = path / "trivial.safetensors"
+        self.results = path / "results.json"
+        self.checkpoints = path / "checkpoints"
+        self.best_pointer = path / "best"
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new, empty run folder.
+
+        Raises:
+            RunFolderError: there is something in it already, or it cannot be made.
+        """
+        cls.check_free(path)
+        folder = cls(path)
+        try:
+            folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot make the folder {path}: {error.strerror}") from error
+        return folder
+
+    @classmethod
+    def create_next(cls, parent: Path, stem: str) -> RunFolder:
+        """A new run folder at the first of stem-001, stem-002, ... that is not taken.
+
+        Raises:
+            RunFolderError: it cannot be made.
+        """
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            return cls.create(_claim(parent / f"{stem}-{n:03d}" for n in itertools.count(1)))
+        except OSError as error:
+            raise RunFolderError(f"cannot make a folder in {parent}: {error.strerror}") from error
+
+    @staticmethod
+    @access_in_words(RunFolderError)
+    def check_free(path: Path) -> None:
+        """Raise unless a run folder could be made at this path.
+
+        Raises:
+            RunFolderError: there is something in it already.
+        """
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path} is no folder; choose another --out")
+        if path.exists() and any(path.iterdir()):
+            is_run = RunFolder(path).config.is_file()
+            hint = (
+                f", or continue that run with --resume {shlex.quote(str(path))}" if is_run else ""
+            )
+            raise RunFolderError(
+                f"{path} already exists and is not empty; choose another --out{hint}"
+            )
+
+    @classmethod
+    @access_in_words(RunFolderError)
+    def open(cls, path: Path) -> RunFolder:
+        """A run folder that exists.
+
+        Raises:
+            RunFolderError: it is missing or is no run folder.
+        """
+        folder = cls(path)
+        if not path.is_dir():
+            raise RunFolderError(f"there is no run folder {path}; `pyrodgm fit` makes one")
+        if not folder.config.is_file():
+            raise RunFolderError(f"{path} is not a run folder: it has no {folder.config.name}")
+        return folder
+
+    def begin(self, text: str) -> None:
+        """Write down the configuration of a new run.
+
+        Raises:
+            RunFolderError: there is one; another process found the place free, too.
+            CheckpointError: the disk is full or not writable.
+        """
+        if self.config.exists():
+            raise RunFolderError(f"another run has begun in {self.path}; choose another --out")
+        write_text(self.config, text)
+
+    def goes_with_its_users(self) -> None:
+        """Delete the folder once this object and its copies are gone; pickled, it stays."""
+        self._temporary = Temporary(self.path)
+
+    def copy_to(self, path: Path) -> None:
+        """Copy everything, or nothing, to a place where nothing is.
+
+        Raises:
+            RunFolderError: there is something, another process trains in this folder, or it cannot
+                be copied.
+        """
+        self.check_free(path)
+        with alone(self.path):
+            copy_folder(self.path, path)
+
+    def write_environment(
+        self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
+    ) -> None:
+        """What the run was made with: versions, machine, facts and digest of the data, classes."""
+        environment = made_with(splits, device, pieces)
+        write_text(self.environment, json.dumps(environment, indent=2))
+
+    def read_environment(self) -> dict[str, Any]:
+        """What `write_environment` wrote.
+
+        Raises:
+            RunFolderError: it is missing or damaged.
+        """
+        try:
+            environment = json.loads(self.environment.read_text(encoding="utf-8"))
+            DataInfo.from_dict(environment["data"])
+            return {**LACKING, **environment}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, OSError) and is_denied(error):
+                raise RunFolderError(without_permission(error)) from error
+            raise RunFolderError(
+                f"{self.environment} is missing or damaged ({error}); without it the facts of the "
+                "data are lost: start the run anew"
+            ) from error
+
+    def data_info(self) -> DataInfo:
+        """The facts of the data that the run was fitted on."""
+        return DataInfo.from_dict(self.read_environment()["data"])
+
+    def needs(self, path: Path) -> bool:
+        """Whether a file, given by its resolved path, is one that the run cannot do without."""
+        own = (self.config, self.environment, self.metrics, self.best_pointer)
+        within = path.is_relative_to(self.checkpoints.resolve())
+        return within or path in [each.resolve() for each in own]
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise _unwritable(self.metrics, error) from error
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines of steps after `step`, which a resumed run will write again."""
+        if self.metrics.exists():
+            lines = read_records(self.metrics)
+            kept = [record for record in lines if record.get("step", math.inf) <= step]
+            write_text(self.metrics, "".join(f"{json.dumps(record)}\n" for record in kept))
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether `metrics.jsonl` has what validation came to at a step."""
+        lines = read_records(self.metrics)
+        return any(record.get("step") == step and "best" in record for record in lines)
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of a step is."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def _checkpoints(self) -> list[Path]:
+        """All of them, the oldest first. A glob would find none where it may not look."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted(p for p in self.checkpoints.iterdir() if p.name.startswith("step-"))
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to continue from."""
+        return bool(self._checkpoints())
+
+    def latest(self) -> Path:
+        """The newest checkpoint.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if not (found := self._checkpoints()):
+            raise CheckpointError(f"{self.path} holds no checkpoint yet; {self.how_to_resume()}")
+        return found[-1]
+
+    def how_to_resume(self) -> str:
+        """What to type to continue the run."""
+        if "model" in read_toml(self.config):
+            return f"continue with: pyrodgm fit --resume {shlex.quote(str(self.path))}"
+        return f"continue with: pyrodgm.resume({str(self.path)!r}, objective=..., splits=...)"
+
+    def best(self) -> Path:
+        """The checkpoint that did best on validation; the newest one where there is no such."""
+        if self.best_pointer.is_file():
+            name = self.best_pointer.read_text(encoding="utf-8").strip()
+            if name and (self.checkpoints / name).is_dir():
+                return self.checkpoints / name
+        return self.latest()
+
+    def mark_best(self, step: int) -> None:
+        """Point `best` to the checkpoint of a step."""
+        write_text(self.best_pointer, self.checkpoint(step).name + "\n")
+
+    def prune(self) -> None:
+        """Delete all checkpoints but the best and the two newest: one may turn out damaged."""
+        found = self._checkpoints()
+        for path in found:
+            if path not in (self.best(), *found[-2:]):
+                dropped = path.rename(path.with_name(f".{path.name}.dropped"))
+                shutil.rmtree(dropped, ignore_errors=True)
+
+    def save_batch(self, batch: Batch, step: int, process: int = 0) -> Path:
+        """Keep a batch that training failed on, for a look at it.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        path = self.path / f"nonfinite-batch-{step}-{process}.npz"
+        parts = {
+            name: getattr(batch, name) for name in ("x", "mask", "index", "seen", "conditions")
+        }
+        arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
+        try:
+            with replacing(path) as unfinished:
+                np.savez_compressed(unfinished, **arrays)
+        except UsageError as error:
+            raise CheckpointError(str(error)) from error
+        return path
+
+
+def _claim(paths: Iterable[Path]) -> Path:
+    """Make the first folder that is not there yet; other runs may start at the same moment."""
+    for path in paths:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("the paths never end")
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot write {path}: {error.strerror}. The checkpoints are intact; make room and "
+        "continue with --resume"
+    )

@@ -1,0 +1,36 @@
+"""Settings in TOML files: groups of options."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pyrodgm.errors import ConfigError, Mistakes
+
+Values = dict[str, dict[str, Any]]
+
+
+def read_toml(path: Path) -> Values:
+    """Nested values from a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has a value outside of any group.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    mistakes = Mistakes()
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            mistakes.add(
+                f"{path}: '{key} = {value}' stands outside of any group; "
+                'expected lines such as [model] and below it name = "tsbn"'
+            )
+    mistakes.raise_if_any()
+    return values

@@ -1,0 +1,101 @@
+"""By which rule do parameters follow their gradients?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyrodgm.setup.options import FitOptions
+
+PIECE = 65_536  # numbers of each tensor that one update of GravesRMSprop goes over at a time
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], options: FitOptions
+) -> torch.optim.Optimizer:
+    """The optimiser of one phase.
+
+    Args:
+        parameters: what it updates.
+        options: its name, learning rate and weight decay.
+    """
+    if options.optimizer == "rmsprop":
+        return GravesRMSprop(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    if options.weight_decay:
+        return torch.optim.AdamW(
+            parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True
+        )
+    return torch.optim.Adam(parameters, lr=options.lr, fused=True)
+
+
+class GravesRMSprop(torch.optim.Optimizer):
+    r"""Centred RMSprop with momentum, as the published sigmoid belief networks were trained.
+
+    .. math::
+        r &\leftarrow \rho r + (1 - \rho) g^2, \qquad m \leftarrow \rho m + (1 - \rho) g \\
+        b &\leftarrow \mu b + \eta\, \frac{g + \lambda \theta}{\sqrt{r - m^2 + \epsilon}}, \qquad
+        \theta \leftarrow \theta - b
+
+    Args:
+        parameters: :math:`\theta`.
+        lr: :math:`\eta`.
+        weight_decay: :math:`\lambda`; it is not part of r and m.
+        rho: weight of the past in r and m, which start at the first gradient.
+        momentum: :math:`\mu`.
+        eps: :math:`\epsilon`, inside the root.
+
+    Reference: Graves, Generating sequences with recurrent neural networks, 2013, equations 38 to
+    45, in the form of the published code of Gan et al., 2015. `torch.optim.RMSprop` differs: its
+    epsilon stands outside the root and its weight decay enters r.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        weight_decay: float = 1e-4,
+        rho: float = 0.95,
+        momentum: float = 0.9,
+        eps: float = 1e-4,
+    ) -> None:
+        defaults = {
+            "lr": lr, "weight_decay": weight_decay, "rho": rho, "momentum": momentum, "eps": eps,
+        }  # fmt: skip
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One update of every parameter that has a gradient."""
+        del closure
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    _update(parameter, self.state[parameter], group)
+
+
+def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    gradient, rho, mu = parameter.grad, group["rho"], group["momentum"]
+    assert gradient is not None
+    if not state:
+        state["r"], state["m"] = gradient.square(), gradient.clone()
+        state["b"] = torch.zeros_like(parameter)
+    for theta, g, r, m, b in _pieces(parameter, gradient, state["r"], state["m"], state["b"]):
+        r.lerp_(g.square(), 1 - rho)
+        m.lerp_(g, 1 - rho)
+        # Rounding can leave the variance of large gradients below zero.
+        variance = torch.addcmul(r, m, m, value=-1).clamp_(min=0)
+        scale = variance.add_(group["eps"]).sqrt_()
+        direction = torch.add(g, theta, alpha=group["weight_decay"]).div_(scale)
+        b.mul_(mu).add_(direction, alpha=group["lr"])
+        theta.sub_(b)
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same stretch of every tensor, short enough that all of them stay in a core's cache."""
+    if tensors[0].is_cuda or not all(tensor.is_contiguous() for tensor in tensors):
+        return iter((tensors,))
+    return zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)

@@ -1,0 +1,299 @@
+"""Around the training loop: evaluate, choose the best, checkpoint, record, stop early, survive."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pyrodgm.data.base import Splits
+from pyrodgm.data.remarks import warn_of
+from pyrodgm.errors import Interrupted, NonFiniteError
+from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.trivial.stored import keep_trivial
+from pyrodgm.objectives import Objective
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.setup.userfile import described
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.folder import RunFolder
+from pyrodgm.train.interrupts import deferred_interrupts
+from pyrodgm.train.loop import Progress, Training
+from pyrodgm.train.nonfinite import NonFiniteLoss, one_word_of_numbers
+
+RECORD_EVERY = 50  # steps between lines of metrics.jsonl
+CHECKPOINT_EVERY = 300.0  # seconds of training, at most, that a kill may cost
+
+
+class Watcher(Protocol):
+    """Who wants to know how training goes: a progress bar, a notebook."""
+
+    def on_data(self, splits: Splits) -> None:
+        """Called before everything else, with what is trained on."""
+
+    def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
+        """Called before the first step, with the steps and seconds of an earlier session."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Called after every step."""
+
+    def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
+        """Called after every evaluation on validation."""
+
+    def on_end(self, reason: str) -> None:
+        """Called when training has come to its end, with what ended it."""
+
+
+@dataclass
+class Selection:
+    """Which checkpoint is best on validation so far, and for how long this start has not risen.
+
+    Args:
+        score: the best score of a validation, in nats.
+        step: when it was.
+        leading: the best score since training last began from a new start.
+        since: evaluations since that one.
+    """
+
+    score: float = -float("inf")
+    step: int = 0
+    leading: float = -float("inf")
+    since: int = 0
+
+    def update(self, score: float, step: int) -> bool:
+        """Take a new score into account; True if it is the best of all."""
+        if score > self.leading:
+            self.leading, self.since = score, 0
+        else:
+            self.since += 1
+        best = score > self.score
+        if best:
+            self.score, self.step = score, step
+        return best
+
+    def begin_again(self) -> None:
+        """Wait anew: what follows comes from another start."""
+        self.leading, self.since = -float("inf"), 0
+
+
+class Recorder:
+    """Runs a training to its end and keeps everything about it in its folder.
+
+    Args:
+        training: the training.
+        folder: its run folder.
+        watcher: told of progress and evaluations.
+        fresh: makes the objective of another start from a seed; needed for several restarts.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        folder: RunFolder,
+        watcher: Watcher | None = None,
+        fresh: Callable[[int], Objective] | None = None,
+    ) -> None:
+        self.training = training
+        self.fresh = fresh
+        self.folder = folder
+        self.writes = training.fabric.is_global_zero
+        self.watcher = watcher if self.writes else None
+        self.selection = Selection()
+        self._saved_step: int | None = None
+        self._saved_seconds = 0.0
+
+    def start(self) -> None:
+        """Write down what the run is made with, before its first step."""
+        if self.writes:
+            training = self.training
+            made_of = described(training.objective)
+            self.folder.write_environment(training.splits, str(training.fabric.device), made_of)
+            keep_trivial(self.folder, training.splits, training.objective.model)
+            self.folder.truncate_metrics(0)  # of a session that was killed early
+
+    def restore(self) -> None:
+        """Stand where the newest checkpoint stood."""
+        newest = self.folder.latest()
+        checkpoint.read_weights(newest, self._modules())
+        state = checkpoint.read_state(newest)
+        self.training.load_state_dict(state)
+        self.selection = Selection(**state["selection"])
+        if not self.folder.checkpoint(self.selection.step).is_dir():
+            self.selection = Selection()  # the best one was damaged and removed: choose anew
+        self._saved_step, self._saved_seconds = self.training.step, self.training.seconds
+        if not self.writes:
+            return
+        self.folder.truncate_metrics(self.training.step)
+        # A kill may have come between a checkpoint and its mark, or a last evaluation taken it.
+        if self.selection.step:
+            self.folder.mark_best(self.selection.step)
+
+    def run(self) -> None:
+        """Train until the steps, the time or the patience run out.
+
+        Raises:
+            NonFiniteError: a loss was not finite; the batch is in the run folder.
+            Interrupted: asked to stop; a checkpoint was written first.
+        """
+        training = self.training
+        self._tell_of_data()
+        if self.watcher is not None:
+            self.watcher.on_start(
+                self.folder.path, training.options, training.step, training.seconds
+            )
+        with deferred_interrupts() as interrupted, one_word_of_numbers():
+            try:
+                self._train_all(interrupted)
+            except NonFiniteLoss as error:
+                process = training.fabric.global_rank
+                raise error.kept(self.folder.save_batch(error.batch, error.step, process)) from None
+            except torch.linalg.LinAlgError as error:
+                raise NonFiniteError(
+                    f"step {training.step + 1}: {error}. Lower fit.lr; earlier checkpoints are "
+                    "intact"
+                ) from error
+            if self.watcher is not None:
+                self.watcher.on_end(self._reason())
+            if self.training.any_process(interrupted()):
+                raise Interrupted(f"training is over, and kept whole in {self.folder.path}")
+
+    def _train_all(self, interrupted: Callable[[], bool]) -> None:
+        """Train from every start, one after the other; the best checkpoint of all is kept."""
+        while True:
+            self._train(interrupted)
+            score, step = self._end(), self.training.step
+            following = self.training.restart + 1
+            if self.fresh is None or following >= self.training.options.restarts:
+                return
+            if self.training.any_process(interrupted()):
+                raise Interrupted(f"stopped after step {step}; {self.folder.how_to_resume()}")
+            self.selection.update(score, step)
+            self.selection.begin_again()
+            objective = self.fresh(following)
+            self.training = self.training.again(objective)
+
+    def _tell_of_data(self) -> None:
+        """Say what decides the fit before it trains, by a warning where nobody else watches."""
+        if self.watcher is not None:
+            self.watcher.on_data(self.training.splits)
+        elif self.writes:
+            warn_of(self.training.splits)
+
+    def _train(self, interrupted: Callable[[], bool]) -> None:
+        if self._is_out_of_patience():
+            return
+        for progress in self.training.steps():
+            self._after_step(progress)
+            if self.training.any_process(interrupted()):
+                self._checkpoint()
+                raise Interrupted(
+                    f"stopped after step {progress.step}; {self.folder.how_to_resume()}"
+                )
+            if self._is_out_of_patience():
+                return
+
+    def _reason(self) -> str:
+        """What ended training."""
+        training, options = self.training, self.training.options
+        if training.own_steps >= options.steps:
+            return f"step {training.own_steps} of at most {options.steps}"
+        if self._is_out_of_patience():
+            return f"no better validation in {self.selection.since} evaluations (fit.patience)"
+        return f"{training.seconds:.0f} s of at most {options.time_limit:g}"
+
+    def _is_out_of_patience(self) -> bool:
+        return self.selection.since >= self.training.options.patience
+
+    def _after_step(self, progress: Progress) -> None:
+        if self.watcher is not None:
+            self.watcher.on_progress(progress)
+        if self.writes and progress.step % RECORD_EVERY == 0:
+            numbers = {key: float(value) for key, value in progress.report.items()}
+            self._record(lr=self.training.lr, **numbers)
+        if self.training.own_steps % self.training.options.evaluate_every == 0:
+            valid = self._evaluate()
+            best = self.selection.update(valid.score, progress.step)
+            self.training.end_of_evaluation(valid.score)
+            # Told first: lines beyond the newest checkpoint are dropped and written again.
+            self._tell(valid, best)
+            self._checkpoint(best=best)
+        elif self.training.any_process(self._is_long_ago()):
+            self._checkpoint()
+
+    def _is_long_ago(self) -> bool:
+        return self.training.seconds - self._saved_seconds >= CHECKPOINT_EVERY
+
+    def _end(self) -> float:
+        """Evaluate and keep the last weights too, without moving what a resumed run starts from.
+
+        Returns:
+            The validation score of the last weights, or the best one where they were the last
+            that were evaluated.
+        """
+        if self.training.own_steps % self.training.options.evaluate_every == 0:
+            return self.selection.score
+        valid = self._evaluate()
+        best = valid.score > self.selection.score
+        if not self.folder.has_evaluation(self.training.step):
+            self._tell(valid, best)
+        self._checkpoint()
+        if best and self.writes:
+            self.folder.mark_best(self.training.step)
+        return valid.score
+
+    def _evaluate(self) -> Validation:
+        training, evaluated = self.training, self.training.evaluated
+        start = time.perf_counter()
+        trains = evaluated.training
+        valid = validate(
+            evaluated.eval().model,
+            evaluated.guide,
+            training.splits.valid,
+            seed=training.options.seed,
+        )
+        evaluated.train(trains)
+        training.seconds += time.perf_counter() - start
+        if not math.isfinite(valid.bound.nats_per_example):
+            raise NonFiniteError(
+                f"step {training.step}: the bound on validation is {valid.bound.nats_per_example}; "
+                "lower fit.lr. Earlier checkpoints are intact"
+            )
+        # One number for all processes, so that they choose and stop together.
+        return training.fabric.broadcast(valid)
+
+    def _tell(self, valid: Validation, best: bool) -> None:
+        if self.writes:
+            self._record(**valid.to_dict(), best=best)
+        if self.watcher is not None:
+            self.watcher.on_evaluation(self.training.step, valid, best)
+
+    def _record(self, **values: Any) -> None:
+        training = self.training
+        start = {"restart": training.restart} if training.options.restarts > 1 else {}
+        seconds = round(training.seconds, 3)
+        self.folder.append_metrics({"step": training.step, "seconds": seconds, **start, **values})
+
+    def _checkpoint(self, *, best: bool = False) -> None:
+        """Keep everything; all processes take part, the first one writes."""
+        step = self.training.step
+        if step == self._saved_step:
+            return
+        state = {**self.training.state_dict(), "selection": asdict(self.selection)}
+        if self.writes:
+            checkpoint.write(self.folder.checkpoint(step), self._modules(), state)
+            if best:
+                self.folder.mark_best(step)
+            self.folder.prune()
+        self._saved_step, self._saved_seconds = step, self.training.seconds
+        self.training.fabric.barrier()
+
+    def _modules(self) -> dict[str, Any]:
+        """What a checkpoint holds: the weights in training, and the ones to evaluate and keep."""
+        modules = {"evaluated": self.training.evaluated}
+        if self.training.average is not None:
+            modules["training"] = self.training.objective
+        return modules

@@ -1,0 +1,34 @@
+"""Figures of training, read back from their axes."""
+
+import json
+
+import pytest
+
+from pyrodgm.figures.checks import learning_curve
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [("elbo_nats_per_frame", "lower bound"), ("nats_per_frame", "log-likelihood")],
+)
+def test_training_and_validation_are_shown_with_or_without_latents(tmp_path, key, label):
+    path = tmp_path / "metrics.jsonl"
+    records = [{"step": 1, key: -3.0}, {"step": 2, key: -2.0}]
+    records.append({"step": 2, "valid_nats_per_frame": -2.5, "best": True})
+    path.write_text("\n".join(map(json.dumps, records)))
+    (ax,) = learning_curve(path).axes
+    curves = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+    assert curves["training batches"] == [-3.0, -2.0]
+    assert curves["validation"] == [-2.5]
+    assert label in ax.get_ylabel()
+
+
+def test_where_tokens_are_held_out_the_best_is_marked_among_their_scores(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    scores = {"valid_nats_per_frame": -2.5, "valid_nats_per_held_out_token": -7.1}
+    records = [{"step": 1, "elbo_nats_per_frame": -3.0}, {"step": 2, **scores, "best": True}]
+    path.write_text("\n".join(map(json.dumps, records)))
+    left, right = learning_curve(path).axes
+    assert not [line for line in left.get_lines() if "best" in str(line.get_label())]
+    (best,) = [line for line in right.get_lines() if line.get_label() == "best, -7.10"]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([2], [-7.1])

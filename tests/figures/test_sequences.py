@@ -1,0 +1,112 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.evaluate.words.topics import Topic
+from pyrodgm.figures.sequences import Band, motion, pictures
+from pyrodgm.figures.topics import topic_trajectories
+from pyrodgm.figures.videos import grid, save_gif, side_by_side
+
+VIDEO = DataInfo("toy", "unit", 6, (0.5,) * 6, 3.0, 3, image_shape=(2, 3), frame_rate=25.0)
+PIANO = DataInfo("toy", "binary", 6, (0.5,) * 6, 3.0, 3, lowest_pitch=60)
+
+
+def test_motion_shows_the_features_that_move_most_and_the_band():
+    observed = np.zeros((10, 8))
+    observed[:, [1, 2, 4, 5, 6, 7]] = np.arange(10)[:, None] * np.array([6, 5, 4, 3, 2, 1])
+    low, middle, high = (np.full((4, 8), level) for level in (-1.0, 0.0, 1.0))
+    band = Band(6, low, middle, high, "forecast")
+    figure = motion({"observed": observed, "expected": observed + 1}, band)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == [f"feature {number}" for number in (1, 2, 4, 5, 6, 7)]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    np.testing.assert_array_equal(lines["observed"].get_ydata(), observed[:, 1])
+    assert lines["forecast"].get_xdata().tolist() == [6, 7, 8, 9]
+
+
+def test_lines_that_run_away_do_not_flatten_the_others():
+    observed = np.sin(np.arange(20))[:, None]
+    figure = motion({"observed": observed, "sample": 1e9 * observed})
+    low, high = figure.axes[0].get_ylim()
+    assert -2 < low < -1
+    assert 1 < high < 2
+
+
+def test_of_draws_alone_all_are_within():
+    rows = {"1": np.zeros((5, 1)), "2": 50 * np.ones((5, 1))}
+    low, high = motion(rows, within=np.concatenate(list(rows.values()))).axes[0].get_ylim()
+    assert low < 0
+    assert high > 50
+
+
+def test_a_constant_feature_can_be_drawn():
+    assert len(motion({"observed": np.ones((5, 1))}).axes) == 2
+
+
+def test_a_mark_is_drawn_across_every_roll():
+    rows = {"observed": np.eye(6), "expected": np.eye(6)}
+    plain, marked = pictures(rows, PIANO), pictures(rows, PIANO, mark=3)
+    for before, ax in zip(plain.axes, marked.axes, strict=True):
+        added = len(ax.lines) - len(before.lines)
+        assert added == 1
+        assert list(ax.lines[-1].get_xdata()) == [3, 3]
+
+
+def test_videos_stand_side_by_side_with_their_values():
+    x = np.random.default_rng(0).random((2, 4, 6))
+    images = grid(x, VIDEO, columns=2, pixels=9)
+    assert len(images) == 4
+    pixels = np.array(images[1])
+    assert pixels.shape == (4, 9)
+    np.testing.assert_array_equal(pixels[1:3, 1:4], np.rint(255 * x[0, 1].reshape(2, 3)))
+    np.testing.assert_array_equal(pixels[1:3, 5:8], np.rint(255 * x[1, 1].reshape(2, 3)))
+
+
+def test_real_values_are_grey_from_least_to_greatest():
+    info = DataInfo("toy", "real", 6, (0.5,) * 6, 3.0, 3, image_shape=(2, 3))
+    pixels = np.array(grid(np.linspace(-3, 5, 6)[None, None], info, pixels=1)[0])
+    assert (pixels[1, 1], pixels[2, 3]) == (0, 255)
+
+
+def test_counts_have_a_scale_of_their_own():
+    info = DataInfo("toy", "count", 3, (5.0,) * 3, 3.0, 3)
+    figure = pictures({"x": np.array([[0, 1, 40], [2, 0, 7]])}, info)
+    assert figure.axes[0].images[0].norm.vmax == 40
+    assert figure.axes[-1].get_ylabel() == "tokens"
+
+
+def test_of_a_video_that_was_forecast_the_forecast_is_shown():
+    figure = pictures({"x": np.random.default_rng(0).random((50, 6))}, VIDEO, mark=46)
+    labels = [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+    assert labels == ["frame 46", "frame 47", "frame 48", "frame 49", "frame 50"]
+
+
+def test_labels_stand_above_and_say_where_the_forecast_begins():
+    rows = dict.fromkeys(("observed", "forecast"), np.zeros((4, 6)))
+    plain = side_by_side(rows, VIDEO)
+    images = side_by_side(rows, VIDEO, forecast_from=2)
+    assert images[0].width == plain[0].width > 600
+    top = [np.array(image)[:18] for image in images]
+    assert (top[0] < 255).any()
+    assert (top[1][:, :60] == np.array(plain[1])[:18, :60]).all()
+    assert not (top[1] == np.array(plain[1])[:18]).all()
+    buffer = io.BytesIO()
+    save_gif(images, VIDEO, buffer)
+    with Image.open(buffer) as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (4, 40)
+
+
+def test_topics_are_drawn_below_their_words():
+    found = [
+        Topic(0, np.array([0.0, 1.0, 0.0]), 0.3, ["war", "army"], [], []),
+        Topic(2, np.array([0.2, 0.4, 0.2]), 0.1, ["tax", "bank"], [], []),
+    ]
+    figure = topic_trajectories([1790, 1791, 1793], found)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["0: war, army", "2: tax, bank"]
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata().tolist() == [1790, 1791, 1793]
+    assert line.get_ydata().tolist() == pytest.approx([0, 1, 0])

@@ -1,0 +1,163 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+import pyrodgm as dgm
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
+from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
+from pyrodgm.runs import check as module
+from pyrodgm.runs.check import check, last_check
+
+
+@pytest.fixture(scope="module", params=["binary", "unit"])
+def run(request, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    lengths = np.array([9, 5, 12])
+    x = rng.random((lengths.sum(), 6)).astype(np.float32)
+    facts = {"image_shape": (2, 3)} if request.param == "unit" else {"lowest_pitch": 60}
+    part = Sequences((x > 0.5).astype(np.uint8) if request.param == "binary" else x, lengths)
+    parts = {"train": part, "valid": part, "test": part}
+    splits = Splits.of("toy", request.param, parts, **facts)
+    model = dgm.models.TSBN(splits.info, hidden_dim=4)
+    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=4)
+    objective = dgm.objectives.NVIL(model, guide)
+    return dgm.fit(objective, splits, steps=100, out=tmp_path_factory.mktemp("run") / "toy")
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return check(run, draws=100, posterior_draws=10)
+
+
+def test_every_file_is_written_and_opens(run, found):
+    names = ["posterior", "predictive", "guide", "example", "learning", "check"]
+    assert list(found.paths) == names
+    assert all(path.is_relative_to(run.folder.path) for path in found.paths.values())
+    tree = xr.open_datatree(found.paths["posterior"], engine="h5netcdf")
+    assert tree["posterior"].sizes["draw"] == 10
+    for name in ("predictive", "guide", "example", "learning"):
+        with Image.open(found.paths[name]) as image:
+            assert image.size[0] > 500
+
+
+def test_numbers_have_one_entry_per_sequence(found):
+    assert found.k.shape == found.efficiency.shape == found.gap.shape == (3,)
+    assert ((found.efficiency > 0) & (found.efficiency <= 1)).all()
+    assert set(found.p_values) == {"posterior", "ancestral"}
+
+
+def test_numbers_are_those_of_the_weights(run, found):
+    log_w = importance_weights(run.model, run.guide, run.splits.test, particles=100)
+    efficiency = diagnostics.effective_sample_size(log_w) / 100
+    np.testing.assert_allclose(found.efficiency, efficiency)
+    gap = diagnostics.gap_per_frame(log_w, run.splits.test.lengths)
+    np.testing.assert_allclose(found.gap, gap)
+    assert found.latent_nats == latent_nats(run.model, run.guide, run.splits.test)
+    tree = run.to_datatree("test", draws=10)
+    data = predictive.observed(run.splits, "test", draws=10)
+    expected = predictive.p_values(data, predictive.posterior_replicates(tree, run.splits))
+    assert found.p_values["posterior"] == pytest.approx(expected)
+
+
+def test_latents_that_tell_nothing_are_called_so(run, found):
+    assert "The latents tell" in found.text()
+    idle = module.Check(**{**vars(found), "latent_nats": 0.001})
+    assert "the guide may be right because nothing depends on it" in idle.text()
+
+
+def test_json_is_strict_and_equal_to_the_file(found):
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert json.loads(found.paths["check"].read_text()) == json.loads(text)
+
+
+def test_an_infinite_k_is_null(found):
+    k = np.array([np.inf, 0.2, 0.9])
+    values = module.Check(**{**vars(found), "k": k}).to_dict()
+    assert values["k"] == [None, 0.2, 0.9]
+    assert values["trusted"] == 1
+
+
+def test_text_says_what_was_found(found):
+    text = found.text()
+    assert found.verdict in text
+    assert "unreliable below 1000" in text
+    assert "10 replicates" in text
+    assert str(found.paths["posterior"]) in text
+
+
+def test_fewer_draws_are_kept_where_memory_is_short(run, monkeypatch):
+    each = len(run.splits.test) * int(run.splits.test.lengths.max()) * (6 + 4 + 4)
+    monkeypatch.setattr(kept, "CHECK_BYTES", 15 * each)
+    assert check(run, draws=30, posterior_draws=50).posterior_draws == 15
+    monkeypatch.setattr(kept, "CHECK_BYTES", 120 * (6 + 4 + 4))
+    part = check(run, draws=30, posterior_draws=50)
+    assert (part.replicated, part.sequences) == (1, 3)
+    assert "replicates of 1 of 3 sequences, spread evenly over the split" in part.text()
+    assert part.to_dict()["replicated"] == 1
+
+
+def test_a_refusal_comes_before_the_work(run, monkeypatch):
+    monkeypatch.setattr(module, "importance_weights", lambda *_, **__: pytest.fail("it worked"))
+    for wrong in ({"posterior_draws": 0}, {"sequences": 0}, {"draws": 5}, {"split": "tset"}):
+        with pytest.raises(UsageError):
+            check(run, **wrong)
+
+
+def test_a_check_tells_how_far_it_is(run):
+    told = {}
+    check(run, draws=30, posterior_draws=5, tell=lambda name, share: told.update({name: share}))
+    assert told == {"importance weights": 1.0, "draws to keep": 1.0, "replicates": 1.0}
+
+
+def test_a_second_check_gives_the_same_numbers(run, found):
+    again = check(run, draws=100, posterior_draws=10)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkeypatch):
+    assert found.rows.tolist() == [0, 1, 2]
+    some = check(run, draws=100, posterior_draws=10, sequences=2)
+    assert some.rows.tolist() == [0, 1]
+    assert len(some.k) == 2
+    assert "on 2 sequences" in some.text()
+    monkeypatch.setattr(kept, "FEWEST_SEQUENCES", 1)
+    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
+    monkeypatch.setattr(kept, "WORK", 1.9 * 100 * size * 26 / 3)
+    assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
+
+
+def test_the_last_check_is_of_the_split_and_the_weights_asked_for(run, monkeypatch):
+    made = check(run, draws=30, posterior_draws=10)
+    assert last_check(run, "test") == made.to_dict()
+    assert last_check(run, "valid") is None
+    assert made.checkpoint == "step-00000100"
+    monkeypatch.setattr(run, "checkpoint", "step-00000099")
+    assert last_check(run, "test") is None
+
+
+def test_too_few_draws_and_unknown_splits_are_refused(run):
+    with pytest.raises(UsageError, match="too few"):
+        check(run, draws=5)
+    with pytest.raises(UsageError, match="at least 1"):
+        check(run, sequences=0)
+    with pytest.raises(UsageError, match="unknown split"):
+        check(run, split="tset")
+
+
+def test_without_latents_there_is_no_guide_to_judge(tmp_path, run, found):
+    model = dgm.models.AR(run.splits.info)
+    made = dgm.objectives.ML(model, dgm.guides.NoGuide(run.splits.info))
+    exact = dgm.fit(made, run.splits, steps=5, out=tmp_path / "ar")
+    checked = check(exact, draws=30, posterior_draws=5)
+    assert checked.to_dict()["exact"]
+    assert not found.to_dict()["exact"]
+    text = checked.text()
+    assert "its likelihood is exact" in text
+    assert "posterior, given the frames before:" in text
+    assert "effective" not in text
+    assert "k-hat" not in text

@@ -1,0 +1,95 @@
+from dataclasses import replace
+
+import pytest
+
+from pyrodgm.data import load
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import NoGuide, RecurrentBernoulli
+from pyrodgm.models import AR, SBN, TSBN
+from pyrodgm.objectives import ML, NVIL, OBJECTIVES
+from pyrodgm.setup import compat
+
+INFO = load("balls", num_train=1, num_valid=1, num_test=1, length=3).info
+
+
+def variant(base, attribute, **changes):
+    """The class with other traits, or other needs."""
+    changed = replace(getattr(base, attribute), **changes)
+    return type("Other", base.__bases__, {**vars(base), attribute: changed})
+
+
+def found(model=TSBN, guide=RecurrentBernoulli, objective=NVIL):
+    return [" ".join(conflict) for conflict in compat.conflicts(model, guide, objective)]
+
+
+def test_the_published_triple_fits():
+    assert found() == []
+    compat.check(TSBN(INFO), RecurrentBernoulli(INFO), NVIL)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "part"),
+    [
+        ({"model": variant(TSBN, "traits", latents="continuous")}, "draws binary latents"),
+        ({"model": variant(TSBN, "traits", sequential=False)}, "runs over time"),
+        ({"model": variant(TSBN, "traits", normalised=False)}, "is not normalised"),
+        ({"guide": variant(RecurrentBernoulli, "traits", has_density=False)}, "has no density"),
+        ({"objective": variant(NVIL, "needs", reparameterised=True)}, "is not reparameterised"),
+        ({"objective": variant(NVIL, "needs", latents=frozenset({"continuous"}))}, "has binary"),
+        ({"objective": variant(NVIL, "needs", sequential=False)}, "runs over time"),
+    ],
+)
+def test_a_trait_that_does_not_fit_is_named(pieces, part):
+    assert any(part in conflict for conflict in found(**pieces))
+
+
+def test_the_error_names_objectives_that_would_fit():
+    objective = variant(NVIL, "needs", reparameterised=True)
+    with pytest.raises(CompatibilityError) as caught:
+        compat.check(TSBN(INFO), RecurrentBernoulli(INFO), objective)
+    assert "guide RecurrentBernoulli is not reparameterised" in str(caught.value)
+    fitting = ", ".join(name for name in OBJECTIVES if name != "ml")  # that one is without latents
+    assert f"objectives that fit this model and guide: {fitting}" in str(caught.value)
+
+
+def test_models_without_latents_are_spoken_of_as_such():
+    with pytest.raises(CompatibilityError) as caught:
+        compat.check(AR(INFO), RecurrentBernoulli(INFO), NVIL)
+    said = str(caught.value)
+    assert "guide RecurrentBernoulli draws binary latents; NVIL on AR needs no latents" in said
+    assert "model AR has no latents; NVIL on AR needs binary latents or categorical" in said
+    with pytest.raises(CompatibilityError, match="draws no latents; ML on TSBN needs binary lat"):
+        compat.check(TSBN(INFO), NoGuide(INFO), ML)
+
+
+def test_latents_of_other_sizes_are_refused():
+    with pytest.raises(CompatibilityError, match=r"\{'z': 3\}.*\{'z': 4\}"):
+        compat.check(TSBN(INFO, hidden_dim=3), RecurrentBernoulli(INFO, hidden_dim=4), NVIL)
+
+
+def test_a_model_that_names_no_sites_is_refused():
+    model = TSBN(INFO)
+    del model.latents
+    with pytest.raises(CompatibilityError, match=r"TSBN does not set self\.latents"):
+        compat.check(model, RecurrentBernoulli(INFO), NVIL)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (TSBN, ("recurrent-bernoulli", "rloo-local")),
+        (AR, ("none", "ml")),
+        (SBN, ("bernoulli", "rloo")),
+    ],
+)
+def test_a_model_that_suggests_nothing_gets_what_fits_models_of_its_kind(model, expected):
+    silent = type("Silent", (model.__base__,), {"traits": model.traits, "companions": None})
+    found = compat.companions_of(silent)
+    assert (found.guide, found.objective) == expected
+    assert compat.companions_of(model) is model.companions
+
+
+def test_the_table_lists_what_fits():
+    triples = list(compat.table())
+    assert ("tsbn", "recurrent-bernoulli", "nvil") in triples
+    assert all(len(triple) == 3 for triple in triples)

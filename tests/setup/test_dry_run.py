@@ -1,0 +1,238 @@
+"""What is wrong with a pair is said before anything is trained."""
+
+import pyro
+import pytest
+import torch
+from torch import nn
+
+import pyrodgm as dgm
+from pyrodgm.data import ragged
+from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.errors import CompatibilityError, DataError, UsageError
+from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
+from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, SequenceModel
+from pyrodgm.objectives import ELBO, ML, RLOO, TraceGraphELBO
+from pyrodgm.setup.dry_run import check_runs
+from tiny import ragged as ragged_arrays
+
+J = 3
+
+
+@pytest.fixture
+def splits(tiny):
+    return ragged.read(tiny)
+
+
+class Own(SequenceGuide):
+    """A guide that is right; those below are not."""
+
+    traits = GuideTraits(latents="binary", sequential=True, causal=True)
+
+    def __init__(self, info):
+        super().__init__()
+        self.history = 1
+        self.latents = {"z": J}
+        self.lin = nn.Linear(info.dim, J)
+
+    def encode(self, batch):
+        return self.lin(batch.x)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+
+
+class WrongName(Own):
+    def step(self, draw, past, encoded, t):
+        draw("h", BernoulliVector(encoded))
+
+
+class Twice(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+        draw("z", BernoulliVector(encoded))
+
+
+class Nothing(Own):
+    def step(self, draw, past, encoded, t):
+        pass
+
+
+class NoEvent(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", torch.distributions.Bernoulli(logits=encoded))
+
+
+class WrongSize(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded[..., :2]))
+
+
+class NotBits(Own):
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(encoded, torch.ones(J)))
+
+
+class NoTime(Own):
+    def encode(self, batch):
+        return self.lin(batch.x.mean(1))
+
+
+class WrongInput(Own):
+    def encode(self, batch):
+        return self.lin(batch.x[..., :2])
+
+
+class NoHistory(Own):
+    def __init__(self, info):
+        super().__init__(info)
+        del self.history
+
+
+@pytest.mark.parametrize(
+    ("guide", "part"),
+    [
+        (WrongName, "WrongName draws 'h' in a frame, and declares z"),
+        (Twice, "Twice draws 'z' in a frame, twice"),
+        (Nothing, "Nothing declares z and does not draw it"),
+        (NoEvent, r"event shape \(\); the event is a frame of 3 numbers: see .to_event"),
+        (WrongSize, r"event shape \(2,\); the event is a frame of 3 numbers"),
+        (NotBits, "say that its latents are binary, and it draws 'z' from NormalVector"),
+        (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
+        (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
+        (NoHistory, "NoHistory does not set self.history"),
+    ],
+)
+def test_a_guide_that_does_not_run_is_told_why(splits, guide, part):
+    made = RLOO(TSBN(splits.info, hidden_dim=J), guide(splits.info))
+    with pytest.raises(CompatibilityError, match=part):
+        check_runs(made, splits)
+
+
+def test_a_right_guide_runs_and_leaves_the_generator_alone(splits):
+    made = RLOO(TSBN(splits.info, hidden_dim=J), Own(splits.info))
+    pyro.set_rng_seed(0)
+    first = torch.rand(3)
+    pyro.set_rng_seed(0)
+    check_runs(made, splits)
+    assert torch.rand(3).equal(first)
+
+
+def test_what_is_no_piece_is_refused(splits, tmp_path):
+    model, guide = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    for made, data, part in (
+        (
+            RLOO(guide, model),
+            splits,
+            "the model of RLOO is a RecurrentBernoulli; an objective takes",
+        ),
+        (RLOO(model, None), splits, "the guide of RLOO is a NoneType"),
+        (RLOO(TSBN, guide), splits, "the model of RLOO is the class TSBN"),
+        (RLOO, splits, "the objective is the class ABCMeta|the objective is the class RLOO"),
+        (RLOO(model, guide), "bits.npz", "the data is a str; give splits"),
+        (ML(model, guide), splits, "ML on TSBN needs"),
+        (
+            RLOO(model, RecurrentBernoulli(splits.info, hidden_dim=J + 1)),
+            splits,
+            "make them the same",
+        ),
+    ):
+        with pytest.raises(UsageError, match=part):
+            dgm.fit(made, data, out=tmp_path / "run", steps=1)
+        assert not (tmp_path / "run").exists()
+
+
+def test_data_of_another_size_or_kind_is_refused(splits, save_data):
+    made = ML(AR(splits.info), dgm.guides.NoGuide(splits.info))
+    with pytest.raises(DataError, match=r"AR observes \{'x': 6\}.* have 5 features"):
+        check_runs(made, ragged.read(save_data(**ragged_arrays(dim=5))))
+    with pytest.raises(DataError, match=r"AR scores binary or unit values and .* has real ones"):
+        check_runs(made, ragged.read(save_data(**ragged_arrays(kind="real"))))
+
+
+def test_what_is_observed_is_called_x(splits):
+    made = ML(AR(splits.info), dgm.guides.NoGuide(splits.info))
+    made.model.observed = {"notes": splits.info.dim}
+    with pytest.raises(CompatibilityError, match="AR observes notes; it must observe one site 'x'"):
+        check_runs(made, splits)
+
+
+class Bits(SequenceModel):
+    """A model of bits, whatever the data is."""
+
+    traits = ModelTraits(latents="binary", sequential=True)
+
+    def __init__(self, info):
+        super().__init__()
+        self.history = 1
+        self.latents, self.observed = {"z": J}, {"x": info.dim}
+        self.bias = nn.Parameter(torch.zeros(info.dim))
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(past["z"]))
+        draw("x", BernoulliVector(self.bias))
+
+
+class Normals(Bits):
+    traits = ModelTraits(latents="continuous", sequential=True)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(past["z"], torch.ones(J)))
+        draw("x", BernoulliVector(self.bias))
+
+
+class Silent(Own):
+    """Draws that carry gradients, of which its traits say nothing."""
+
+    traits = GuideTraits(latents="continuous", sequential=True)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", NormalVector(encoded, torch.ones(J)))
+
+
+class Outspoken(Silent):
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+
+
+def test_bits_are_no_law_of_real_numbers(splits, save_data):
+    real = ragged.read(save_data(**ragged_arrays(kind="real")))
+    with pytest.raises(DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has"):
+        check_runs(RLOO(Bits(real.info), Own(real.info)), real)
+    grey = ragged.read(save_data(**ragged_arrays(kind="unit")))
+    check_runs(RLOO(Bits(grey.info), Own(grey.info)), grey)
+
+
+def test_draws_that_carry_gradients_must_say_so(splits):
+    with pytest.raises(CompatibilityError, match=r"Silent draws 'z' .* give reparameterised=True"):
+        check_runs(ELBO(Normals(splits.info), Silent(splits.info)), splits)
+    check_runs(ELBO(Normals(splits.info), Outspoken(splits.info)), splits)
+
+
+def test_guides_without_frames_pass(splits):
+    assert issubclass(dgm.guides.GUIDES["bernoulli"], Guide)
+    assert "sbn" in MODELS
+    sbn = MODELS["sbn"](splits.info, hidden_dim=J)
+    check_runs(RLOO(sbn, dgm.guides.GUIDES["bernoulli"](splits.info, hidden_dim=J)), splits)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"particles": 1}, "RLOO: particles = 1: Input should be greater than or equal to 2"),
+        ({"signal": "foo"}, "RLOO: signal = 'foo': Input should be 'future' or 'local', or"),
+        ({"signal": 2.0}, "RLOO: signal = 2.0: .* less than or equal to 1"),
+        ({"execution": "foo"}, "RLOO: execution = 'foo': Input should be 'fused' or 'unrolled'"),
+    ],
+)
+def test_objectives_refuse_what_no_objective_takes(splits, options, part):
+    pair = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    with pytest.raises(UsageError, match=part):
+        RLOO(*pair, **options)
+    with pytest.raises(UsageError, match="ELBO: particles = 0"):
+        ELBO(*pair, particles=0)
+
+
+@pytest.mark.parametrize("options", [{"decay": 0.5}, {"baseline": "none", "baseline_dim": 7}])
+def test_options_of_another_baseline_are_refused(splits, options):
+    pair = TSBN(splits.info, hidden_dim=J), RecurrentBernoulli(splits.info, hidden_dim=J)
+    with pytest.raises(UsageError, match=r"is for baseline .*, and this one is"):
+        TraceGraphELBO(*pair, **options)
