@@ -22,10 +22,11 @@ def access_in_words(kind: type[PyrodgmError]) -> Iterator[None]:
     Raises:
         PyrodgmError: of that kind, where a file or folder may not be read or written.
 
-    >>> with access_in_words(UsageError):  # doctest: +ELLIPSIS
+    >>> from pyrodgm.errors import DataError
+    >>> with access_in_words(DataError):  # doctest: +ELLIPSIS
     ...     raise PermissionError(errno.EACCES, "Permission denied", "a.txt")
     Traceback (most recent call last):
-    pyrodgm.errors.UsageError: no permission for a.txt (Permission denied)...
+    pyrodgm.errors.DataError: no permission for a.txt (Permission denied)...
     """
     try:
         yield

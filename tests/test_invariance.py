@@ -8,7 +8,7 @@ import torch
 
 from pyrodgm import fit
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.evaluate import passes as chunks
+from pyrodgm.evaluate import passes
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
 from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import predict
@@ -203,6 +203,6 @@ def test_padding_order_and_batch_sizes_change_nothing(double_precision, monkeypa
         x, np.append(LENGTHS, LENGTHS.sum()), fill=test.fill, centre=test.centre
     )
     np.testing.assert_allclose(measured(pair, beside_a_long_one, std)[:-1], own, rtol=1e-9)
-    monkeypatch.setattr(chunks, "FRAMES_AT_ONCE", 1)
+    monkeypatch.setattr(passes, "FRAMES_AT_ONCE", 1)
     monkeypatch.setattr(passes, "PARTICLE_ROWS_AT_ONCE", 2)
     np.testing.assert_allclose(measured(pair, test, std), own, rtol=1e-9)

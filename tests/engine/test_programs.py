@@ -206,7 +206,7 @@ def test_unconditioned_programs_feed_their_own_draws_back() -> None:
         model.x_bias.bias[1] = -100.0  # and so is the second, but only after a frame of ones
     trace = poutine.trace(poutine.uncondition(unrolled(model))).get_trace(batch)
     assert trace.nodes["x_2"]["value"].eq(1).all()
-    with pytest.raises(CompatibilityError, match=r"take pyrodgm\.sequences\.unrolled"):
+    with pytest.raises(CompatibilityError, match=r"take pyrodgm\.engine\.programs\.unrolled"):
         poutine.uncondition(fused(model))(batch)
     given = {"z": trace.nodes["z_1"]["value"][:, None].expand(1, 2, J)}
     program = poutine.condition(poutine.uncondition(fused(model)), given)

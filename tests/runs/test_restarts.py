@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_resume import Killed, Killer, assert_same_run
 
 import pyrodgm as dgm
+from killing import Killed, Killer, assert_same_run
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve

@@ -10,10 +10,9 @@ from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate import passes as chunks
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
+from pyrodgm.evaluate.posterior import kept, predictive
 from pyrodgm.evaluate.posterior.datatree import (
     compact_tree,
-    kept,
-    predictive,
     to_datatree,
     write_netcdf,
 )

@@ -10,6 +10,7 @@ from pyrodgm.data import balls
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import DataError, LeftOutWarning, UsageError
+from pyrodgm.evaluate import passes
 from pyrodgm.evaluate.prediction.errors import Prediction, sequence_errors
 from pyrodgm.evaluate.prediction.one_step import (
     baseline_predictions,
