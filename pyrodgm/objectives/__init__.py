@@ -1,11 +1,12 @@
 """What is optimised: learning algorithms, each a class over a model and a guide."""
 
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, SinglePhase
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
+from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.svi import ObjectiveELBO
 
 OBJECTIVES: dict[str, type[Objective]] = {

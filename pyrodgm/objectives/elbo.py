@@ -9,7 +9,8 @@ from pydantic import Field
 from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 
 
 @final

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.single import SinglePhase, sequence_mean
 
 
 @final

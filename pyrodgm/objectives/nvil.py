@@ -15,16 +15,15 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import (
+from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
+from pyrodgm.objectives.single import (
     Execution,
-    Loss,
-    Needs,
     SinglePhase,
     as_networks_see,
     sequence_mean,
     size_networks_see,
 )
-from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 
 
 @final

@@ -21,7 +21,8 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase, as_networks_see, unrolled_pair
+from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.single import as_networks_see, unrolled_pair
 
 HIDDEN, DECAY = 100, 0.8  # of baselines, where nothing else is asked for
 

@@ -14,8 +14,9 @@ from pyrodgm.engine.local import frame_log_probs
 from pyrodgm.engine.terms import LogProbs
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Execution, Loss, Needs, SinglePhase, sequence_mean
+from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
+from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 
 
 @final

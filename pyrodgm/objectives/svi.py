@@ -19,7 +19,7 @@ from pyrodgm.engine.dependence import Dependence, dependence
 from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, log_probs_of, traced
 from pyrodgm.engine.terms import LogProbs
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
-from pyrodgm.objectives.base import SinglePhase, unrolled_form
+from pyrodgm.objectives.single import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
 from pyrodgm.schema import schema
 
