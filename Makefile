@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two test processes of one thread each: see docs/performance.md.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: fit test test-slow gpu lint types clean
+.PHONY: fit test gpu lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,10 +16,7 @@ fit: $(VENV)/.installed
 	$(BIN)/pyrodgm fit --model tsbn --set model.history=2 --time-limit 150
 
 test: $(VENV)/.installed
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow"
-
-test-slow: $(VENV)/.installed
-	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2
 
 gpu: $(VENV)/.installed
 	bash tests/gpu.sh $(BIN)/python

@@ -34,17 +34,6 @@ def numpy_generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(_sequence(seed, names))
 
 
-def torch_generator(seed: int, *names: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """The same for torch: a generator on `device` whose stream depends on the seed and the names.
-
-    >>> draws = [torch.rand(1, generator=torch_generator(0, "noise")).item() for _ in range(2)]
-    >>> draws[0] == draws[1]
-    True
-    """
-    state = int(_sequence(seed, names).generate_state(1, np.uint64)[0])
-    return torch.Generator(device).manual_seed(state)
-
-
 class Stream:
     """A stream of its own for all that draws from the global generators.
 

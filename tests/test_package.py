@@ -40,10 +40,6 @@ def test_the_command_is_installed_and_its_package_is_not_called_cli():
     assert command.value == "pyrodgm_cli.main:main"
 
 
-def test_public_names_exist():
-    assert all(hasattr(pyrodgm, name) for name in pyrodgm.__all__)
-
-
 def test_what_is_slow_to_import_is_imported_where_it_is_used():
     heavy = ("arviz", "lightning_fabric", "matplotlib", "pandas", "scipy", "xarray")
     code = f"import sys, pyrodgm.runs.run; print([m for m in {heavy} if m in sys.modules])"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pyrodgm.errors import UsageError
-from pyrodgm.seeds import Stream, forked, numpy_generator, seeded, torch_generator
+from pyrodgm.seeds import Stream, forked, numpy_generator, seeded
 from tiny import global_state
 
 
@@ -27,13 +27,6 @@ def test_streams_are_the_same_in_another_process():
     code = "from pyrodgm.seeds import numpy_generator as g; print(g(3, 'x').random())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(other.stdout) == draw(3, "x")
-
-
-def test_torch_streams():
-    def values(*arguments):
-        return torch.rand(3, generator=torch_generator(*arguments)).tolist()
-
-    assert values(0, "a") == values(0, "a") != values(0, "b")
 
 
 def global_draws():

@@ -14,7 +14,7 @@ from pyrodgm.data.info import SPLITS, DataInfo, Kind
 from pyrodgm.data.kinds import refuse_other_values
 from pyrodgm.data.moments import moments, precision_of, rounded, without_rounding
 from pyrodgm.data.sequences import Sequences
-from pyrodgm.data.symbols import refuse_other_symbols, symbol_facts
+from pyrodgm.data.symbols import symbol_facts
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Sequences", "Splits"]
@@ -110,38 +110,6 @@ class Splits:
         fill, centre = np.array(info.fill), np.array(info.centre) if info.centre else None
         parts = {split: part.placed(fill, centre) for split, part in self.items()}
         return replace(self, **parts, info=replace(self.info, centre=info.centre))
-
-    def taken_for(self, kind: Kind) -> Splits:
-        """The same data, its values taken for those of another kind.
-
-        Raises:
-            DataError: the values are of no such kind.
-
-        >>> part = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
-        >>> bits = Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), part))
-        >>> bits.taken_for("unit").info.kind
-        'unit'
-        """
-        for split, part in self.items():
-            refuse_other_values(part.x.numpy(), kind, split)
-        facts = _symbols(self.items()) if kind == "categorical" else {}
-        centre = self.info.mean if kind == "real" else ()
-        info = replace(self.info, kind=kind, centre=centre, **facts)
-        return replace(self, info=info).placed(info)
-
-    def with_symbols_of(self, info: DataInfo) -> Splits:
-        """The same categorical data, its symbols numbered as those of other data.
-
-        Args:
-            info: facts of the other data.
-
-        Raises:
-            DataError: a symbol is not one of the other data.
-        """
-        for split, part in self.items():
-            refuse_other_symbols(part.x.numpy(), info.symbols, split)
-        facts = {"symbols": info.symbols, "frequencies": info.frequencies}
-        return replace(self, info=replace(self.info, **facts))
 
 
 def _symbols(parts: Iterable[tuple[str, Sequences]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence
 from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.prediction.completing_filter import LAG
 from pyrodgm.evaluate.prediction.errors import Prediction
-from pyrodgm.evaluate.prediction.forecast import QUANTILES, Forecast, Start, forecast
+from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
 from pyrodgm.evaluate.prediction.impute import Imputation, impute
 from pyrodgm.evaluate.prediction.one_step import autoregressive_order, predictions
 from pyrodgm.evaluate.prediction.samples import sample
@@ -186,7 +186,7 @@ class Questions:
         *,
         start: Start = None,
         samples: int = 100,
-        quantiles: Sequence[float] = QUANTILES,
+        quantiles: Sequence[float] | None = None,
         conditions: np.ndarray | None = None,
         seed: int = 0,
     ) -> Forecast:
@@ -197,7 +197,7 @@ class Questions:
             split: whose sequences.
             start: frames seen; all but the last H, or with conditions "end", if not given.
             samples: particles, and continuations of each sequence.
-            quantiles: levels in [0, 1].
+            quantiles: levels in [0, 1]; 0.1, 0.5 and 0.9 if not given. Categorical data has none.
             conditions: of the H frames after the end of each of the N sequences, (N, H, U), or
                 (H, U) for the same in all; those of frames in the data are known.
             seed: of the draws.
@@ -215,7 +215,7 @@ class Questions:
         split: Asked = None,
         *,
         samples: int = 100,
-        quantiles: Sequence[float] = QUANTILES,
+        quantiles: Sequence[float] | None = None,
         lag: int = LAG,
         seed: int = 0,
     ) -> Imputation:

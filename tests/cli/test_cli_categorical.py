@@ -43,6 +43,10 @@ def test_every_command_takes_symbols(model, cli, save_data, tmp_path) -> None:
     found = json.loads(cli("predict", run, "--samples", 3, "--json").out)["predictions"]
     assert all(0 <= each["accuracy"] <= 1 for each in found.values())
     assert "accuracy" in cli("predict", run, "--samples", 3).out
+    for words in (["--horizon", 2], ["--impute", "--out", out]):
+        said = cli("predict", run, *words, "--quantiles", "0.1,0.9")
+        assert (said.code, said.out) == (2, "")
+        assert "no order and therefore no quantiles" in said.err
     said = cli("predict", run, "--horizon", 2, "--samples", 4, "--out", out, "--json")
     assert json.loads(said.out)["horizon"][0].keys() >= {"accuracy", "copy_last_accuracy"}
     arrays = arrays_of(out)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.data.ragged import read, write
 from pyrodgm.errors import DataError
 
@@ -42,10 +43,10 @@ def test_other_data_takes_the_symbols_of_the_fit_and_new_ones_are_refused() -> N
     info, few = splits().info, Sequences(np.array([[2.0, 9.0]], np.float32), np.array([1]))
     other = Splits.of("few", "categorical", dict.fromkeys(("train", "valid", "test"), few))
     assert other.info.symbols == ((2,), (9,))
-    known = other.with_symbols_of(info).info
+    known = EvaluationData.of_splits(other, info).info
     assert (known.symbols, known.frequencies) == (info.symbols, info.frequencies)
     with pytest.raises(DataError, match=r"frame 0 of 'train' has the symbol 1 in feature 0.*2;"):
-        splits().with_symbols_of(other.info)
+        EvaluationData.of_splits(splits(), other.info)
 
 
 def test_a_written_file_is_read_as_the_same(tmp_path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.distributions import Symbols
 from pyrodgm.evaluate.posterior.predictive import (
     Summary,
@@ -197,7 +197,7 @@ def test_a_model_without_a_past_misses_transitions_and_has_the_frequencies() -> 
 
 
 def test_new_data_with_fewer_symbols_is_predicted_by_those_of_the_fit() -> None:
-    few = splits_of(X[:2], X[:2]).with_symbols_of(DATA.info)
-    assert few.info == replace(few.info, symbols=OWN)
-    found = predictions(hmm(), NoGuide(DATA.info), few.test, few.info, baselines(few, 1))
+    few = EvaluationData.of_splits(splits_of(X[:2], X[:2]), DATA.info)
+    assert few.info.symbols == OWN
+    found = predictions(hmm(), NoGuide(DATA.info), few["test"], few.info, baselines(DATA, 1))
     assert np.isfinite(found["filtered"].squared_error)

@@ -7,10 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.models import MODELS
 from pyrodgm.networks.emissions import EMISSIONS, make_emission
 from pyrodgm.networks.inputs import Inputs
+from pyrodgm.schema import schema
+from pyrodgm.setup.build import build_objective
+from pyrodgm.setup.config import resolve
 
 D = 3
 MEAN, STD = (0.3, 0.5, 0.7), (0.5, 2.0, 0.1)
@@ -90,6 +95,22 @@ def test_rates_start_at_the_means_and_stay_below_a_bound(name: str) -> None:
     far = emission(torch.full((emission.size,), 1e4)).mean
     assert far.isfinite().all()
     torch.testing.assert_close(far, 100 * (torch.tensor(info.mean) + torch.tensor(info.std) + 1))
+
+
+@pytest.mark.parametrize("emission", ["poisson", "negative-binomial"])
+@pytest.mark.parametrize(
+    "name", [name for name, cls in MODELS.items() if "emission" in schema(cls)]
+)
+def test_every_parameter_of_every_model_learns_from_rates(name: str, emission: str) -> None:
+    info = DataInfo("tiny", "count", D, (2.0,) * D, 4.0, 5, (1.5,) * D)
+    values = {"model": {"name": name, "emission": emission}, "data": {"source": "tiny.npz"}}
+    objective = build_objective(resolve(values), info)
+    x = torch.poisson(torch.full((3, 5, D), 2.0))
+    loss = objective(Batch.of(x))
+    assert torch.isfinite(loss.surrogate)
+    loss.surrogate.backward()
+    idle = [name for name, p in objective.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
 
 
 def test_one_feature_of_counts_is_poisson_and_never_multinomial() -> None:

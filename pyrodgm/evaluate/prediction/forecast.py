@@ -111,7 +111,7 @@ def forecast(
     horizon: int,
     start: Start = None,
     samples: int = 100,
-    quantiles: Sequence[float] = QUANTILES,
+    quantiles: Sequence[float] | None = None,
     means: bool = False,
     seed: int = 0,
 ) -> Forecast:
@@ -132,29 +132,28 @@ def forecast(
         start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
             them: what comes next nobody knows yet, and there are no errors.
         samples: particles, and continuations of each sequence, S.
-        quantiles: levels in [0, 1]; of categorical features there are none.
+        quantiles: levels in [0, 1], `QUANTILES` if not given; categorical features have none.
         means: frames take, and feed back, their mean given the latents; for grey values.
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no sequence model, nothing to forecast, or levels that are none.
+        UsageError: no sequence model, nothing to forecast, or quantiles that there are not.
     """
     p, q = over_time(model, guide)
-    if horizon < 1 or samples < 1 or not all(0 <= level <= 1 for level in quantiles):
+    if horizon < 1 or samples < 1:
         raise UsageError(
-            f"cannot forecast {horizon} frames by {samples} samples with quantiles "
-            f"{', '.join(map(str, quantiles))}; the first two must be >= 1, quantiles in [0, 1]"
+            f"cannot forecast {horizon} frames by {samples} samples; give at least 1 of each"
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
     reach = _reach(sequences, rows, starts, horizon)
     chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
     known = symbols_of(p)
-    quantiles = quantiles if known is None else ()
+    levels = torch.tensor(levels_of(quantiles, known))
     size = shape[-1] if known is None else known.size
     mean = np.full((*shape[:2], size), np.nan, np.float32)
     draw = np.full(shape, np.nan, np.float32)
-    between = np.full((len(quantiles), *shape), np.nan, np.float32)
-    levels, even = torch.tensor(quantiles), torch.tensor(1 / samples)
+    between = np.full((len(levels), *shape), np.nan, np.float32)
+    even = torch.tensor(1 / samples)
     device = next(p.parameters()).device
     with torch.no_grad(), forked(seed, "forecast"):
         for part in portions(chosen, samples):
@@ -177,6 +176,27 @@ def forecast(
     if known is None:
         return found
     return replace(found, **_mistakes(chosen, starts, mean, known))
+
+
+def levels_of(quantiles: Sequence[float] | None, known: Symbols | None) -> tuple[float, ...]:
+    """The levels of the quantiles to keep.
+
+    Args:
+        quantiles: as they were asked for; `QUANTILES` where they were not.
+        known: the symbols of categorical features, which have no order and no quantiles.
+
+    Raises:
+        UsageError: quantiles of categorical features, or a level outside of [0, 1].
+    """
+    if known is not None and quantiles:
+        raise UsageError(
+            "categorical features have no order and therefore no quantiles; leave the quantiles "
+            "out: the probabilities of all symbols are kept"
+        )
+    levels = QUANTILES if quantiles is None else tuple(quantiles)
+    if not all(0 <= level <= 1 for level in levels):
+        raise UsageError(f"quantiles are {', '.join(map(str, levels))}; give levels in [0, 1]")
+    return levels if known is None else ()
 
 
 def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarray, np.ndarray]:

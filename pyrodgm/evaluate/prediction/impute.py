@@ -17,7 +17,7 @@ from pyrodgm.engine.particles import symbols_of, weighted_quantiles
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate.passes import PARTICLE_NUMBERS_AT_ONCE, PARTICLE_ROWS_AT_ONCE, over_time
 from pyrodgm.evaluate.prediction.completing_filter import LAG, CompletingFilter
-from pyrodgm.evaluate.prediction.forecast import QUANTILES
+from pyrodgm.evaluate.prediction.forecast import levels_of
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StateSpaceModel
 from pyrodgm.seeds import forked
@@ -57,7 +57,7 @@ def impute(
     sequences: Sequences,
     *,
     samples: int = 100,
-    quantiles: Sequence[float] = QUANTILES,
+    quantiles: Sequence[float] | None = None,
     means: bool = False,
     lag: int = LAG,
     seed: int = 0,
@@ -77,14 +77,14 @@ def impute(
         guide: the guide q.
         sequences: with missing features.
         samples: particles K; draws for the quantiles where the model is asked exactly.
-        quantiles: levels in [0, 1]; of categorical features there are none.
+        quantiles: levels in [0, 1], `QUANTILES` if not given; categorical features have none.
         means: missing features take, and feed back, their mean given the latents; for grey values.
         lag: L; zero makes a filter, which knows nothing of what comes after. For particles.
         seed: of the draws; the global generator is left alone.
 
     Raises:
         DataError: nothing is missing.
-        UsageError: no sequence model, no samples, a negative lag, or levels that are none.
+        UsageError: no sequence model, no samples, a negative lag, or quantiles that there are not.
         CompatibilityError: the model's frames cannot be completed.
 
     Reference: Kitagawa, Monte Carlo filter and smoother for non-Gaussian nonlinear state space
@@ -92,10 +92,10 @@ def impute(
     self-organising state-space model, 2001, who take 10 to 20.
     """
     p, q = over_time(model, guide)
-    _check(sequences, samples, quantiles, lag)
+    _check(sequences, samples, lag)
     known = symbols_of(p)
     device = next(p.parameters()).device
-    levels = torch.tensor(quantiles if known is None else ())
+    levels = torch.tensor(levels_of(quantiles, known))
     seen = ~sequences.x.isnan()
     observed = sequences.x if sequences.centre is None else sequences.x.double()
     target, there_before = _as_predicted(observed, seen, known)
@@ -130,9 +130,9 @@ def _as_predicted(x: Tensor, seen: Tensor, known: Symbols | None) -> tuple[Tenso
     return (x, seen) if known is None else (known.one_hot(x), seen[:, known.owner])
 
 
-def _check(sequences: Sequences, samples: int, quantiles: Sequence[float], lag: int) -> None:
-    if samples < 1 or not all(0 <= level <= 1 for level in quantiles):
-        raise UsageError(f"samples is {samples}, quantiles {quantiles}; give at least 1, in [0, 1]")
+def _check(sequences: Sequences, samples: int, lag: int) -> None:
+    if samples < 1:
+        raise UsageError(f"samples is {samples}; give at least 1")
     if lag < 0:
         raise UsageError(f"lag is {lag}; give 0 or more")
     if not sequences.has_missing:

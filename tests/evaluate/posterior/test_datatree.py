@@ -176,7 +176,6 @@ def test_draws_depend_on_the_seed_alone(data, tree):
     torch.manual_seed(99)
     before = torch.get_rng_state()
     again = to_datatree(*pair(data), data, draws=DRAWS)
-    torch.manual_seed(99)
     assert torch.equal(torch.get_rng_state(), before)
     other = to_datatree(*pair(data), data, draws=DRAWS, seed=1)
     first, second, third = (values(each, "posterior", "z") for each in (tree, again, other))

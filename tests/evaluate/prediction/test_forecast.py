@@ -162,7 +162,7 @@ def test_what_cannot_be_forecast_is_refused():
     split = ragged([4, 3])
     with pytest.raises(UsageError, match="cannot forecast 0 frames"):
         forecast(model, guide, split, horizon=0)
-    with pytest.raises(UsageError, match=r"quantiles 0.5, 2"):
+    with pytest.raises(UsageError, match=r"quantiles are 0.5, 2; give levels"):
         forecast(model, guide, split, horizon=1, quantiles=(0.5, 2))
     with pytest.raises(UsageError, match="give another start"):
         forecast(model, guide, split, horizon=1, start=4)
