@@ -168,8 +168,6 @@ def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
     model, samples = type(run.model).__name__, found["filtered"].samples
     names = {
         "filtered": f"{model}, mean of {samples} filtered samples" if run.model.latents else model,
-        "published": f"{model}, one sample, as published",
-        "published-order1": f"{model}, one sample, has seen the frame (slip of the published code)",
     }
     ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
     real, categorical = (run.splits.info.kind == kind for kind in ("real", "categorical"))

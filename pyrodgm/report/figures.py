@@ -43,11 +43,7 @@ CONTINUATIONS = 100  # behind a quantile
 DRAWN = 3  # sequences drawn from the model
 VIDEOS, ROWS = 9, 100  # the same of pictures, moving or not
 EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
-METHODS = {
-    "filtered": f"this model, mean of {PARTICLES} weighted samples",
-    "published": "this model, one sample a frame, as published",
-    "published-order1": "this model, one sample, has seen the frame (slip of the published code)",
-}
+METHODS = {"filtered": f"this model, mean of {PARTICLES} weighted samples"}
 
 
 @dataclass(frozen=True)

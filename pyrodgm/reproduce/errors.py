@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pyrodgm.data.base import Splits
 from pyrodgm.evaluate.prediction.errors import Prediction
-from pyrodgm.evaluate.prediction.one_step import Method, baseline_predictions, methods_of, predict
+from pyrodgm.evaluate.prediction.one_step import (
+    FILTERED,
+    Method,
+    baseline_predictions,
+    one_step,
+    predict,
+)
 from pyrodgm.evaluate.trivial.predictors import baselines
+from pyrodgm.reproduce.slip import has_slip, slipped_step
 from pyrodgm.reproduce.table import Measured, Numbers
 from pyrodgm.runs.run import Run
 
-METHODS: dict[Method, str] = {
-    "published": "error",
-    "published-order1": "error_bug",
-    "filtered": "error_mean",
-}
+PUBLISHED = Method("published", one_step)
+SLIPPED = Method("published-order1", slipped_step)
 
 
 def errors(run: Run, *, samples: int) -> Numbers:
-    """Errors on the test split by every method that the model has.
+    """Squared errors of the next frame on the test split.
 
     Args:
         run: a fitted run.
-        samples: of the filtered prediction.
+        samples: of the mean of many.
+
+    Returns:
+        "error_mean" is that of the mean of many weighted samples; "error", as published, that of
+        one; "error_bug" the same by the slip of the published code, of models that have it.
     """
-    numbers = {
-        METHODS[method]: _measured(
-            predict(
-                run.model,
-                run.guide,
-                run.splits["test"],
-                kind=run.splits.info.kind,
-                method=method,
-                samples=samples,
-            )
-        )
-        for method in methods_of(run.model)
-    }
-    if not run.model.latents:  # a single draw and the mean of many are the same
-        numbers["error"] = numbers["error_mean"]
+
+    def by(method: Method, samples: int = 1) -> Measured:
+        kind, sequences = run.splits.info.kind, run.splits["test"]
+        given: dict[str, Any] = {"kind": kind, "samples": samples, "method": method}
+        return _measured(predict(run.model, run.guide, sequences, **given))
+
+    mean = by(FILTERED, samples)
+    if not run.model.latents:  # one sample and the mean of many are the same
+        return {"error_mean": mean, "error": mean}
+    numbers = {"error_mean": mean, "error": by(PUBLISHED)}
+    if has_slip(run.model):
+        numbers["error_bug"] = by(SLIPPED)
     return numbers
 
 

@@ -162,7 +162,7 @@ def test_numbers_of_the_run_are_on_the_page(shown):
         assert f"{floor.nats_per_frame:.3f}" in text
     found = json.loads((run.folder.path / "check.json").read_text())
     assert found["verdict"].replace(">", "&gt;").replace("'", "&#39;") in text
-    assert f"{run.predict(samples=20)['published'].squared_error:.3f}" in text
+    assert f"{run.predict(samples=20)['filtered'].squared_error:.3f}" in text
     if name == "words":
         assert len(re.findall(r"<td>(word\d+, ){9}word\d+</td>", text)) == 3 * 3
         assert "words of the frame before" in text

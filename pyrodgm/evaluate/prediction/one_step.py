@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,10 +23,18 @@ from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.predictors import Predictor
 from pyrodgm.evaluate.trivial.symbols import log_scores
 from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import TSBN, Model, SequenceModel
+from pyrodgm.models import Model, SequenceModel
 from pyrodgm.seeds import forked
 
-Method = Literal["filtered", "published", "published-order1"]
+Tick = Callable[[int], None]
+
+
+class Step(Protocol):
+    """What is expected of every frame of a batch, and log-likelihoods; `one_step` is one."""
+
+    def __call__(
+        self, model: SequenceModel, guide: SequenceGuide, batch: Batch, *, samples: int, tick: Tick
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 def one_step(
@@ -34,50 +43,57 @@ def one_step(
     batch: Batch,
     *,
     samples: int = 20,
-    method: Method = "filtered",
-    tick: Callable[[int], None] = lambda _: None,
+    tick: Tick = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
     r"""What is expected of every frame having seen those before it.
 
     .. math:: \sum_k W^k_{t-1}\, \mathbb{E}[x_t \mid z^k_{\le t}, x_{<t}], \qquad
         z^k_t \sim p(z_t \mid z^k_{<t}, x_{<t})
 
-    with particles of frames before t as of `ParticleFilter`. With one sample all weights are one:
-    :math:`z_{<t} \sim q(z_{<t} \mid x_{<t})`, as published. A guide that looks ahead runs anew on
-    every beginning of the sequences, at a cost quadratic in T.
+    with particles of frames before t as of `ParticleFilter`. With one sample all weights are one
+    and :math:`z_{<t} \sim q(z_{<t} \mid x_{<t})`, the published predictor. A guide that looks ahead
+    runs anew on every beginning of the sequences, at a cost quadratic in T.
 
     Args:
         model: a sequence model.
         guide: a sequence guide.
         batch: B sequences.
         samples: particles K.
-        method: "published-order1" draws :math:`z_t` from :math:`z_{t-1}` and :math:`x_t`, the frame
-            that it predicts, in the place of :math:`x_{t-1}`.
         tick: called with the number of filter steps that were taken, see `_steps`.
 
     Returns:
         Expectations (B, T, D), of categorical features the probabilities of their symbols
         (B, T, S), and log-likelihood estimates of every frame (B, T), in nats.
 
-    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 5; the slip of
-    "published-order1" is in the published code of order 1, `tsbn_calc_pred_error`.
+    Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 5.
     """
     whole = ParticleFilter(model, guide, batch, samples)
-    frames = []
+    frames = [next_frame(now) for now in before_each_frame(whole, guide, tick)]
+    return torch.stack(frames, 1), torch.stack(whole.increments, -1)
+
+
+def before_each_frame(
+    whole: ParticleFilter, guide: SequenceGuide, tick: Tick = lambda _: None
+) -> Iterator[ParticleFilter]:
+    """Particles that have seen the frames before t, for every t.
+
+    Args:
+        whole: a filter that has seen nothing yet; in the end it has seen everything.
+        guide: its guide. Where that looks ahead, every t has a filter of its own.
+        tick: called with the number of filter steps that were taken, see `_steps`.
+    """
+    batch = whole.batch
     for t in range(batch.length):
         now = whole
         if not guide.traits.causal:
             start = beginning(batch, torch.full_like(batch.index, max(t, 1)))
-            now = ParticleFilter(model, guide, start, samples)
+            now = ParticleFilter(whole.model, guide, start, whole.shape[0])
             now.p.encoded = whole.p.encoded  # the conditions of the frame to come are known
             for _ in range(t):
                 now.advance()
-        frames.append(
-            _next_frame(now, leak=batch.x[:, t] if method == "published-order1" else None)
-        )
+        yield now
         whole.advance()
         tick(1 if guide.traits.causal else 1 + t)
-    return torch.stack(frames, 1), torch.stack(whole.increments, -1)
 
 
 def _steps(guide: SequenceGuide, length: int) -> int:
@@ -85,13 +101,10 @@ def _steps(guide: SequenceGuide, length: int) -> int:
     return length if guide.traits.causal else length * (length + 1) // 2
 
 
-def _next_frame(particles: ParticleFilter, leak: Tensor | None) -> Tensor:
+def next_frame(particles: ParticleFilter) -> Tensor:
     """What is expected of the frame to come, (B, D)."""
     particles.resample()
-    values = None
-    if leak is not None:
-        values, _ = particles.ahead(windows={"x": leak})
-    _, law = particles.ahead(values=values)
+    _, law = particles.ahead()
     means = expected(law, particles.shape)
     return torch.einsum("kb,kbd->bd", particles.weights.to(means.dtype), means)
 
@@ -113,6 +126,22 @@ def expected_frames(
         return one_step(model, guide, batch.to(device), samples=samples)[0].cpu()
 
 
+@dataclass(frozen=True)
+class Method:
+    """A way of predicting the next frame.
+
+    Args:
+        name: which its stream of random numbers is known by, too.
+        step: what is expected of the frames of a batch.
+    """
+
+    name: str
+    step: Step
+
+
+FILTERED = Method("filtered", one_step)
+
+
 def predict(
     model: Model,
     guide: Guide,
@@ -120,10 +149,10 @@ def predict(
     *,
     kind: Kind,
     std: Sequence[float] = (),
-    method: Method = "filtered",
     samples: int = 20,
     seed: int = 0,
     tell: Tell = silent,
+    method: Method = FILTERED,
 ) -> Prediction:
     """One-step-ahead prediction of every frame of every sequence.
 
@@ -133,22 +162,18 @@ def predict(
         sequences: the split.
         kind: of its values; predicted counts are scaled to the total of the frame.
         std: standard deviations of real features, (D,), by which errors are standardised.
-        method: "filtered" is a mean over weighted samples; "published" one sample per frame;
-            "published-order1" the same with the slip of the published code, see `one_step`.
-        samples: of the method "filtered".
+        samples: particles K; one is the published predictor.
         seed: of the draws; the global generator is left alone.
         tell: called with the share that is done.
+        method: what frames are predicted by.
 
     Raises:
-        UsageError: no sequence model, no samples, or a slip that the model cannot have.
+        UsageError: no sequence model, or no samples.
         DataError: no sequence has a second frame.
     """
     p, q = over_time(model, guide)
     if samples < 1:
         raise UsageError(f"samples is {samples}; give at least 1")
-    if method == "published-order1" and not (isinstance(model, TSBN) and model.history == 1):
-        raise UsageError("the published slip is one of the model tsbn with history 1")
-    samples = samples if method == "filtered" else 1
     device, nats = next(p.parameters()).device, np.empty(len(sequences))
 
     parts = portions(sequences, samples)
@@ -161,14 +186,13 @@ def predict(
         tell(done / total)
 
     def expect(batch: Batch) -> Tensor:
-        given = {"samples": samples, "method": method, "tick": tick}
-        means, found = one_step(p, q, batch.to(device), **given)
+        means, found = method.step(p, q, batch.to(device), samples=samples, tick=tick)
         nats[batch.index.numpy()] = found.sum(-1).cpu().numpy()
         return means.cpu()
 
-    with torch.no_grad(), forked(seed, "predict", method):
+    with torch.no_grad(), forked(seed, "predict", method.name):
         errors = sequence_errors(sequences, expect, kind, samples, std, symbols_of(p))
-    return _prediction(method, samples, errors, nats, sequences)
+    return _prediction(method.name, samples, errors, nats, sequences)
 
 
 def _prediction(
@@ -190,7 +214,7 @@ def predictions(
     seed: int = 0,
     tell: Callable[[str, float], None] = lambda *_: None,
 ) -> dict[str, Prediction]:
-    """Predictions of sequences by every method that fits, and by trivial predictors beside them.
+    """Predictions of sequences by a model, "filtered", and by trivial predictors beside it.
 
     Args:
         model: the model p.
@@ -198,35 +222,31 @@ def predictions(
         sequences: what is predicted.
         info: facts of the data, with the standard deviations of training.
         trivial: as of `pyrodgm.evaluate.trivial.predictors.baselines`.
-        samples: of the filtered prediction.
+        samples: of the model's prediction.
         seed: of the draws.
-        tell: called with the name of each method, and which share of it is done.
+        tell: called with the name of the method, and which share of it is done.
 
     Raises:
         UsageError: as of `predict`.
     """
     over_time(model, guide)
     kind: Kind = "real" if scores_totals(model) else info.kind  # counts are not scaled
-    given = {"kind": kind, "std": spread_of(info), "samples": samples, "seed": seed}
-    found = {
-        method: predict(model, guide, sequences, method=method, tell=partial(tell, method), **given)
-        for method in methods_of(model)
-    }
-    return found | baseline_predictions(trivial, sequences, info, kind=kind)
+    found = predict(
+        model,
+        guide,
+        sequences,
+        kind=kind,
+        std=spread_of(info),
+        samples=samples,
+        seed=seed,
+        tell=partial(tell, "filtered"),
+    )
+    return {"filtered": found, **baseline_predictions(trivial, sequences, info, kind=kind)}
 
 
 def autoregressive_order(model: Model) -> int:
     """How many frames back the autoregression beside a model looks: as many as the model."""
     return max(1, model.history) if isinstance(model, SequenceModel) else 1
-
-
-def methods_of(model: Model) -> tuple[Method, ...]:
-    """The methods by which a model predicts."""
-    if not model.latents:
-        return ("filtered",)
-    if isinstance(model, TSBN) and model.history == 1:
-        return ("filtered", "published", "published-order1")
-    return ("filtered", "published")
 
 
 def baseline_predictions(

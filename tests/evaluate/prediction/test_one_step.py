@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracles import Enumerated, all_paths, assert_mean, bernoulli
+from oracles import Enumerated, assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data import balls
 from pyrodgm.data.base import DataInfo, Sequences, Splits
@@ -81,7 +81,7 @@ def test_filtered_predictions_are_the_conditional_means(variant):
     assert_mean(found, exact)
 
 
-def test_published_predictions_are_those_of_one_path_of_the_guide():
+def test_predictions_by_one_sample_are_those_of_one_path_of_the_guide():
     model, guide = pair("tsbn")
     x = torch.rand(3, D).double().round()
     exact = []
@@ -95,27 +95,6 @@ def test_published_predictions_are_those_of_one_path_of_the_guide():
     found, nats = one_step(model, guide, copies(x, 20_000), samples=1)
     assert_mean(found, torch.stack(exact))
     assert_mean(nats.sum(-1)[:, None], Enumerated(model, guide, x).elbo())
-
-
-def test_the_published_slip_lets_latents_see_the_frame_and_nothing_else():
-    model, guide = pair("tsbn")
-    x = torch.rand(2, D).double()
-    layer, z = model.layers[0], all_paths(1, 2)[:, 0]
-    first = layered(guide, x[0], z)
-    exact = torch.zeros(D).double()
-    for before, chance in zip(z, first, strict=True):
-        logits = layer.own.weight @ before + layer.past.weight @ x[1] + layer.bias.bias[1]
-        now = bernoulli(logits, z).exp()
-        means = z @ model.x_from_z.weight.T + model.x_from_x.weight @ x[0] + model.x_bias.bias[1]
-        exact += chance * (now @ means.sigmoid())
-    found, _ = one_step(model, guide, copies(x, 20_000), samples=1, method="published-order1")
-    assert_mean(found[:, 1], exact)
-
-
-def layered(guide, x, z):
-    """q(z_1) of every z (S, J), having seen the first frame."""
-    layer = guide.layers[0]
-    return bernoulli(layer.now.weight @ x + layer.bias.bias[0], z).exp()
 
 
 @pytest.mark.parametrize("history", [1, 2])
@@ -154,14 +133,11 @@ def splits():
     return Splits.of("toy", "binary", parts)
 
 
-def test_every_method_stands_beside_trivial_predictors(splits):
+def test_the_model_stands_beside_trivial_predictors(splits):
     model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
     found = predictions(model, guide, *asked(splits), samples=3)
-    assert list(found) == [
-        "filtered", "published", "published-order1", "training mean", "copy-last", "linear AR(1)"
-    ]  # fmt: skip
+    assert list(found) == ["filtered", "training mean", "copy-last", "linear AR(1)"]
     assert found["filtered"].samples == 3
-    assert found["published"].samples == 1
     assert found["filtered"].nats_per_frame is not None
     assert found["copy-last"].nats_per_frame is None
     x = splits.test.x.float().numpy()
@@ -180,7 +156,6 @@ def test_every_method_stands_beside_trivial_predictors(splits):
 def test_without_latents_one_sample_is_as_good_as_many(splits):
     model, guide = AR(splits.info, history=2), NoGuide(splits.info)
     found = predictions(model, guide, *asked(splits, order=2))
-    assert "published" not in found
     assert "linear AR(2)" in found
     one = predict(model, guide, splits.test, kind="binary", samples=1)
     np.testing.assert_allclose(one.errors, found["filtered"].errors, rtol=1e-6)
@@ -281,9 +256,6 @@ def test_what_cannot_be_predicted_is_refused(splits):
         predict(model, guide, rows, kind="binary")
     with pytest.raises(UsageError, match="samples is 0"):
         predict(model, guide, splits.test, kind="binary", samples=0)
-    second = TSBN(splits.info, hidden_dim=2, history=2)
-    with pytest.raises(UsageError, match="tsbn with history 1"):
-        predict(second, guide, splits.test, kind="binary", method="published-order1")
 
 
 def autoregression(lengths, seed):
