@@ -28,6 +28,8 @@ class BatchSampler(Iterator[np.ndarray]):
         rank: which process this is; it receives rows rank, rank + world_size, ... of each batch.
         world_size: number of processes. Where a batch has fewer rows than that, rows repeat, so
             that no process is left without work.
+        owned: whether every row stays on one process for all epochs, as state that belongs to rows
+            needs it.
 
     Raises:
         UsageError: no sequences, a batch size below world_size, or a rank out of range.
@@ -47,6 +49,7 @@ class BatchSampler(Iterator[np.ndarray]):
         *,
         rank: int = 0,
         world_size: int = 1,
+        owned: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise UsageError(f"rank {rank} is not one of {world_size} processes")
@@ -57,10 +60,16 @@ class BatchSampler(Iterator[np.ndarray]):
             )
         if len(lengths) == 0:
             raise UsageError("there are no sequences to batch")
+        if owned and len(lengths) < world_size:
+            raise UsageError(
+                f"{len(lengths)} sequences leave some of {world_size} processes without any of "
+                "their own; use fewer processes"
+            )
         self._lengths = np.asarray(lengths)
         self._ends = np.cumsum(_sizes(np.sort(self._lengths)[::-1], batch_size))
         self._seed = seed
         self._rank, self._world_size = rank, world_size
+        self._owned = owned
         self._start(epoch=0)
 
     @property
@@ -73,7 +82,7 @@ class BatchSampler(Iterator[np.ndarray]):
             self._start(self._epoch + 1)
         rows = self._batches[self._position]
         self._position += 1
-        return np.resize(rows, max(len(rows), self._world_size))[self._rank :: self._world_size]
+        return rows
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands."""
@@ -97,8 +106,29 @@ class BatchSampler(Iterator[np.ndarray]):
         self._epoch, self._position = epoch, position
         rng = numpy_generator(self._seed, "batches", str(epoch))
         noise = BLUR * self._lengths.mean() * rng.uniform(-1, 1, len(self._lengths))
-        batches = np.split(np.argsort(-(self._lengths + noise)), self._ends[:-1])
+        deal = self._own_shares if self._owned else self._shares
+        batches = deal(self._lengths + noise)
         self._batches = [batches[place] for place in rng.permutation(len(batches))]
+
+    def _shares(self, lengths: np.ndarray) -> list[np.ndarray]:
+        """The rows of this process in every batch; each batch is dealt out to all processes."""
+        batches = np.split(np.argsort(-lengths), self._ends[:-1])
+        whole = [np.resize(rows, max(len(rows), self._world_size)) for rows in batches]
+        return [rows[self._rank :: self._world_size] for rows in whole]
+
+    def _own_shares(self, lengths: np.ndarray) -> list[np.ndarray]:
+        """The same where a row stays on one process: every batch takes of each in turn.
+
+        The place p in the order of all rows is of process p mod W, so that batches hold as many
+        rows of each process as without owners, give or take one.
+        """
+        own = np.argsort(-self._lengths, kind="stable")[self._rank :: self._world_size]
+        own = own[np.argsort(-lengths[own])]
+        # Rows of this process before each place at which a batch ends.
+        ends = (self._ends - self._rank + self._world_size - 1) // self._world_size
+        starts = np.concatenate([[0], ends[:-1]])
+        starts = np.minimum(starts, len(own) - 1)
+        return [own[a : max(a + 1, b)] for a, b in zip(starts, ends, strict=True)]
 
 
 def _sizes(lengths: np.ndarray, batch_size: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from pyrodgm.engine.past import Cell, scan
 from pyrodgm.lags import lagged
@@ -71,6 +72,7 @@ class _ReLUScan(torch.autograd.Function):
         return path[:, lags:]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         path, moved = ctx.saved_tensors
         grad = grads[0]

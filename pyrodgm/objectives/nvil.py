@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, cast, final
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from pyrodgm.objectives.single import (
     sequence_mean,
     size_networks_see,
 )
+from pyrodgm.objectives.state import Running
 
 
 @final
@@ -80,8 +80,8 @@ class NVIL(SinglePhase):
         self.normalise = normalise
         dim = None if model.observed is None else size_networks_see(model)
         self.baseline = tanh_network(dim, baseline_dim) if baseline_dim else None
-        self.mean = RunningMoment(decay)
-        self.variance = RunningMoment(decay, start=1.0)
+        self.mean = Running(decay)
+        self.variance = Running(decay, start=1.0)
 
     def estimate(self, log_probs: LogProbs) -> Loss:
         """Minus (bound + score term) per sequence, plus the squared error of the baseline."""
@@ -118,18 +118,3 @@ class NVIL(SinglePhase):
         self.mean.update((residual * frames).sum() / count)
         centre = (signal * frames).sum() / count
         self.variance.update(((signal - centre).square() * frames).sum() / count)
-
-
-class RunningMoment(nn.Module):
-    """An exponential moving average of a scalar, kept as a buffer."""
-
-    value: Tensor
-
-    def __init__(self, decay: float, start: float = 0.0) -> None:
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("value", torch.tensor(start))
-
-    def update(self, new: Tensor) -> None:
-        """Move toward a new value; a new tensor, since the old one may be part of a graph."""
-        self.value = self.decay * self.value + (1 - self.decay) * new.detach()

@@ -92,9 +92,49 @@ def test_no_process_is_left_without_rows():
     assert min(len(batch) for part in parts for batch in part) == 1  # 77 = 19 x 4 + 1
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [4, 12, 77])
+def test_a_row_that_is_owned_stays_on_its_process(batch_size, world_size):
+    """Every epoch holds every row once, on the same process, and processes share batches evenly."""
+    samplers = [
+        BatchSampler(LENGTHS, batch_size, 0, rank=r, world_size=world_size, owned=True)
+        for r in range(world_size)
+    ]
+    owned = [set(rows(epoch(sampler))) for sampler in samplers]
+    assert sorted(row for own in owned for row in own) == list(range(77))
+    for _ in range(3):
+        parts = [epoch(sampler) for sampler in samplers]
+        assert [set(rows(part)) for part in parts] == owned
+        for batches in zip(*parts, strict=True):
+            sizes = [len(batch) for batch in batches]
+            assert max(sizes) - min(sizes) <= 1
+            assert min(sizes) >= 1
+
+
+def test_ownership_does_not_change_what_one_process_sees():
+    plain, owned = (BatchSampler(LENGTHS, 10, 3, owned=owned) for owned in (False, True))
+    for one, other in zip(islice(plain, 30), islice(owned, 30), strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_rows_that_are_owned_meet_others_of_their_length():
+    lengths = np.geomspace(100, 3857, 87).astype(int)
+    for rank in range(2):
+        sampler = BatchSampler(lengths, 16, 0, rank=rank, world_size=2, owned=True)
+        assert np.mean([padding_share(lengths, epoch(sampler)) for _ in range(5)]) < 0.15
+        again = BatchSampler(lengths, 16, 0, rank=rank, world_size=2, owned=True)
+        next(again)
+        again.load_state_dict(sampler.state_dict())
+        assert next(again).tolist() == next(sampler).tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {"lengths": [1], "batch_size": 2, "world_size": 2, "owned": True},
+            "1 sequences leave some of 2 processes without any of their own",
+        ),
         ({"lengths": [], "batch_size": 1}, "no sequences"),
         ({"lengths": [1], "batch_size": 0}, "batch size 0"),
         ({"lengths": [1], "batch_size": 2, "world_size": 3}, "give at least 3"),

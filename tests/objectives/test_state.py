@@ -1,117 +1,157 @@
-"""Where the networks and running values of ObjectiveELBO live: modules and the parameter store."""
+"""The homes of state: averages, chains, rows and schedules, against what they should hold."""
 
-from __future__ import annotations
+import copy
 
-import pyro
-import pyro.distributions as dist
+import numpy as np
 import pytest
 import torch
-from pyro.infer import SVI
-from torch import nn
 
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.objectives import NVIL, ObjectiveELBO
+from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
 
-X = torch.tensor([[0.5, 1.0], [2.0, -1.0], [0.0, 0.3]])
-
-
-@pytest.fixture(autouse=True)
-def _own_param_store():
-    pyro.set_rng_seed(0)
-    with pyro.get_param_store().scope():
-        yield
+LENGTHS = np.array([3, 1, 4, 2])
 
 
-class Program(nn.Module):
-    def __init__(self, sign: float) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor(0.5))
-        self.sign = sign
+@pytest.fixture
+def training():
+    return Sequences(np.ones((LENGTHS.sum(), 2), np.uint8), LENGTHS)
 
 
-class Model(Program):
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Bernoulli(0.5))
-            mean = (self.w * z)[..., None].expand(x.shape)
-            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x)
+def numbered(batch, dim=2):
+    """Values that name their row, frame and feature, NaN where padded."""
+    frames = torch.arange(batch.length)[:, None] * 10 + torch.arange(dim)
+    values = batch.index[:, None, None] * 100.0 + frames
+    return values.masked_fill(~batch.mask[..., None], torch.nan)
 
 
-class Guide(Program):
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Bernoulli(logits=self.w * x[:, 0]))
+def test_a_running_average_is_its_formula_and_part_of_the_weights():
+    mean = Running(0.8, start=torch.tensor([0.0, 1.0]))
+    expected = torch.tensor([0.0, 1.0])
+    for n in range(5):
+        mean.update(torch.full((2,), float(n), requires_grad=True))
+        expected = 0.8 * expected + 0.2 * n
+    assert torch.equal(mean.value, expected)
+    assert not mean.value.requires_grad
+    other = Running(0.8, start=torch.zeros(2))
+    other.load_state_dict(mean.state_dict())
+    assert torch.equal(other.value, expected)
 
 
-def test_a_module_holds_the_baseline_before_it_has_run() -> None:
-    model, guide = Model(1.0), Guide(1.0)
-    module = ObjectiveELBO(NVIL)(model, guide)
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.1)
-    assert len(list(module.parameters())) == 2 + 4
-    for _ in range(3):
-        optimiser.zero_grad()
-        module(X).backward()
-        optimiser.step()
-    baseline = module.elbo.objective.baseline
-    assert baseline[2].weight.abs().sum() > 0  # it starts at zero
-    assert not any(name.startswith("pyrodgm") for name in pyro.get_param_store())
-    other = ObjectiveELBO(NVIL)(Model(1.0), Guide(1.0))
-    other.load_state_dict(module.state_dict())
-    assert torch.equal(other.elbo.objective.mean.value, module.elbo.objective.mean.value)
+def test_rows_come_back_in_any_company(training):
+    """Written in ragged batches, read in others: each frame has its own value, padding none."""
+    cache = RowCache(2)
+    cache.begin(training)
+    for rows in ([2, 1], [0, 3]):
+        batch = training.batch(rows)
+        assert not cache.written(batch).any()
+        assert not cache.read(batch).any()
+        cache.write(batch, numbered(batch))
+        assert cache.written(batch).all()
+    for rows in ([3, 2, 1, 0], [1], [0, 2]):
+        batch = training.batch(rows)
+        assert torch.equal(cache.read(batch), numbered(batch).nan_to_num(0))
 
 
-def programs():
-    w = nn.Parameter(torch.tensor(0.4))
-
-    def guide(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Bernoulli(logits=pyro.param("lam", w) * x[:, 0]))
-
-    return Model(1.0), guide
-
-
-def trained(steps: int, **options):
-    model, guide = programs()
-    elbo = ObjectiveELBO(NVIL, **options)
-    svi = SVI(model, guide, pyro.optim.SGD({"lr": 0.01}), elbo)
-    for _ in range(steps):
-        svi.step(X)
-    return elbo, svi
+def test_a_row_can_have_one_value(training):
+    cache = RowCache(per_frame=False, dtype=torch.float64)
+    cache.begin(training)
+    batch = training.batch([3, 0])
+    cache.write(batch, torch.tensor([7.0, 5.0]))
+    assert cache.read(training.batch([0, 1, 3])).tolist() == [5.0, 0.0, 7.0]
+    assert cache.read(batch).dtype == torch.float64
 
 
-def test_a_store_that_is_saved_and_loaded_goes_on_as_if_it_had_not_been(tmp_path) -> None:
-    elbo, svi = trained(5)
-    pyro.get_param_store().save(tmp_path / "store")
-    with pyro.get_param_store().scope():
-        pyro.clear_param_store()
-        pyro.get_param_store().load(tmp_path / "store")
-        again, other = trained(0)
-        torch.manual_seed(3)
-        there = [other.step(X) for _ in range(4)]
-        state = {name: value.clone() for name, value in again.objectives.state_dict().items()}
-    torch.manual_seed(3)
-    assert [svi.step(X) for _ in range(4)] == there
-    assert state.keys() == elbo.objectives.state_dict().keys()
-    for name, value in elbo.objectives.state_dict().items():
-        assert torch.equal(value, state[name]), name
+def test_rows_that_were_written_survive_and_no_others(training):
+    first, second = RowCache(2), RowCache(2)
+    for cache in (first, second):
+        cache.begin(training)
+    batch = training.batch([2, 0])
+    first.write(batch, numbered(batch))
+    state = first.own_state()
+    assert state["rows"].tolist() == [0, 2]
+    assert len(state["values"]) == 3 + 4
+    second.load_own_state(state)
+    everything = training.batch(range(4))
+    assert torch.equal(second.read(everything), first.read(everything))
+    assert second.written(everything).tolist() == [True, False, True, False]
+    assert not first.state_dict()  # a fitted model needs none of it
 
 
-def test_one_name_is_one_state_and_another_name_another() -> None:
-    one, _ = trained(2)
-    same, _ = trained(1)
-    other, _ = trained(1, name="other")
-    assert same.objective.baseline[2].weight is one.objective.baseline[2].weight
-    assert other.objective.baseline[2].weight is not one.objective.baseline[2].weight
+def test_a_copy_has_rows_of_its_own(training):
+    cache = RowCache(2)
+    cache.begin(training)
+    other, batch = copy.deepcopy(cache), training.batch([1])
+    other.write(batch, torch.ones(1, 1, 2))
+    assert not cache.written(batch).any()
 
 
-def test_a_state_that_does_not_fit_is_refused_with_the_way_out() -> None:
-    trained(1)
-    with pytest.raises(UsageError, match=r"another name.*clear_param_store"):
-        trained(1, baseline_dim=3)
+@pytest.mark.parametrize(
+    ("batch", "part"),
+    [
+        (Batch.of(torch.ones(2, 3, 2)), "rows of a batch have other lengths than those of"),
+        (Batch.of(torch.ones(5, 3, 2)), "a row cache of 4 rows is asked for row 4; give batches"),
+    ],
+)
+def test_batches_of_other_data_are_refused(training, batch, part):
+    cache = RowCache(2)
+    cache.begin(training)
+    with pytest.raises(UsageError, match=part):
+        cache.read(batch)
 
 
-def test_observations_of_another_size_are_refused_in_words() -> None:
-    elbo = ObjectiveELBO(NVIL)
-    elbo.differentiable_loss(Model(1.0), Guide(1.0), X)
-    with pytest.raises(UsageError, match="takes 2 observed features a frame, and here are 1"):
-        elbo.differentiable_loss(Model(1.0), Guide(1.0), X[:, :1])
+def test_a_cache_without_room_and_values_of_another_shape_are_refused(training):
+    cache, batch = RowCache(2), training.batch([0, 1])
+    with pytest.raises(UsageError, match="call its begin"):
+        cache.read(batch)
+    cache.begin(training)
+    with pytest.raises(UsageError, match=r"shape \(2, 3, 5\) for 2 rows.*expected \(2, 3, 2\)"):
+        cache.write(batch, torch.ones(2, 3, 5))
+
+
+def test_chains_are_no_weights_and_survive():
+    chains = Chains()
+    with pytest.raises(UsageError, match="there are no chains 'x' yet"):
+        chains["x"]
+    chains["x"] = torch.ones(3, requires_grad=True) * 2
+    assert not chains["x"].requires_grad
+    assert not chains.state_dict()
+    other = Chains()
+    other.load_own_state(chains.own_state())
+    assert torch.equal(other["x"], chains["x"])
+    assert chains.double()["x"].dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("linear", [1.0, 2.0, 3.0, 4.0, 4.0]),
+        ("exponential", [1.0, 4 ** (1 / 3), 4 ** (2 / 3), 4.0, 4.0]),
+        ("cosine", [1.0, 1.75, 3.25, 4.0, 4.0]),
+    ],
+)
+def test_a_schedule_is_its_formula_and_counts_in_training_alone(kind, expected):
+    schedule = Schedule(kind, start=1.0, end=4.0, steps=3)
+    found = []
+    for _ in range(5):
+        schedule.eval()
+        assert schedule() == schedule()
+        found.append(float(schedule.train()()))
+    assert found == pytest.approx(expected)
+    other = Schedule(kind, start=1.0, end=4.0, steps=3)
+    other.load_state_dict(schedule.state_dict())
+    assert int(other.count) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"kind": "lineal"}, "unknown schedule 'lineal'; did you mean 'linear'"),
+        ({"steps": 0}, "a schedule over 0 steps; give at least 1"),
+        ({"kind": "exponential", "start": 0.0}, "exponential schedule from 0 to 1; both must be"),
+    ],
+)
+def test_impossible_schedules_are_refused(options, part):
+    with pytest.raises(UsageError, match=part):
+        Schedule(**{"kind": "linear", "start": 0.5, "end": 1.0, "steps": 3, **options})

@@ -1,0 +1,303 @@
+"""What an objective remembers from step to step: averages, Markov chains, rows, schedules."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.errors import UsageError, did_you_mean
+
+Apply = Callable[[Tensor], Tensor]
+KNOWN_ROWS = "give batches of the training data, whose index says which rows they hold"
+
+
+class Running(nn.Module):
+    r"""An exponential moving average, the same on all processes.
+
+    .. math:: m \leftarrow \gamma m + (1 - \gamma)\, v
+
+    With several processes each moves its own by what it sees, and after the step all of them take
+    the mean.
+
+    Args:
+        decay: weight of the past, :math:`\gamma`.
+        start: its first value, a number or a tensor of any shape.
+
+    >>> mean = Running(0.75, start=4.0)
+    >>> mean.update(torch.tensor(8.0))
+    >>> mean.value
+    tensor(5.)
+    """
+
+    value: Tensor
+
+    def __init__(self, decay: float, start: float | Tensor = 0.0) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("value", torch.as_tensor(start))
+
+    def update(self, new: Tensor) -> None:
+        """Move toward a new value; a new tensor, since the old one may be part of a graph."""
+        self.value = self.decay * self.value + (1 - self.decay) * new.detach()
+
+
+class OwnState(nn.Module):
+    """State of one process, which others neither see nor average.
+
+    It is part of every checkpoint, one for each process, and not of the weights: a fitted model
+    does not need it.
+    """
+
+    @abstractmethod
+    def own_state(self) -> dict[str, Any]:
+        """Tensors and plain values to continue from."""
+
+    @abstractmethod
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `own_state` gave."""
+
+    @abstractmethod
+    def move(self, change: Apply) -> None:
+        """Apply a change of device or type to every tensor."""
+
+    def _apply(self, fn: Apply, recurse: bool = True) -> Self:
+        self.move(fn)
+        return super()._apply(fn, recurse)
+
+
+class Chains(OwnState):
+    """States of Markov chains by name: those of each process are its own.
+
+    >>> chains = Chains()
+    >>> chains["x"] = torch.zeros(3, 2)
+    >>> "x" in chains, chains["x"].shape
+    (True, torch.Size([3, 2]))
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._states: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._states:
+            raise UsageError(
+                f"there are no chains '{name}' yet ({', '.join(self._states) or 'none at all'}); "
+                "start them in the objective's begin"
+            )
+        return self._states[name]
+
+    def __setitem__(self, name: str, state: Tensor) -> None:
+        self._states[name] = state.detach()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._states
+
+    def own_state(self) -> dict[str, Any]:
+        """The states by name."""
+        return {name: state.cpu() for name, state in self._states.items()}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take the states of a checkpoint."""
+        self._states = dict(state)
+
+    def move(self, change: Apply) -> None:
+        """Apply a change of device or type to every state."""
+        self._states = {name: change(state) for name, state in self._states.items()}
+
+
+class RowCache(OwnState):
+    """A value for each row of the training data, or for each of its frames, known by its row.
+
+    Rows are those of `Batch.index`. Where an objective has a `RowCache`, every row stays on one
+    process for the whole run, so that no value is ever needed elsewhere.
+
+    Args:
+        shape: of one value, such as a latent vector's size.
+        per_frame: whether every frame of a row has a value, or the row has one.
+        dtype: of the values.
+
+    >>> cache, batch = RowCache(per_frame=False), Batch.of(torch.ones(2, 3, 4))
+    >>> cache.begin(Sequences(torch.ones(6, 4).numpy(), torch.tensor([3, 3]).numpy()))
+    >>> cache.write(batch, torch.tensor([5.0, 7.0]))
+    >>> cache.read(batch)
+    tensor([5., 7.])
+    """
+
+    def __init__(
+        self, *shape: int, per_frame: bool = True, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.shape, self.per_frame, self.dtype = shape, per_frame, dtype
+        self._lengths = self._starts = torch.zeros(0, dtype=torch.int64)
+        self._written = torch.zeros(0, dtype=torch.bool)
+        self._values = torch.zeros(1, *shape, dtype=dtype)
+
+    def begin(self, training: Sequences) -> None:
+        """Make room for every row of the training data; nothing is written yet."""
+        device = self._values.device
+        lengths = torch.from_numpy(training.lengths).to(device)
+        self._lengths = lengths if self.per_frame else torch.ones_like(lengths)
+        self._starts = self._lengths.cumsum(0) - self._lengths
+        self._written = torch.zeros(len(lengths), dtype=torch.bool, device=device)
+        # One place more, into which padding is written.
+        size = int(self._lengths.sum()) + 1
+        self._values = torch.zeros(size, *self.shape, dtype=self.dtype, device=device)
+
+    def written(self, batch: Batch) -> Tensor:
+        """Whether each row of a batch has values, (B,)."""
+        return self._written[self._rows(batch)]
+
+    def read(self, batch: Batch) -> Tensor:
+        """The values of a batch, (B, T, ...) or (B, ...); zero where padded or never written."""
+        values = self._values[self._places(batch)]
+        if not self.per_frame:
+            return values
+        return values.masked_fill(
+            ~batch.mask.reshape(*batch.mask.shape, *(1,) * len(self.shape)), 0
+        )
+
+    def write(self, batch: Batch, values: Tensor) -> None:
+        """Keep the values of a batch, (B, T, ...) or (B, ...).
+
+        Raises:
+            UsageError: they are of another shape.
+        """
+        places = self._places(batch)
+        if values.shape != (*places.shape, *self.shape):
+            raise UsageError(
+                f"a row cache is given values of shape {tuple(values.shape)} for {batch.size} rows "
+                f"of {batch.length} frames; expected {(*places.shape, *self.shape)}"
+            )
+        self._values[places] = values.detach().to(self.dtype)
+        self._written[self._rows(batch)] = True
+
+    def own_state(self) -> dict[str, Any]:
+        """The rows that were written here and their values."""
+        rows = self._written.nonzero().flatten()
+        return {"rows": rows.cpu(), "values": self._values[self._all_places(rows)].cpu()}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        rows = state["rows"].to(self._values.device)
+        self._values[self._all_places(rows)] = state["values"].to(self._values)
+        self._written[rows] = True
+
+    def move(self, change: Apply) -> None:
+        """Apply a change of device to everything; types stay."""
+        self._values = change(self._values).to(self.dtype)
+        self._written, self._lengths = change(self._written), change(self._lengths)
+        self._starts = change(self._starts)
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """The rows of a batch.
+
+        They are looked at on the CPU alone, where the dry run is: on a GPU every step would wait.
+
+        Raises:
+            UsageError: they are not rows of the training data.
+        """
+        rows = batch.index
+        if len(self._lengths) == 0:
+            raise UsageError(
+                "a row cache is used before it has room; call its begin(training) in the "
+                "objective's begin"
+            )
+        if rows.is_cuda:
+            return rows
+        if int(rows.min()) < 0 or int(rows.max()) >= len(self._lengths):
+            raise UsageError(
+                f"a row cache of {len(self._lengths)} rows is asked for row {int(rows.max())}; "
+                f"{KNOWN_ROWS}"
+            )
+        if self.per_frame and not torch.equal(self._lengths[rows], batch.lengths):
+            raise UsageError(
+                "rows of a batch have other lengths than those of the training data with the same "
+                f"numbers; {KNOWN_ROWS}"
+            )
+        return rows
+
+    def _places(self, batch: Batch) -> Tensor:
+        """Where the values of a batch are, (B, T) or (B,); of padding, the last place."""
+        starts = self._starts[self._rows(batch)]
+        if not self.per_frame:
+            return starts
+        time = torch.arange(batch.length, device=starts.device)
+        return torch.where(batch.mask, starts[:, None] + time, len(self._values) - 1)
+
+    def _all_places(self, rows: Tensor) -> Tensor:
+        """Where the values of rows are, one row after the other."""
+        lengths = self._lengths[rows]
+        before = lengths.cumsum(0) - lengths
+        time = torch.arange(int(lengths.sum()), device=rows.device)
+        return time + (self._starts[rows] - before).repeat_interleave(lengths)
+
+
+class Schedule(nn.Module):
+    r"""A number that changes over training, such as the weight of a KL term or a temperature.
+
+    With the share :math:`s = \min(1, n / N)` of N steps, it goes from a to b as
+
+    .. math::
+        \text{linear: } a + s (b - a), \qquad \text{exponential: } a\, (b / a)^s, \qquad
+        \text{cosine: } b + \tfrac12 (a - b) (1 + \cos \pi s)
+
+    and stays there. It counts how often it is called in training, and does not move in evaluation.
+
+    Args:
+        kind: "linear", "exponential" or "cosine".
+        start: a.
+        end: b.
+        steps: N.
+
+    Raises:
+        UsageError: an unknown kind, no steps, or an exponential one between numbers that are not
+            both positive.
+
+    >>> weight = Schedule("linear", start=0.0, end=1.0, steps=4)
+    >>> [float(weight()) for _ in range(6)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    count: Tensor
+
+    def __init__(self, kind: str, *, start: float, end: float, steps: int) -> None:
+        super().__init__()
+        if kind not in SCHEDULES:
+            raise UsageError(f"unknown schedule '{kind}'; {did_you_mean(kind, SCHEDULES)}")
+        if steps < 1:
+            raise UsageError(f"a schedule over {steps} steps; give at least 1")
+        if kind == "exponential" and min(start, end) <= 0:
+            raise UsageError(
+                f"an exponential schedule from {start:g} to {end:g}; both must be positive"
+            )
+        self.kind, self.start, self.end, self.steps = kind, start, end, steps
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self) -> Tensor:
+        """The number of this step; in training, the next call gives that of the next step."""
+        share = (self.count / self.steps).clamp(max=1)
+        if self.training:
+            self.count = self.count + 1
+        return SCHEDULES[self.kind](self.start, self.end, share)
+
+
+def _linear(start: float, end: float, share: Tensor) -> Tensor:
+    return start + share * (end - start)
+
+
+def _exponential(start: float, end: float, share: Tensor) -> Tensor:
+    return start * (end / start) ** share
+
+
+def _cosine(start: float, end: float, share: Tensor) -> Tensor:
+    return end + 0.5 * (start - end) * (1 + torch.cos(math.pi * share))
+
+
+SCHEDULES = {"linear": _linear, "exponential": _exponential, "cosine": _cosine}
