@@ -11,7 +11,7 @@ from pyro import poutine
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.programs import fused
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.runs.fitting import fit_config
@@ -45,7 +45,7 @@ def test_the_same_path_scores_the_same() -> None:
 def test_draws_and_gradients_stay_on_the_device() -> None:
     model = TSBN(INFO, hidden_dim=3).to(CUDA)
     guide = RecurrentBernoulli(INFO, hidden_dim=3).to(CUDA)
-    traced = log_probs(model, guide, Batch.of(torch.rand(3, 6, 4).round()).to(CUDA), particles=4)
+    traced = terms(model, guide, Batch.of(torch.rand(3, 6, 4).round()).to(CUDA), particles=4)
     assert traced.log_w.device.type == traced.values["z"].device.type == "cuda"
     traced.direct.sum().backward()
     assert model.x_from_z.weight.grad.isfinite().all()

@@ -22,10 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrodgm.engine.terms import Site
-
 PARTICLES = "num_particles_vectorized"  # as Pyro calls the plate of draws of its ELBOs
 
+Site = dict[str, Any]  # as Pyro's trace has it
 Sites = Mapping[str, Site]
 
 

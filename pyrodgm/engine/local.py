@@ -9,12 +9,12 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
 from pyrodgm.engine.rollout import Rollout, SequenceProgram
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.terms import Terms
 
 
-def frame_log_probs(
+def frame_terms(
     model: SequenceProgram, guide: SequenceProgram, batch: Batch, particles: int
-) -> LogProbs:
+) -> Terms:
     r"""Log-probabilities of K fresh draws of every frame, all given the past on a single path.
 
     .. math:: \tilde z \sim q(z \mid x), \qquad
@@ -57,17 +57,15 @@ def frame_log_probs(
 
     proposal.visit(propose, proposal.states() if guide.states else None)
     joint.visit(look_up, joint.states() if model.states else None)
-    total_q = sum(log_q.values(), batch.x.new_zeros(shape))
-    return LogProbs(
-        log_p=sum(log_p.values(), batch.x.new_zeros(shape)),
-        log_q=total_q,
-        log_path=torch.zeros_like(total_q),
-        log_score=total_q,
+    shaped = {name: nats.expand(shape) for name, nats in log_p.items()}
+    return Terms(
+        p=shaped,
+        q=log_q,
+        path={},
+        score=log_q,
+        values={name: values[name] for name in guide.latents},
         mask=batch.mask,
         x=batch.x,
-        sites={f"p({name})": nats for name, nats in log_p.items()}
-        | {f"q({name})": nats for name, nats in log_q.items()},
-        values={name: values[name] for name in guide.latents},
     )
 
 

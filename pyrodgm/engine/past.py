@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrodgm.lags import Lags, lagged
 
 Draw = Callable[[str, TorchDistribution], Tensor]
+Drive = Tensor | Callable[[], Tensor]
 Law = Callable[[Tensor, Tensor], TorchDistribution]
 
 
@@ -46,18 +47,20 @@ class Past(dict[str, Tensor]):
         super().__init__(windows)
         self.states: dict[str, Tensor] = {}
 
-    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """Move a deterministic state on by one frame and return its output, (..., H).
 
         What does not depend on the state belongs into `drive`: where all frames are known, it is
         computed for all of them at once, and only the recurrence itself runs frame by frame.
 
         Args:
-            name: of the state; every step must carry it exactly once.
-            drive: this frame's input, (..., E).
+            name: of the state; every step must carry it exactly once. A model and its guide that
+                carry the same recurrence give it the same name, and it runs once for both.
+            drive: this frame's input, (..., E), or a function that computes it; where the states
+                are known, it is not called.
             cell: the recurrence.
         """
-        state = self.states.get(name)
+        drive, state = computed(drive), self.states.get(name)
         if state is None:
             state = drive.new_zeros(*drive.shape[:-1], cell.state_dim)
         self.states[name] = state = cell(drive, state)
@@ -97,6 +100,7 @@ class ShiftedPast(Past):
         path_states: states along a path, (..., T, S), for values that leave the path in one frame
             only; without them, states follow the values.
         lags: gives the lags of a site; `Lags` of its own if not given.
+        known_states: states along the values, (..., T, S); their recurrence does not run again.
     """
 
     def __init__(
@@ -105,12 +109,14 @@ class ShiftedPast(Past):
         history: int,
         path_states: Mapping[str, Tensor] | None = None,
         lags: Callable[[str, Tensor, int], Tensor] | None = None,
+        known_states: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__({})
         self.values_by_name = values
         self.history = history
         self.path_states = path_states or {}
         self.lags = lags or Lags()
+        self.known_states = known_states or {}
 
     def __missing__(self, name: str) -> Tensor:
         past = self[name] = self.lags(name, self.values_by_name[name], self.history)
@@ -121,20 +127,27 @@ class ShiftedPast(Past):
         key = seen_key(name)
         return self[key] if key in self.values_by_name else None
 
-    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames, (..., T, H)."""
+        if name in self.known_states:
+            return self.known_states[name][..., : cell.dim]
         if name in self.path_states:
-            return cell(drive, lagged(self.path_states[name], 1))[..., : cell.dim]
-        return cell.outputs(drive)
+            return cell(computed(drive), lagged(self.path_states[name], 1))[..., : cell.dim]
+        return cell.outputs(computed(drive))
 
 
 class PathStates(ShiftedPast):
     """The past of all frames at once that also keeps every state, as `path_states` wants them."""
 
-    def carry(self, name: str, drive: Tensor, cell: Cell) -> Tensor:
+    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames; its states are in `states`."""
-        self.states[name] = states = cell.states(drive)
+        self.states[name] = states = cell.states(computed(drive))
         return states[..., : cell.dim]
+
+
+def computed(drive: Drive) -> Tensor:
+    """The input of a recurrence, (..., E)."""
+    return drive if isinstance(drive, Tensor) else drive()
 
 
 def seen_key(name: str) -> str:

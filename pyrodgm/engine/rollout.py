@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
 from functools import cached_property
 
 import torch
@@ -67,6 +66,10 @@ class Rollout:
         like: a tensor of the wanted dtype and device.
         expected: sites that take their mean instead of a draw.
         lags: gives the lags of a site; those of a batch are shared by all programs on it.
+        states: deterministic states along the known paths, (..., T, S), by name.
+
+    Attributes:
+        sampler: that the unknown sites were drawn by.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Rollout:
         like: Tensor,
         expected: Collection[str] = (),
         lags: Lags | None = None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.program = program
         self.encoded = encoded
@@ -90,6 +94,8 @@ class Rollout:
         self.like = like
         self.expected = expected
         self.lags = lags or Lags()
+        self.states_along = dict(states or {})
+        self.sampler = Sampler(leading, length)
         self._scored = _Scored({}, dict)
 
     @classmethod
@@ -99,6 +105,7 @@ class Rollout:
         batch: Batch,
         known: Mapping[str, Tensor],
         particles: int | None = None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> Rollout:
         """A rollout over the frames of a batch, of K draws or of one without a dimension."""
         draws = [] if particles is None else [particles]
@@ -110,11 +117,26 @@ class Rollout:
             length=batch.length,
             like=batch.x,
             lags=batch.lags,
+            states=states,
         )
 
-    def draw(self) -> dict[str, Tensor]:
-        """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths."""
-        program, sampler = self.program, Sampler(self.leading, self.length)
+    def draw(
+        self,
+        *,
+        pathwise: bool = True,
+        noise: Mapping[str, Tensor] | None = None,
+        keep_noise: bool = False,
+    ) -> dict[str, Tensor]:
+        """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths.
+
+        Args:
+            pathwise: whether gradients flow through draws that can carry them.
+            noise: what draws are made from, (*leading, T, D), by site; the rest is drawn.
+            keep_noise: whether `sampler` keeps the noise that it draws.
+        """
+        program = self.program
+        sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
+        self.sampler = sampler
         windows = {
             name: self.like.new_zeros(*sampler.leading, program.history * dim)
             for name, dim in {**program.latents, **program.observed}.items()
@@ -122,8 +144,11 @@ class Rollout:
         }
         if program.chained and not program.reparameterised:
             self._draw_chains(windows, sampler)
+        elif program.reparameterised and pathwise:
+            self._draw_frames(windows, sampler, keep_states=True)
         else:
-            self._draw_frames(windows, sampler)
+            with torch.no_grad():
+                self._draw_frames(windows, sampler)
         return self.values
 
     def _draw_chains(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
@@ -132,7 +157,9 @@ class Rollout:
         self._step(only_chains, past)
         self._scored = _Scored(dict(self.values), past.laws)
 
-    def _draw_frames(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+    def _draw_frames(
+        self, windows: Mapping[str, Tensor], sampler: Sampler, *, keep_states: bool = False
+    ) -> None:
         """One frame after the other, all its sites together."""
         program, past = self.program, Past(windows)
         given = ShiftedPast(self.values, program.history, lags=self.lags)
@@ -141,6 +168,7 @@ class Rollout:
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
         paths: dict[str, list[Tensor]] = {name: [] for name in windows}
+        states: dict[str, list[Tensor]] = {}
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -153,14 +181,16 @@ class Rollout:
             paths[name].append(value)
             return value
 
-        with nullcontext() if program.reparameterised else torch.no_grad():
-            for t in range(self.length):
-                for name, steps in given_past.items():
-                    past[name] = steps[t]
-                program.step(draw, past, None if encoded is None else encoded[t], frames[t])
-                for name, path in paths.items():
-                    past.push(name, path[-1], path[-1].shape[-1])
-            self.values |= {name: sampler.path(path) for name, path in paths.items()}
+        for t in range(self.length):
+            for name, steps in given_past.items():
+                past[name] = steps[t]
+            program.step(draw, past, None if encoded is None else encoded[t], frames[t])
+            for name, path in paths.items():
+                past.push(name, path[-1], path[-1].shape[-1])
+            for name, state in past.states.items() if keep_states else ():
+                states.setdefault(name, []).append(state)
+        self.values |= {name: sampler.path(path) for name, path in paths.items()}
+        self.states_along |= {name: sampler.path(path) for name, path in states.items()}
 
     def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
@@ -168,7 +198,8 @@ class Rollout:
         def lags(name: str, value: Tensor, history: int) -> Tensor:
             return self._aligned(self.lags(name, value, history))
 
-        self._step(draw, ShiftedPast(self.values, self.program.history, path_states, lags))
+        past = ShiftedPast(self.values, self.program.history, path_states, lags, self.states_along)
+        self._step(draw, past)
 
     def states(self) -> dict[str, Tensor]:
         """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""

@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.engine.past import Draw, Law, ShiftedPast, Windows
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.lags import Lags
 
 
@@ -22,27 +22,60 @@ class Sampler:
     Args:
         leading: shape of everything drawn in front of time, usually (K, B) or (B,).
         length: number of frames T.
+        given: noise to take, (*leading, T, D), by site.
+        keep_noise: whether noise is kept, in `noise`; draws are written over it otherwise.
 
     Attributes:
         leading: shape of what is drawn in one frame.
+        noise: kept, (*leading, T, D), by site.
+
+    Raises:
+        CompatibilityError: noise is given for a site that is not drawn from noise.
     """
 
-    def __init__(self, leading: torch.Size, length: int) -> None:
+    def __init__(
+        self,
+        leading: torch.Size,
+        length: int,
+        given: Mapping[str, Tensor] | None = None,
+        *,
+        keep_noise: bool = False,
+    ) -> None:
         self.single = len(leading) > 1 and leading[0] == 1
         self.leading = leading[1:] if self.single else leading
         self.length = length
-        self.noise: dict[str, tuple[Tensor, ...]] = {}
+        self._given = given or {}
+        self._keep = keep_noise
+        self.noise: dict[str, Tensor] = {}
+        self._frames: dict[str, tuple[Tensor, ...]] = {}
 
     def __call__(self, t: int, name: str, distribution: Any) -> Tensor:
         """The value of a site in frame t."""
-        if name in self.noise:
-            return distribution.from_noise(self.noise[name][t])
-        if not hasattr(distribution, "from_noise"):
-            expanded = distribution.expand(self.leading)
-            return expanded.rsample() if expanded.has_rsample else expanded.sample()
+        noise = self._frames.get(name)
+        if noise is None:
+            noise = self._frames[name] = self._made(name, distribution)
+        if noise:
+            return distribution.from_noise(noise[t])
+        expanded = distribution.expand(self.leading)
+        return expanded.rsample() if expanded.has_rsample else expanded.sample()
+
+    def _made(self, name: str, distribution: Any) -> tuple[Tensor, ...]:
+        """The noise of a site in all frames; nothing where its distribution takes none."""
+        takes_noise = hasattr(distribution, "from_noise")
+        if name in self._given:
+            if not takes_noise:
+                raise CompatibilityError(
+                    f"site '{name}' is drawn from {type(distribution).__name__}, which is not made "
+                    "from noise; leave its noise out"
+                )
+            return self.frames(self._given[name].clone())
+        if not takes_noise:
+            return ()
         shape = torch.Size([self.length]) + self.leading + distribution.event_shape
-        self.noise[name] = distribution.noise(shape).unbind(0)
-        return distribution.from_noise(self.noise[name][t])
+        noise = distribution.noise(shape)
+        if self._keep:
+            self.noise[name] = self.with_particles(noise.movedim(0, -2).clone())
+        return noise.unbind(0)
 
     def frames(self, value: Tensor) -> tuple[Tensor, ...]:
         """All frames of (..., T, E), each as one is drawn."""

@@ -6,7 +6,8 @@ Pyro traces it, with all its checks (`pyro.infer.enum.get_importance_trace`), an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -19,17 +20,17 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.engine.dependence import Dependence
-from pyrodgm.engine.layout import PARTICLES, Layout, plates_of, shared_plates
-from pyrodgm.engine.terms import LogProbs, Site
+from pyrodgm.engine.layout import PARTICLES, Layout, Site, plates_of, shared_plates
+from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError, PyrodgmError
 from pyrodgm.turns import PROCESS
 
 TracePair = tuple[Trace, Trace]
 
 
-def stepwise_log_probs(
+def stepwise_terms(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, particles: int = 1
-) -> LogProbs:
+) -> Terms:
     """Log-probabilities of K draws side by side, of programs that run under a plate of draws.
 
     Args:
@@ -53,7 +54,7 @@ def stepwise_log_probs(
         raise CompatibilityError(
             f"there must be at most one plate, over the data, at dimension -1, but: {error}"
         ) from error
-    return log_probs_of([pair])[0]
+    return terms_of([pair])[0]
 
 
 def traced(
@@ -76,7 +77,7 @@ def traced(
         raise
 
 
-def log_probs_of(pairs: Sequence[TracePair], depends: Dependence | None = None) -> list[LogProbs]:
+def terms_of(pairs: Sequence[TracePair], depends: Dependence | None = None) -> list[Terms]:
     """Log-probabilities from traces of the model and the guide: several, or one with all draws.
 
     Args:
@@ -86,8 +87,9 @@ def log_probs_of(pairs: Sequence[TracePair], depends: Dependence | None = None) 
     Returns:
         Log-probabilities (K, B, T) of B data of T frames (`pyrodgm.engine.layout`), one for each
         group of draws by their plates. Each has the scores of its own draws, neither scaled nor
-        masked, as in Pyro: the cost that they are multiplied with is. The gradients of `log_p` and
-        `log_path` come with the first group alone.
+        masked, as in Pyro: the cost that they are multiplied with is. The gradients of the terms
+        of p and of the path come with the first group alone. Sites that differ in a number at
+        the end of their names, ``z_1`` and ``z_2``, are one site in several frames.
 
     Raises:
         CompatibilityError: the two programs do not draw the same sites.
@@ -128,40 +130,64 @@ def _group(
     depends: Dependence,
     *,
     first: bool,
-) -> LogProbs:
+) -> Terms:
     layouts = [Layout(*run, plates, single=depends.structure) for run in runs]
     length = max(layout.num_frames for layout in layouts)
 
-    def stack(part: str, term: str, *, shared: bool = False) -> Tensor:
-        tables = [lay.table(getattr(lay, part), term, length, shared=shared) for lay in layouts]
-        return torch.cat(tables)
+    def stack(part: str, term: str, kind: str, *, shared: bool = False) -> Tensor:
+        return torch.cat(
+            [
+                lay.table(_of_kind(getattr(lay, part), kind), term, length, shared=shared)
+                for lay in layouts
+            ]
+        )
 
-    def direct(part: str, term: str) -> Tensor:
+    def direct(part: str, term: str, kind: str) -> Tensor:
         """The value that this group's draws answer for, and its share in the gradient."""
-        value = stack(part, term)
+        value = stack(part, term, kind)
         if not first:
             return value.detach()
         if all(layout.uniform for layout in layouts):
             return value
-        share = stack(part, term, shared=True)
+        share = stack(part, term, kind, shared=True)
         return value.detach() + share - share.detach()
 
-    scores = [
-        lay.table({n: s for n, s in lay.guide.items() if n in members}, "score_function", length)
-        for lay in layouts
-    ]
-    model, guide = layouts[0].model, layouts[0].guide
-    return LogProbs(
-        log_p=direct("model", "log_prob"),
-        log_q=stack("guide", "log_prob"),
-        log_path=direct("guide", "entropy_term"),
-        log_score=torch.cat(scores),
+    def scores(kind: str) -> Tensor:
+        """Those of this group's draws alone."""
+        tables = []
+        for lay in layouts:
+            own = {n: s for n, s in _of_kind(lay.guide, kind).items() if n in members}
+            tables.append(lay.table(own, "score_function", length))
+        return torch.cat(tables)
+
+    model, guide = _kinds(lay.model for lay in layouts), _kinds(lay.guide for lay in layouts)
+    return Terms(
+        p={kind: direct("model", "log_prob", kind) for kind in model},
+        q={kind: stack("guide", "log_prob", kind) for kind in guide},
+        path={kind: direct("guide", "entropy_term", kind) for kind in guide},
+        score={kind: scores(kind) for kind in guide},
+        values={
+            name: site["value"]
+            for name, site in layouts[0].guide.items()
+            if not site["is_observed"]
+        },
         mask=layouts[0].mask(depends.sites, length),
         x=None if depends.structure else layouts[0].observed(depends.sites),
-        sites={f"p({name})": site["log_prob"] for name, site in model.items()}
-        | {f"q({name})": site["log_prob"] for name, site in guide.items()},
-        values={name: site["value"] for name, site in guide.items() if not site["is_observed"]},
     )
+
+
+def _kind(name: str) -> str:
+    """The name of a site without its frame: ``z`` of ``z_3``."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def _kinds(runs: Iterable[Mapping[str, Site]]) -> tuple[str, ...]:
+    """The names of all sites without their frames, each once."""
+    return tuple(dict.fromkeys(_kind(name) for sites in runs for name in sites))
+
+
+def _of_kind(sites: Mapping[str, Site], kind: str) -> dict[str, Site]:
+    return {name: site for name, site in sites.items() if _kind(name) == kind}
 
 
 class SharedSubsamples(Messenger):

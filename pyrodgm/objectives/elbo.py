@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.terms import Terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
@@ -46,9 +46,9 @@ class ELBO(SinglePhase):
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution)
 
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """Minus the bound per sequence, plus the score term."""
-        log_w = log_probs.log_w
+        log_w = terms.log_w
         signal = log_w.detach().sum(-1, keepdim=True)
-        surrogate = sequence_mean(log_probs.direct + signal * log_probs.log_score)
-        return Loss(-surrogate, log_probs.report(), log_probs.sites)
+        surrogate = sequence_mean(terms.direct + signal * terms.log_score)
+        return Loss(-surrogate, terms.report(), terms.by_name())

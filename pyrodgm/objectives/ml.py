@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.terms import Terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
@@ -29,7 +29,7 @@ class ML(SinglePhase):
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__(model, guide, particles=1, execution="fused")
 
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """Minus the log-likelihood per sequence."""
-        report = {"nats_per_frame": log_probs.log_p.detach().sum() / log_probs.mask.sum()}
-        return Loss(-sequence_mean(log_probs.log_p), report, log_probs.sites)
+        report = {"nats_per_frame": terms.log_p.detach().sum() / terms.mask.sum()}
+        return Loss(-sequence_mean(terms.log_p), report, terms.by_name())

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, cast, final
 from pydantic import Field
 from torch import Tensor, nn
 
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
@@ -83,27 +83,27 @@ class NVIL(SinglePhase):
         self.mean = Running(decay)
         self.variance = Running(decay, start=1.0)
 
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence, plus the squared error of the baseline."""
-        log_w = log_probs.log_w
+        log_w = terms.log_w
         cost = log_w.detach()
-        frames = log_probs.mask.to(cost.dtype)
-        predicted = self._predict(log_probs, frames)
+        frames = terms.mask.to(cost.dtype)
+        predicted = self._predict(terms, frames)
         left = (cost - predicted.detach() - self.mean.value) * frames
         signal = reward_to_go(left, self.discount)
         scale = self.variance.value.sqrt().clamp(min=1) if self.normalise else 1.0
-        surrogate = log_probs.direct + signal / scale * log_probs.log_score
+        surrogate = terms.direct + signal / scale * terms.log_score
         fit = (cost - self.mean.value - predicted).square() * frames
         if self.training:
             self._update(cost - predicted.detach(), signal, frames)
         loss = sequence_mean(fit) - sequence_mean(surrogate)
-        return Loss(loss, log_probs.report(), log_probs.sites)
+        return Loss(loss, terms.report(), terms.by_name())
 
-    def _predict(self, log_probs: LogProbs, frames: Tensor) -> Tensor:
+    def _predict(self, terms: Terms, frames: Tensor) -> Tensor:
         """The baseline network's guess of every frame's cost, (B, T)."""
         if self.baseline is None:
             return frames.new_zeros(())
-        x = frames[..., None] if log_probs.x is None else as_networks_see(self.model, log_probs.x)
+        x = frames[..., None] if terms.x is None else as_networks_see(self.model, terms.x)
         first = cast("nn.Linear", self.baseline[0])
         if x.shape[-1] != first.in_features and not isinstance(first, nn.LazyLinear):
             raise CompatibilityError(

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.local import frame_log_probs
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.local import frame_terms
+from pyrodgm.engine.terms import Terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
@@ -63,11 +63,11 @@ class RLOO(SinglePhase):
         super().__init__(model, guide, particles=particles, execution=execution)
         self.discount = discount_of(signal)
 
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
-        signal = against_the_others(reward_to_go(log_probs.log_w.detach(), self.discount))
-        surrogate = sequence_mean(log_probs.direct + signal * log_probs.log_score)
-        return Loss(-surrogate, log_probs.report(), log_probs.sites)
+        signal = against_the_others(reward_to_go(terms.log_w.detach(), self.discount))
+        surrogate = sequence_mean(terms.direct + signal * terms.log_score)
+        return Loss(-surrogate, terms.report(), terms.by_name())
 
 
 @final
@@ -105,16 +105,16 @@ class LocalRLOO(SinglePhase):
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
 
-    def trace(self, batch: Batch) -> LogProbs:
+    def trace(self, batch: Batch) -> Terms:
         """K draws of every frame given one path."""
         model, guide = cast("Any", (self.model, self.guide))
-        return frame_log_probs(model, guide, batch, self.particles)
+        return frame_terms(model, guide, batch, self.particles)
 
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
-        signal = against_the_others(log_probs.log_w.detach())
-        surrogate = sequence_mean(log_probs.direct + signal * log_probs.log_score)
-        return Loss(-surrogate, log_probs.report(), log_probs.sites)
+        signal = against_the_others(terms.log_w.detach())
+        surrogate = sequence_mean(terms.direct + signal * terms.log_score)
+        return Loss(-surrogate, terms.report(), terms.by_name())
 
 
 def against_the_others(signal: Tensor) -> Tensor:

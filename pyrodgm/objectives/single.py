@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.programs import unrolled
-from pyrodgm.engine.stepwise import stepwise_log_probs
-from pyrodgm.engine.terms import LogProbs, log_probs
+from pyrodgm.engine.stepwise import stepwise_terms
+from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
@@ -49,15 +49,15 @@ class SinglePhase(Objective):
         self.execution: Execution = execution
 
     @abstractmethod
-    def estimate(self, log_probs: LogProbs) -> Loss:
+    def estimate(self, terms: Terms) -> Loss:
         """The surrogate and the report from log-probabilities (K, B, T)."""
 
-    def trace(self, batch: Batch) -> LogProbs:
+    def trace(self, batch: Batch) -> Terms:
         """Log-probabilities of K draws from the guide, (K, B, T)."""
         if self.execution == "fused":
-            return log_probs(self.model, self.guide, batch, self.particles)
+            return terms(self.model, self.guide, batch, self.particles)
         model, guide = unrolled_pair(self)
-        return stepwise_log_probs(model, guide, batch, particles=self.particles)
+        return stepwise_terms(model, guide, batch, particles=self.particles)
 
     def loss(self, batch: Batch) -> Loss:
         """The loss on a batch: trace, then estimate."""

@@ -16,8 +16,8 @@ from pyro.util import check_if_enumerated, warn_if_nan
 from torch import Tensor, nn
 
 from pyrodgm.engine.dependence import Dependence, dependence
-from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, log_probs_of, traced
-from pyrodgm.engine.terms import LogProbs
+from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, terms_of, traced
+from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
 from pyrodgm.objectives.single import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
@@ -42,7 +42,7 @@ class Traced(NamedTuple):
         loss: minus the evidence lower bound, detached, in nats.
     """
 
-    groups: list[LogProbs]
+    groups: list[Terms]
     loss: Tensor
 
 
@@ -115,7 +115,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         self.state.keep()
         return loss
 
-    def prepare(self, groups: Sequence[LogProbs]) -> None:
+    def prepare(self, groups: Sequence[Terms]) -> None:
         """Have an objective for each group of draws: what baselines learn differs by group."""
         while len(self.objectives) < len(groups):
             self.objectives.append(deepcopy(self._unused))
@@ -156,7 +156,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         """
         model, guide = unrolled_form(model), unrolled_form(guide)
         pairs = self._trace_pairs(model, guide, args, kwargs)
-        groups = log_probs_of(pairs, self._depends(pairs, model, guide, args, kwargs))
+        groups = terms_of(pairs, self._depends(pairs, model, guide, args, kwargs))
         if groups[0].values and self.objective.needs.latents == frozenset({"none"}):
             raise UsageError(
                 f"{type(self.objective).__name__} is for programs without latent sites, and the "

@@ -15,7 +15,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.display import between
 from pyrodgm.engine.particles import Particles, symbols_of
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError, UsageError
 from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import MODELS, Model, SequenceModel
@@ -50,7 +50,7 @@ def check_runs(objective: Objective, splits: Splits) -> None:
             if isinstance(program, SequenceModel | SequenceGuide):
                 _check_frame(program, batch, splits.info.name)
         with _told(model, guide, data=splits.info.name):
-            log_probs(model, guide, batch)
+            terms(model, guide, batch)
 
 
 def _pieces(objective: Objective, splits: Splits) -> tuple[Model, Guide]:

@@ -19,8 +19,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.programs import fused, generate, join, lagged, unrolled
-from pyrodgm.engine.stepwise import stepwise_log_probs
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.stepwise import stepwise_terms
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
 from pyrodgm.lags import Lags
@@ -116,10 +116,10 @@ def test_log_probs_of_drawn_paths_are_those_of_the_paths(execution) -> None:
     model, guide = programs()["tsbn order 3"], programs()["recurrent order 3"]
     batch = ragged((4, 4))
     if execution is fused:
-        traced = log_probs(model, guide, batch, particles=K)
+        traced = terms(model, guide, batch, particles=K)
     else:
         programs_of_frames = unrolled(model), unrolled(guide)
-        traced = stepwise_log_probs(*programs_of_frames, batch, particles=K)
+        traced = stepwise_terms(*programs_of_frames, batch, particles=K)
     z = (
         traced.values["z"]
         if execution is fused
@@ -251,12 +251,12 @@ def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
 
     def weights(batch: Batch) -> torch.Tensor:
         torch.manual_seed(4)
-        return log_probs(model, guide, batch, 2).log_w
+        return terms(model, guide, batch, 2).log_w
 
     used = ragged((4, 2))
     for earlier in (1, 3):
         order = {"history": earlier, "hidden_dim": J}
-        log_probs(TSBN(INFO, **order), RecurrentBernoulli(INFO, **order), used, 2)
+        terms(TSBN(INFO, **order), RecurrentBernoulli(INFO, **order), used, 2)
     assert torch.equal(weights(used), weights(Batch(used.x, used.mask, used.index)))
     assert torch.equal(weights(used), weights(used))
 
@@ -269,7 +269,7 @@ def test_sites_that_do_not_match_are_named() -> None:
         "h", dist.Bernoulli(0.5 * torch.ones(J)).to_event(1)
     )
     with pytest.raises(CompatibilityError, match=r"draws \['h'\] that the model does not"):
-        log_probs(TSBN(INFO, hidden_dim=J), guide, ragged())
+        terms(TSBN(INFO, hidden_dim=J), guide, ragged())
 
 
 def test_generation_refuses_nothing_to_do() -> None:

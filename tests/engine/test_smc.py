@@ -11,7 +11,7 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.particles import Particles, beginning, expected, systematic
 from pyrodgm.engine.smc import ParticleFilter, frame_evidence
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.bounds import bound, sequence_bounds
 from pyrodgm.guides import GuideTraits, NoGuide, SequenceGuide
@@ -169,7 +169,7 @@ def test_without_latents_it_is_the_likelihood(kind):
     }[kind]()
     model, guide = randomised(model), NoGuide(info)
     batch = ragged_batch(sequences("gaussian" if kind == "lds" else "nade"), padding=1)
-    exact = log_probs(model, guide, batch).log_p[0]
+    exact = terms(model, guide, batch).log_p[0]
     torch.testing.assert_close(frame_evidence(model, guide, batch, 3), exact)
 
 

@@ -15,7 +15,7 @@ from oracles import Enumerated, assert_mean, gradient
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.programs import unrolled
-from pyrodgm.engine.stepwise import stepwise_log_probs
+from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
@@ -108,7 +108,7 @@ def test_gradients_on_a_plain_program_equal_enumeration(elbo) -> None:
 def test_frames_of_a_plain_program_are_found_by_program_order() -> None:
     model, guide = pair()
     p, q = plain_programs(model, guide)
-    traced = stepwise_log_probs(p, q, torch.ones(4, T, D, dtype=torch.float64), particles=5)
+    traced = stepwise_terms(p, q, torch.ones(4, T, D, dtype=torch.float64), particles=5)
     assert traced.log_p.shape == traced.log_q.shape == (5, 4, T)
     assert traced.x.shape == (4, T, D)
     assert traced.mask.all()
@@ -128,7 +128,7 @@ def test_a_guide_that_runs_backwards_is_taken_as_one_frame() -> None:
             z1 = pyro.sample("z1", dist.Bernoulli(0.6))
             pyro.sample("z0", dist.Bernoulli(0.2 + 0.5 * z1))
 
-    assert stepwise_log_probs(p, q, torch.zeros(3, 2)).log_p.shape == (1, 3, 1)
+    assert stepwise_terms(p, q, torch.zeros(3, 2)).log_p.shape == (1, 3, 1)
 
 
 def test_svi_trains_the_baseline_too() -> None:
@@ -265,7 +265,7 @@ def test_a_second_plate_is_refused_with_the_site() -> None:
             pyro.sample("z", dist.Bernoulli(0.5))
 
     with pytest.raises(CompatibilityError, match="at most one plate"):
-        stepwise_log_probs(p, q, torch.zeros(3, 2))
+        stepwise_terms(p, q, torch.zeros(3, 2))
 
 
 def test_a_baseline_of_different_observations_is_a_constant() -> None:

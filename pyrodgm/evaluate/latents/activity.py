@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.terms import pair_terms
+from pyrodgm.engine.draws import pair_factors
 from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -49,6 +49,7 @@ def expected_latents(
 
 def _expected(model: Model, guide: Guide, batch: Batch, draws: int) -> Iterator[tuple[str, Tensor]]:
     """Every site's mean over K paths, (B, T, J)."""
-    _, terms = pair_terms(model, guide, batch, draws)
+    _, proposed = pair_factors(model, guide, batch, draws)
     for name in model.latents:
-        yield name, terms[name].law.mean.expand(draws, batch.size, batch.length, -1).mean(0)
+        mean = proposed[name].distribution.mean
+        yield name, mean.expand(draws, batch.size, batch.length, -1).mean(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import Tell, chunks, sequence_evidence, silent
 from pyrodgm.guides import Guide
@@ -227,8 +227,8 @@ def importance_weights(
     with torch.no_grad(), forked(seed, "importance weights"):
         for rows, part in chunks(sequences.lengths, particles, width=model.frame_size, tell=tell):
             batch = sequences.batch(rows).to(device)
-            traced = log_probs(model, guide, batch, part.stop - part.start)
-            log_w[part, torch.from_numpy(rows)] = traced.log_w.sum(-1).double().cpu()
+            drawn = terms(model, guide, batch, part.stop - part.start)
+            log_w[part, torch.from_numpy(rows)] = drawn.log_w.sum(-1).double().cpu()
     return log_w
 
 
@@ -247,7 +247,6 @@ def latent_nats(
     with torch.no_grad(), forked(seed, "latent nats"):
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
-            sites = log_probs(model, guide, batch, part.stop - part.start).sites
-            for name in model.latents:
-                nats += float((sites[f"q({name})"] - sites[f"p({name})"]).double().sum())
+            kl = terms(model, guide, batch, part.stop - part.start).kl
+            nats += sum(float(each.double().sum()) for each in kl.values())
     return nats / (draws * sequences.num_frames)

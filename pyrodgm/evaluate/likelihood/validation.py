@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.terms import pair_terms
+from pyrodgm.engine.draws import pair_factors
 from pyrodgm.evaluate.likelihood.bounds import Bound, bound
 from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
@@ -84,9 +84,9 @@ def nats_per_held_out_token(
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, counts = sequences.batch(rows).to(device), sequences.held_out_batch(rows)
             paths = part.stop - part.start
-            terms, _ = pair_terms(model, guide, batch, paths)
+            terms, _ = pair_factors(model, guide, batch, paths)
             (name,) = model.observed
-            mean = terms[name].law.mean
+            mean = terms[name].distribution.mean
             several = (mean / mean.sum(-1, keepdim=True)).expand(paths, *counts.shape).mean(0)
             chances = chances + paths / draws * several
             if part.stop == draws:  # all paths of these sequences

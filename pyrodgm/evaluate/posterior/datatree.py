@@ -16,7 +16,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
-from pyrodgm.engine.terms import pair_terms
+from pyrodgm.engine.draws import pair_factors
 from pyrodgm.evaluate.passes import Tell, chunks, silent
 from pyrodgm.evaluate.posterior.compact import (
     BLANK,
@@ -160,7 +160,7 @@ def _collect(
     model: Model, guide: Guide, batch: Batch, particles: int
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """What goes into a tree, by group and name, for K draws of the sequences of a batch."""
-    p, q = pair_terms(model, guide, batch, particles)
+    p, q = pair_factors(model, guide, batch, particles)
     shape = (particles, batch.size, batch.length)
     zero = torch.zeros(shape, dtype=torch.float64, device=batch.x.device)
     log_p = sum((term.log_prob.double() for term in p.values()), zero).sum(-1)
@@ -169,9 +169,12 @@ def _collect(
         yield ("sample_stats", name), value
     for name, term in q.items():
         value = term.value.expand(*shape, -1)
-        yield ("posterior", name), blanked(value, batch.mask, compact_type(term.law, value))
+        yield (
+            ("posterior", name),
+            blanked(value, batch.mask, compact_type(term.distribution, value)),
+        )
     for name in model.observed:
-        law, log_prob = p[name].law, p[name].log_prob.expand(shape)
+        law, log_prob = p[name].distribution, p[name].log_prob.expand(shape)
         replicate = law.expand(torch.Size(shape)).sample()
         yield ("log_likelihood", name), blanked(log_prob, batch.mask, torch.float32)
         yield (

@@ -11,7 +11,7 @@ from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.distributions.missing import given_seen
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.evaluate.prediction.completing_filter import CompletingFilter, Completion, bridged
 from pyrodgm.evaluate.prediction.impute import impute
@@ -124,7 +124,7 @@ def test_a_filter_with_states_completes_too():
 
     def evidence(row):
         batch = split_of(row, 1).batch([0])
-        return log_probs(model, guide, batch).log_p.sum()
+        return terms(model, guide, batch).log_p.sum()
 
     found = impute(model, guide, split_of(x, 40), samples=500)
     gaps = torch.from_numpy(found.x).double().view(40, 4, 2)[:, x.isnan()]
@@ -143,7 +143,7 @@ def test_the_gaps_of_a_hidden_markov_model_are_filled_exactly():
     split = Sequences(torch.cat(rows).float().numpy(), np.array([4, 2]), fill=fill)
 
     def evidence(row):
-        return log_probs(model, guide, split_of(row, 1).batch([0])).log_p.sum()
+        return terms(model, guide, split_of(row, 1).batch([0])).log_p.sum()
 
     found = impute(model, guide, split)
     gaps = torch.from_numpy(found.x)[torch.cat(rows).isnan()].double()

@@ -1,0 +1,302 @@
+"""The verbs `draw`, `score` and `simulate`: values of a program's sites, and their densities.
+
+A sequence program is run by its step alone. Any other Pyro program is traced under a plate of
+draws at dimension -3, and its sites must have batch shape (B, T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
+from pyrodgm.engine.rollout import Rollout, SequenceProgram
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.turns import PROCESS
+
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One site's factor of a joint density, in all frames of K draws.
+
+    Args:
+        value: what was drawn or observed, (K, B, T, D).
+        distribution: of every frame, given what the draws before it were.
+        log_prob: nats, (K, B, T), zero where a frame is padding.
+        log_score: the same without the scale of a subsampled plate or of `poutine.scale`.
+        pathwise: whether gradients flow through the draw.
+    """
+
+    value: Tensor
+    distribution: TorchDistribution
+    log_prob: Tensor
+    log_score: Tensor
+    pathwise: bool
+
+
+Factors = dict[str, Factor]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """K draws of every site of a program on a batch.
+
+    Args:
+        values: of every site that was drawn, (K, B, T, D).
+        noise: that they are a function of, (K, B, T, D), by site, where it was kept: standard
+            logistic for binary sites, see `noise` of the distribution.
+        states: deterministic states along the draws, (K, B, T, S), by name; only of draws that
+            carry gradients, whose recurrence need not run again.
+        factors_of: gives the factors of all sites.
+    """
+
+    values: Mapping[str, Tensor]
+    noise: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    factors_of: Callable[[], Factors]
+
+    @cached_property
+    def factors(self) -> Factors:
+        """The factor of every site, computed when it is first asked for."""
+        return self.factors_of()
+
+    @property
+    def log_probs(self) -> dict[str, Tensor]:
+        """Nats of every site, (K, B, T), zero where a frame is padding."""
+        return {name: factor.log_prob for name, factor in self.factors.items()}
+
+
+def draw(
+    program: Program,
+    batch: Batch,
+    particles: int = 1,
+    *,
+    pathwise: bool = True,
+    noise: Mapping[str, Tensor] | None = None,
+    keep_noise: bool = False,
+) -> Draws:
+    """Draw the latent sites of a program K times on a batch.
+
+    Args:
+        program: a guide, or a model whose latents are drawn given the batch's observations.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+        pathwise: whether gradients flow through draws that can carry them.
+        noise: what draws are made from, (K, B, T, D), by site, such as the noise of other draws;
+            the rest is drawn.
+        keep_noise: whether the noise that is drawn is kept; it takes as much memory as the draws.
+
+    Raises:
+        CompatibilityError: noise for a site that cannot be drawn from given noise.
+    """
+    with PROCESS.taken():
+        if isinstance(program, SequenceProgram):
+            known = dict.fromkeys(program.observed, batch.x)
+            rollout = Rollout.over(program, batch, known, particles)
+            return _rolled(
+                rollout, batch, pathwise=pathwise, noise=noise or {}, keep_noise=keep_noise
+            )
+        if noise:
+            raise CompatibilityError(
+                f"{_name(program)} is not a sequence program, and its draws of "
+                f"{', '.join(noise)} cannot be made from given noise"
+            )
+        sites = _traced(program, batch, particles)
+        factors = {n: _factor(s, pathwise=pathwise) for n, s in sites.items()}
+        values = {n: factors[n].value for n, s in sites.items() if not s["is_observed"]}
+        return Draws(values, {}, {}, lambda: factors)
+
+
+def score(
+    program: Program,
+    batch: Batch,
+    values: Mapping[str, Tensor],
+    *,
+    states: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Log-probabilities of given values of a program's sites, (K, B, T) each, in nats.
+
+    Gradients flow to the program's parameters and to the values that carry any.
+
+    Args:
+        program: a model or a guide.
+        batch: B sequences of T frames, whose observations are scored too.
+        values: of every latent site, (K, B, T, D).
+        states: deterministic states along these values, (K, B, T, S), such as those of `Draws`;
+            the recurrence of a state that is given does not run.
+
+    Raises:
+        CompatibilityError: a latent site has no value, or a value is of no latent site.
+    """
+    found = factors(program, batch, values, states=states)
+    return {name: factor.log_prob for name, factor in found.items()}
+
+
+def factors(
+    program: Program,
+    batch: Batch,
+    values: Mapping[str, Tensor],
+    *,
+    states: Mapping[str, Tensor] | None = None,
+) -> Factors:
+    """The factor of every site at given values; see `score`."""
+    with PROCESS.taken():
+        if not isinstance(program, SequenceProgram):
+            return _conditioned(program, batch, values)
+        refuse_other_sites(set(program.latents), set(values))
+        known = {**values, **dict.fromkeys(program.observed, batch.x)}
+        rollout = Rollout.over(program, batch, known, _particles(values), states)
+        return _factors_of(rollout, batch)
+
+
+def simulate(
+    model: SequenceProgram, batch: Batch, particles: int = 1, *, pathwise: bool = False
+) -> Draws:
+    """Draw latents and observations together, in the shape of a batch, K times.
+
+    Args:
+        model: a sequence model; it is given the batch's conditions, mask and lengths, and none of
+            its observations.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+        pathwise: whether gradients flow through draws that can carry them.
+    """
+    with PROCESS.taken():
+        whole = replace(batch, seen=None)
+        return _rolled(Rollout.over(model, whole, {}, particles), whole, pathwise=pathwise)
+
+
+def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
+    """Simulated observations as a batch of K B sequences, those of the first draw first.
+
+    Args:
+        draws: of `simulate`.
+        batch: that they have the shape of.
+        site: of the observations.
+    """
+    x = draws.values[site]
+    copies = len(x)
+    conditions = None if batch.conditions is None else batch.conditions.repeat(copies, 1, 1)
+    mask = batch.mask.repeat(copies, 1)
+    x = x.flatten(0, 1).masked_fill(~mask[..., None], 0.0)
+    return Batch(x, mask, batch.index.repeat(copies), conditions=conditions)
+
+
+def pair_factors(
+    model: Program, guide: Program, batch: Batch, particles: int
+) -> tuple[Factors, Factors]:
+    """Every site of the model and of the guide, on K draws from the guide.
+
+    A deterministic state that both name is the same recurrence, and runs once.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+
+    Raises:
+        CompatibilityError: the two do not draw the same latent sites.
+    """
+    with PROCESS.taken():
+        draws = draw(guide, batch, particles)
+        proposed = {name: draws.factors[name] for name in draws.values}
+        shared = getattr(model, "states", ())
+        states = {name: value for name, value in draws.states.items() if name in shared}
+        return factors(model, batch, draws.values, states=states), proposed
+
+
+def _rolled(
+    rollout: Rollout,
+    batch: Batch,
+    *,
+    pathwise: bool,
+    noise: Mapping[str, Tensor] | None = None,
+    keep_noise: bool = False,
+) -> Draws:
+    """Draws of a sequence program that has not been drawn yet."""
+    drawn = rollout.draw(pathwise=pathwise, noise=noise, keep_noise=keep_noise)
+    sites = {**rollout.program.latents, **rollout.program.observed}
+    values = {name: drawn[name] for name in sites if name not in rollout.given}
+    return Draws(
+        values,
+        rollout.sampler.noise,
+        dict(rollout.states_along),
+        lambda: _factors_of(rollout, batch, pathwise=pathwise),
+    )
+
+
+def _factors_of(rollout: Rollout, batch: Batch, *, pathwise: bool = True) -> Factors:
+    """The sites of a sequence program on the paths that it has been carried over."""
+    program, found, zero = rollout.program, rollout.score(), batch.x.new_zeros(())
+    result: Factors = {}
+    for name in (*program.latents, *program.observed):
+        seen = batch.seen if name in program.observed else None
+        value, distribution = rollout.values[name], found[name]
+        nats = torch.where(batch.mask, partial(distribution, seen).log_prob(value), zero)
+        carries = pathwise and program.reparameterised
+        result[name] = Factor(value, distribution, nats, nats, carries)
+    return result
+
+
+def _conditioned(program: Program, batch: Batch, values: Mapping[str, Tensor]) -> Factors:
+    """The sites of any other Pyro program at given values."""
+    particles = _particles(values)
+    sites = _traced(poutine.condition(program, data=dict(values)), batch, particles)
+    latent = {name for name, site in sites.items() if not site["is_observed"]}
+    refuse_other_sites(latent | (values.keys() & sites.keys()), set(values))
+    return {name: _factor(site) for name, site in sites.items()}
+
+
+def _traced(program: Program, batch: Batch, particles: int) -> dict[str, dict[str, Any]]:
+    """Sample sites of any Pyro program on a batch, as Pyro's trace has them."""
+    with pyro.plate("particles", particles, dim=-3):
+        nodes: dict[str, Any] = dict(poutine.trace(program).get_trace(batch).nodes)
+    return {
+        name: site
+        for name, site in nodes.items()
+        if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
+    }
+
+
+def _factor(site: dict[str, Any], *, pathwise: bool = True) -> Factor:
+    carries = pathwise and bool(getattr(site["fn"], "has_rsample", False))
+    value = site["value"] if carries or site["is_observed"] else site["value"].detach()
+    nats = scale_and_mask(site["fn"].log_prob(value), mask=site["mask"])
+    return Factor(value, site["fn"], scale_and_mask(nats, site["scale"]), nats, carries)
+
+
+def _particles(values: Mapping[str, Tensor]) -> int:
+    """How many draws there are of every site; one where there are no sites."""
+    return max((len(value) for value in values.values()), default=1)
+
+
+def refuse_other_sites(latent: set[str], given: set[str]) -> None:
+    """Raise unless the sites that are given are a program's latent sites.
+
+    Raises:
+        CompatibilityError: they are others.
+    """
+    if latent != given:
+        raise CompatibilityError(
+            f"the guide draws {sorted(given - latent) or 'nothing'} that the model does not "
+            f"know, and the model draws {sorted(latent - given) or 'nothing'} that the guide "
+            "does not; both must draw the same sites"
+        )
+
+
+def _name(program: Program) -> str:
+    return getattr(program, "__name__", type(program).__name__)

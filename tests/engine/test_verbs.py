@@ -1,0 +1,244 @@
+"""Drawing, scoring and simulating agree about the same values."""
+
+from dataclasses import replace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from oracles import assert_mean
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.draws import draw, factors, score, simulate, simulated_batch
+from pyrodgm.engine.programs import join
+from pyrodgm.engine.terms import terms
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import GuideTraits, SequenceGuide
+from pyrodgm.lags import lagged
+from pyrodgm.models import ModelTraits, SequenceModel
+from pyrodgm.networks.cells import make_cell
+from variants import SEQUENTIAL, D, frames, output_log_probs, pair, path_log_probs, randomised
+
+K, B = 5, 4
+
+
+def padded(length=3):
+    x = frames("bernoulli", B, length)
+    mask = torch.arange(length) < torch.tensor([length, 1, length, 2])[:, None]
+    return Batch(x * mask[..., None], mask, torch.arange(B))
+
+
+@pytest.mark.parametrize("variant", SEQUENTIAL)
+def test_scores_of_draws_are_those_of_their_values(variant):
+    torch.manual_seed(0)
+    model, guide = pair(variant)
+    batch = padded()
+    draws = draw(guide, batch, K)
+    assert {value.shape[:3] for value in draws.values.values()} == {(K, B, 3)}
+    again, of_model = score(guide, batch, draws.values), score(model, batch, draws.values)
+    expected = path_log_probs(model, batch, draws.values)
+    for name in guide.latents:
+        torch.testing.assert_close(draws.log_probs[name], again[name])
+    for name, nats in expected.items():
+        torch.testing.assert_close(of_model[name], nats)
+        assert (of_model[name] * ~batch.mask == 0).all()
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "tsbn order 2", "dtsbn-d", "dtsbn-s"])
+def test_the_same_noise_gives_the_same_draws(variant):
+    torch.manual_seed(1)
+    _, guide = pair(variant)
+    batch = padded()
+    first = draw(guide, batch, K, keep_noise=True)
+    again = draw(guide, batch, K, noise=first.noise)
+    other = draw(guide, batch, K)
+    for name, value in first.values.items():
+        assert torch.equal(value, again.values[name])
+        assert not torch.equal(value, other.values[name])
+
+
+def test_antithetic_noise_gives_draws_of_the_same_distribution():
+    torch.manual_seed(2)
+    _, guide = pair("tsbn")
+    batch = Batch.of(frames("bernoulli", 1, 1))
+    draws = draw(guide, batch, 100_000, keep_noise=True)
+    mirrored = draw(guide, batch, 100_000, noise={n: -u for n, u in draws.noise.items()})
+    probability = factors(guide, batch, draws.values)["z"].distribution.mean[0, 0, 0]
+    assert_mean(mirrored.values["z"][:, 0, 0].double(), probability.detach())
+    both = draws.values["z"] + mirrored.values["z"]
+    assert both.var() < 1.9 * draws.values["z"].var()  # uncorrelated draws have twice the variance
+
+
+def test_one_draw_has_its_noise_too():
+    _, guide = pair("tsbn")
+    batch = padded()
+    one = draw(guide, batch, keep_noise=True)
+    assert torch.equal(draw(guide, batch, noise=one.noise).values["z"], one.values["z"])
+
+
+def test_terms_are_those_of_the_verbs():
+    torch.manual_seed(3)
+    model, guide = pair("dtsbn-s")
+    batch = padded()
+    found = terms(model, guide, batch, K)
+    p, q = score(model, batch, found.values), score(guide, batch, found.values)
+    torch.testing.assert_close(found.log_w, sum(p.values()) - sum(q.values()))
+    torch.testing.assert_close(found.kl["z1"], q["z1"] - p["z1"])
+    assert found.particles == K
+    assert not found.path
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "dtsbn-d"])
+def test_simulated_observations_have_the_probability_of_the_model(variant):
+    """By enumeration of all observations of two frames."""
+    torch.manual_seed(4)
+    model, _ = pair(variant)
+    draws = simulate(model, Batch.of(frames("bernoulli", 1, 2)), 60_000)
+    number = (draws.values["x"][:, 0].flatten(-2) * 2 ** torch.arange(2 * D)).sum(-1).long()
+    every = (torch.arange(2 ** (2 * D))[:, None] >> torch.arange(2 * D)) & 1
+    with torch.no_grad():
+        exact = output_log_probs(model, every.view(-1, 2, D).double()).exp()
+    assert_mean(torch.nn.functional.one_hot(number, len(every)).double(), exact)
+
+
+def test_a_simulation_has_the_shape_of_a_batch():
+    torch.manual_seed(5)
+    model, guide = pair("tsbn")
+    batch = padded()
+    draws = simulate(model, batch, 2)
+    whole = simulated_batch(draws, batch)
+    assert whole.x.shape == (2 * B, 3, D)
+    assert whole.index.tolist() == [0, 1, 2, 3] * 2
+    assert (whole.x * ~whole.mask[..., None] == 0).all()
+    latents = {"z": draws.values["z"].flatten(0, 1)[None]}
+    log_q = score(guide, whole, latents)["z"]
+    log_q.sum().backward()
+    assert all(parameter.grad is not None for parameter in guide.parameters())
+    nats = score(
+        model,
+        replace(batch, x=draws.values["x"][1] * batch.mask[..., None]),
+        {"z": draws.values["z"][1:]},
+    )
+    torch.testing.assert_close(draws.log_probs["z"][1:], nats["z"])
+
+
+class Counted(nn.Module):
+    """A recurrence that counts how often it runs."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.dim, self.state_dim, self.calls = cell, cell.dim, cell.state_dim, 0
+
+    def forward(self, drive, state):
+        self.calls += 1
+        return self.cell(drive, state)
+
+    def outputs(self, drive):
+        self.calls += 1
+        return self.cell.outputs(drive)
+
+    def states(self, drive):
+        self.calls += 1
+        return self.cell.states(drive)
+
+
+class Recurrent(SequenceModel):
+    """x_t and z_t given h_t = f(h_{t-1}, x_{t-1}, z_{t-1})."""
+
+    traits = ModelTraits(latents="continuous", sequential=True)
+
+    def __init__(self):
+        super().__init__()
+        self.history, self.states = 1, ("h",)
+        self.latents, self.observed = {"z": 2}, {"x": D}
+        self.cell = Counted(make_cell("gru", D + 2, 4))
+        self.prior, self.emission = nn.Linear(4, 2), nn.Linear(6, D)
+
+    def hidden(self, past):
+        return past.carry("h", lambda: join(past["x"], past["z"]), self.cell)
+
+    def step(self, draw, past, encoded, t):
+        h = self.hidden(past)
+        z = draw("z", dist.Normal(self.prior(h), 1.0).to_event(1))
+        draw("x", BernoulliVector(self.emission(join(h, z))))
+
+
+class SharedGuide(SequenceGuide):
+    """A guide that is given the recurrence of its model."""
+
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+
+    def __init__(self, model):
+        super().__init__()
+        self.history, self.latents, self.states = 1, {"z": 2}, ("h",)
+        self.mean = nn.Linear(4 + D, 2)
+        self.model = [model]  # its parameters are not the guide's
+
+    def encode(self, batch):
+        return torch.cat([batch.x, lagged(batch.x, 1)], -1)
+
+    def step(self, draw, past, encoded, t):
+        now, before = encoded.split(D, -1)
+        (model,) = self.model
+        h = past.carry("h", lambda: join(before, past["z"]), model.cell)
+        draw("z", dist.Normal(self.mean(join(h, now)), 0.5).to_event(1))
+
+
+def test_a_recurrence_that_model_and_guide_share_runs_once():
+    torch.manual_seed(6)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    batch = padded()
+    found = terms(model, guide, batch, K)
+    assert model.cell.calls == batch.length
+    draws = found.values
+    torch.testing.assert_close(found.p["x"], score(model, batch, draws)["x"])
+    torch.testing.assert_close(found.q["z"], score(guide, batch, draws)["z"])
+    shared = torch.autograd.grad(found.log_w.sum(), [*model.parameters(), *guide.parameters()])
+    torch.manual_seed(7)
+    once = terms(model, guide, batch, K)
+    torch.manual_seed(7)
+    draws = draw(guide, batch, K)
+    log_w = sum(score(model, batch, draws.values).values()) - score(guide, batch, draws.values)["z"]
+    torch.testing.assert_close(once.log_w, log_w)
+    weights = [*model.parameters(), *guide.parameters()]
+    one, other = (torch.autograd.grad(each.sum(), weights) for each in (once.log_w, log_w))
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second)
+    assert len(shared) == len(weights)
+
+
+def test_draws_without_path_gradients():
+    torch.manual_seed(8)
+    guide = randomised(SharedGuide(randomised(Recurrent())))
+    draws = draw(guide, padded(), K, pathwise=False)
+    assert not draws.values["z"].requires_grad
+    assert not draws.factors["z"].pathwise
+    assert draws.log_probs["z"].requires_grad
+    assert draw(guide, padded(), K).values["z"].requires_grad
+
+
+def plain_guide(batch):
+    with pyro.plate("data", batch.size, dim=-2), pyro.plate("time", batch.length, dim=-1):
+        pyro.sample("z", dist.Normal(batch.x.sum(-1), 1.0))
+
+
+def test_a_plain_program_is_drawn_and_scored():
+    batch = padded()
+    draws = draw(plain_guide, batch, K)
+    assert draws.values["z"].shape == (K, B, 3)
+    torch.testing.assert_close(score(plain_guide, batch, draws.values)["z"], draws.log_probs["z"])
+    with pytest.raises(CompatibilityError, match="given noise"):
+        draw(plain_guide, batch, K, noise=dict(draws.values))
+
+
+def test_what_does_not_fit_is_refused():
+    model, guide = pair("tsbn")
+    batch = padded()
+    with pytest.raises(CompatibilityError, match="'y'"):
+        score(model, batch, {"y": torch.zeros(1, B, 3, 2)})
+    guide = randomised(SharedGuide(randomised(Recurrent())))
+    with pytest.raises(CompatibilityError, match="not made from noise"):
+        draw(guide, batch, noise={"z": torch.zeros(1, B, 3, 2).double()})
