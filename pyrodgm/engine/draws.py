@@ -196,7 +196,7 @@ def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
 
 
 def pair_factors(
-    model: Program, guide: Program, batch: Batch, particles: int
+    model: Program, guide: Program, batch: Batch, particles: int, *, pathwise: bool = True
 ) -> tuple[Factors, Factors]:
     """Every site of the model and of the guide, on K draws from the guide.
 
@@ -207,12 +207,13 @@ def pair_factors(
         guide: the guide q.
         batch: B sequences of T frames.
         particles: number of draws K.
+        pathwise: whether gradients flow through draws that can carry them.
 
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
     with PROCESS.taken():
-        draws = draw(guide, batch, particles)
+        draws = draw(guide, batch, particles, pathwise=pathwise)
         proposed = {name: draws.factors[name] for name in draws.values}
         shared = getattr(model, "states", ())
         states = {name: value for name, value in draws.states.items() if name in shared}

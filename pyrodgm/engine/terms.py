@@ -101,7 +101,12 @@ class Terms:
 
 
 def terms(
-    model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, particles: int = 1
+    model: Callable[[Batch], Any],
+    guide: Callable[[Batch], Any],
+    batch: Batch,
+    particles: int = 1,
+    *,
+    pathwise: bool = True,
 ) -> Terms:
     """Log-probabilities by site of K draws from the guide.
 
@@ -110,11 +115,12 @@ def terms(
         guide: the guide q, over the same latent sites.
         batch: B sequences of T frames.
         particles: number of draws K.
+        pathwise: whether gradients flow through draws that can carry them.
 
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
-    of_model, of_guide = pair_factors(model, guide, batch, particles)
+    of_model, of_guide = pair_factors(model, guide, batch, particles, pathwise=pathwise)
     shape = (particles, batch.size, batch.length)
     q = {name: factor.log_prob.expand(shape) for name, factor in of_guide.items()}
     return Terms(

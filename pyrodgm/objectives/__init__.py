@@ -6,6 +6,7 @@ from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
+from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.svi import ObjectiveELBO
 
@@ -15,6 +16,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "nvil": NVIL,
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
+    "rws": RWS,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
 }
@@ -25,6 +27,7 @@ __all__ = [
     "NVIL",
     "OBJECTIVES",
     "RLOO",
+    "RWS",
     "LocalRLOO",
     "Loss",
     "Needs",

@@ -1,0 +1,95 @@
+"""Reweighted wake-sleep: model and guide follow self-normalised importance weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, final, get_args
+
+from pydantic import Field
+
+from pyrodgm.batch import Batch
+from pyrodgm.engine.local import frame_terms
+from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.terms import Terms, terms
+from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
+from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.single import SinglePhase, sequence_mean
+
+Weights = Literal["frames", "paths"]
+
+
+@final
+class RWS(SinglePhase):
+    r"""Reweighted wake-sleep with the wake phase of the guide, by frame or by sequence.
+
+    With :math:`l^k = \log p(x, z^k) - \log q(z^k \mid x)` of K draws from the guide and weights
+    :math:`\tilde w^k = e^{l^k} / \sum_j e^{l^j}`,
+
+    .. math::
+        \nabla_\theta = \sum_k \tilde w^k \nabla_\theta \log p(x, z^k), \qquad
+        \nabla_\phi = \sum_k \tilde w^k \nabla_\phi \log q(z^k \mid x)
+
+    Weights of "paths" are those of whole sequences. The gradient of the model is without bias that
+    of the K-sample bound :math:`E \log \frac1K \sum_k e^{l^k}`; the gradient of the guide tends to
+    that of :math:`-\mathrm{KL}(p(z \mid x), q(z \mid x))` as K grows, with a bias of order 1/K.
+
+    Weights of "frames" compare K draws of every frame, all given the past on one path
+    :math:`\tilde z \sim q`, so that a long sequence keeps K effective draws. The gradient of the
+    model is without bias that of
+
+    .. math::
+        E_{\tilde z} \sum_t E \log \frac1K \sum_k
+        \frac{p(x_t, z^k_t \mid \tilde z_{<t}, x_{<t})}{q(z^k_t \mid \tilde z_{<t}, x)}
+
+    which is the evidence lower bound for K = 1 and **no lower bound on log p(x)** for more: the
+    past comes from the guide and not from its posterior. The gradient of the guide tends to that
+    of each frame's :math:`-\mathrm{KL}(p(z_t \mid \tilde z_{<t}, x_{\le t}), q(z_t \mid \tilde
+    z_{<t}, x))`: it drops the effect of a draw on later frames, as the local signal of `NVIL` does.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        particles: number of draws K, at least 2.
+        weights: "frames" or "paths"; the same for rows without time.
+
+    Raises:
+        CompatibilityError: weights of frames, for a model or guide that has none.
+
+    Reference: Bornschein and Bengio, Reweighted wake-sleep, 2015, equations 9 and 11; Ou, A review
+    of learning with deep generative models, section 4. Weights of frames are ours.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: Annotated[int, Field(ge=2)] = 8,
+        weights: Weights = "frames",
+    ) -> None:
+        super().__init__(model, guide, particles=particles, execution="fused")
+        if weights not in get_args(Weights):
+            raise UsageError(f"weights is {weights!r}; give 'frames' or 'paths'")
+        self.weights: Weights = weights
+
+    def trace(self, batch: Batch) -> Terms:
+        """K draws of every path, or of every frame given one path; without path gradients."""
+        if self.weights == "paths":
+            return terms(self.model, self.guide, batch, self.particles, pathwise=False)
+        model, guide = self.model, self.guide
+        if isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram):
+            return frame_terms(model, guide, batch, self.particles)
+        raise CompatibilityError(
+            f"{type(model).__name__} with {type(guide).__name__} is not run frame by frame, and "
+            "weights='frames' compares draws of a frame; give weights='paths'"
+        )
+
+    def estimate(self, terms: Terms) -> Loss:
+        """Minus the weighted log-probabilities of model and guide, per sequence."""
+        cost = terms.log_w.detach()
+        share = (cost if self.weights == "frames" else cost.sum(-1, keepdim=True)).softmax(0)
+        surrogate = self.particles * sequence_mean(share * (terms.log_p + terms.log_q))
+        return Loss(-surrogate, terms.report(), terms.by_name())
