@@ -28,8 +28,9 @@ def command(
     """
     from pyrodgm.evaluate.likelihood.compare import ranked
     from pyrodgm.runs.run import Run
+    from pyrodgm.runs.tables import comparison_table
 
-    from .text import estimate, number, print_json, print_table
+    from .text import print_json, print_table
 
     loaded = {str(path): Run.load(path, data) for path in runs}
     names = next(iter(loaded.values())).data.names
@@ -39,24 +40,4 @@ def command(
     if as_json:
         print_json({"split": split, "runs": [row.to_dict() for row in rows]})
         return
-    print_table(
-        [
-            "run",
-            "estimate",
-            "nats/frame",
-            "by sequence",
-            "below the best, nats/sequence",
-            "standard error",
-        ],
-        [
-            [
-                row.name,
-                estimate(row.bound),
-                number(row.bound.nats_per_frame, 3),
-                number(row.bound.nats_per_frame_sequence_weighted, 3),
-                number(row.difference, 2),
-                number(row.standard_error, 2),
-            ]
-            for row in rows
-        ],
-    )
+    print_table(comparison_table(rows))

@@ -48,9 +48,10 @@ def command(
     """
     from pyrodgm.runs.loading import refuse_to_replace
     from pyrodgm.runs.run import Run
+    from pyrodgm.runs.tables import likelihood_table, word_table
     from pyrodgm.storage.files import replacing
 
-    from .text import print_bound, print_json, print_words
+    from .text import print_json, print_table
 
     loaded = Run.load(run, data)
     _, split = loaded.data.asked(split)
@@ -69,6 +70,7 @@ def command(
             values["held_out"] = {name: score.to_dict() for name, score in words.items()}
         print_json(values)
         return
-    print_bound(bound, trivial, split)
+    print_table(likelihood_table(loaded.model, {split: bound}, {split: trivial}, per_sequence=True))
     if words:
-        print_words(words)
+        click.echo()
+        print_table(word_table(words))

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from pyrodgm.evaluate.prediction.errors import Prediction
     from pyrodgm.evaluate.prediction.forecast import Forecast, Start
-    from pyrodgm.evaluate.prediction.gap_scores import GapScores
     from pyrodgm.runs.run import Run
-
-SHOWN = 12  # rows of a table of horizons
 
 
 @click.command("predict")
@@ -150,50 +146,17 @@ def _levels(text: str) -> tuple[float, ...]:
 
 def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
     """One frame ahead: errors of every method."""
+    from pyrodgm.runs.tables import prediction_table
+
     from .progress import telling
+    from .text import print_table
 
     with telling(quiet=as_json) as tell:
         found = run.predict(tell=tell, **options)
     if not as_json:
-        what = "probabilities of symbols" if run.splits.info.symbols else "features"
-        click.echo(f"{options['split']}: one frame ahead, squared error summed over {what}\n")
-        _print_predictions(found, run)
+        data, split = run.data.asked(options["split"])
+        print_table(prediction_table(run.model, found, data.info, split))
     return {"predictions": {name: prediction.to_dict() for name, prediction in found.items()}}
-
-
-def _print_predictions(found: dict[str, Prediction], run: Run) -> None:
-    """Errors of every method, the least first."""
-    from .text import number, print_table
-
-    model, samples = type(run.model).__name__, found["filtered"].samples
-    names = {
-        "filtered": f"{model}, mean of {samples} filtered samples" if run.model.latents else model,
-    }
-    ordered = sorted(found.values(), key=lambda prediction: prediction.squared_error)
-    real, categorical = (run.splits.info.kind == kind for kind in ("real", "categorical"))
-    header = ["", *["accuracy"] * categorical, "squared error", "standard error", "sd"]
-    print_table(
-        [*header, *["in variances"] * real, "nats per frame"],
-        [
-            [
-                names.get(each.method, each.method),
-                *(f"{share:.3f}" for share in [each.accuracy] if share is not None),
-                number(each.squared_error),
-                number(each.standard_error),
-                number(each.sd),
-                *(number(error) for error in [each.standardised_error] if error is not None),
-                "" if each.nats_per_frame is None else number(each.nats_per_frame),
-            ]
-            for each in ordered
-        ],
-    )
-    click.echo("\nMeans over frames from the second on, then over sequences; sd over sequences.")
-    if categorical:
-        click.echo("Accuracy: how often the likeliest symbol of a feature is the one that comes.")
-    if run.splits.info.num_conditions:
-        click.echo("The model is given the conditions; trivial predictors are not.")
-    if real:
-        click.echo("In variances: every feature's error by its variance in training, on average.")
 
 
 def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
@@ -214,32 +177,16 @@ def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict
 
 
 def _print_horizons(found: Forecast) -> None:
-    """Errors by frames ahead, of at most a dozen of them."""
-    from .text import number, print_table
+    """Errors by frames ahead."""
+    from pyrodgm.runs.tables import horizon_table
 
-    rows = [row for row in found.by_horizon() if row["sequences"]]
-    if not rows:
+    from .text import print_table
+
+    table = horizon_table(found)
+    if table.rows:
+        print_table(table)
+    else:
         click.echo("what comes is not known, so there are no errors to show")
-        return
-    categorical = "accuracy" in rows[0]
-    what = "probabilities of symbols" if categorical else "features"
-    click.echo(f"squared error summed over {what}\n")
-    numbers = ["squared_error", "standard_error", "copy_last"]
-    numbers += ["accuracy", "copy_last_accuracy"] * categorical
-    print_table(
-        [
-            *["frames ahead", "sequences", "squared error", "standard error", "copy-last"],
-            *["accuracy", "of copy-last"] * categorical,
-        ],
-        [
-            [
-                str(row["ahead"]),
-                str(row["sequences"]),
-                *("" if row[name] is None else number(row[name]) for name in numbers),
-            ]
-            for row in rows[:: -(-len(rows) // SHOWN)]
-        ],
-    )
 
 
 def _impute(
@@ -248,6 +195,9 @@ def _impute(
     """What is missing, filled in, into a file; and how well, where the truth is given."""
     from pyrodgm.evaluate.prediction.gap_scores import gap_scores
     from pyrodgm.figures.prediction_files import check_ending, save_imputation
+    from pyrodgm.runs.tables import gap_table
+
+    from .text import print_table
 
     check_ending(out, [".npz"])
     split = options["split"]
@@ -259,29 +209,12 @@ def _impute(
         values = f"{found.missing} of {found.seen.size} values"
         click.echo(f"{split}: filled in {values}")
         if scores is not None:
-            _print_scores(scores)
+            click.echo()
+            print_table(gap_table(scores))
         _print_paths(paths)
     files = [str(path) for path in paths]
     values = {"missing": found.missing, "values": int(found.seen.size), "files": files}
     return values if scores is None else {**values, "scores": scores.to_dict()}
-
-
-def _print_scores(scores: GapScores) -> None:
-    """Errors of what was filled in, the least first."""
-    from .text import number, print_table
-
-    ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
-    click.echo()
-    print_table(["", "squared error of a value"], [[name, number(e, 4)] for name, e in ordered])
-    for name, share in (scores.accuracy or {}).items():
-        click.echo(f"{name}: {100 * share:.0f} % of {scores.values} symbols right")
-    if scores.within is None:
-        return
-    low, high = scores.levels
-    click.echo(
-        f"\n{100 * scores.within:.0f} % of {scores.values} values lie between the quantiles "
-        f"{low:g} and {high:g}"
-    )
 
 
 def _print_paths(paths: list[Path]) -> None:

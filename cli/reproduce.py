@@ -64,9 +64,9 @@ def command(
         print_json(present.to_dict(table, outcomes))
     else:
         click.echo(table.title)
-        for header, block in present.blocks(table, outcomes):
+        for block in present.tables(table, outcomes):
             click.echo()
-            print_table(header, block)
+            print_table(block)
         click.echo()
         for note in table.notes:
             click.echo(f"- {note}")

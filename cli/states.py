@@ -21,6 +21,7 @@ def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[s
         UsageError: the model has no such states, or the file is not named .csv.
     """
     from pyrodgm.figures.prediction_files import check_ending
+    from pyrodgm.runs.tables import state_table
     from pyrodgm.storage.files import replacing
 
     from .text import print_table
@@ -32,21 +33,9 @@ def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[s
         with replacing(out) as unfinished:
             found = run.states(split)
             found.to_frame().to_csv(unfinished, index=False)
-    rows = found.summary()
     if not as_json:
         click.echo(f"{split}: {len(found.most_likely)} sequences\n")
-        print_table(
-            ["state", "frames (Viterbi)", "probability (smoothing)", "mean stay in frames"],
-            [
-                [
-                    str(row["state"]),
-                    f"{row['share']:.1%}",
-                    f"{row['probability']:.3f}",
-                    "-" if row["mean_length"] is None else f"{row['mean_length']:.1f}",
-                ]
-                for row in rows
-            ],
-        )
+        print_table(state_table(found))
         if out is not None:
             click.echo(out)
-    return {"states": rows, "files": [] if out is None else [str(out)]}
+    return {"states": found.summary(), "files": [] if out is None else [str(out)]}

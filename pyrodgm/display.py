@@ -1,8 +1,9 @@
-"""Numbers as a person reads them, whatever units they are in."""
+"""Numbers as a person reads them, whatever units they are in, and as JSON holds them."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 LARGE = 10_000  # one decimal will do
 HUGE = 1e7  # and from here on a power of ten
@@ -49,3 +50,21 @@ def between(low: float, high: float) -> str:
     size, width = max(abs(low), abs(high)), high - low
     digits = 6 if not width else max(6, 4 + math.floor(math.log10(size / width)))
     return f"{low:.{min(digits, 17)}g} to {high:.{min(digits, 17)}g}"
+
+
+def counted(count: int, thing: str) -> str:
+    """So many things.
+
+    >>> counted(1, "frame"), counted(4000, "frame")
+    ('1 frame', '4,000 frames')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def json_number(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: null in their place.
+
+    >>> [json_number(value) for value in (0.5, math.nan, -math.inf, 3, "any")]
+    [0.5, None, None, 3, 'any']
+    """
+    return None if isinstance(value, float) and not math.isfinite(value) else value

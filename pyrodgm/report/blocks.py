@@ -1,4 +1,4 @@
-"""What is a page made of? Sections of text, tables, pictures and files, with nothing outside it."""
+"""The parts of a page: sections of text, tables, pictures and files, with nothing outside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from PIL import Image
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.figures.videos import save_gif
+from pyrodgm.tables import Table
 
 DPI = 150
 SHADE = 4  # of 256 grey values, one step in moving pictures
@@ -29,7 +30,6 @@ class Text:
         tone: "good" or "warning" for a verdict, "note" for what is small print.
     """
 
-    kind: ClassVar = "text"
     text: str
     tone: Literal["plain", "good", "warning", "note"] = "plain"
 
@@ -38,29 +38,7 @@ class Text:
 class Listing:
     """Text as it stands in a file."""
 
-    kind: ClassVar = "listing"
     text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows below a header.
-
-    Args:
-        header: of the columns.
-        rows: as many cells each.
-        marked: rows to stand out.
-        numeric: whether columns after the first are numbers, set to the right; else the table
-            says what things are.
-        note: what to know when reading it.
-    """
-
-    kind: ClassVar = "table"
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    marked: Sequence[int] = ()
-    numeric: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +51,6 @@ class Picture:
         narrow: whether it is to take no more than half of the page.
     """
 
-    kind: ClassVar = "picture"
     uri: str
     caption: str
     narrow: bool = False
@@ -88,7 +65,6 @@ class Download:
         caption: what they are.
     """
 
-    kind: ClassVar = "download"
     links: Sequence[tuple[str, str]]
     caption: str
 
@@ -158,12 +134,3 @@ def gif_uri(frames: Sequence[Image.Image], info: DataInfo) -> str:
     buffer = io.BytesIO()
     save_gif([frame.point(shades) for frame in frames], info, buffer)
     return data_uri(buffer.getvalue(), "image/gif")
-
-
-def counted(number: int, thing: str) -> str:
-    """So many things.
-
-    >>> counted(1, "frame"), counted(4000, "frame")
-    ('1 frame', '4,000 frames')
-    """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Which numbers does a report show? What was fitted, how good it is, and whether to trust it."""
+"""Numbers of a report: what was fitted, how good it is, and whether to trust it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.display import number
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.display import counted, number
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
-from pyrodgm.evaluate.words.predictors import NAMES as PREDICTORS
-from pyrodgm.evaluate.words.scores import TOP
 from pyrodgm.figures.checks import learning_curve
 from pyrodgm.report.blocks import (
     Block,
     Listing,
     Picture,
     Section,
-    Table,
     Text,
-    counted,
     data_uri,
     png_uri,
 )
@@ -33,7 +28,9 @@ from pyrodgm.runs.findings import EXACT, latent_words
 from pyrodgm.runs.loading import read_config
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
+from pyrodgm.runs.tables import likelihood_table, word_table
 from pyrodgm.storage.toml import read_toml
+from pyrodgm.tables import Column, Table
 
 CHECK_FIGURES = {
     "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "
@@ -110,31 +107,9 @@ def results_section(run: Run, results: Results | None) -> Section:
     """Bounds on validation and test beside trivial predictors, the best first."""
     if results is None:
         return Section("Results", [])
-    exact = results.test.estimator == "exact"
-    own = "exact log-likelihood" if exact else "1-sample lower bound"
-    pairs = {f"{names(run)['model']}, {own}": (results.valid, results.test)} | {
-        NAMES[name]: (results.valid_floors[name], floor)
-        for name, floor in results.test_floors.items()
-    }
-    ordered = sorted(pairs.items(), key=lambda item: -item[1][1].nats_per_frame)
-    rows = [
-        [name, *_weightings(valid), *_weightings(test), number(test.standard_error_nats_per_frame)]
-        for name, (valid, test) in ordered
-    ]
-    header = ["log-likelihood, nats per frame", "valid", "by sequence", "test", "by sequence",
-              "standard error"]  # fmt: skip
-    own_row = [name for name, _ in ordered].index(next(iter(pairs)))
-    note = (
-        f"Higher is better. Test: {counted(results.test.examples, 'sequence')}, "
-        f"{counted(results.test.frames, 'frame')}. "
-        "'By sequence' gives every sequence the same weight, the other columns every frame; the "
-        "standard error is that of the test column, over sequences."
-    )
-    return Section("Results", [Table(header, rows, [own_row], note=note)])
-
-
-def _weightings(bound: Bound) -> list[str]:
-    return [number(bound.nats_per_frame), number(bound.nats_per_frame_sequence_weighted)]
+    bounds = {"valid": results.valid, "test": results.test}
+    trivial = {"valid": results.valid_floors, "test": results.test_floors}
+    return Section("Results", [likelihood_table(run.model, bounds, trivial)])
 
 
 def learning(run: Run) -> Section:
@@ -153,25 +128,7 @@ def learning(run: Run) -> Section:
 def words(run: Run, split: str, seed: int) -> Section:
     """How well words are predicted, beside trivial predictors."""
     found = run.word_scores(split, seed=seed)
-    if not found:
-        return Section("Prediction of words", [])
-    ordered = sorted(found.items(), key=lambda item: -item[1].nats)
-    rows = [
-        [PREDICTORS[name], number(s.nats), number(s.nats_error), number(s.overlap),
-         number(s.mixture_overlap), number(s.next_nats), number(s.next_overlap),
-         number(s.mixture_next_overlap)]
-        for name, s in ordered
-    ]  # fmt: skip
-    header = ["held-out tokens", "nats a token", "standard error", f"MP, top {TOP}",
-              "of the mean", "next frame, nats", f"PP, top {TOP}", "of the mean"]  # fmt: skip
-    marked = [place for place, (name, _) in enumerate(ordered) if name in ("guide", "weighted")]
-    note = (
-        "Log-likelihood of the held-out tokens of each frame given its training tokens, and of all "
-        "tokens of the frame that follows; higher is better. MP and PP are the share of the most "
-        "frequent words of the same tokens that were predicted: from single draws of the latents, "
-        "as published, and from the mean of many."
-    )
-    return Section("Prediction of words", [Table(header, rows, marked, note=note)])
+    return Section("Prediction of words", [word_table(found, single_draws=True)] if found else [])
 
 
 def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
@@ -207,15 +164,20 @@ def _guide_words(found: Mapping[str, Any]) -> Text:
 def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Table:
     known = {name for found in p_values.values() for name in found}
     statistics = [name for name in (*STATISTICS, FEATURE_MEANS) if name in known]
-    rows = [[kind, *(number(found.get(name), 2) for name in statistics)]
-            for kind, found in p_values.items()]  # fmt: skip
-    header = ["replicates", *("features off" if n == FEATURE_MEANS else n for n in statistics)]
-    note = (
-        f"Share of {draws} replicates of the data that have more of a statistic than the data has: "
-        "near 0 they have too little of it, near 1 too much. 'Features off' is the share of the "
-        "features whose mean lies outside 95 % of replicates; about 0.05 is right."
+    shown = ["features off" if name == FEATURE_MEANS else name for name in statistics]
+    return Table(
+        [Column("replicates"), *(Column(name, digits=2) for name in shown)],
+        [
+            [kind, *(found.get(name, math.nan) for name in statistics)]
+            for kind, found in p_values.items()
+        ],
+        notes=[
+            f"Share of {draws} replicates of the data that have more of a statistic than the data "
+            "has: near 0 they have too little of it, near 1 too much.",
+            "'Features off' is the share of the features whose mean lies outside 95 % of "
+            "replicates; about 0.05 is right.",
+        ],
     )
-    return Table(header, rows, note=note)
 
 
 def checked(

@@ -1,4 +1,4 @@
-"""Which pictures does a report show? Those that fit the kind of data."""
+"""Pictures of a report, as fit the kind of data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
-from pyrodgm.display import number
+from pyrodgm.display import counted
 from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.passes import over_time
@@ -27,14 +27,13 @@ from pyrodgm.report.blocks import (
     Download,
     Picture,
     Section,
-    Table,
     Text,
-    counted,
     data_uri,
     gif_uri,
     png_uri,
 )
 from pyrodgm.runs.run import Run
+from pyrodgm.runs.tables import prediction_table
 from pyrodgm.seeds import forked
 
 SHOWN_FRAMES = 100  # of a sequence
@@ -43,7 +42,6 @@ CONTINUATIONS = 100  # behind a quantile
 DRAWN = 3  # sequences drawn from the model
 VIDEOS, ROWS = 9, 100  # the same of pictures, moving or not
 EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
-METHODS = {"filtered": f"this model, mean of {PARTICLES} weighted samples"}
 
 
 @dataclass(frozen=True)
@@ -106,39 +104,13 @@ def prediction(run: Run, split: str, seed: int) -> Section:
     """How well frames are predicted from those before, and what that looks like."""
     if run.splits[split].lengths.max() < 2 or not isinstance(run.model, SequenceModel):
         return Section("Prediction", [])
-    blocks: list[Block] = [prediction_table(run, split, seed)]
+    found = run.predict(split, samples=PARTICLES, seed=seed)
+    blocks: list[Block] = [prediction_table(run.model, found, run.splits.info, split)]
     if run.splits.info.kind == "count":
         blocks.append(Text("Counts are not drawn; pyrodgm predict --horizon writes forecasts."))
     else:
         blocks += draw_example(make_example(run, split, seed), run.splits.info)
     return Section("Prediction", blocks)
-
-
-def prediction_table(run: Run, split: str, seed: int) -> Table:
-    """Squared errors beside those of trivial predictors, the best first."""
-    found = run.predict(split, samples=PARTICLES, seed=seed)
-    ordered = sorted(found.items(), key=lambda item: item[1].squared_error)
-    names = METHODS if run.model.latents else {"filtered": "this model"}
-    rows = [
-        [
-            names.get(name, name),
-            *([] if each.accuracy is None else [number(each.accuracy)]),
-            number(each.squared_error),
-            number(each.standard_error),
-        ]
-        for name, each in ordered
-    ]
-    marked = [place for place, (name, _) in enumerate(ordered) if name in METHODS]
-    note = (
-        "What is expected of a frame having seen those before it: squared error summed over "
-        f"features, mean over frames and then over {counted(len(run.splits[split]), 'sequence')} "
-        f"of the {split} split."
-    )
-    header = ["one frame ahead", "squared error", "standard error"]
-    if run.splits.info.kind == "categorical":
-        header.insert(1, "accuracy")
-        note += " Squared errors are those of the probabilities of all symbols, the Brier score."
-    return Table(header, rows, marked, note=note)
 
 
 def draw_example(example: Example, info: DataInfo) -> list[Block]:

@@ -1,4 +1,4 @@
-"""What have the latents learned? Dictionaries, activity and topics."""
+"""What the latents have learned: dictionaries, activity and topics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
 from pyrodgm.evaluate.words.topics import seen_counts
 from pyrodgm.figures.topics import topic_trajectories
 from pyrodgm.figures.units import FRAMES_SHOWN, draw_dictionary, latent_activity
-from pyrodgm.report.blocks import Picture, Section, Table, png_uri
+from pyrodgm.report.blocks import Picture, Section, png_uri
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Column, Table
 
 PATHS = 10  # behind an expectation
 TOPICS = 10
@@ -75,10 +76,14 @@ def topics(run: Run, split: str, seed: int) -> Section:
     """The topics that come and go with coherent words, by these and over time."""
     found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
-        [f"{topic.unit}", f"{topic.coherence:.2f}", f"{100 * topic.odds.mean():.0f} %",
-         *map(", ".join, (topic.words, topic.own_words, topic.heavy_words))]
+        [
+            topic.unit,
+            topic.coherence,
+            float(topic.odds.mean()),
+            *map(", ".join, (topic.words, topic.own_words, topic.heavy_words)),
+        ]
         for topic in found
-    ]  # fmt: skip
+    ]
     note = (
         f"The {len(found)} units that come and go with the most coherent words, none that mostly "
         "repeats one above it. Coherence is the mean correlation of pairs of the words that come "
@@ -90,15 +95,15 @@ def topics(run: Run, split: str, seed: int) -> Section:
     labels = times(run.splits.info, len(found[0].odds))
     figure = topic_trajectories(labels, found)
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
-    header = [
-        "unit",
-        "coherence",
-        "on",
-        "words that come with it",
-        "words of its own",
-        "words of largest weight",
+    columns = [
+        Column("unit"),
+        Column("coherence", digits=2),
+        Column("on", "%", 0),
+        Column("words that come with it"),
+        Column("words of its own"),
+        Column("words of largest weight"),
     ]
-    table = Table(header, rows, numeric=False, note=note)
+    table = Table(columns, rows, numeric=False, notes=[note])
     return Section("Topics", [table, Picture(png_uri(figure), caption)])
 
 

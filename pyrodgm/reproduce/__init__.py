@@ -2,19 +2,19 @@
 
 from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.reproduce import balls, mocap, music, stu
-from pyrodgm.reproduce.table import Cell, Measured, Table
+from pyrodgm.reproduce.table import PaperTable
 
-TABLES: dict[str, Table] = {
+TABLES: dict[str, PaperTable] = {
     "tsbn-balls": balls.TABLE,
     "tsbn-mocap": mocap.TABLE,
     "tsbn-music": music.TABLE,
     "tsbn-stu": stu.TABLE,
 }
 
-__all__ = ["TABLES", "Cell", "Measured", "Table", "find"]
+__all__ = ["TABLES", "find"]
 
 
-def find(name: str) -> Table:
+def find(name: str) -> PaperTable:
     """The table of a name.
 
     Raises:

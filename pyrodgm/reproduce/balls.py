@@ -12,9 +12,10 @@ from pyrodgm.data.base import Splits
 from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.reproduce.errors import errors, simple_errors
 from pyrodgm.reproduce.protocol import published, quick
-from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
+from pyrodgm.reproduce.table import Cell, Numbers, PaperTable, config
 from pyrodgm.runs.run import Run
 from pyrodgm.seeds import numpy_generator
+from pyrodgm.tables import Measured
 
 VIDEOS = {"num_train": 4000, "num_valid": 40, "num_test": 200}
 FEW_VIDEOS = {"num_train": 300, "num_valid": 10, "num_test": 20}
@@ -89,7 +90,7 @@ def _exact(row: str, **options: Any) -> Cell:
     return Cell(row, "ours", ours, quick(**FEW_VIDEOS))
 
 
-TABLE = Table(
+TABLE = PaperTable(
     name="tsbn-balls",
     title="Bouncing balls: one-step prediction and log-likelihood per frame",
     metrics=METRICS,

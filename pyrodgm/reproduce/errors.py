@@ -16,8 +16,9 @@ from pyrodgm.evaluate.prediction.one_step import (
 )
 from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.reproduce.slip import has_slip, slipped_step
-from pyrodgm.reproduce.table import Measured, Numbers
+from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Measured
 
 PUBLISHED = Method("published", one_step)
 SLIPPED = Method("published-order1", slipped_step)

@@ -9,8 +9,9 @@ from pyrodgm.data.base import Splits
 from pyrodgm.data.evaluation import Data
 from pyrodgm.reproduce.errors import errors, simple_errors
 from pyrodgm.reproduce.protocol import published, quick
-from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
+from pyrodgm.reproduce.table import Cell, Numbers, PaperTable, config
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Measured
 
 SAMPLES = 50
 FILES = {"mocap": "MIT", "cmu35-walk": "CMU 35"}
@@ -62,7 +63,7 @@ def _cells(
     return cells
 
 
-TABLE = Table(
+TABLE = PaperTable(
     name="tsbn-mocap",
     title="Motion capture: squared error of the next pose, summed over features",
     metrics={

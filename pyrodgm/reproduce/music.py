@@ -8,8 +8,9 @@ from typing import Any
 from pyrodgm.data.base import Splits
 from pyrodgm.evaluate.trivial.likelihoods import floors
 from pyrodgm.reproduce.protocol import published, quick
-from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
+from pyrodgm.reproduce.table import Cell, Numbers, PaperTable, config
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Measured
 
 PARTICLES = 128
 SECONDS = 1500.0
@@ -100,7 +101,7 @@ def _published(row: str, model: str, options: dict[str, Any]) -> list[Cell]:
     ]
 
 
-TABLE = Table(
+TABLE = PaperTable(
     name="tsbn-music",
     title="Polyphonic music: log-likelihood in nats per frame",
     metrics={

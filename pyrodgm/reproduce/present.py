@@ -1,4 +1,4 @@
-"""How is a table shown? As text beside the paper's numbers, as csv and as json."""
+"""A table of a paper as text beside the paper's numbers, as csv and as json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from pyrodgm.access import access_in_words
-from pyrodgm.display import number
 from pyrodgm.errors import UsageError
 from pyrodgm.reproduce.runner import Outcome
-from pyrodgm.reproduce.table import Measured, Table
+from pyrodgm.reproduce.table import PaperTable
 from pyrodgm.storage.files import replacing
+from pyrodgm.tables import Cell, Column, Measured, Table
 
 SECONDS = ("seconds, paper's protocol", "seconds, ours")
 
@@ -27,8 +27,8 @@ def over_seeds(numbers: list[Measured]) -> Measured:
     return Measured(fmean(values), stdev(values) / math.sqrt(len(values)))
 
 
-def blocks(table: Table, outcomes: list[Outcome]) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """For every metric, header and rows: in the paper, under its protocol here, and as ours.
+def tables(table: PaperTable, outcomes: list[Outcome]) -> Iterator[Table]:
+    """For every metric one table: in the paper, under its protocol here, and as ours.
 
     What was not trained stands below what was; within both the best is first.
     """
@@ -36,57 +36,56 @@ def blocks(table: Table, outcomes: list[Outcome]) -> Iterator[tuple[list[str], l
         rows = [_row(table, outcomes, row, metric) for row in _trained(table, outcomes)]
         untrained = dict.fromkeys(o.row for o in outcomes if o.protocol == "baseline")
         trivial = [_untrained(outcomes, row, metric) for row in untrained]
-        header = [heading, "paper", "paper's protocol", "ours", *SECONDS]
+        columns = [Column(name) for name in (heading, "paper", "paper's protocol", "ours")]
+        columns += [Column(name, digits=0) for name in SECONDS]
         sign = 1 if table.better[metric] == "lower" else -1
         ranked = [*sorted(rows, key=_rank(sign)), *sorted(trivial, key=_rank(sign))]
         shown = [row for row in ranked if any(row[1:4])]
         if any(row[2] or row[3] for row in shown):
-            yield _without_blanks(header, shown)
+            yield Table(columns, shown).without_blanks()
 
 
-def _trained(table: Table, outcomes: list[Outcome]) -> list[str]:
+def _trained(table: PaperTable, outcomes: list[Outcome]) -> list[str]:
     """Rows of the paper, then what else was trained."""
     here = [o.row for o in outcomes if o.protocol != "baseline"]
     return list(dict.fromkeys([*table.published, *here]))
 
 
-def _row(table: Table, outcomes: list[Outcome], row: str, metric: str) -> list[str]:
-    here = [_cell(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
+def _row(table: PaperTable, outcomes: list[Outcome], row: str, metric: str) -> list[Cell]:
+    here = [_measured(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
     seconds = [_seconds(outcomes, row, protocol, metric) for protocol in ("published", "ours")]
-    return [row, table.published.get(row, {}).get(metric, ""), *here, *seconds]
+    return [row, table.published.get(row, {}).get(metric), *here, *seconds]
 
 
-def _untrained(outcomes: list[Outcome], row: str, metric: str) -> list[str]:
-    return [row, "", "", _cell(outcomes, row, "baseline", metric), "", ""]
+def _untrained(outcomes: list[Outcome], row: str, metric: str) -> list[Cell]:
+    return [row, None, None, _measured(outcomes, row, "baseline", metric), None, None]
 
 
-def _rank(sign: int) -> Callable[[list[str]], float]:
+def _rank(sign: int) -> Callable[[list[Cell]], float]:
     """What rows are sorted by: their best number, lowest first, or highest for a negative sign."""
 
-    def best(row: list[str]) -> float:
-        numbers = [sign * float(cell.partition(" ")[0]) for cell in row[1:4] if cell]
-        return min(numbers, default=math.inf)
+    def best(row: list[Cell]) -> float:
+        printed, *here = row[1:4]
+        numbers = [cell.value for cell in here if isinstance(cell, Measured)]
+        if isinstance(printed, str):
+            numbers.append(float(printed.partition(" ")[0]))
+        return min((sign * value for value in numbers), default=math.inf)
 
     return best
 
 
-def _without_blanks(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """The columns that have something in them."""
-    kept = [place for place in range(len(header)) if any(row[place] for row in rows)]
-    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
-
-
-def markdown(table: Table, outcomes: list[Outcome]) -> str:
+def markdown(table: PaperTable, outcomes: list[Outcome]) -> str:
     """The table with its notes, for a document."""
     text = [f"# {table.title}", ""]
-    for header, rows in blocks(table, outcomes):
-        ruler = ["---", *["---:"] * (len(header) - 1)]
-        text += [f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows)] + [""]
+    for block in tables(table, outcomes):
+        ruler = ["---", *["---:"] * (len(block.columns) - 1)]
+        lines = (block.header, ruler, *block.cells)
+        text += [f"| {' | '.join(cells)} |" for cells in lines] + [""]
     return "\n".join([*text, *(f"- {n}" for n in table.notes), ""])
 
 
 @access_in_words(UsageError)
-def write(table: Table, outcomes: list[Outcome], out: Path) -> list[Path]:
+def write(table: PaperTable, outcomes: list[Outcome], out: Path) -> list[Path]:
     """results.csv, results.json and table.md in a folder; the paths."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / name for name in ("results.csv", "results.json", "table.md")]
@@ -103,7 +102,7 @@ def write(table: Table, outcomes: list[Outcome], out: Path) -> list[Path]:
     return paths
 
 
-def to_dict(table: Table, outcomes: list[Outcome]) -> dict[str, object]:
+def to_dict(table: PaperTable, outcomes: list[Outcome]) -> dict[str, object]:
     """Plain values, for JSON."""
     return {
         "table": table.name,
@@ -123,24 +122,18 @@ def _flat(outcomes: Iterable[Outcome]) -> Iterable[list[object]]:
             yield [o.row, o.protocol, seed, metric, *shown, o.steps, round(o.seconds, 1)]
 
 
-def _cell(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
-    found = [
-        o.numbers[metric]
-        for o in outcomes
-        if (o.row, o.protocol) == (row, protocol) and metric in o.numbers
-    ]
-    if not found:
-        return ""
-    value, error = over_seeds(found)
-    if math.isnan(value):
-        return ""
-    return number(value) if math.isnan(error) else f"{number(value)} ± {number(error)}"
+def _measured(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> Measured | None:
+    found = [o.numbers[metric] for o in _of(outcomes, row, protocol, metric)]
+    mean = over_seeds(found) if found else None
+    return None if mean is None or math.isnan(mean.value) else mean
 
 
-def _seconds(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> str:
-    found = [
-        o.seconds
-        for o in outcomes
-        if (o.row, o.protocol) == (row, protocol) and metric in o.numbers
-    ]
-    return f"{fmean(found):.0f}" if found else ""
+def _seconds(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> float | None:
+    found = [o.seconds for o in _of(outcomes, row, protocol, metric)]
+    return fmean(found) if found else None
+
+
+def _of(outcomes: list[Outcome], row: str, protocol: str, metric: str) -> list[Outcome]:
+    """The outcomes of a row under a protocol that have a number of a metric."""
+    own = [o for o in outcomes if (o.row, o.protocol) == (row, protocol)]
+    return [o for o in own if metric in o.numbers]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pyrodgm.access import access_in_words
+from pyrodgm.display import json_number
 from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
-from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table
+from pyrodgm.reproduce.table import Cell, Numbers, PaperTable
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.runs.loading import read_config
 from pyrodgm.runs.run import Run
@@ -21,6 +22,7 @@ from pyrodgm.setup.config import RunConfig, resolve
 from pyrodgm.setup.settings import merge
 from pyrodgm.storage.files import replacing
 from pyrodgm.storage.folder import RunFolder
+from pyrodgm.tables import Measured
 from pyrodgm.train.recorder import Watcher
 
 Say = Callable[[str], None]
@@ -51,7 +53,7 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        numbers = {name: [_plain(v) for v in measured] for name, measured in self.numbers.items()}
+        numbers = {name: [*map(json_number, pair)] for name, pair in self.numbers.items()}
         return {**self.__dict__, "numbers": numbers}
 
     @classmethod
@@ -66,7 +68,7 @@ class Outcome:
 
 @access_in_words(UsageError)
 def reproduce(
-    table: Table,
+    table: PaperTable,
     out: Path,
     *,
     seeds: int = 1,
@@ -132,7 +134,7 @@ def _once(baselines: list[Outcome]) -> list[Outcome]:
 
 
 def _outcome(
-    table: Table, cell: Cell, config: RunConfig, folder: Path, watcher: Watcher | None
+    table: PaperTable, cell: Cell, config: RunConfig, folder: Path, watcher: Watcher | None
 ) -> Outcome:
     """What a cell came to: from its file, else from its run, finished first if it was not."""
     if kept := _read(folder / RESULT):
@@ -172,7 +174,7 @@ def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
     return fit_config(config, folder, watcher)
 
 
-def _baselines(table: Table, config: RunConfig, out: Path) -> list[Outcome]:
+def _baselines(table: PaperTable, config: RunConfig, out: Path) -> list[Outcome]:
     """What needs no training, measured once for each dataset."""
     result = out / f"baselines-{_words(str(dict(config.data.options)) + config.data.name)}.json"
     if result.is_file():
@@ -188,7 +190,7 @@ def _config(cell: Cell, seed: int, quick: bool) -> RunConfig:
     return resolve(merge(cell.config, cell.quick if quick else {}, {"fit": {"seed": seed}}))
 
 
-def _chosen(table: Table, rows: tuple[str, ...]) -> tuple[Cell, ...]:
+def _chosen(table: PaperTable, rows: tuple[str, ...]) -> tuple[Cell, ...]:
     known = list(dict.fromkeys(cell.row for cell in table.cells))
     for row in rows:
         if row not in known:
@@ -202,7 +204,3 @@ def _slug(cell: Cell) -> str:
 
 def _words(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

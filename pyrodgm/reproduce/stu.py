@@ -10,8 +10,9 @@ from pyrodgm.data.evaluation import Data
 from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus, WordScore
 from pyrodgm.reproduce.protocol import published, quick
-from pyrodgm.reproduce.table import Cell, Measured, Numbers, Table, config
+from pyrodgm.reproduce.table import Cell, Numbers, PaperTable, config
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Measured
 
 OURS_FIT = {"lr": 3e-3, "time_limit": 300.0, "steps": 20_000, "evaluate_every": 25}
 PUBLISHED_FIT = {"batch_size": 16, "steps": 5000, "evaluate_every": 5000}
@@ -71,7 +72,7 @@ def _cells(
     return [Cell(row, "published", theirs, quick()), Cell(row, "ours", ours, quick())]
 
 
-TABLE = Table(
+TABLE = PaperTable(
     name="tsbn-stu",
     title="State of the Union: words of held-out tokens and of the year to come",
     metrics={

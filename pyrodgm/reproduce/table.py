@@ -1,24 +1,16 @@
-"""What a table of a paper is: rows, the protocols each is run under, and what is measured."""
+"""A table of a paper: its rows, the protocols each is run under, and what is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyrodgm.data.base import Splits
 from pyrodgm.runs.run import Run
+from pyrodgm.tables import Measured
 
 Values = Mapping[str, Mapping[str, Any]]
-
-
-class Measured(NamedTuple):
-    """A number with its standard error over sequences; NaN where there is none."""
-
-    value: float
-    error: float = float("nan")
-
-
 Numbers = Mapping[str, Measured]
 
 
@@ -42,7 +34,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """A table of a paper.
 
     Args:

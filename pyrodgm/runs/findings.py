@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrodgm.display import number
+from pyrodgm.display import json_number, number
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 
 EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
@@ -136,4 +135,4 @@ def latent_words(nats: float) -> str:
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]
+    return [json_number(float(value)) for value in values]

@@ -5,13 +5,14 @@ import json
 import pytest
 
 from pyrodgm import reproduce
-from pyrodgm.reproduce.table import Cell, Measured, Table
+from pyrodgm.reproduce.table import Cell, PaperTable
+from pyrodgm.tables import Measured
 from tiny import tiny_values
 
 
 @pytest.fixture
 def tiny_table(tiny, monkeypatch):
-    made = Table(
+    made = PaperTable(
         name="tiny",
         title="One model",
         metrics={"bound": "nats"},

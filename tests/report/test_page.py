@@ -15,9 +15,10 @@ import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.report import facts, write_report
-from pyrodgm.report.blocks import Page, Section, Table, Text
+from pyrodgm.report.blocks import Page, Section, Text
 from pyrodgm.report.page import render
 from pyrodgm.runs.check import check
+from pyrodgm.tables import Column, Table
 
 VOID = {"meta", "link", "img"}
 
@@ -252,7 +253,7 @@ def test_words_of_a_model_whose_latents_have_none(tmp_path):
 
 def test_whatever_is_shown_is_escaped():
     evil = "<script>alert('&')</script>"
-    blocks = [Text(evil), Table((evil,), [[evil]], note=evil)]
+    blocks = [Text(evil), Table([Column(evil)], [[evil]], title=evil, notes=[evil])]
     page = render(Page(evil, evil, [(evil, evil)], [Section(evil, blocks)]))
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 11
+    assert page.count("&lt;script&gt;") == 12

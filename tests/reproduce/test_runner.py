@@ -9,9 +9,10 @@ import pytest
 from pyrodgm.errors import Interrupted, UsageError
 from pyrodgm.reproduce import TABLES, present
 from pyrodgm.reproduce.runner import Outcome, reproduce
-from pyrodgm.reproduce.table import Cell, Measured, Table
+from pyrodgm.reproduce.table import Cell, PaperTable
 from pyrodgm.setup.config import resolve
 from pyrodgm.setup.settings import merge
+from pyrodgm.tables import Measured
 from tiny import tiny_values
 
 
@@ -26,7 +27,7 @@ def table(tiny):
 
     values = tiny_values(tiny)
     other = {**values, "model": {"name": "ar"}}
-    made = Table(
+    made = PaperTable(
         name="tiny",
         title="Two models",
         metrics={"bound": "nats"},
@@ -108,7 +109,7 @@ def test_a_changed_table_is_not_mixed_with_old_results(table, tmp_path):
     cells = tuple(
         Cell(c.row, c.protocol, merge(c.config, {"fit": {"lr": 0.5}})) for c in made.cells
     )
-    changed = Table(**{**made.__dict__, "cells": cells})
+    changed = PaperTable(**{**made.__dict__, "cells": cells})
     with pytest.raises(UsageError, match="another configuration"):
         reproduce(changed, tmp_path, rows=("B",))
     kept.unlink()  # as though it had been stopped before its end
@@ -134,7 +135,7 @@ def test_a_training_that_does_not_stay_finite_costs_its_own_cell_alone(table, tm
     wild, *others = made.cells
     # The first step is finite, and with it the parameters are where nothing is.
     wild = Cell(wild.row, wild.protocol, merge(wild.config, {"fit": {"lr": 1e38}}))
-    found = reproduce(Table(**{**made.__dict__, "cells": (wild, *others)}), tmp_path)
+    found = reproduce(PaperTable(**{**made.__dict__, "cells": (wild, *others)}), tmp_path)
     failed, *fine = found[1:]
     assert failed.numbers == {}
     assert "step" in failed.failure
@@ -157,7 +158,7 @@ def test_baselines_stand_there_once(table, tmp_path):
         Cell("B", "ours", merge(made.cells[2].config, {"data": {"split_seed": seed}}), variant=name)
         for seed, name in enumerate("xy")
     ]
-    found = reproduce(Table(**{**made.__dict__, "cells": tuple(cells)}), tmp_path)
+    found = reproduce(PaperTable(**{**made.__dict__, "cells": tuple(cells)}), tmp_path)
     assert [o.row for o in found if o.protocol == "baseline"] == ["nothing"]
 
 
@@ -171,8 +172,8 @@ def outcomes():
 
 
 def shown(table, outcomes):
-    (block,) = present.blocks(table, outcomes)
-    return block
+    (block,) = present.tables(table, outcomes)
+    return block.header, block.cells
 
 
 def test_the_table_stands_beside_the_paper(table):
@@ -195,7 +196,7 @@ def test_the_best_row_stands_first_and_what_was_not_trained_last(table, better, 
         Outcome("A", "ours", 0, {"bound": Measured(-10.0)}),
         Outcome("B", "ours", 0, {"bound": Measured(-5.0)}),
     ]
-    made = Table(
+    made = PaperTable(
         **{**table[0].__dict__, "better": {"bound": better}, "published": {"C": {"bound": "-8"}}}
     )
     _, rows = shown(made, found)

@@ -14,9 +14,9 @@ from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus
 from pyrodgm.reproduce import TABLES, balls, mocap, music, stu
 from pyrodgm.reproduce.errors import PUBLISHED
-from pyrodgm.reproduce.table import Measured
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
+from pyrodgm.tables import Measured
 from tiny import ragged as arrays
 from tiny import tiny_values
 

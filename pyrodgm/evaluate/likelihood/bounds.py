@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrodgm.data.base import Sequences
+from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import Tell, chunks, sequence_evidence, silent
@@ -84,8 +85,7 @@ class Bound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a standard error of a single sequence is null."""
-        values = asdict(self)
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+        return {name: json_number(value) for name, value in asdict(self).items()}
 
 
 def standard_error(values: np.ndarray) -> float:

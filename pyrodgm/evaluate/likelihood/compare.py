@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 
 from pyrodgm.data.evaluation import Data
 from pyrodgm.data.local import content_sha256
+from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.bounds import Bound, sequence_bounds, standard_error
 from pyrodgm.evaluate.trivial.counts import scores_totals
@@ -51,7 +51,7 @@ class Comparison:
             "run": self.name,
             **self.bound.to_dict(),
             "nats_per_example_below_best": self.difference,
-            "standard_error_of_difference": _plain(self.standard_error),
+            "standard_error_of_difference": json_number(self.standard_error),
         }
 
 
@@ -146,7 +146,3 @@ def ranked(scores: Mapping[str, Scored], particles: int = 1) -> list[Comparison]
         error = 0.0 if name == best else standard_error(below)
         rows.append(Comparison(name, each.bound(particles), float(below.mean()), error))
     return sorted(rows, key=lambda row: row.difference)
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Kind, Sequences
+from pyrodgm.display import json_number
 from pyrodgm.distributions import Symbols
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.passes import portions
@@ -91,7 +92,7 @@ class Prediction:
         }
         if self.right is not None:
             values["accuracy"] = self.accuracy
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+        return {name: json_number(value) for name, value in values.items()}
 
 
 class Errors(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from pyrodgm.data.base import Sequences
+from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.words.topics import top
 
@@ -161,7 +162,7 @@ class WordScore:
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain values, for JSON; what is not defined is null."""
-        return {name: None if math.isnan(x) else x for name, x in asdict(self).items()}
+        return {name: json_number(value) for name, value in asdict(self).items()}
 
 
 def _mean_and_sd(values: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,240 @@
+"""What runs come to, as tables that text and HTML show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.display import counted
+from pyrodgm.evaluate.latents.states import States
+from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.compare import Comparison
+from pyrodgm.evaluate.prediction.errors import Prediction
+from pyrodgm.evaluate.prediction.forecast import Forecast
+from pyrodgm.evaluate.prediction.gap_scores import GapScores
+from pyrodgm.evaluate.trivial.likelihoods import NAMES
+from pyrodgm.evaluate.words.predictors import NAMES as WORD_PREDICTORS
+from pyrodgm.evaluate.words.scores import TOP, WordScore
+from pyrodgm.models import Model
+from pyrodgm.tables import Cell, Column, Table
+
+SHOWN = 12  # rows of a table of horizons
+ERROR = Column("standard error")
+MP, PP = Column(f"MP, top {TOP}"), Column(f"PP, top {TOP}")
+LIKELIHOODS = (
+    "Higher is better. By frame: all frames have the same weight; by sequence: all sequences have.",
+    "Standard errors are over sequences.",
+)
+
+
+def estimate(bound: Bound) -> str:
+    """What kind of number a log-likelihood is."""
+    if bound.estimator == "exact":
+        return "exact log-likelihood"
+    if bound.particles == 1:
+        return "1-sample lower bound"
+    return f"lower bound, {bound.estimator} with {bound.particles} particles"
+
+
+def likelihood_table(
+    model: Model,
+    bounds: Mapping[str, Bound],
+    trivial: Mapping[str, Mapping[str, Bound]],
+    *,
+    per_sequence: bool = False,
+) -> Table:
+    """Log-likelihoods of a model beside those of trivial predictors, the best first.
+
+    Args:
+        model: the model.
+        bounds: of the model, by split; the last one orders the rows.
+        trivial: of the predictors, by split and name.
+        per_sequence: whether totals of sequences are shown too.
+    """
+    last = list(bounds)[-1]
+    own = f"{type(model).__name__}, {estimate(bounds[last])}"
+    named = {own: bounds}
+    named |= {NAMES[name]: {k: trivial[k][name] for k in bounds} for name in trivial[last]}
+    ordered = sorted(named, key=lambda name: -named[name][last].nats_per_frame)
+    splits = [f"{split}, by frame" if len(bounds) > 1 else "by frame" for split in bounds]
+    columns = [[Column(split), ERROR, Column("by sequence"), ERROR] for split in splits]
+    totals = [Column("per sequence", digits=2), Column("standard error", digits=2)]
+    return Table(
+        [
+            Column("log-likelihood", "nats per frame"),
+            *chain.from_iterable(columns),
+            *(totals if per_sequence else []),
+        ],
+        [
+            [name, *chain.from_iterable(_nats(named[name][k], per_sequence) for k in bounds)]
+            for name in ordered
+        ],
+        title=f"{last}: {counted(bounds[last].examples, 'sequence')}, "
+        f"{counted(bounds[last].frames, 'frame')}",
+        marked=[ordered.index(own)],
+        notes=LIKELIHOODS,
+    )
+
+
+def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
+    by_sequence = bound.nats_per_frame_sequence_weighted
+    error = bound.standard_error_nats_per_frame_sequence_weighted
+    found = [bound.nats_per_frame, bound.standard_error_nats_per_frame, by_sequence, error]
+    totals = [bound.nats_per_example, bound.standard_error_nats_per_example]
+    return [*found, *(totals if per_sequence else [])]
+
+
+def comparison_table(rows: Sequence[Comparison]) -> Table:
+    """Runs on the same data, the best first, with how far each is below it."""
+    return Table(
+        [
+            Column("run"),
+            Column("estimate"),
+            Column("nats/frame"),
+            Column("by sequence"),
+            Column("below the best", "nats/sequence", 2),
+            Column("standard error", digits=2),
+        ],
+        [
+            [
+                row.name,
+                estimate(row.bound),
+                row.bound.nats_per_frame,
+                row.bound.nats_per_frame_sequence_weighted,
+                row.difference,
+                row.standard_error,
+            ]
+            for row in rows
+        ],
+    )
+
+
+def word_table(scores: Mapping[str, WordScore], *, single_draws: bool = False) -> Table:
+    """How well held-out tokens are predicted, beside trivial predictors, the best first.
+
+    Args:
+        scores: by predictor.
+        single_draws: whether the published overlaps, from single draws of the latents, are shown
+            beside those from the mean of many.
+    """
+    ordered = sorted(scores.items(), key=lambda item: -item[1].nats)
+    columns = {
+        Column("held-out tokens"): [WORD_PREDICTORS[name] for name, _ in ordered],
+        Column("nats a token"): [score.nats for _, score in ordered],
+        ERROR: [score.nats_error for _, score in ordered],
+        MP: [score.overlap for _, score in ordered],
+        Column("MP of the mean"): [score.mixture_overlap for _, score in ordered],
+        Column("next frame", "nats"): [score.next_nats for _, score in ordered],
+        PP: [score.next_overlap for _, score in ordered],
+        Column("PP of the mean"): [score.mixture_next_overlap for _, score in ordered],
+    }
+    kept = {c: x for c, x in columns.items() if single_draws or c not in (MP, PP)}
+    return Table(
+        list(kept),
+        list(zip(*kept.values(), strict=True)),
+        marked=[i for i, (name, _) in enumerate(ordered) if name in ("guide", "weighted")],
+        notes=[
+            "Log-likelihood of the held-out tokens of each frame given its training tokens, and of "
+            "all tokens of the frame that follows; higher is better.",
+            f"MP and PP: the share of the {TOP} most frequent words of the same tokens that were "
+            "predicted, from the mean of many draws of the latents"
+            + (" and, as published, from single ones." if single_draws else "."),
+        ],
+    )
+
+
+def prediction_table(
+    model: Model, found: Mapping[str, Prediction], info: DataInfo, split: str
+) -> Table:
+    """Errors of the next frame by a model and by trivial predictors, the least first.
+
+    Args:
+        model: the model.
+        found: predictions by method, as of `Run.predict`.
+        info: facts of the data.
+        split: what was predicted.
+    """
+    name, samples = type(model).__name__, found["filtered"].samples
+    own = f"{name}, mean of {samples} filtered samples" if model.latents else name
+    ordered = sorted(found.values(), key=lambda each: each.squared_error)
+    columns: dict[Column, list[Cell]] = {
+        Column("one frame ahead"): [own if x.method == "filtered" else x.method for x in ordered],
+        Column("accuracy"): [x.accuracy for x in ordered],
+        Column("squared error"): [x.squared_error for x in ordered],
+        ERROR: [x.standard_error for x in ordered],
+        Column("sd"): [x.sd for x in ordered],
+        Column("in variances"): [x.standardised_error for x in ordered],
+        Column("nats per frame"): [x.nats_per_frame for x in ordered],
+    }
+    what = "probabilities of symbols" if info.symbols else "features"
+    notes = {
+        "Means over frames from the second on, then over sequences; sd over sequences.": True,
+        "Accuracy: how often the most probable symbol is the one that comes.": info.symbols,
+        "The model is given the conditions; trivial predictors are not.": info.num_conditions,
+        "In variances: every feature's error by its variance in training, on average.": (
+            info.kind == "real"
+        ),
+    }
+    return Table(
+        list(columns),
+        list(zip(*columns.values(), strict=True)),
+        title=f"{split}: one frame ahead, squared error summed over {what}",
+        marked=[i for i, each in enumerate(ordered) if each.method == "filtered"],
+        notes=[note for note, holds in notes.items() if holds],
+    ).without_blanks()
+
+
+def horizon_table(found: Forecast) -> Table:
+    """Errors of a forecast by frames ahead, of at most a dozen of them; no rows without errors."""
+    rows = [row for row in found.by_horizon() if row["sequences"]]
+    step = max(1, -(-len(rows) // SHOWN))
+    columns = {
+        "ahead": Column("frames ahead"),
+        "sequences": Column("sequences"),
+        "squared_error": Column("squared error"),
+        "standard_error": ERROR,
+        "copy_last": Column("copy-last"),
+        "accuracy": Column("accuracy"),
+        "copy_last_accuracy": Column("of copy-last"),
+    }
+    what = "features" if found.wrong is None else "probabilities of symbols"
+    return Table(
+        list(columns.values()),
+        [[row.get(name) for name in columns] for row in rows[::step]],
+        title=f"squared error summed over {what}",
+    ).without_blanks()
+
+
+def gap_table(scores: GapScores) -> Table:
+    """Errors of what was filled in, the least first."""
+    ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
+    right = scores.accuracy or {}
+    within = ""
+    if scores.within is not None:
+        low, high = scores.levels
+        within = (
+            f"{100 * scores.within:.0f} % of {scores.values} values lie between the quantiles "
+            f"{low:g} and {high:g}"
+        )
+    return Table(
+        [Column(""), Column("squared error of a value", digits=4), Column("symbols right", "%", 0)],
+        [[name, error, right.get(name)] for name, error in ordered],
+        notes=[within] if within else [],
+    ).without_blanks()
+
+
+def state_table(states: States) -> Table:
+    """How often each state of a hidden Markov model occurs, and how long it lasts."""
+    return Table(
+        [
+            Column("state"),
+            Column("frames (Viterbi)", "%", 1),
+            Column("probability (smoothing)"),
+            Column("mean stay in frames", digits=1),
+        ],
+        [
+            [row["state"], row["share"], row["probability"], row["mean_length"]]
+            for row in states.summary()
+        ],
+    )

@@ -1,0 +1,102 @@
+"""Results as tables: values with their units, shown as text, as HTML and as markdown alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import NamedTuple
+
+from pyrodgm.display import number
+
+
+class Measured(NamedTuple):
+    """A number with its standard error; NaN where there is none."""
+
+    value: float
+    error: float = float("nan")
+
+
+Cell = str | int | float | Measured | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the values below each other are.
+
+    Args:
+        heading: what is measured.
+        unit: of its values, in the heading; "%" multiplies shares by a hundred.
+        digits: decimals of its numbers.
+    """
+
+    heading: str
+    unit: str = ""
+    digits: int = 3
+
+    @property
+    def title(self) -> str:
+        """The heading with its unit.
+
+        >>> Column("next frame", "nats").title, Column("accuracy", "%").title
+        ('next frame, nats', 'accuracy')
+        """
+        named = self.unit and self.unit != "%"
+        return f"{self.heading}, {self.unit}" if named else self.heading
+
+    def shown(self, cell: Cell) -> str:
+        """A value as a person reads it; nothing where there is none.
+
+        >>> Column("error").shown(Measured(2.0, 0.25)), Column("share", "%", 1).shown(0.123)
+        ('2.000 ± 0.250', '12.3 %')
+        >>> [Column("any").shown(cell) for cell in ("as it is", 7, 7.0, math.nan, None)]
+        ['as it is', '7', '7.000', '–', '']
+        """
+        if cell is None or isinstance(cell, str | Integral):
+            return "" if cell is None else str(cell)
+        if isinstance(cell, Measured):
+            error = "" if math.isnan(cell.error) else f" ± {number(cell.error, self.digits)}"
+            return number(cell.value, self.digits) + error
+        if self.unit == "%":
+            return f"{100 * cell:.{self.digits}f} %"
+        return number(cell, self.digits)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values below columns.
+
+    Args:
+        columns: what the values are; none where rows say it themselves.
+        rows: as many values each.
+        title: what all of it is.
+        marked: rows to stand out.
+        numeric: whether columns after the first are numbers, set to the right; else the table
+            says what things are.
+        notes: what to know when reading it, a sentence or two each.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    marked: Sequence[int] = ()
+    numeric: bool = True
+    notes: Sequence[str] = ()
+
+    @property
+    def header(self) -> list[str]:
+        """What stands above the columns."""
+        return [column.title for column in self.columns]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """All values as a person reads them."""
+        columns = self.columns or [Column("")] * max(map(len, self.rows), default=0)
+        return [[c.shown(x) for c, x in zip(columns, row, strict=True)] for row in self.rows]
+
+    def without_blanks(self) -> Table:
+        """Only the columns that have something in them."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] is not None for row in self.rows)]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
