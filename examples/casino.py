@@ -49,7 +49,7 @@ def main(steps, rolls):
     for seed, split in enumerate(("train", "valid", "test")):
         parts[split], dice[split] = throw(rolls if split == "train" else 2000, seed)
     splits = Splits.of("casino", "categorical", parts)
-    guide = dgm.guides.NoGuide(splits.info)
+    guide = dgm.guides.NoGuide(model)
     model = dgm.models.HMM(splits.info, num_states=2)
     run = dgm.fit(dgm.objectives.ML(model, guide), splits, steps=steps, evaluate_every=50)
 

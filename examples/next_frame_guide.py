@@ -24,12 +24,13 @@ class NextFrameBernoulli(SequenceGuide):
 
     traits = GuideTraits(latents="binary", sequential=True)
 
-    def __init__(self, info, *, hidden_dim: int = 100):
-        super().__init__()
-        self.history = 1
-        self.latents = {"z": hidden_dim}
-        self.from_x = nn.Linear(3 * info.dim, hidden_dim)
-        self.from_z = nn.Linear(hidden_dim, hidden_dim, bias=False)
+    history = 1
+
+    def __init__(self, model):
+        super().__init__(model)
+        size = self.latents["z"]
+        self.from_x = nn.Linear(3 * model.info.dim, size)
+        self.from_z = nn.Linear(size, size, bias=False)
 
     def encode(self, batch):
         x = batch.x
@@ -48,7 +49,7 @@ def main(data, steps):
     splits = dgm.data.load(data)
     for execution in ("fused", "unrolled"):
         model = dgm.models.TSBN(splits.info, hidden_dim=50)
-        guide = NextFrameBernoulli(splits.info, hidden_dim=50)
+        guide = NextFrameBernoulli(model)
         objective = dgm.objectives.RLOO(model, guide, execution=execution)
         run = dgm.fit(objective, splits, steps=steps if execution == "fused" else 2)
         bound = run.evaluate("test")

@@ -19,7 +19,7 @@ import pyrodgm as dgm
 def main(data, steps, units):
     splits = dgm.data.load(data)
     model = dgm.models.HMSBN(splits.info, hidden_dim=units)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=units)
+    guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.LocalRLOO(model, guide)
     options = {"lr": 3e-3, "weight_decay": 1.0, "evaluate_every": 25}
     run = dgm.fit(objective, splits, steps=steps, **options)

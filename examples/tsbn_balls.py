@@ -21,7 +21,7 @@ def main(videos, steps, units, out):
     splits = dgm.data.load("balls", num_train=videos, num_test=min(videos, 50))
     sizes = {"hidden_dim": 50, "history": 2}
     model = dgm.models.DTSBND(splits.info, layer_dim=units, **sizes)
-    guide = dgm.guides.RecurrentDeterministic(splits.info, layer_dim=100, **sizes)
+    guide = dgm.guides.RecurrentDeterministic(model, layer_dim=100)
     objective = dgm.objectives.LocalRLOO(model, guide, particles=2)
     run = dgm.fit(objective, splits, steps=steps, batch_size=8, lr=1e-3, precision="bf16", out=out)
 

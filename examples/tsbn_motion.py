@@ -17,7 +17,7 @@ import pyrodgm as dgm
 def main(data, steps):
     splits = dgm.data.load(data)
     model = dgm.models.DTSBNS(splits.info, hidden_dim=(100, 100))
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=(100, 100))
+    guide = dgm.guides.RecurrentBernoulli(model)
     run = dgm.fit(dgm.objectives.LocalRLOO(model, guide), splits, steps=steps, lr=1e-3)
 
     print(f"{run.evaluate('test').nats_per_frame:.2f} nats per frame, one-sample bound")

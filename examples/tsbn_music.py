@@ -19,7 +19,7 @@ import pyrodgm as dgm
 def main(data, steps, hidden_dim, out):
     splits = dgm.data.load(data)
     model = dgm.models.TSBN(splits.info, hidden_dim=hidden_dim)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=hidden_dim)
+    guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.RLOO(model, guide, particles=4, signal=0.5)
     run = dgm.fit(objective, splits, steps=steps, out=out)
 

@@ -4,5 +4,5 @@ from pyrodgm import data, guides, models, objectives
 from pyrodgm.runs.fitting import fit, resume
 from pyrodgm.runs.run import Run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Run", "data", "fit", "guides", "models", "objectives", "resume"]

@@ -63,10 +63,10 @@ def fitted_nats(splits: Splits, make, steps: int) -> tuple[float, int]:
     torch.manual_seed(0)
     model = make(splits.info)
     if isinstance(model, TSBN):
-        guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=1)
+        guide = dgm.guides.RecurrentBernoulli(model)
         objective = dgm.objectives.LocalRLOO(model, guide)
     else:
-        objective = ML(model, NoGuide(splits.info))
+        objective = ML(model, NoGuide(model))
     run = dgm.fit(objective, splits, steps=steps, lr=0.05, batch_size=1000, evaluate_every=steps)
     return run.evaluate().nats_per_frame, sum(p.numel() for p in model.parameters())
 
@@ -179,7 +179,8 @@ def test_every_question_about_a_run(save_data, tmp_path, model) -> None:
 def test_a_forecast_follows_the_conditions_of_frames_to_come() -> None:
     """Frames without a past: their means are those of their conditions, as far as these reach."""
     splits = decided(40)
-    model, guide = AR(splits.info, history=0), NoGuide(splits.info)
+    model = AR(splits.info, history=0)
+    guide = NoGuide(model)
     torch.nn.init.normal_(model.x_from_given.weight)
     ahead = np.array([[1.0], [0.0], [1.0]])
 
@@ -239,7 +240,7 @@ def test_a_model_that_takes_none_says_which_do(tmp_path) -> None:
     rng = np.random.default_rng(0)
     part = Sequences(rng.normal(size=(20, 2)), np.array([10, 10]), conditions=np.ones((20, 1)))
     splits = Splits.of("real", "real", dict.fromkeys(("train", "valid", "test"), part))
-    objective = ML(LDS(splits.info), NoGuide(splits.info))
+    objective = ML(model := LDS(splits.info), NoGuide(model))
     with pytest.raises(CompatibilityError, match=r"1 conditions, and LDS takes none; .*tsbn.*hmm"):
         dgm.fit(objective, splits, steps=1)
 

@@ -23,8 +23,8 @@ COPIES = 400  # rows of a batch that repeat one sequence: independent draws at v
 def tiny(history: int = 1) -> tuple[TSBN, RecurrentBernoulli]:
     """A model and a guide with weights large enough for every term to matter."""
     info = DataInfo("tiny", "unit", D, (0.3, 0.5, 0.7), 2.0, 3)
-    options = {"hidden_dim": J, "history": history, "init_scale": 1.0}
-    model, guide = TSBN(info, **options).double(), RecurrentBernoulli(info, **options).double()
+    model = TSBN(info, hidden_dim=J, history=history).double()
+    guide = RecurrentBernoulli(model).double()
     for module in (model, guide):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.8)

@@ -74,7 +74,7 @@ def states(f):
 
     def build():
         model = dgm.models.HMM(splits.info, num_states=2)
-        return dgm.objectives.ML(model, dgm.guides.NoGuide(splits.info))
+        return dgm.objectives.ML(model, dgm.guides.NoGuide(model))
 
     return dgm.fit(build, splits, **LITTLE).states().to_frame().to_numpy()
 
@@ -137,7 +137,7 @@ def test_every_public_call_is_walked_through():
 def fresh(splits, **given):
     """A model and a guide from the caller's random state, fitted."""
     model = dgm.models.TSBN(splits.info, **HIDDEN)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, **HIDDEN)
+    guide = dgm.guides.RecurrentBernoulli(model)
     return model, dgm.fit(dgm.objectives.NVIL(model, guide), splits, **{**TINY_FIT, **given})
 
 
@@ -154,7 +154,7 @@ def test_random_restarts_differ(runs):
 
 def test_the_same_weights_and_seed_give_the_same_fit(runs):
     model, _ = fresh(runs.bits.splits)
-    guide = dgm.guides.RecurrentBernoulli(runs.bits.splits.info, **HIDDEN)
+    guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.NVIL(model, guide)
     ends = []
     for seed in (0, 0, 1):

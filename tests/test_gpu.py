@@ -44,7 +44,7 @@ def test_the_same_path_scores_the_same() -> None:
 
 def test_draws_and_gradients_stay_on_the_device() -> None:
     model = TSBN(INFO, hidden_dim=3).to(CUDA)
-    guide = RecurrentBernoulli(INFO, hidden_dim=3).to(CUDA)
+    guide = RecurrentBernoulli(model).to(CUDA)
     traced = terms(model, guide, Batch.of(torch.rand(3, 6, 4).round()).to(CUDA), particles=4)
     assert traced.log_w.device.type == traced.values["z"].device.type == "cuda"
     traced.direct.sum().backward()

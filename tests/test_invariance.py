@@ -46,10 +46,10 @@ UNITS = {
 }
 MODELS = {
     "tsbn": lambda info: LocalRLOO(
-        TSBN(info, hidden_dim=3, history=2), RecurrentBernoulli(info, hidden_dim=3, history=2)
+        model := TSBN(info, hidden_dim=3, history=2), RecurrentBernoulli(model)
     ),
-    "lds": lambda info: ML(LDS(info, state_dim=2), NoGuide(info)),
-    "hmm": lambda info: ML(HMM(info, num_states=2), NoGuide(info)),
+    "lds": lambda info: ML(model := LDS(info, state_dim=2), NoGuide(model)),
+    "hmm": lambda info: ML(model := HMM(info, num_states=2), NoGuide(model)),
 }
 
 
@@ -163,7 +163,8 @@ def test_positions_in_single_precision_are_forecast_as_near_zero():
 
 def certain(info):
     """A latent variable model whose latents are all one, so that draws do not depend on a seed."""
-    model, guide = TSBN(info, hidden_dim=2), RecurrentBernoulli(info, hidden_dim=2)
+    model = TSBN(info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     for part in (model, guide):
         for layer in part.layers:
             torch.nn.init.constant_(layer.bias.bias, 60.0)
@@ -172,9 +173,9 @@ def certain(info):
 
 PAIRS = {
     "tsbn": certain,
-    "lds": lambda info: (LDS(info, state_dim=2), NoGuide(info)),
-    "hmm": lambda info: (HMM(info, num_states=2), NoGuide(info)),
-    "ar": lambda info: (AR(info, history=2), NoGuide(info)),
+    "lds": lambda info: (model := LDS(info, state_dim=2), NoGuide(model)),
+    "hmm": lambda info: (model := HMM(info, num_states=2), NoGuide(model)),
+    "ar": lambda info: (model := AR(info, history=2), NoGuide(model)),
 }
 
 

@@ -10,7 +10,6 @@ import torch
 
 from pyrodgm.errors import ConfigError
 from pyrodgm.models import DTSBNS, TSBN, Model
-from pyrodgm.objectives import OBJECTIVES
 from pyrodgm.schema import schema
 from pyrodgm.setup.registry import REGISTRIES
 from variants import INFOS
@@ -37,7 +36,8 @@ def test_every_mistake_is_named_in_python_too():
 def test_no_number_is_taken_without_a_look(name, cls):
     """Below every bound: sizes, orders, shares, draws."""
     del name
-    given = (None, None) if cls in OBJECTIVES.values() else (INFO,)
+    sources = {"model": (INFO,), "guide": (TSBN(INFO),), "objective": (None, None)}
+    (given,) = (sources[kind] for kind in sources if cls in REGISTRIES[kind].values())
     for option, parameter in schema(cls).items():
         if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
             with pytest.raises(ConfigError, match=f"{cls.__name__}: {option} = -1"):
@@ -70,7 +70,7 @@ class Own(Model):
     """Takes what no file can hold."""
 
     def __init__(self, info, *, network: object = None, cls: str = "gru", size: int = 1) -> None:
-        super().__init__()
+        super().__init__(info)
         self.network, self.cls, self.size = network, cls, size
 
     def forward(self, batch) -> None:

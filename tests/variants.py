@@ -45,15 +45,13 @@ class Variant:
     Args:
         model: class of p.
         guide: class of q.
-        both: options of both.
-        p: options of the model alone.
-        q: options of the guide alone.
+        p: options of the model.
+        q: options of the guide.
         length: frames of a sequence whose paths can be enumerated.
     """
 
     model: type[SequenceModel]
     guide: type[SequenceGuide]
-    both: Mapping[str, Any]
     p: Mapping[str, Any]
     q: Mapping[str, Any]
     length: int = 3
@@ -62,22 +60,22 @@ class Variant:
 ONE, TWO = {"hidden_dim": 2}, {"hidden_dim": (2, 2)}
 SECOND = {"history": 2}
 VARIANTS = {
-    "tsbn": Variant(TSBN, RecurrentBernoulli, ONE, {}, {}),
-    "tsbn order 2": Variant(TSBN, RecurrentBernoulli, ONE | SECOND, {}, {}),
-    "hmsbn": Variant(HMSBN, RecurrentBernoulli, ONE, {}, {"feedback": False}),
-    "deep hmsbn": Variant(HMSBN, RecurrentBernoulli, TWO, {}, {"feedback": False}),
-    "dtsbn-s": Variant(DTSBNS, RecurrentBernoulli, TWO, {}, {}),
+    "tsbn": Variant(TSBN, RecurrentBernoulli, ONE, {}),
+    "tsbn order 2": Variant(TSBN, RecurrentBernoulli, ONE | SECOND, {}),
+    "hmsbn": Variant(HMSBN, RecurrentBernoulli, ONE, {"feedback": False}),
+    "deep hmsbn": Variant(HMSBN, RecurrentBernoulli, TWO, {"feedback": False}),
+    "dtsbn-s": Variant(DTSBNS, RecurrentBernoulli, TWO, {}),
     "dtsbn-s order 2": Variant(
-        DTSBNS, RecurrentDeterministic, TWO | SECOND, {}, {"layer_dim": 3}
+        DTSBNS, RecurrentDeterministic, TWO | SECOND, {"layer_dim": 3}
     ),
-    "dtsbn-s 3": Variant(DTSBNS, RecurrentBernoulli, {"hidden_dim": (1, 1, 1)}, {}, {}),
+    "dtsbn-s 3": Variant(DTSBNS, RecurrentBernoulli, {"hidden_dim": (1, 1, 1)}, {}),
     "dtsbn-d": Variant(
-        DTSBND, RecurrentDeterministic, ONE, {"layer_dim": 3}, {"layer_dim": 3}
+        DTSBND, RecurrentDeterministic, ONE | {"layer_dim": 3}, {"layer_dim": 3}
     ),
     "dtsbn-d order 2": Variant(
-        DTSBND, RecurrentDeterministic, ONE | SECOND, {"layer_dim": 3}, {"layer_dim": 3}
+        DTSBND, RecurrentDeterministic, ONE | SECOND | {"layer_dim": 3}, {"layer_dim": 3}
     ),
-    "sbn": Variant(SBN, LayeredBernoulli, TWO, {}, {}, length=1),
+    "sbn": Variant(SBN, LayeredBernoulli, TWO, {}, length=1),
 }  # fmt: skip
 
 INFOS = {
@@ -135,8 +133,8 @@ def pair(
     """The model and the guide of a variant; the facts are further ones of the data."""
     made, info = VARIANTS[variant], replace(INFOS[emission], **facts)
     size = {"nade_dim": 2} if emission == "nade" else {}
-    model = made.model(info, **made.both, **made.p, **size, emission=emission)
-    guide = made.guide(info, **made.both, **made.q)
+    model = made.model(info, **made.p, **size, emission=emission)
+    guide = made.guide(model, **made.q)
     return randomised(model), randomised(guide)
 
 

@@ -7,10 +7,9 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.guides.base import GuideTraits, SequenceGuide
+from pyrodgm.guides.base import GuideTraits, SequenceGuide, Target
 
 
 @final
@@ -18,15 +17,14 @@ class NoGuide(SequenceGuide):
     """Draws nothing: for models whose likelihood is known.
 
     Args:
-        info: the data's facts, of which it needs none.
+        model: the model p, which has no latent variables.
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(latents="none", sequential=True, causal=True)
     history = 0
 
-    def __init__(self, info: DataInfo) -> None:
-        super().__init__()
-        del info
+    def __init__(self, model: Target) -> None:
+        super().__init__(model)
         self.latents = {}
 
     def encode(self, batch: Batch) -> Tensor:

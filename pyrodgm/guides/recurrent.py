@@ -10,21 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.guides.base import GuideTraits, SequenceGuide
+from pyrodgm.guides.base import GuideTraits, SequenceGuide, Target
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import (
-    LayerSizes,
-    SigmoidLayer,
-    SigmoidLayers,
-    layer_sites,
-    plus,
-    weights,
-)
+from pyrodgm.networks.layers import SigmoidLayer, SigmoidLayers, plus, weights
 
 Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
@@ -41,9 +33,8 @@ class SigmoidRecognition(SequenceGuide):
     where u are conditions, if frames come with any.
 
     Args:
-        info: the data's facts; its features are D.
-        hidden_dim: units J of the latent layer, or of every layer, the lowest first.
-        history: order n; 0 for rows without time.
+        model: the model p, whose latent sites are the layers, the lowest first.
+        history: order n; 0 for rows without time, None for the model's.
         feedback: whether the lags of lower layers are there, U_3.
         init_scale: standard deviation of the initial weights.
         features_dim: size of what the lowest layer looks at; that of a frame if not given.
@@ -53,19 +44,17 @@ class SigmoidRecognition(SequenceGuide):
 
     def __init__(
         self,
-        info: DataInfo,
+        model: Target,
         *,
-        hidden_dim: LayerSizes,
-        history: int,
+        history: int | None,
         feedback: bool,
         init_scale: float,
         features_dim: int | None = None,
     ) -> None:
-        super().__init__()
-        self.history = history
-        self.latents = layer_sites(hidden_dim)
-        self.inputs = Inputs(info)
-        self.conditions = Conditions(info)
+        super().__init__(model)
+        self.history = history = model.history if history is None else history
+        self.inputs = Inputs(model.info)
+        self.conditions = Conditions(model.info)
         sizes = [features_dim or self.inputs.dim, *self.latents.values()]
         lags = history if feedback else 0
         shared = {"history": history, "scale": init_scale, "given_dim": self.conditions.dim}
@@ -108,9 +97,8 @@ class RecurrentBernoulli(SigmoidRecognition):
         \qquad z^0 = x
 
     Args:
-        info: the data's facts; its features are D.
-        hidden_dim: latent variables per frame J, or those of every layer, the lowest first.
-        history: order n.
+        model: the model p; its binary sites, the lowest first, are the layers.
+        history: order n; the model's if not given.
         feedback: whether it looks at earlier observations and earlier draws of lower layers, U_3.
         init_scale: standard deviation of the initial weights.
 
@@ -122,16 +110,14 @@ class RecurrentBernoulli(SigmoidRecognition):
 
     def __init__(
         self,
-        info: DataInfo,
+        model: Target,
         *,
-        hidden_dim: LayerSizes = 100,
-        history: Order = 1,
+        history: Order | None = None,
         feedback: bool = True,
         init_scale: Scale = 0.01,
     ) -> None:
         super().__init__(
-            info,
-            hidden_dim=hidden_dim,
+            model,
             history=history,
             feedback=feedback,
             init_scale=init_scale,
@@ -145,8 +131,7 @@ class LayeredBernoulli(SigmoidRecognition):
     .. math:: q(z^l = 1 \mid z^{l-1}) = \sigma(U^l z^{l-1} + d^l), \qquad z^0 = x
 
     Args:
-        info: the data's facts; its features are D.
-        hidden_dim: latent variables J, or those of every layer, the lowest first.
+        model: the model p; its binary sites, the lowest first, are the layers.
         init_scale: standard deviation of the initial weights.
 
     Reference: Mnih and Gregor, Neural variational inference and learning in belief networks, 2014.
@@ -154,12 +139,8 @@ class LayeredBernoulli(SigmoidRecognition):
 
     traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=False, causal=True)
 
-    def __init__(
-        self, info: DataInfo, *, hidden_dim: LayerSizes = 200, init_scale: Scale = 0.01
-    ) -> None:
-        super().__init__(
-            info, hidden_dim=hidden_dim, history=0, feedback=False, init_scale=init_scale
-        )
+    def __init__(self, model: Target, *, init_scale: Scale = 0.01) -> None:
+        super().__init__(model, history=0, feedback=False, init_scale=init_scale)
 
 
 @final
@@ -174,11 +155,10 @@ class RecurrentDeterministic(SigmoidRecognition):
     where u are conditions, if frames come with any.
 
     Args:
-        info: the data's facts; its features are D.
-        hidden_dim: latent variables per frame J, or those of every layer, the lowest first; higher
-            layers are those of `RecurrentBernoulli`.
+        model: the model p; its binary sites, the lowest first, are the layers, of which higher
+            ones are those of `RecurrentBernoulli`.
         layer_dim: deterministic rectified units, G.
-        history: order n.
+        history: order n; the model's if not given.
         init_scale: standard deviation of the initial weights, but of those into the rectified
             units, which start as those of `torch.nn.Linear` do.
 
@@ -190,23 +170,21 @@ class RecurrentDeterministic(SigmoidRecognition):
 
     def __init__(
         self,
-        info: DataInfo,
+        model: Target,
         *,
-        hidden_dim: LayerSizes = 100,
         layer_dim: Annotated[int, Field(ge=1)] = 100,
-        history: Order = 1,
+        history: Order | None = None,
         init_scale: Scale = 0.01,
     ) -> None:
         super().__init__(
-            info,
-            hidden_dim=hidden_dim,
+            model,
             history=history,
             feedback=True,
             init_scale=init_scale,
             features_dim=layer_dim,
         )
-        self.drive = nn.Linear((history + 1) * self.inputs.dim, layer_dim)
-        self.cell = ReLUCell(layer_dim, history, init_scale)
+        self.drive = nn.Linear((self.history + 1) * self.inputs.dim, layer_dim)
+        self.cell = ReLUCell(layer_dim, self.history, init_scale)
         self.drive_given = weights(self.conditions.dim, layer_dim, init_scale)
 
     def features(self, batch: Batch) -> Tensor:

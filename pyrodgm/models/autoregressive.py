@@ -82,7 +82,7 @@ class AR(SequenceModel):
         nade_dim: NadeDim = None,
         dropout: Share = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(info)
         self.history = history
         self.latents = {}
         self.observed = {"x": info.dim}

@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import Splits
+from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.engine.past import Past, ShiftedPast, seen_key
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
 from pyrodgm.networks.conditions import refuse_unless
@@ -58,12 +58,19 @@ class Model(Checked, nn.Module):
     It samples the sites named in `latents` and observes those named in `observed`, both name to
     dimension. Parameters live in the module; one that runs under a handler states them to Pyro.
     `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` take it, for priors on weights.
+
+    Args:
+        info: the data's facts, kept for guides to read.
     """
 
     traits: ClassVar[ModelTraits]
     companions: ClassVar[Companions | None] = None
     latents: dict[str, int]
     observed: dict[str, int]
+
+    def __init__(self, info: DataInfo) -> None:
+        super().__init__()
+        self.info = info
 
     @property
     def frame_size(self) -> int:

@@ -72,7 +72,7 @@ class DTSBND(SequenceModel):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         init_scale: Scale = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__(info)
         self.history = history
         self.latents = {"z": hidden_dim}
         self.observed = {"x": info.dim}

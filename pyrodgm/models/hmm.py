@@ -73,7 +73,7 @@ class HMM(StateSpaceModel):
         emission: EmissionName = "auto",
         start: Literal["data", "random"] = "data",
     ) -> None:
-        super().__init__()
+        super().__init__(info)
         if emission == "nade":
             raise UsageError(
                 "hmm has no emission 'nade'; take bernoulli, or another that fits the data"

@@ -58,7 +58,7 @@ class LDS(StateSpaceModel):
     states = ("covariance", "mean")
 
     def __init__(self, info: DataInfo, *, state_dim: Annotated[int, Field(ge=1)] = 10) -> None:
-        super().__init__()
+        super().__init__(info)
         if info.kind != "real":
             raise DataError(
                 f"lds models real values and the data '{info.name}' has {info.kind} ones; hmm has "

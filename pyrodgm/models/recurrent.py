@@ -65,7 +65,7 @@ class RecurrentNetwork(SequenceModel):
         emission: Emission,
         dropout: float,
     ) -> None:
-        super().__init__()
+        super().__init__(info)
         self.history = 1
         self.latents = {}
         self.observed = {"x": info.dim}

@@ -64,7 +64,7 @@ class SigmoidBeliefNetwork(SequenceModel):
         nade_dim: int | None,
         init_scale: float,
     ) -> None:
-        super().__init__()
+        super().__init__(info)
         self.history = history
         self.latents = layer_sites(hidden_dim)
         self.observed = {"x": info.dim}

@@ -19,7 +19,7 @@ KEYS = 6  # semitones up and down
 DECAY: dict[str, Any] = {"weight_decay": 0.01}
 FEW_PIECES = {"jsb": {"weight_decay": 0.03}}
 DROPOUT = {"dropout": 0.3}
-WIDE = {"layer_dim": 200, "dropout": 0.3}
+WIDE = {"layer_dim": 200}
 OURS_FIT = {"time_limit": SECONDS, "steps": 1_000_000, "evaluate_every": 400}
 NADE = {"emission": "nade"}
 
@@ -61,6 +61,7 @@ def _ours(
     options: dict[str, Any],
     *,
     transpose: int = 0,
+    guide: Mapping[str, Any] | None = None,
     by_data: Mapping[str, dict[str, Any]] | None = None,
     **fit: Any,
 ) -> list[Cell]:
@@ -71,6 +72,7 @@ def _ours(
         model: registered model.
         options: of the model.
         transpose: semitones up and down.
+        guide: options of the guide.
         by_data: options of training on one collection alone.
         fit: of training on all of them.
     """
@@ -85,6 +87,7 @@ def _ours(
                 data,
                 options=options,
                 data=keys,
+                guide=guide or {},
                 fit={**OURS_FIT, **fit, **each.get(data, {})},
             ),
             quick(),
@@ -120,7 +123,14 @@ TABLE = PaperTable(
         *_ours("DTSBN-s 100-100", "dtsbn-s", {"hidden_dim": (100, 100)}, **DECAY),
         *_ours("DTSBN-d 100-100", "dtsbn-d", {}, **DECAY),
         *_ours("TSBN 100, NADE", "tsbn", {"hidden_dim": 100, **NADE}, **DECAY),
-        *_ours("DTSBN-d 100-200, NADE", "dtsbn-d", {**NADE, **WIDE}, transpose=KEYS, lr=0.003),
+        *_ours(
+            "DTSBN-d 100-200, NADE",
+            "dtsbn-d",
+            {**NADE, **WIDE, **DROPOUT},
+            guide=WIDE,
+            transpose=KEYS,
+            lr=0.003,
+        ),
         *_ours("HMM, 100 states", "hmm", {"num_states": 100}),
         *_ours("AR(1)", "ar", {"history": 1}, **DECAY),
         *_ours("RNN", "rnn", {"hidden_dim": 200, **DROPOUT}, transpose=KEYS, lr=0.003),

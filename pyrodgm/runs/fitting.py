@@ -15,12 +15,12 @@ from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
 from pyrodgm.objectives import Objective
 from pyrodgm.runs.data import RunData, located, own_data
-from pyrodgm.runs.loading import check_same_pieces, full_config, made_objective
+from pyrodgm.runs.loading import check_same_pieces, full_config, made_objective, resolved
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.stored import keep_results, score_splits
 from pyrodgm.seeds import seeded
 from pyrodgm.setup.build import build_data, build_objective
-from pyrodgm.setup.config import RunConfig, fit_options, resolve, to_toml
+from pyrodgm.setup.config import RunConfig, fit_options, to_toml
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
@@ -134,7 +134,7 @@ def resume(
         )
     with _held(folder):
         values = merge(read_toml(folder.config), {"fit": changes})
-        config = resolve(values) if "model" in values else None
+        config = resolved(folder, values)
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
         _check_changes(changes, options)
@@ -164,7 +164,8 @@ def _starts(
         if options.restarts > 1:
             raise UsageError(
                 f"restarts is {options.restarts}, and every start needs an objective of its own: "
-                "give a function that builds one, such as lambda: ML(HMM(info), NoGuide(info))"
+                "give a function that builds one: def build(): model = HMM(info); "
+                "return ML(model, NoGuide(model))"
             )
         return cast("Objective", objective), None  # check_runs refuses others
 

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.errors import ChangedWarning, RunFolderError, UsageError
+from pyrodgm.errors import ChangedWarning, ConfigError, RunFolderError, UsageError
 from pyrodgm.objectives import Objective
 from pyrodgm.setup.build import build_objective
 from pyrodgm.setup.config import RunConfig, resolve
 from pyrodgm.setup.userfile import described
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.storage.toml import read_toml
+from pyrodgm.storage.toml import Values, read_toml
 
 
 def read_config(folder: RunFolder) -> RunConfig | None:
     """The configuration of a run folder; None where it was fitted from Python objects."""
-    values = read_toml(folder.config)
-    return resolve(values) if "model" in values else None
+    return resolved(folder, read_toml(folder.config))
+
+
+def resolved(folder: RunFolder, values: Values) -> RunConfig | None:
+    """The configuration that the values of a run folder make; None without a model.
+
+    Raises:
+        RunFolderError: another version wrote the folder, and its options are no longer these.
+    """
+    if "model" not in values:
+        return None
+    try:
+        return resolve(values)
+    except ConfigError as error:
+        then = folder.read_environment()["versions"] if folder.environment.is_file() else {}
+        wrote, now = then.get("pyrodgm"), version("pyrodgm")
+        if wrote in (None, now):
+            raise
+        raise RunFolderError(
+            f"{folder.path} was fitted by pyrodgm {wrote}, which reads it; this is {now}, whose "
+            f"options are others ({error})"
+        ) from error
 
 
 def full_config(folder: RunFolder, config: RunConfig | None) -> RunConfig:

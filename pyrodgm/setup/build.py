@@ -35,26 +35,28 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
         DataError: the model cannot score such data.
         UsageError: a constructor takes something else than facts and options.
     """
+    model_class, guide_class, objective_class = (
+        registry.find(kind, getattr(config, kind).name) for kind in ("model", "guide", "objective")
+    )
+    compat.check_classes(model_class, guide_class, objective_class)
     with seeded(config.fit.seed):
-        model = _made("model", config.model, info)
-        guide = _made("guide", config.guide, info)
-        objective = registry.find("objective", config.objective.name)
-        compat.check(model, guide, objective)
-        return objective(model, guide, **config.objective.options)
+        model = _made("model", model_class, config.model, info, "the data's facts, info")
+        guide = _made("guide", guide_class, config.guide, model, "the model")
+        compat.check(model, guide, objective_class)
+        return objective_class(model, guide, **config.objective.options)
 
 
-def _made(kind: str, component: Component, info: DataInfo) -> Any:
-    """A model or guide from the data's facts and its options.
+def _made(kind: str, target: type, component: Component, source: Any, what: str) -> Any:
+    """A model from the data's facts or a guide from the model, and its options.
 
     Raises:
         UsageError: its constructor takes something else.
     """
-    target = registry.find(kind, component.name)
     try:
-        inspect.signature(target).bind(info, **component.options)
+        inspect.signature(target).bind(source, **component.options)
     except TypeError as error:
         raise UsageError(
-            f"{kind} {target.__name__} cannot be made ({error}); its constructor takes the data's "
-            "facts, info, and then options by keyword alone"
+            f"{kind} {target.__name__} cannot be made ({error}); its constructor takes {what}, and "
+            "then options by keyword alone"
         ) from error
-    return target(info, **component.options)
+    return target(source, **component.options)

@@ -47,6 +47,21 @@ def _kind(latents: str) -> str:
     return "no latents" if latents == "none" else f"{latents} latents"
 
 
+def check_classes(model: type[Model], guide: type[Guide], objective: type[Objective]) -> None:
+    """Raise unless the traits of the three fit.
+
+    Raises:
+        CompatibilityError: says which trait of which of the three does not fit, and which
+            objectives or guides would.
+    """
+    found = [
+        f"{owner} {given}; {objective.__name__} on {model.__name__} needs {needed}"
+        for owner, given, needed in conflicts(model, guide, objective)
+    ]
+    if found:
+        raise CompatibilityError("\n".join([*found, *_advice(model, guide, objective)]))
+
+
 def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     """Raise unless the three fit, also in the names and sizes of the latent sites.
 
@@ -54,12 +69,7 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         CompatibilityError: says which trait of which of the three does not fit, and which
             objectives or guides would.
     """
-    found = [
-        f"{owner} {given}; {objective.__name__} on {type(model).__name__} needs {needed}"
-        for owner, given, needed in conflicts(type(model), type(guide), objective)
-    ]
-    if found:
-        raise CompatibilityError("\n".join([*found, *_advice(type(model), type(guide), objective)]))
+    check_classes(type(model), type(guide), objective)
     for owner in (model, guide):
         if random := random_weights(owner):
             raise CompatibilityError(

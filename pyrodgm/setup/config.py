@@ -110,8 +110,7 @@ def validate(
 def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """A whole configuration from nested values, ``{"model": {"name": "tsbn"}, "fit": {...}}``.
 
-    What is not given comes from the model's companions and from constructor defaults. An option
-    that the guide shares with the model, such as hidden_dim, takes the model's value. Paths become
+    What is not given comes from the model's companions and from constructor defaults. Paths become
     absolute.
 
     Raises:
@@ -129,8 +128,6 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
         target = found[group] if group in found else _find(group, names[group], mistakes)
         if target is None:
             continue
-        if group == "guide" and "model" in components:
-            groups[group] = _inherit(target, groups[group], components["model"].options)
         options = validate(group, target, groups[group], mistakes)
         if group == "data" and options.get("path"):
             options["path"] = str(Path(options["path"]).expanduser().resolve())
@@ -152,16 +149,6 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
 def _companions(model: type[Model] | None) -> dict[str, str]:
     """Names of guide, objective and data as the model suggests them; none if it is unknown."""
     return {} if model is None else asdict(compat.companions_of(model))
-
-
-def _inherit(
-    guide: Callable[..., Any], given: Mapping[str, Any], model_options: Mapping[str, Any]
-) -> dict[str, Any]:
-    try:
-        shared = {k: model_options[k] for k in schema(guide) if model_options.get(k) is not None}
-    except UsageError:  # reported when the guide itself is validated
-        shared = {}
-    return {**shared, **given}
 
 
 def fit_options(given: Mapping[str, Any]) -> FitOptions:

@@ -71,13 +71,12 @@ class Variant:
         info, units = self.info(), {"hidden_dim": self.hidden_dim}
         if self.layers > 1:
             units = {"hidden_dim": (self.hidden_dim,) * self.layers}
-        if self.model == "dtsbn-d":
-            units |= {"layer_dim": self.hidden_dim}
+        widths = {"layer_dim": self.hidden_dim} if self.model == "dtsbn-d" else {}
+        units |= widths
         model_class = MODELS[self.model]
         guide_class = GUIDES[model_class.companions.guide]
-        model, guide = (
-            program(info, history=self.order, **units) for program in (model_class, guide_class)
-        )
+        model = model_class(info, history=self.order, **units)
+        guide = guide_class(model, **widths)
         return OBJECTIVES[objective](model, guide, **options)
 
     def floor(self) -> HandWritten:

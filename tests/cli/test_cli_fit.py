@@ -26,7 +26,7 @@ class Bias(SequenceModel):
     companions = Companions("recurrent-bernoulli", "rloo", "balls")
     history = 1
     def __init__(self, info, *, hidden_dim: int = 3):
-        super().__init__()
+        super().__init__(info)
         self.latents, self.observed = {"z": hidden_dim}, {"x": info.dim}
         self.z = torch.nn.Parameter(torch.zeros(hidden_dim))
         self.x = torch.nn.Parameter(torch.zeros(info.dim))
@@ -137,7 +137,8 @@ def test_files_then_flags_then_settings(cli, tiny, here):
     values = read_toml(here / "r" / "config.toml")
     fit = values["fit"]
     assert (fit["steps"], fit["lr"], fit["batch_size"]) == (2, 0.4, 3)
-    assert values["model"]["hidden_dim"] == values["guide"]["hidden_dim"] == 3
+    assert values["model"]["hidden_dim"] == 3
+    assert "hidden_dim" not in values["guide"]
 
 
 def test_the_configuration_of_a_run_makes_the_same_run(cli, tiny, here):

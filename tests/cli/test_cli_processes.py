@@ -63,8 +63,8 @@ EQUAL = """
 import sys, torch, numpy as np, pyrodgm as dgm
 splits = dgm.data.load(sys.argv[1])
 torch.manual_seed(0)
-parts = [c(splits.info, hidden_dim=3) for c in (dgm.models.TSBN, dgm.guides.RecurrentBernoulli)]
-objective = dgm.objectives.NVIL(*parts)
+model = dgm.models.TSBN(splits.info, hidden_dim=3)
+objective = dgm.objectives.NVIL(model, dgm.guides.RecurrentBernoulli(model))
 run = dgm.fit(objective, splits, steps=15, evaluate_every=5, batch_size=8, devices=2, device="cpu",
               out=sys.argv[2])
 everything = torch.cat([v.flatten() for v in objective.state_dict().values()])

@@ -58,9 +58,10 @@ class NormalGuide(SequenceGuide):
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.history, self.latents = 2, {"z": J}
+    history = 2
+
+    def __init__(self, model: TSBN) -> None:
+        super().__init__(model)
         self.from_x, self.from_z = nn.Linear(D, J), nn.Linear(2 * J, J)
 
     def encode(self, batch: Batch) -> torch.Tensor:
@@ -75,9 +76,11 @@ class TwoLayers(SequenceGuide):
 
     traits = GuideTraits(latents="binary", sequential=True)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.history, self.latents = 1, {"top": 2, "z": J}
+    history = 1
+
+    def __init__(self, model: TSBN) -> None:
+        super().__init__(model)
+        self.latents = {"top": 2, "z": J}
         self.top, self.low = nn.Linear(D + J, 2), nn.Linear(2 + J + 2, J)
 
     def encode(self, batch: Batch) -> torch.Tensor:
@@ -91,15 +94,16 @@ class TwoLayers(SequenceGuide):
 
 
 def programs() -> dict[str, nn.Module]:
+    model = TSBN(INFO, hidden_dim=J)
     return {
         "tsbn order 1": TSBN(INFO, hidden_dim=J, init_scale=1.0),
         "tsbn order 3": TSBN(INFO, hidden_dim=J, history=3, init_scale=1.0),
         "tsbn longer than the data": TSBN(INFO, hidden_dim=J, history=8, init_scale=1.0),
-        "recurrent order 1": RecurrentBernoulli(INFO, hidden_dim=J, init_scale=1.0),
-        "recurrent order 3": RecurrentBernoulli(INFO, hidden_dim=J, history=3, init_scale=1.0),
-        "a user's own": example_guide()(INFO, hidden_dim=J),
-        "normal": NormalGuide(),
-        "two layers": TwoLayers(),
+        "recurrent order 1": RecurrentBernoulli(model, init_scale=1.0),
+        "recurrent order 3": RecurrentBernoulli(model, history=3, init_scale=1.0),
+        "a user's own": example_guide()(model),
+        "normal": NormalGuide(model),
+        "two layers": TwoLayers(model),
     }
 
 
@@ -149,7 +153,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_both_executions_draw_from_the_same_distribution() -> None:
-    guide = RecurrentBernoulli(INFO, hidden_dim=2, init_scale=1.5)
+    guide = RecurrentBernoulli(model, init_scale=1.5)
     batch = ragged((3,))
     weights = (2.0 ** torch.arange(6)).flip(0)
     num = 40_000
@@ -214,11 +218,12 @@ def test_unconditioned_programs_feed_their_own_draws_back() -> None:
 
 
 def test_reparameterised_paths_carry_gradients_through_the_loop() -> None:
-    guide, batch = NormalGuide(), ragged((5, 5))
+    model, batch = TSBN(INFO, hidden_dim=J), ragged((5, 5))
+    guide = NormalGuide(model)
     trace = poutine.trace(guide).get_trace(batch)
     trace.nodes["z"]["value"][:, -1].sum().backward()
     assert guide.from_x.weight.grad.abs().sum() > 0
-    discrete = poutine.trace(TwoLayers()).get_trace(batch)
+    discrete = poutine.trace(TwoLayers(model)).get_trace(batch)
     assert not discrete.nodes["z"]["value"].requires_grad
 
 
@@ -247,7 +252,7 @@ def test_shared_lags_are_those_of_the_value_at_hand() -> None:
 @pytest.mark.parametrize("history", [1, 2])
 def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
     model = TSBN(INFO, hidden_dim=J, history=history)
-    guide = RecurrentBernoulli(INFO, hidden_dim=J, history=history)
+    guide = RecurrentBernoulli(model)
 
     def weights(batch: Batch) -> torch.Tensor:
         torch.manual_seed(4)
@@ -255,14 +260,14 @@ def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
 
     used = ragged((4, 2))
     for earlier in (1, 3):
-        order = {"history": earlier, "hidden_dim": J}
-        terms(TSBN(INFO, **order), RecurrentBernoulli(INFO, **order), used, 2)
+        other = TSBN(INFO, history=earlier, hidden_dim=J)
+        terms(other, RecurrentBernoulli(other), used, 2)
     assert torch.equal(weights(used), weights(Batch(used.x, used.mask, used.index)))
     assert torch.equal(weights(used), weights(used))
 
 
 def test_sites_that_do_not_match_are_named() -> None:
-    guide = RecurrentBernoulli(INFO, hidden_dim=J)
+    guide = RecurrentBernoulli(model)
     guide.latents = {"h": J}
     guide.chained = False
     guide.step = lambda draw, past, encoded, t: draw(

@@ -185,7 +185,7 @@ class Walk(SequenceModel):
     traits = ModelTraits(latents="continuous", sequential=True)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(INFOS["gaussian"])
         self.history, self.latents, self.observed = 1, {"z": 1}, {"x": 1}
         self.slope = nn.Parameter(torch.tensor(0.7).double())
 
@@ -199,9 +199,10 @@ class WalkGuide(SequenceGuide):
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.history, self.latents = 1, {"z": 1}
+    history = 1
+
+    def __init__(self, model: Walk) -> None:
+        super().__init__(model)
         self.scale = nn.Parameter(torch.tensor(0.8).double())
 
     def encode(self, batch: Batch) -> Tensor:
@@ -222,7 +223,8 @@ def walk_joint(model: Walk) -> MultivariateNormal:
 
 
 def mean_field(form: Form) -> None:
-    model, guide = Walk(), WalkGuide()
+    model = Walk()
+    guide = WalkGuide(model)
     root = torch.tensor([[1.0, 0.0], [0.3, 1.0]]).double()
     mean = root @ (0.5 * WALK[:, 0])
     q = MultivariateNormal(mean, 0.64 * root @ root.T)
@@ -299,7 +301,8 @@ def autoguide_weights(form: Form) -> None:
 def svi(form: Form) -> None:
     """The first latent is told by the second frame alone: a local signal would leave it at 1/2."""
     info = DataInfo("one", "binary", 1, (0.5,), 2.0, 2)
-    model, guide = TSBN(info, hidden_dim=1), RecurrentBernoulli(info, hidden_dim=1)
+    model = TSBN(info, hidden_dim=1)
+    guide = RecurrentBernoulli(model)
     layer = model.layers[0]
     with torch.no_grad():
         for parameter in (*model.parameters(), *guide.parameters()):
@@ -498,7 +501,7 @@ def test_more_bits_than_can_be_enumerated_are_refused() -> None:
     sizes = {"hidden_dim": 13}
     with pytest.raises(CompatibilityError, match=r"TSBN has 13 bits a frame: 2\^13 values"):
         run(TSBN(INFOS["bernoulli"], **sizes), 1)
-    guide = RecurrentBernoulli(INFOS["bernoulli"], hidden_dim=5)
+    guide = RecurrentBernoulli(model)
     with pytest.raises(CompatibilityError, match="3 frames of 5 bits, which are enumerated tog"):
         run(guide, 3)
 

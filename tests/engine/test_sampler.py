@@ -90,8 +90,8 @@ class Entangled(SequenceGuide):
     traits = GuideTraits(latents="binary", sequential=True)
     history, chained = 1, True
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model) -> None:
+        super().__init__(model)
         self.latents = {"low": 2, "high": 2}
         self.plain = False
 
@@ -105,7 +105,7 @@ class Entangled(SequenceGuide):
 
 
 def test_what_is_no_chain_says_so() -> None:
-    guide = randomised(Entangled())
+    guide = randomised(Entangled(pair("tsbn")[0]))
     with pytest.raises(UsageError, match="past of site 'high' before it draws it"):
         rollout(guide, 1).draw()
     guide.plain = True

@@ -58,10 +58,6 @@ class Smoother(SequenceGuide):
     traits = GuideTraits(latents="binary", sequential=True)
     history = 1
 
-    def __init__(self):
-        super().__init__()
-        self.latents = {"z": 2}
-
     def encode(self, batch):
         total = (batch.x * batch.mask[..., None]).sum((1, 2))
         return total.sin()[:, None, None].expand(-1, batch.length, 2)
@@ -77,9 +73,8 @@ class Stateful(SequenceGuide):
     history = 1
     states = ("g",)
 
-    def __init__(self):
-        super().__init__()
-        self.latents = {"z": 2}
+    def __init__(self, model):
+        super().__init__(model)
         self.cell = ReLUCell(2, init_scale=1.0)
 
     def encode(self, batch):
@@ -108,7 +103,7 @@ def test_any_guide_gives_an_unbiased_estimate(guide):
     x = sequences()[0]
     exact = Enumerated(model, pair("tsbn")[1], x).evidence()
     batch = ragged_batch([x], 4000)
-    found = frame_evidence(model, guide().double(), batch, 8, threshold=1.1).sum(-1)
+    found = frame_evidence(model, guide(model).double(), batch, 8, threshold=1.1).sum(-1)
     assert_mean((found - exact).exp()[:, None], 1.0)
 
 
@@ -167,7 +162,8 @@ def test_without_latents_it_is_the_likelihood(kind):
         "hmm": lambda: HMM(info, num_states=3),
         "lds": lambda: LDS(info, state_dim=3),
     }[kind]()
-    model, guide = randomised(model), NoGuide(info)
+    model = randomised(model)
+    guide = NoGuide(model)
     batch = ragged_batch(sequences("gaussian" if kind == "lds" else "nade"), padding=1)
     exact = terms(model, guide, batch).log_p[0]
     torch.testing.assert_close(frame_evidence(model, guide, batch, 3), exact)
@@ -226,7 +222,7 @@ def test_chosen_particles_take_their_windows_and_states_along():
 
 def test_states_of_guides_are_chosen_too():
     batch = ragged_batch(sequences())
-    particles = Particles(Stateful().double(), batch, 4)
+    particles = Particles(Stateful(pair("tsbn")[0]).double(), batch, 4)
     for t in range(2):
         particles.step(lambda name, law: law.expand((4, 3)).sample(), torch.tensor(t))
         particles.push({"z": torch.rand(4, 3, 2).double()})
@@ -309,7 +305,8 @@ def test_estimators_that_do_not_fit_are_refused(split):
 
 def test_the_likelihood_is_exact_without_latents(split):
     info = DataInfo("tiny", "binary", 3, (0.5,) * 3, 3.0, 4)
-    model, guide = randomised(AR(info)).float(), NoGuide(info)
+    model = randomised(AR(info)).float()
+    guide = NoGuide(model)
     found = [
         bound(model, guide, split, particles=k, estimator=estimator)
         for k, estimator in ((7, "auto"), (1, "exact"), (3, "fivo"), (3, "iwae"))

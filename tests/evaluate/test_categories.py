@@ -87,7 +87,7 @@ def marginals(model: HMM, x: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def test_the_next_frame_has_the_probabilities_of_a_sum_over_states() -> None:
     model = hmm()
-    found, nats = one_step(model, NoGuide(DATA.info), Batch.of(torch.from_numpy(X)[None]))
+    found, nats = one_step(model, NoGuide(model), Batch.of(torch.from_numpy(X)[None]))
     for t in range(5):
         unknown = np.where(np.arange(t + 1)[:, None] < t, X[: t + 1], NAN)
         np.testing.assert_allclose(found[0, t], marginals(model, unknown)[t], atol=1e-5)
@@ -105,7 +105,8 @@ def test_errors_of_probabilities_by_hand() -> None:
 
 
 def test_trivial_predictors_stand_beside_the_model_with_accuracy_and_log_score() -> None:
-    found = predictions(hmm(), NoGuide(DATA.info), DATA.test, DATA.info, baselines(DATA, 1))
+    model = hmm()
+    found = predictions(model, NoGuide(model), DATA.test, DATA.info, baselines(DATA, 1))
     trivial = baseline_predictions(baselines(DATA, 1), DATA.test, DATA.info)
     names = ["training frequencies", "copy-last", "Markov chain per feature"]
     assert list(trivial) == names
@@ -121,10 +122,10 @@ def test_trivial_predictors_stand_beside_the_model_with_accuracy_and_log_score()
 
 
 def test_a_forecast_gives_probabilities_and_its_errors() -> None:
-    model, info = AR(DATA.info, history=0), DATA.info
+    model = AR(DATA.info, history=0)
     with torch.no_grad():
         model.x_bias.bias.copy_(torch.tensor([0.5, 0.3, 0.2, 0.4, 0.6]).log())
-    found = forecast(model, NoGuide(info), DATA.test, horizon=2, samples=7)
+    found = forecast(model, NoGuide(model), DATA.test, horizon=2, samples=7)
     np.testing.assert_allclose(found.mean[0], [[0.5, 0.3, 0.2, 0.4, 0.6]] * 2, rtol=1e-5)
     assert found.quantiles.shape == (0, 1, 2, 2)
     assert hot(found.draw).sum(-1).tolist() == [[2, 2]]
@@ -138,7 +139,7 @@ def test_a_forecast_gives_probabilities_and_its_errors() -> None:
 @torch.no_grad()
 def test_gaps_are_filled_with_exact_probabilities_where_states_are_summed_out() -> None:
     model, info = hmm(), WITH_GAPS.info
-    found = impute(model, NoGuide(info), WITH_GAPS.test)
+    found = impute(model, NoGuide(model), WITH_GAPS.test)
     exact = marginals(model, GAPS)
     np.testing.assert_allclose(found.probabilities, exact, atol=1e-5)
     likeliest = np.stack(
@@ -158,12 +159,12 @@ def test_gaps_are_filled_with_exact_probabilities_where_states_are_summed_out() 
 def test_particles_fill_gaps_with_symbols() -> None:
     """Of frames that do not depend on each other, by draws: 4000 of them are within 0.04."""
     model, info = AR(WITH_GAPS.info, history=0), WITH_GAPS.info
-    found = impute(model, NoGuide(info), WITH_GAPS.test, samples=4000)
+    found = impute(model, NoGuide(model), WITH_GAPS.test, samples=4000)
     p = model.emission(model.x_bias.bias[0]).probs.detach().numpy()
     exact = np.where(np.repeat(np.isnan(GAPS), [3, 2], 1), p, hot(GAPS))
     np.testing.assert_allclose(found.probabilities, exact, atol=0.04)
     latent = TSBN(info, hidden_dim=2)
-    guide = RecurrentBernoulli(info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     filled = impute(latent, guide, WITH_GAPS.test, samples=50)
     assert hot(filled.x).sum(-1).tolist() == [2] * 5
 
@@ -199,5 +200,6 @@ def test_a_model_without_a_past_misses_transitions_and_has_the_frequencies() -> 
 def test_new_data_with_fewer_symbols_is_predicted_by_those_of_the_fit() -> None:
     few = EvaluationData.of_splits(splits_of(X[:2], X[:2]), DATA.info)
     assert few.info.symbols == OWN
-    found = predictions(hmm(), NoGuide(DATA.info), few["test"], few.info, baselines(DATA, 1))
+    model = hmm()
+    found = predictions(model, NoGuide(model), few["test"], few.info, baselines(DATA, 1))
     assert np.isfinite(found["filtered"].squared_error)

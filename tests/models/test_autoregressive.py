@@ -62,7 +62,7 @@ def test_own_past_of_order_one_is_a_markov_chain_per_feature() -> None:
     chance = torch.cat([first.expand(B, 1, D), chance], 1)
     exact = torch.where(x > 0, chance, 1 - chance).log().sum(-1)
     torch.testing.assert_close(nats(model, x), exact)
-    loss = ML(model, NoGuide(BITS))(Batch.of(x)).surrogate
+    loss = ML(model, NoGuide(model))(Batch.of(x)).surrogate
     assert gradient(loss, list(model.parameters())).abs().max() < 1e-9
     torch.testing.assert_close(loss.detach(), -exact.sum(-1).mean())
 
@@ -73,7 +73,7 @@ def test_without_a_past_frames_are_independent_and_start_at_the_means() -> None:
     model = AR(replace(BITS, mean=tuple(mean.tolist())), history=0).double()
     exact = (x * mean.log() + (1 - x) * (1 - mean).log()).sum(-1)
     torch.testing.assert_close(nats(model, x), exact, rtol=1e-6, atol=0)  # made in single precision
-    loss = ML(model, NoGuide(BITS))(Batch.of(x)).surrogate
+    loss = ML(model, NoGuide(model))(Batch.of(x)).surrogate
     assert gradient(loss, list(model.parameters())).abs().max() < 1e-6
 
 

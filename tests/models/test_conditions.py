@@ -209,7 +209,8 @@ def expectations(name: str, x: Tensor, given: Tensor) -> Tensor:
     if name in VARIANTS:
         model, guide = pair(name, **WITH_CONDITIONS)
     else:
-        model, guide = randomised(WITHOUT_LATENTS[name]()), NoGuide(INFOS["bernoulli"])
+        model = randomised(WITHOUT_LATENTS[name]())
+        guide = NoGuide(model)
     with torch.no_grad():
         return one_step(model, guide, Batch.of(x, given), samples=5)[0]
 
@@ -240,7 +241,7 @@ def test_gaps_are_filled_by_what_the_conditions_say() -> None:
     x, (given, standardised) = frames("nade", T), conditions(T)
     x[1:3] = torch.nan
     split = Sequences(x.float().numpy(), np.array([T]), conditions=given.numpy())
-    found = impute(model.float(), NoGuide(INFOS["bernoulli"]), split, samples=4000)
+    found = impute(model.float(), NoGuide(model), split, samples=4000)
     with torch.no_grad():
         numbers = standardised.float() @ model.x_from_given.weight.T + model.x_bias.bias[0]
     exact = numbers.sigmoid().numpy()[1:3]

@@ -65,10 +65,8 @@ def plain_programs(model: nn.Module, guide: nn.Module):
 
 
 def pair():
-    model, guide = (
-        TSBN(INFO, hidden_dim=J).double(),
-        RecurrentBernoulli(INFO, hidden_dim=J).double(),
-    )
+    model = TSBN(INFO, hidden_dim=J).double()
+    guide = RecurrentBernoulli(model).double()
     for module in (model, guide):
         for parameter in module.parameters():
             nn.init.normal_(parameter, std=0.8)
@@ -133,7 +131,8 @@ def test_a_guide_that_runs_backwards_is_taken_as_one_frame() -> None:
 
 def test_svi_trains_the_baseline_too() -> None:
     x = (torch.rand(16, T, D) > 0.9).float()
-    model, guide = TSBN(INFO, hidden_dim=J), RecurrentBernoulli(INFO, hidden_dim=J)
+    model = TSBN(INFO, hidden_dim=J)
+    guide = RecurrentBernoulli(model)
     plain_p, plain_q = plain_programs(model, guide)
 
     def p(x):

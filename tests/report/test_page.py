@@ -82,7 +82,7 @@ def corpus():
 
 def fit(splits, folder, model=dgm.models.TSBN):
     p = model(splits.info, hidden_dim=3)
-    q = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=3)
+    q = dgm.guides.RecurrentBernoulli(p)
     objective = dgm.objectives.LocalRLOO(p, q)
     return dgm.fit(objective, splits, steps=60, evaluate_every=20, out=folder / "toy")
 
@@ -224,7 +224,7 @@ def test_what_is_wrong_is_told_before_the_work(music, tmp_path, monkeypatch):
 def test_rows_without_time_have_samples_and_no_prediction(tmp_path):
     data = splits("binary", length=1, image_shape=(2, 3))
     p = dgm.models.SBN(data.info, hidden_dim=3)
-    q = dgm.guides.LayeredBernoulli(data.info, hidden_dim=3)
+    q = dgm.guides.LayeredBernoulli(p)
     run = dgm.fit(dgm.objectives.RLOO(p, q), data, steps=5, out=tmp_path / "toy")
     page = Reader(write_report(run, with_check=False).read_text())
     assert "Samples" in page.headings
@@ -234,7 +234,7 @@ def test_rows_without_time_have_samples_and_no_prediction(tmp_path):
 def test_a_model_without_latents_says_nothing_of_them(tmp_path):
     data = splits("real")
     p = dgm.models.AR(data.info)
-    objective = dgm.objectives.ML(p, dgm.guides.NoGuide(data.info))
+    objective = dgm.objectives.ML(p, dgm.guides.NoGuide(p))
     run = dgm.fit(objective, data, steps=5, out=tmp_path / "toy")
     path = write_report(run, with_check=False)
     assert Reader(path.read_text()).headings[-3:] == ["Samples", "Configuration", "Environment"]
@@ -244,7 +244,7 @@ def test_a_model_without_latents_says_nothing_of_them(tmp_path):
 def test_words_of_a_model_whose_latents_have_none(tmp_path):
     data = corpus()
     p = dgm.models.DTSBND(data.info, hidden_dim=3, layer_dim=4)
-    q = dgm.guides.RecurrentDeterministic(data.info, hidden_dim=3, layer_dim=4)
+    q = dgm.guides.RecurrentDeterministic(p, layer_dim=4)
     run = dgm.fit(dgm.objectives.LocalRLOO(p, q), data, steps=5, out=tmp_path / "toy")
     headings = Reader(write_report(run, with_check=False).read_text()).headings
     assert "Prediction of words" in headings

@@ -24,7 +24,7 @@ def run(request, tmp_path_factory):
     parts = {"train": part, "valid": part, "test": part}
     splits = Splits.of("toy", request.param, parts, **facts)
     model = dgm.models.TSBN(splits.info, hidden_dim=4)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=4)
+    guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.NVIL(model, guide)
     return dgm.fit(objective, splits, steps=100, out=tmp_path_factory.mktemp("run") / "toy")
 
@@ -151,7 +151,7 @@ def test_too_few_draws_and_unknown_splits_are_refused(run):
 
 def test_without_latents_there_is_no_guide_to_judge(tmp_path, run, found):
     model = dgm.models.AR(run.splits.info)
-    made = dgm.objectives.ML(model, dgm.guides.NoGuide(run.splits.info))
+    made = dgm.objectives.ML(model, dgm.guides.NoGuide(model))
     exact = dgm.fit(made, run.splits, steps=5, out=tmp_path / "ar")
     checked = check(exact, draws=30, posterior_draws=5)
     assert checked.to_dict()["exact"]

@@ -208,7 +208,7 @@ def test_folders_of_older_versions_still_answer(moved, save_data):
 def test_runs_of_python_objects_need_no_data_either(save_data, tmp_path):
     path = save_data(**ragged_arrays(kind="real"))
     splits = ragged.read(path)
-    made = lambda: dgm.objectives.ML(dgm.models.AR(splits.info), dgm.guides.NoGuide(splits.info))  # noqa: E731
+    made = lambda: dgm.objectives.ML(model := dgm.models.AR(splits.info), dgm.guides.NoGuide(model))  # noqa: E731
     run = dgm.fit(made(), splits, steps=2, out=tmp_path / "run")
     path.unlink()
     again = Run.load(tmp_path / "run", objective=made())

@@ -78,7 +78,7 @@ def test_python_gives_a_function_that_builds(tiny):
 
     def build():
         model = dgm.models.TSBN(splits.info, hidden_dim=3)
-        guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=3)
+        guide = dgm.guides.RecurrentBernoulli(model)
         return dgm.objectives.RLOO(model, guide)
 
     state = torch.get_rng_state()

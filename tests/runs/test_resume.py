@@ -213,7 +213,8 @@ def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
 
     def objective():
         pyro.set_rng_seed(0)
-        return NVIL(*(c(splits.info, hidden_dim=3) for c in (TSBN, RecurrentBernoulli)))
+        model = TSBN(splits.info, hidden_dim=3)
+        return NVIL(model, RecurrentBernoulli(model))
 
     options = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
     fit(objective(), splits, out=tmp_path / "whole", **options)

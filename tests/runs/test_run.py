@@ -40,7 +40,7 @@ def splits(tiny):
 def objective(splits, hidden_dim=3):
     pyro.set_rng_seed(0)
     model = dgm.models.TSBN(splits.info, hidden_dim=hidden_dim)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=hidden_dim)
+    guide = dgm.guides.RecurrentBernoulli(model)
     return dgm.objectives.NVIL(model, guide, signal="future")
 
 

@@ -24,7 +24,7 @@ def found(model=TSBN, guide=RecurrentBernoulli, objective=NVIL):
 
 def test_the_published_triple_fits():
     assert found() == []
-    compat.check(TSBN(INFO), RecurrentBernoulli(INFO), NVIL)
+    compat.check(model := TSBN(INFO), RecurrentBernoulli(model), NVIL)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_trait_that_does_not_fit_is_named(pieces, part):
 def test_the_error_names_objectives_that_would_fit():
     objective = variant(NVIL, "needs", reparameterised=True)
     with pytest.raises(CompatibilityError) as caught:
-        compat.check(TSBN(INFO), RecurrentBernoulli(INFO), objective)
+        compat.check(model := TSBN(INFO), RecurrentBernoulli(model), objective)
     assert "guide RecurrentBernoulli is not reparameterised" in str(caught.value)
     fitting = ", ".join(name for name in OBJECTIVES if name != "ml")  # that one is without latents
     assert f"objectives that fit this model and guide: {fitting}" in str(caught.value)
@@ -54,24 +54,26 @@ def test_the_error_names_objectives_that_would_fit():
 
 def test_models_without_latents_are_spoken_of_as_such():
     with pytest.raises(CompatibilityError) as caught:
-        compat.check(AR(INFO), RecurrentBernoulli(INFO), NVIL)
+        compat.check(model := AR(INFO), RecurrentBernoulli(model), NVIL)
     said = str(caught.value)
     assert "guide RecurrentBernoulli draws binary latents; NVIL on AR needs no latents" in said
     assert "model AR has no latents; NVIL on AR needs binary latents or categorical" in said
     with pytest.raises(CompatibilityError, match="draws no latents; ML on TSBN needs binary lat"):
-        compat.check(TSBN(INFO), NoGuide(INFO), ML)
+        compat.check(model := TSBN(INFO), NoGuide(model), ML)
 
 
 def test_latents_of_other_sizes_are_refused():
+    guide = RecurrentBernoulli(model)
     with pytest.raises(CompatibilityError, match=r"\{'z': 3\}.*\{'z': 4\}"):
-        compat.check(TSBN(INFO, hidden_dim=3), RecurrentBernoulli(INFO, hidden_dim=4), NVIL)
+        compat.check(TSBN(INFO, hidden_dim=3), guide, NVIL)
 
 
 def test_a_model_that_names_no_sites_is_refused():
     model = TSBN(INFO)
+    guide = RecurrentBernoulli(model)
     del model.latents
     with pytest.raises(CompatibilityError, match=r"TSBN does not set self\.latents"):
-        compat.check(model, RecurrentBernoulli(INFO), NVIL)
+        compat.check(model, guide, NVIL)
 
 
 @pytest.mark.parametrize(

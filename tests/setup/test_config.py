@@ -30,10 +30,12 @@ def test_a_model_brings_its_companions_and_all_defaults():
     assert config.model.options["history"] == 1
 
 
-def test_the_guide_takes_what_it_shares_with_the_model_unless_told_otherwise():
-    values = {"model": {"hidden_dim": 7, "history": 2}, "guide": {"history": 1}}
+def test_a_guide_has_options_of_its_own_alone():
+    values = {"model": {"hidden_dim": 7, "init_scale": 0.1}, "guide": {"feedback": False}}
     options = resolve(values).guide.options
-    assert options == {"hidden_dim": 7, "history": 1, "init_scale": 0.01, "feedback": True}
+    assert options == {"history": None, "init_scale": 0.01, "feedback": False}
+    said = refusal({"guide": {"hidden_dim": 7}})
+    assert "guide.hidden_dim: no such option; known: feedback, history, init_scale" in said
 
 
 def test_every_mistake_is_reported_at_once():

@@ -18,7 +18,7 @@ from pyrodgm.objectives import Objective
 class Mine(Model):
     traits = ModelTraits(latents="binary", sequential=True)
     def __init__(self, info, *, size: int = 2, word: Literal["a", "b"] = "a", free=None):
-        super().__init__()
+        super().__init__(info)
     def forward(self, batch):
         return 1 / 0
 

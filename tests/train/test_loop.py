@@ -25,8 +25,8 @@ def splits(tiny):
 
 def objective(splits, kind=ELBO, **own):
     pyro.set_rng_seed(0)
-    pieces = [c(splits.info, hidden_dim=3) for c in (TSBN, RecurrentBernoulli)]
-    return kind(*pieces, **own)
+    model = TSBN(splits.info, hidden_dim=3)
+    return kind(model, RecurrentBernoulli(model), **own)
 
 
 def training(splits, made=None, **options):

@@ -37,7 +37,8 @@ def test_expected_latents_are_those_of_the_guide(variant, double):
 def test_a_model_without_latents_expects_none():
     info = DataInfo("tiny", "binary", 2, (0.5, 0.5), 3.0, 3)
     sequences = Sequences(np.ones((3, 2), np.uint8), np.array([3]))
-    assert expected_latents(AR(info), NoGuide(info), sequences) == {}
+    model = AR(info)
+    assert expected_latents(model, NoGuide(model), sequences) == {}
 
 
 BITS = DataInfo("tiny", "binary", D, (0.5,) * D, 3.0, 3)

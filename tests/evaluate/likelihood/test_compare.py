@@ -21,7 +21,8 @@ def splits(x=X, lengths=(5, 4, 3), kind="real"):
 
 
 def fit(data):
-    return SimpleNamespace(model=AR(data.info), guide=NoGuide(data.info), splits=data)
+    model = AR(data.info)
+    return SimpleNamespace(model=model, guide=NoGuide(model), splits=data)
 
 
 def test_differences_are_paired_and_the_best_comes_first():

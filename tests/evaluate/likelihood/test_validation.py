@@ -41,7 +41,7 @@ def test_padding_and_the_order_of_sequences_do_not_matter():
     splits = Splits.of("words", "count", dict.fromkeys(("train", "valid", "test"), split))
     torch.manual_seed(0)
     model = dgm.models.AR(splits.info, history=1)
-    guide = dgm.guides.NoGuide(splits.info)
+    guide = dgm.guides.NoGuide(model)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     parts = [
         Sequences(x[a:b], np.array([b - a]), held_out=held_out[a:b]) for a, b in pairwise(starts)
@@ -76,7 +76,7 @@ def test_training_keeps_the_weights_that_predict_held_out_tokens_best(tmp_path):
     parts = {"train": Sequences(few, lengths), "valid": valid, "test": valid}
     splits = Splits.of("words", "count", parts)
     model = dgm.models.HMSBN(splits.info, hidden_dim=20)
-    guide = dgm.guides.RecurrentBernoulli(splits.info, hidden_dim=20)
+    guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.LocalRLOO(model, guide)
     options = {"lr": 0.05, "steps": 300, "evaluate_every": 20, "averaging": 0.0}
     run = dgm.fit(objective, splits, out=tmp_path / "run", seed=0, **options)

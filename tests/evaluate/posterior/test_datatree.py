@@ -33,7 +33,7 @@ def splits(kind="binary", **facts):
 def pair(data):
     torch.manual_seed(0)
     model = TSBN(data.info, hidden_dim=HIDDEN, init_scale=1.0)
-    return model, RecurrentBernoulli(data.info, hidden_dim=HIDDEN, init_scale=1.0)
+    return model, RecurrentBernoulli(model, init_scale=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,8 @@ def test_large_counts_are_replicated_as_they_are(total, tmp_path):
 def test_models_without_latents_have_no_posterior_and_an_exact_likelihood(name, tmp_path):
     data = splits("real" if name == "lds" else "binary")
     torch.manual_seed(0)
-    model, guide = MODELS[name](data.info), NoGuide(data.info)
+    model = MODELS[name](data.info)
+    guide = NoGuide(model)
     tree = to_datatree(model, guide, data, draws=DRAWS)
     assert "posterior" not in tree.children
     mask = values(tree, "constant_data", "mask")

@@ -27,7 +27,7 @@ def exact():
     part = Sequences(x, lengths)
     splits = Splits.of("toy", "binary", {"train": part, "valid": part, "test": part})
     model = TSBN(splits.info, hidden_dim=HIDDEN, init_scale=0.8)
-    guide = RecurrentBernoulli(splits.info, hidden_dim=HIDDEN)
+    guide = RecurrentBernoulli(model)
     with torch.no_grad():
         model.x_from_z.weight.zero_()
         guide.layers[0].own.weight.copy_(model.layers[0].own.weight)

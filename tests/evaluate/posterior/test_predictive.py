@@ -130,7 +130,7 @@ def test_a_model_that_repeats_too_much_is_caught(own_data):
 
 
 def test_posterior_replicates_go_on_from_the_data(model, own_data):
-    guide = RecurrentBernoulli(own_data.info, hidden_dim=HIDDEN)
+    guide = RecurrentBernoulli(model)
     replicates = posterior_replicates(to_datatree(model, guide, own_data, draws=DRAWS), own_data)
     p = p_values(observed(own_data, "test"), replicates)
     assert set(p) == {"activity", "spread", "one-step persistence", FEATURE_MEANS}
@@ -142,7 +142,7 @@ def test_a_silent_model_is_caught_by_both_kinds(own_data):
     with torch.no_grad():
         for bias in silent.x_bias.parameters():
             bias.fill_(-6)
-    guide = RecurrentBernoulli(own_data.info, hidden_dim=HIDDEN)
+    guide = RecurrentBernoulli(model)
     tree = to_datatree(silent, guide, own_data, draws=DRAWS)
     data = observed(own_data, "test")
     for replicates in (

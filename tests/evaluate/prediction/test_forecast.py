@@ -128,9 +128,9 @@ def test_without_latents_the_next_frame_is_its_mean(kind):
         randomised(model, 0.5)
     model.double().eval()
     split = ragged([6, 3, 4])
-    together = forecast(model, NoGuide(info), split, horizon=1, samples=2)
+    together = forecast(model, NoGuide(model), split, horizon=1, samples=2)
     for row in range(3):
-        alone = forecast(model, NoGuide(info), split.select([row]), horizon=1, samples=2)
+        alone = forecast(model, NoGuide(model), split.select([row]), horizon=1, samples=2)
         np.testing.assert_allclose(together.mean[row], alone.mean[0], rtol=1e-5, atol=1e-6)
 
 
@@ -198,7 +198,8 @@ def test_prefixes_take_turns_and_are_as_long_as_asked():
 def test_draws_have_the_type_of_the_model():
     info = DataInfo("x", "binary", D, (0.5,) * D, 4.0, 6)
     torch.set_default_dtype(torch.float32)
-    model, guide = TSBN(info, hidden_dim=2), RecurrentBernoulli(info, hidden_dim=2)
+    model = TSBN(info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     drawn = continued(model, guide, ragged([4]), num=1, prefix=3, length=6)
     assert drawn.dtype == torch.float32
     torch.set_default_dtype(torch.float64)

@@ -81,9 +81,9 @@ def test_what_comes_later_counts():
     model.x_bias.bias[1] = -4.0
     for after in (0.0, 1.0):
         x = torch.tensor([[math.nan], [after]])
-        found = impute(model.double(), NoGuide(info), split_of(x, 1), samples=2000)
+        found = impute(model.double(), NoGuide(model), split_of(x, 1), samples=2000)
         assert found.x[0, 0] == pytest.approx(1 / (1 + math.exp(-8 * (after - 0.5))), abs=0.02)
-        filtered = impute(model, NoGuide(info), split_of(x, 1), samples=2000, lag=0)
+        filtered = impute(model, NoGuide(model), split_of(x, 1), samples=2000, lag=0)
         assert filtered.x[0, 0] == pytest.approx(0.5, abs=0.05)
 
 
@@ -119,7 +119,8 @@ def test_gaps_are_bridged_by_straight_lines():
 
 def test_a_filter_with_states_completes_too():
     info = DataInfo("x", "binary", 2, (0.5, 0.5), 4.0, 4)
-    model, guide = randomised(RNN(info, hidden_dim=3), 0.8), NoGuide(info)
+    model = randomised(RNN(info, hidden_dim=3), 0.8)
+    guide = NoGuide(model)
     x = with_gaps(torch.rand(4, 2).round(), [(0, 1), (2, 0), (2, 1)])
 
     def evidence(row):
@@ -134,7 +135,8 @@ def test_a_filter_with_states_completes_too():
 def test_the_gaps_of_a_hidden_markov_model_are_filled_exactly():
     """Sequences of two lengths, given all that was seen; quantiles are those of draws."""
     info = DataInfo("x", "binary", 2, (0.5, 0.5), 4.0, 4)
-    model, guide = randomised(HMM(info, num_states=3), 0.8), NoGuide(info)
+    model = randomised(HMM(info, num_states=3), 0.8)
+    guide = NoGuide(model)
     rows = [
         with_gaps(torch.rand(4, 2).round(), [(0, 1), (2, 0), (2, 1)]),
         with_gaps(torch.rand(2, 2).round(), [(0, 0)]),
@@ -164,7 +166,7 @@ def test_a_linear_dynamical_system_is_smoothed_as_a_normal_vector_is():
     gain = torch.linalg.solve(covariance[seen][:, seen], covariance[seen][:, ~seen]).T
     exact = mean[~seen] + gain @ (x.flatten()[seen] - mean[seen])
     variance = covariance[~seen][:, ~seen] - gain @ covariance[seen][:, ~seen]
-    found = impute(model, NoGuide(info), split_of(x, 40), samples=2000, quantiles=(0.2, 0.8))
+    found = impute(model, NoGuide(model), split_of(x, 40), samples=2000, quantiles=(0.2, 0.8))
     gaps = torch.from_numpy(found.x).double().view(40, 3, 2)[:, x.isnan()]
     torch.testing.assert_close(gaps, exact.expand(40, -1), atol=1e-5, rtol=0)
     width = float(norm.ppf(0.8)) * variance.diagonal().sqrt()

@@ -42,10 +42,6 @@ class Smoother(SequenceGuide):
     traits = GuideTraits(latents="binary", sequential=True)
     history = 1
 
-    def __init__(self):
-        super().__init__()
-        self.latents = {"z": 2}
-
     def encode(self, batch):
         total = batch.x.sum((1, 2))[:, None, None]
         return (6 * (total % 2) - 3).expand(-1, batch.length, 2)
@@ -102,7 +98,7 @@ def test_predictions_by_one_sample_are_those_of_one_path_of_the_guide():
 def test_what_is_expected_of_a_frame_depends_on_earlier_frames_alone(history, look_ahead):
     info = DataInfo("tiny", "binary", D, (0.5,) * D, 6.0, 6)
     model = TSBN(info, hidden_dim=2, init_scale=2.0, history=history)
-    guide = Smoother() if look_ahead else RecurrentBernoulli(info, hidden_dim=2, history=history)
+    guide = (Smoother if look_ahead else RecurrentBernoulli)(model)
     x = torch.rand(1, 6, D).round()
     changed = x.clone()
     changed[0, 3] = 1 - changed[0, 3]
@@ -115,7 +111,7 @@ def test_a_guide_that_looks_ahead_predicts_as_well_as_the_weights_say():
     model, guide = pair("tsbn")
     x = torch.rand(3, D).double().round()
     exact = torch.stack([exact_next(model, guide, x[:t]) for t in range(3)])
-    found, _ = one_step(model, Smoother(), copies(x, 30), samples=3000)
+    found, _ = one_step(model, Smoother(model), copies(x, 30), samples=3000)
     assert_mean(found, exact)
 
 
@@ -134,7 +130,8 @@ def splits():
 
 
 def test_the_model_stands_beside_trivial_predictors(splits):
-    model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    model = TSBN(splits.info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     found = predictions(model, guide, *asked(splits), samples=3)
     assert list(found) == ["filtered", "training mean", "copy-last", "linear AR(1)"]
     assert found["filtered"].samples == 3
@@ -154,7 +151,8 @@ def test_the_model_stands_beside_trivial_predictors(splits):
 
 
 def test_without_latents_one_sample_is_as_good_as_many(splits):
-    model, guide = AR(splits.info, history=2), NoGuide(splits.info)
+    model = AR(splits.info, history=2)
+    guide = NoGuide(model)
     found = predictions(model, guide, *asked(splits, order=2))
     assert "linear AR(2)" in found
     one = predict(model, guide, splits.test, kind="binary", samples=1)
@@ -164,7 +162,7 @@ def test_without_latents_one_sample_is_as_good_as_many(splits):
 def test_bits_that_depend_on_each_other_are_predicted_by_draws(splits):
     model = randomised(RNNNADE(splits.info, hidden_dim=2)).float()
     batch = splits.test.batch([0])
-    found = expected_frames(model, NoGuide(splits.info), batch, samples=2000)[0, 0]
+    found = expected_frames(model, NoGuide(model), batch, samples=2000)[0, 0]
     law = {}
 
     def draw(name, distribution):
@@ -250,7 +248,8 @@ def test_gaps_at_random_leave_the_autoregression_where_it_was():
 
 
 def test_what_cannot_be_predicted_is_refused(splits):
-    model, guide = TSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    model = TSBN(splits.info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     rows = Sequences(np.ones((2, D), np.uint8), np.array([1, 1]))
     with pytest.raises(DataError, match="no sequence has a second frame"):
         predict(model, guide, rows, kind="binary")
@@ -380,7 +379,7 @@ def test_trivial_predictors_of_balls_do_as_published_ones():
 @pytest.mark.parametrize("causal", [True, False])
 def test_prediction_tells_how_far_it_is(splits, causal):
     model = TSBN(splits.info, hidden_dim=2)
-    guide = RecurrentBernoulli(splits.info, hidden_dim=2) if causal else Smoother()
+    guide = (RecurrentBernoulli if causal else Smoother)(model)
     told = []
     predict(model, guide, splits.test, kind="binary", samples=2, tell=told.append)
     assert told == sorted(told)

@@ -69,7 +69,8 @@ def test_trivial_predictors_score_totals_by_hand() -> None:
 def test_one_feature_is_scored_predicted_and_checked_as_it_is() -> None:
     x = np.random.default_rng(0).poisson(3.0, (400, 1)).astype(np.float32)
     splits = splits_of(x, np.array([200, 200]))
-    model, guide = AR(splits.info, history=0), NoGuide(splits.info)
+    model = AR(splits.info, history=0)
+    guide = NoGuide(model)
     model.x_bias.requires_grad_(False)
     found = predictions(model, guide, splits.test, splits.info, baselines(splits, 1))
     later = np.concatenate([x[1:200], x[201:]])
@@ -93,7 +94,7 @@ def test_fits_of_two_measures_are_not_compared() -> None:
         def __init__(self, emission: str) -> None:
             self.splits = splits_of(X, LENGTHS)
             self.model = AR(self.splits.info, emission=emission)
-            self.guide = NoGuide(self.splits.info)
+            self.guide = NoGuide(self.model)
 
     with pytest.raises(UsageError, match="no common measure"):
         compare({"one": Fit("poisson"), "other": Fit("multinomial")})

@@ -160,7 +160,7 @@ def test_a_constant_feature_counts_alike_for_predictors_and_models():
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         with torch.no_grad():
-            each = [terms(model, NoGuide(both.info), b).log_p.sum() for b in (batch, hidden)]
+            each = [terms(model, NoGuide(model), b).log_p.sum() for b in (batch, hidden)]
         assert float(each[0] - each[1]) / 20 == pytest.approx(own, abs=1e-4)
 
 

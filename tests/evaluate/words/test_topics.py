@@ -164,7 +164,8 @@ def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
     vocabulary = (*"abcdefgh", "the")
     parts = dict.fromkeys(("train", "valid", "test"), part)
     splits = Splits.of("speech", "count", parts, words=vocabulary)
-    model, guide = HMSBN(splits.info, hidden_dim=2), RecurrentBernoulli(splits.info, hidden_dim=2)
+    model = HMSBN(splits.info, hidden_dim=2)
+    guide = RecurrentBernoulli(model)
     with torch.no_grad():
         for layer in (model.x_from_z, *guide.layers):
             for parameter in layer.parameters():
