@@ -49,8 +49,8 @@ def main(steps, rolls):
     for seed, split in enumerate(("train", "valid", "test")):
         parts[split], dice[split] = throw(rolls if split == "train" else 2000, seed)
     splits = Splits.of("casino", "categorical", parts)
-    guide = dgm.guides.NoGuide(model)
     model = dgm.models.HMM(splits.info, num_states=2)
+    guide = dgm.guides.NoGuide(model)
     run = dgm.fit(dgm.objectives.ML(model, guide), splits, steps=steps, evaluate_every=50)
 
     fitted = run.evaluate("train").nats_per_frame
