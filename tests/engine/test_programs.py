@@ -153,7 +153,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_both_executions_draw_from_the_same_distribution() -> None:
-    guide = RecurrentBernoulli(model, init_scale=1.5)
+    guide = RecurrentBernoulli(TSBN(INFO, hidden_dim=2), init_scale=1.5)
     batch = ragged((3,))
     weights = (2.0 ** torch.arange(6)).flip(0)
     num = 40_000
@@ -267,7 +267,7 @@ def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
 
 
 def test_sites_that_do_not_match_are_named() -> None:
-    guide = RecurrentBernoulli(model)
+    guide = RecurrentBernoulli(TSBN(INFO, hidden_dim=J))
     guide.latents = {"h": J}
     guide.chained = False
     guide.step = lambda draw, past, encoded, t: draw(

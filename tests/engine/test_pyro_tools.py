@@ -501,7 +501,7 @@ def test_more_bits_than_can_be_enumerated_are_refused() -> None:
     sizes = {"hidden_dim": 13}
     with pytest.raises(CompatibilityError, match=r"TSBN has 13 bits a frame: 2\^13 values"):
         run(TSBN(INFOS["bernoulli"], **sizes), 1)
-    guide = RecurrentBernoulli(model)
+    guide = RecurrentBernoulli(TSBN(INFOS["bernoulli"], hidden_dim=5))
     with pytest.raises(CompatibilityError, match="3 frames of 5 bits, which are enumerated tog"):
         run(guide, 3)
 

@@ -19,7 +19,16 @@ from pyrodgm.guides import GuideTraits, SequenceGuide
 from pyrodgm.lags import lagged
 from pyrodgm.models import ModelTraits, SequenceModel
 from pyrodgm.networks.cells import make_cell
-from variants import SEQUENTIAL, D, frames, output_log_probs, pair, path_log_probs, randomised
+from variants import (
+    INFOS,
+    SEQUENTIAL,
+    D,
+    frames,
+    output_log_probs,
+    pair,
+    path_log_probs,
+    randomised,
+)
 
 K, B = 5, 4
 
@@ -150,7 +159,7 @@ class Recurrent(SequenceModel):
     traits = ModelTraits(latents="continuous", sequential=True)
 
     def __init__(self):
-        super().__init__()
+        super().__init__(INFOS["bernoulli"])
         self.history, self.states = 1, ("h",)
         self.latents, self.observed = {"z": 2}, {"x": D}
         self.cell = Counted(make_cell("gru", D + 2, 4))
@@ -166,23 +175,21 @@ class Recurrent(SequenceModel):
 
 
 class SharedGuide(SequenceGuide):
-    """A guide that is given the recurrence of its model."""
+    """A guide that shares the recurrence of its model."""
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
 
     def __init__(self, model):
-        super().__init__()
-        self.history, self.latents, self.states = 1, {"z": 2}, ("h",)
+        super().__init__(model)
+        self.history, self.states = 1, ("h",)
         self.mean = nn.Linear(4 + D, 2)
-        self.model = [model]  # its parameters are not the guide's
 
     def encode(self, batch):
         return torch.cat([batch.x, lagged(batch.x, 1)], -1)
 
     def step(self, draw, past, encoded, t):
         now, before = encoded.split(D, -1)
-        (model,) = self.model
-        h = past.carry("h", lambda: join(before, past["z"]), model.cell)
+        h = past.carry("h", lambda: join(before, past["z"]), self.model.cell)
         draw("z", dist.Normal(self.mean(join(h, now)), 0.5).to_event(1))
 
 

@@ -164,7 +164,7 @@ def test_particles_fill_gaps_with_symbols() -> None:
     exact = np.where(np.repeat(np.isnan(GAPS), [3, 2], 1), p, hot(GAPS))
     np.testing.assert_allclose(found.probabilities, exact, atol=0.04)
     latent = TSBN(info, hidden_dim=2)
-    guide = RecurrentBernoulli(model)
+    guide = RecurrentBernoulli(latent)
     filled = impute(latent, guide, WITH_GAPS.test, samples=50)
     assert hot(filled.x).sum(-1).tolist() == [2] * 5
 

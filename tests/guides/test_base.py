@@ -9,7 +9,7 @@ from torch import nn
 import pyrodgm as dgm
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.engine.terms import log_probs
+from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import (
     GUIDES,
@@ -66,8 +66,8 @@ def test_a_guide_holds_its_own_parameters_alone():
 
 def test_a_shared_network_learns_through_the_guide_too():
     model = TSBN(INFO, hidden_dim=3)
-    terms = log_probs(model, Sharing(model), Batch.of(torch.rand(2, 4, INFO.dim).round()), 2)
-    terms.log_q.sum().backward()
+    found = terms(model, Sharing(model), Batch.of(torch.rand(2, 4, INFO.dim).round()), 2)
+    found.log_q.sum().backward()
     assert model.layers[0].own.weight.grad.abs().sum() > 0
 
 

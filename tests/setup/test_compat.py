@@ -63,7 +63,7 @@ def test_models_without_latents_are_spoken_of_as_such():
 
 
 def test_latents_of_other_sizes_are_refused():
-    guide = RecurrentBernoulli(model)
+    guide = RecurrentBernoulli(TSBN(INFO, hidden_dim=4))
     with pytest.raises(CompatibilityError, match=r"\{'z': 3\}.*\{'z': 4\}"):
         compat.check(TSBN(INFO, hidden_dim=3), guide, NVIL)
 

@@ -142,7 +142,7 @@ def test_a_silent_model_is_caught_by_both_kinds(own_data):
     with torch.no_grad():
         for bias in silent.x_bias.parameters():
             bias.fill_(-6)
-    guide = RecurrentBernoulli(model)
+    guide = RecurrentBernoulli(silent)
     tree = to_datatree(silent, guide, own_data, draws=DRAWS)
     data = observed(own_data, "test")
     for replicates in (
