@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyrodgm.train.loop import Progress
     from pyrodgm.train.recorder import Watcher
 
+NAMES = {"elbo_nats_per_frame": "elbo"}  # short ones, of what objectives report
 LINE_EVERY = 10.0  # seconds between plain lines
 REDRAW_EVERY = 0.1  # seconds between redraws of the bar
 
@@ -65,7 +66,8 @@ class _Display(ABC):
     def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
         """Remember a new validation score; a star marks the best so far."""
         del step
-        self._valid = f"  valid {number(valid.score)}{' *' if best else ''}"
+        if valid.score is not None:
+            self._valid = f"  valid {number(valid.score)}{' *' if best else ''}"
 
     def on_end(self, reason: str) -> None:
         """Say what ended training."""
@@ -88,12 +90,11 @@ class _Display(ABC):
         return min(share, 1.0)
 
     def numbers(self, progress: Progress) -> str:
-        """The bounds, in nats per frame."""
-        names = {"elbo_nats_per_frame": "elbo"}
-        report = "".join(
-            f"  {names.get(k, k)} {number(float(v))}" for k, v in progress.report.items()
-        )
-        return f"step {progress.step}{report}{self._valid}"
+        """The headline of the objective, and the newest validation score."""
+        name, shown = progress.headline, ""
+        if name in progress.report:
+            shown = f"  {NAMES.get(name, name)} {number(float(progress.report[name]))}"
+        return f"step {progress.step}{shown}{self._valid}"
 
     def pace(self, progress: Progress) -> str:
         """Steps per second, and the time that is left if nothing stops the run early."""

@@ -130,15 +130,24 @@ class Sequences:
     def select(self, rows: Sequence[int] | np.ndarray) -> Sequences:
         """The given rows, in the given order, as sequences of their own."""
         parts = [np.arange(self.starts[row], self.starts[row] + self.lengths[row]) for row in rows]
-        frames = torch.from_numpy(np.concatenate(parts))
+        return self._taken(np.concatenate(parts), self.lengths[np.asarray(rows, dtype=np.int64)])
+
+    def _taken(self, places: np.ndarray, lengths: np.ndarray) -> Sequences:
+        """Sequences of the frames at some places."""
+        frames = torch.from_numpy(places)
         held_out = None if self.held_out is None else self.held_out[frames]
-        lengths = self.lengths[np.asarray(rows, dtype=np.int64)]
         chosen = self._with(x=self.x[frames], lengths=lengths, starts=_starts(lengths))
         chosen.has_missing = self.has_missing and bool(chosen.x.min().isnan())
         chosen.held_out = held_out if held_out is not None and bool(held_out.any()) else None
         if self.conditions is not None:
             chosen.conditions = self.conditions[frames]
         return chosen
+
+    def first(self, length: int) -> Sequences:
+        """The first frames of every sequence, as sequences of their own."""
+        lengths = np.minimum(self.lengths, length)
+        parts = [np.arange(a, a + n) for a, n in zip(self.starts, lengths, strict=True)]
+        return self._taken(np.concatenate(parts), lengths)
 
     def placed(self, fill: np.ndarray, centre: np.ndarray | None) -> Sequences:
         """The same sequences with other numbers in place of what is missing, and another centre."""

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.validation import NOTHING
 from pyrodgm.evaluate.posterior.diagnostics import THRESHOLD
 from pyrodgm.evaluate.posterior.summary import STATISTICS, Summary
 from pyrodgm.storage.files import read_records, replacing
@@ -32,7 +33,8 @@ WORDS = {
     "one-step persistence": "persistence from the observed frame before",
 }
 BOUND, EXACT = "elbo_nats_per_frame", "nats_per_frame"  # what objectives report of a batch
-VALID, HELD_OUT = "valid_nats_per_frame", "valid_nats_per_held_out_token"
+VALID = "valid_nats_per_frame"
+AXES = {BOUND: "lower bound, nats per frame", EXACT: "log-likelihood, nats per frame"}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -126,10 +128,15 @@ def guide_quality(
     return _bare(figure)
 
 
-def learning_curve(metrics: Path) -> Figure:
-    """The bound, or likelihood, in training and on validation by step, from `metrics.jsonl`.
+def learning_curve(metrics: Path, headline: str) -> Figure:
+    """What an objective reports in training and on validation by step, from `metrics.jsonl`.
 
-    Where validation holds tokens out, their score is drawn beside it, since it chose the weights.
+    Numbers of validation that are not those of training, such as the score of held-out tokens, are
+    drawn beside them.
+
+    Args:
+        metrics: the file.
+        headline: the number of training that is shown; see `Objective.headline`.
 
     Raises:
         UsageError: there is no such file, or nothing in it yet.
@@ -137,28 +144,39 @@ def learning_curve(metrics: Path) -> Figure:
     records = read_records(metrics)
     if not records:
         raise UsageError(f"there is no training to show: {metrics} is missing or empty")
-    holds_out = any(HELD_OUT in record for record in records)
-    figure = Figure(figsize=(9.6 if holds_out else 6.4, 3.6), layout="constrained")
-    ax, *beside = figure.subplots(1, 1 + holds_out, squeeze=False).flat
+    same = VALID if headline in (BOUND, EXACT) else f"valid_{headline}"
+    others = [key for key in _validation_keys(records) if key != same]
+    chosen = any(record.get("chosen_by") != NOTHING for record in records if "best" in record)
+    marked = (others[-1] if others else same) if chosen else None
+    figure = Figure(figsize=(9.6 if others else 6.4, 3.6), layout="constrained")
+    ax, *beside = figure.subplots(1, 1 + len(others), squeeze=False).flat
     pale = {"color": "#9bbfdd", "lw": 1.2, "marker": ".", "ms": 3}
-    exact = any(EXACT in record for record in records)
-    _curve(ax, records, EXACT if exact else BOUND, label="training batches", **pale)
-    what = "log-likelihood" if exact else "lower bound"
-    _validation_curve(ax, records, VALID, marks_best=not holds_out, label="validation")
-    ax.set(xlabel="training step", ylabel=f"{what}, nats per frame")
-    _skip_the_fall(ax, records)
-    for right in beside:
-        _validation_curve(right, records, HELD_OUT, marks_best=True)
-        right.set(xlabel="training step", ylabel="nats per held-out token")
+    _curve(ax, records, headline, label="training batches", **pale)
+    _validation_curve(ax, records, same, marks_best=marked == same, label="validation")
+    ax.set(xlabel="training step", ylabel=AXES.get(headline, _as_words(headline)))
+    _skip_the_fall(ax, records, (headline, same))
+    for right, key in zip(beside, others, strict=True):
+        _validation_curve(right, records, key, marks_best=marked == key)
+        right.set(xlabel="training step", ylabel=_as_words(key.removeprefix("valid_")))
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return _bare(figure)
+
+
+def _validation_keys(records: list[dict[str, Any]]) -> list[str]:
+    """Numbers that evaluations on validation have; one of two weightings is enough."""
+    found = dict.fromkeys(key for record in records for key in record if key.startswith("valid_"))
+    return [key for key in found if not key.endswith("_sequence_weighted")]
+
+
+def _as_words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _validation_curve(
     ax: Axes, records: list[dict[str, Any]], key: str, *, marks_best: bool, label: str | None = None
 ) -> None:
     _curve(ax, records, key, color=ONE_STEP, lw=1.8, marker="o", ms=4, label=label)
-    best = [record for record in records if record.get("best")]
+    best = [record for record in records if record.get("best") and key in record]
     if best and marks_best:
         at = (best[-1]["step"], best[-1][key])
         ax.plot(*at, "o", ms=9, mfc="none", color=BAD, label=f"best, {at[1]:.2f}")
@@ -170,9 +188,8 @@ def _curve(ax: Axes, records: Iterable[dict[str, Any]], key: str, **style: Any) 
         ax.plot(*zip(*points, strict=True), **style)
 
 
-def _skip_the_fall(ax: Axes, records: list[dict[str, Any]]) -> None:
+def _skip_the_fall(ax: Axes, records: list[dict[str, Any]], keys: Iterable[str]) -> None:
     """Leave the first steps out of view where they would flatten all others."""
-    keys = (BOUND, EXACT, VALID)
     values = np.array([record[key] for record in records for key in keys if key in record])
     values = values[np.isfinite(values)]
     if len(values) > 10:

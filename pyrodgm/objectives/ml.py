@@ -25,6 +25,7 @@ class ML(SinglePhase):
     """
 
     needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}))
+    headline: ClassVar[str] = "nats_per_frame"
 
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__(model, guide, particles=1, execution="fused")

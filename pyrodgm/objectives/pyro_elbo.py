@@ -21,7 +21,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import as_networks_see, unrolled_pair
 
 HIDDEN, DECAY = 100, 0.8  # of baselines, where nothing else is asked for
@@ -46,11 +46,6 @@ class TraceELBO(Objective):
     ) -> None:
         super().__init__(model, guide)
         self._elbo = Trace_ELBO(num_particles=particles)
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """The only phase: everything is updated together."""
-        return (Phase("all", (self,), self.loss),)
 
     def loss(self, batch: Batch) -> Loss:
         """Pyro's differentiable loss, per sequence."""
@@ -107,11 +102,6 @@ class TraceGraphELBO(Objective):
         self._elbo = _TraceGraphSurrogate(num_particles=particles)
         self._averages: dict[str, Tensor] = {}
         self._averages_size = 0
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """The only phase: everything is updated together."""
-        return (Phase("all", (self,), self.loss),)
 
     def loss(self, batch: Batch) -> Loss:
         """Pyro's surrogate with its baseline loss, per sequence."""

@@ -16,7 +16,7 @@ from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, SequenceGuide
 from pyrodgm.models.base import Model, SequenceModel
-from pyrodgm.objectives.base import Loss, Objective, Phase
+from pyrodgm.objectives.base import Loss, Objective
 
 Execution = Literal["fused", "unrolled"]
 
@@ -62,11 +62,6 @@ class SinglePhase(Objective):
     def loss(self, batch: Batch) -> Loss:
         """The loss on a batch: trace, then estimate."""
         return self.estimate(self.trace(batch))
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """The only phase: everything is updated together."""
-        return (Phase("all", (self,), self.loss),)
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:

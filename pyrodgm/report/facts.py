@@ -116,7 +116,7 @@ def learning(run: Run) -> Section:
     """The learning curve."""
     if not run.folder.metrics.is_file() or not run.folder.metrics.stat().st_size:
         return Section("Learning", [])
-    curve = png_uri(learning_curve(run.folder.metrics))
+    curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     caption = (
         "The bound on training batches and on validation; the weights kept are those that did best "
         "on validation, by the tokens held out where there are any. The first steps may lie below "

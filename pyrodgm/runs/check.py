@@ -189,7 +189,7 @@ def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
         rows = {name: sequences.uncentred(x)[0].numpy() for name, x in shown.items()}
         drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
     if run.folder.metrics.is_file():
-        drawn["learning"] = plots.learning_curve(run.folder.metrics)
+        drawn["learning"] = plots.learning_curve(run.folder.metrics, run.objective.headline)
     for name, figure in drawn.items():
         found.paths[name] = folder / f"{name}.png"
         plots.save(figure, found.paths[name])

@@ -29,6 +29,7 @@ from pyrodgm.storage.files import alone, temporary_folder, write_text
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.storage.toml import read_toml
 from pyrodgm.train.devices import check_devices, is_first_process, launch
+from pyrodgm.train.kept import read_kept
 from pyrodgm.train.loop import Training
 from pyrodgm.train.recorder import Recorder, Watcher
 
@@ -287,7 +288,7 @@ def _train(
     recorder.run()
     fabric.barrier()
     best = recorder.folder.best()
-    checkpoint.read_weights(best, {"evaluated": objective})
+    read_kept(best, objective)
     run = Run(
         objective,
         RunData(recorder.folder, own=splits),

@@ -17,6 +17,7 @@ from pyrodgm.runs.stored import score_splits, stored_results
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.files import read_records
 from pyrodgm.storage.folder import RunFolder
+from pyrodgm.train.kept import read_kept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ class Run(Questions):
         objective = made_objective(folder, read_config(folder), objective, folder.data_info())
         check_same_pieces(folder, objective)
         best = folder.best()  # a training that goes on may find a better one
-        checkpoint.read_weights(best, {"evaluated": objective})
+        read_kept(best, objective)
         state = checkpoint.read_state(latest)
         done = {"steps": state["step"], "seconds": state["seconds"]}
         return cls(objective, data, checkpoint=best.name, **done)

@@ -1,10 +1,11 @@
-"""Does it run at all? A look at a few frames, before anything is trained."""
+"""A dry run: model, guide and objective on a few frames, before anything is trained."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -12,11 +13,16 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.display import between
 from pyrodgm.engine.particles import Particles, symbols_of
-from pyrodgm.engine.terms import terms
-from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError, UsageError
+from pyrodgm.errors import (
+    CompatibilityError,
+    DataError,
+    NonFiniteError,
+    PyrodgmError,
+    UsageError,
+)
 from pyrodgm.guides import Guide, SequenceGuide
 from pyrodgm.models import MODELS, Model, SequenceModel
 from pyrodgm.objectives import Objective
@@ -29,7 +35,10 @@ SEQUENCES = 2
 
 
 def check_runs(objective: Objective, splits: Splits) -> None:
-    """Raise unless objective, model, guide and data fit, and two beginnings of sequences run.
+    """Raise unless objective, model, guide and data fit, and a dry run on a few frames succeeds.
+
+    Every phase of a copy of the objective computes its loss and gradient on the first frames of two
+    sequences, and the copy is validated on two others.
 
     Args:
         objective: built from a model and a guide.
@@ -43,14 +52,38 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     model, guide = _pieces(objective, splits)
     compat.check(model, guide, type(objective))
     _check_data(model, splits.info)
-    whole = splits.training.batch(np.arange(min(SEQUENCES, len(splits.training))))
-    batch = whole.first(FRAMES).to(next(objective.parameters(), whole.x).device)
-    with torch.no_grad(), forked(0, "trial"):
-        for program in (guide, model):
-            if isinstance(program, SequenceModel | SequenceGuide):
-                _check_frame(program, batch, splits.info.name)
+    training = _beginnings(splits.training)
+    batch = training.batch(np.arange(len(training)))
+    batch = batch.to(next(objective.parameters(), batch.x).device)
+    with forked(0, "trial"):
+        with torch.no_grad():
+            for program in (guide, model):
+                if isinstance(program, SequenceModel | SequenceGuide):
+                    _check_frame(program, batch, splits.info.name)
         with _told(model, guide, data=splits.info.name):
-            terms(model, guide, batch)
+            tried = copy.deepcopy(objective)
+            _check_phases(tried, training, batch)
+            with suppress(NonFiniteError):  # which training will name the cause of
+                tried.eval().validate(_beginnings(splits.valid))
+
+
+def _beginnings(sequences: Sequences) -> Sequences:
+    """The first frames of a few sequences."""
+    return sequences.select(np.arange(min(SEQUENCES, len(sequences)))).first(FRAMES)
+
+
+def _check_phases(objective: Objective, training: Sequences, batch: Batch) -> None:
+    """Compute the loss of every phase and its gradient, as training will; nothing is stepped."""
+    objective.begin(training)
+    for number, phase in enumerate(objective.built_phases):
+        loss = objective(batch, number).surrogate
+        if loss.dim() or not loss.requires_grad:
+            raise CompatibilityError(
+                f"the loss of phase '{phase.name}' of {type(objective).__name__} is of shape "
+                f"{tuple(loss.shape)} and {'has' if loss.requires_grad else 'has no'} gradient; "
+                "it must be one number that depends on the parameters of the phase"
+            )
+        loss.backward()
 
 
 def _pieces(objective: Objective, splits: Splits) -> tuple[Model, Guide]:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-Positive = Annotated[float, Field(gt=0)]
+from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
+
 Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitOptions:
+class FitOptions(OptimizerOptions):
     """Options of training; the schema of the `[fit]` group.
 
     Args:
@@ -21,8 +22,11 @@ class FitOptions:
         batch_size: sequences per batch at most, over all devices together; fewer where lengths
             differ so much that padding would cost too much.
         optimizer: "adam" (with decoupled weight decay where there is one), or "rmsprop" as the
-            published sigmoid belief networks were trained.
+            published sigmoid belief networks were trained; of phases that do not bring their own,
+            and so are lr, betas, weight_decay and clip_norm.
         lr: learning rate.
+        betas: of "adam", weights of the past in the averages of the gradient and of its square;
+            0.9 and 0.999 if not given.
         lr_decay: factor on the learning rate whenever validation has not improved for
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
@@ -47,12 +51,8 @@ class FitOptions:
     steps: Count = 20_000
     time_limit: Positive | None = None
     batch_size: Count = 16
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    lr: Positive = 0.01
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Positive | None = None
     per_frame: bool = False
     patience: Count = 20
     restarts: Count = 1

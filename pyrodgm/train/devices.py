@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import time
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from pyrodgm.setup.options import FitOptions
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
 
 def check_devices(options: FitOptions) -> None:
@@ -58,7 +60,7 @@ def launch(options: FitOptions) -> Fabric:
         devices=options.devices,
         num_nodes=options.num_nodes,
         precision=precision,
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        strategy=_together() if several else "auto",
     )
     fabric.launch()
     if several:
@@ -66,6 +68,17 @@ def launch(options: FitOptions) -> Fabric:
         # SIGABRT where Python is gone by then. Nothing tells when they are done.
         atexit.register(time.sleep, 0.5)
     return fabric
+
+
+def _together() -> DDPStrategy:
+    """Processes that share gradients; the training loop shares the averages of `Running` itself."""
+    from lightning_fabric.strategies import DDPStrategy
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
+    return DDPStrategy(**options)
 
 
 def is_first_process() -> bool:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
 from pyrodgm.data.loader import BatchSampler
-from pyrodgm.objectives import Loss, Objective, Phase
+from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.objectives import Loss, Objective
+from pyrodgm.objectives.state import OwnState, RowCache, Running
 from pyrodgm.seeds import Stream
 from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.averaging import Average
 from pyrodgm.train.nonfinite import NonFiniteLoss
-from pyrodgm.train.optimisers import make_optimizer
+from pyrodgm.train.turns import Stepping, frozen
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,12 +35,14 @@ class Progress:
     Args:
         step: steps done, counted from one.
         seconds: spent in training so far, across resumes.
-        report: what the objective's phases reported, by name.
+        report: what the objective's phases reported last, by name.
+        headline: which of these numbers stands for all.
     """
 
     step: int
     seconds: float
-    report: dict[str, Tensor]
+    report: Mapping[str, Tensor]
+    headline: str
 
 
 class Training:
@@ -66,17 +71,19 @@ class Training:
         self.objective = objective
         self.fabric = fabric
         self.random = Stream(self.options.seed + fabric.global_rank, fabric.device)
-        self.optimizers = [
-            make_optimizer(phase.parameters(), options) for phase in objective.phases
-        ]
-        self._module, *optimizers = self._setup(objective)
-        self._stepping = list(zip(objective.phases, optimizers, strict=True))
+        with self.random.used():
+            objective.begin(splits.training)
+        self.steppings = Stepping.all_of(objective, options)
+        self.optimizers = [stepping.optimizer for stepping in self.steppings]
+        self._module, *wrapped = cast("Any", fabric.setup(objective, *self.optimizers))
+        for stepping, optimizer in zip(self.steppings, wrapped, strict=True):
+            stepping.optimizer = optimizer
         decays = options.lr_decay < 1
         self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
-        self.average = None
-        if options.averaging:
-            update = warm_average(options.averaging)
-            self.average = AveragedModel(objective, multi_avg_fn=update).eval()
+        self.average = Average(pair_of(objective), options.averaging) if options.averaging else None
+        parts = dict(objective.named_modules())
+        self._running = [part for part in parts.values() if isinstance(part, Running)]
+        self._own = {name: part for name, part in parts.items() if isinstance(part, OwnState)}
         self.batch_size = min(options.batch_size, max(len(splits.training), self.fabric.world_size))
         self.sampler = BatchSampler(
             splits.training.lengths,
@@ -84,7 +91,9 @@ class Training:
             self.options.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
+            owned=any(isinstance(part, RowCache) for part in self._own.values()),
         )
+        self.report: dict[str, Tensor] = {}
         self.step = self.first_step = 0
         self.seconds = self.first_seconds = 0.0
 
@@ -96,15 +105,6 @@ class Training:
         following.step = following.first_step = self.step
         following.seconds = following.first_seconds = self.seconds
         return following
-
-    def _setup(self, objective: Objective) -> tuple[Any, ...]:
-        module, *optimizers = cast("Any", self.fabric.setup(objective, *self.optimizers))
-        return module, *optimizers
-
-    @property
-    def evaluated(self) -> Objective:
-        """The objective whose model and guide are evaluated and kept: the averaged one, if any."""
-        return self.objective if self.average is None else cast("Objective", self.average.module)
 
     @property
     def lr(self) -> float:
@@ -122,35 +122,42 @@ class Training:
         while not self._is_over():
             start = time.perf_counter()
             with self.random.used():
-                report = self._step()
+                self._step()
             self.step += 1
             self.seconds += time.perf_counter() - start
-            yield Progress(self.step, self.seconds, report)
+            yield Progress(self.step, self.seconds, dict(self.report), self.objective.headline)
 
-    def _step(self) -> dict[str, Tensor]:
-        """All phases on one batch; what they report."""
-        batch = self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
-        report: dict[str, Tensor] = {}
-        for number, (phase, optimizer) in enumerate(self._stepping):
-            for _ in range(phase.repeats):
-                report |= self._turn(number, phase, optimizer, batch).report
-        self._share_buffers()
+    def _step(self) -> None:
+        """The turns of all phases that are due."""
+        shared: Batch | None = None
+        for stepping in self.steppings:
+            if not stepping.is_due(self.own_steps + 1):
+                continue
+            for _ in range(stepping.phase.repeats):
+                if stepping.phase.fresh:
+                    batch = self._next_batch()
+                else:
+                    batch = shared = shared or self._next_batch()
+                self.report |= self._turn(stepping, batch).report
+        self._share_averages()
         if self.average is not None:
-            self.average.update_parameters(self.objective)
-        return report
+            self.average.update()
 
-    def _turn(self, number: int, phase: Phase, optimizer: Any, batch: Batch) -> Loss:
+    def _next_batch(self) -> Batch:
+        return self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
+
+    def _turn(self, stepping: Stepping, batch: Batch) -> Loss:
         """One phase on one batch: the gradient of its surrogate for its own parameters only."""
-        with _only(self.objective, phase, alone=len(self._stepping) == 1):
-            loss: Loss = self._module(batch, number)
-            optimizer.zero_grad()
+        with frozen(stepping.others):
+            loss: Loss = self._module(batch, stepping.number)
+            stepping.optimizer.zero_grad()
             self.fabric.backward(loss.surrogate * self._weight(batch))
-            self._check_finite(phase, loss, batch)
-            if self.options.clip_norm is not None:
-                nn.utils.clip_grad_norm_(phase.parameters(), self.options.clip_norm)
-            optimizer.step()
-        if phase.after is not None:
-            phase.after()
+            self._check_finite(stepping, loss, batch)
+            if stepping.options.clip_norm is not None:
+                nn.utils.clip_grad_norm_(stepping.phase.parameters(), stepping.options.clip_norm)
+            stepping.optimizer.step()
+        if stepping.phase.after is not None:
+            stepping.phase.after()
         return loss
 
     def _weight(self, batch: Batch) -> float:
@@ -161,8 +168,9 @@ class Training:
         share = batch.size * self.fabric.world_size / self.batch_size
         return share * batch.size / batch.num_frames if self.options.per_frame else share
 
-    def _check_finite(self, phase: Phase, loss: Loss, batch: Batch) -> None:
+    def _check_finite(self, stepping: Stepping, loss: Loss, batch: Batch) -> None:
         """Look at the loss and at every number of its gradient, in one go."""
+        phase = stepping.phase
         # A sum is not finite as soon as one term is not, and costs least.
         sums = [p.grad.sum() for p in phase.parameters() if p.grad is not None]
         finite = bool(torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum()))
@@ -190,29 +198,47 @@ class Training:
         share = (limit - self.first_seconds) / (self.options.restarts - self.restart)
         return self.any_process(self.seconds >= self.first_seconds + share)
 
-    def _share_buffers(self) -> None:
+    def _share_averages(self) -> None:
         """One value of every running average for all processes, the mean of theirs."""
         if self.fabric.world_size > 1:
-            for buffer in self.objective.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(cast("Tensor", self.fabric.all_reduce(buffer, reduce_op="mean")))
+            for running in self._running:
+                mean = self.fabric.all_reduce(running.value, reduce_op="mean")
+                running.value.copy_(cast("Tensor", mean))
 
-    def end_of_evaluation(self, score: float) -> None:
-        """Let the learning rate follow the validation score."""
-        for schedule in self.schedules:
-            schedule.step(score)
+    def validate(self) -> Validation:
+        """What the weights to keep come to on validation."""
+        trains = self.objective.training
+        try:
+            with self.average.used() if self.average else nullcontext():
+                evaluated = self.objective.eval()
+                return evaluated.validate(self.splits.valid, seed=self.options.seed)
+        finally:
+            self.objective.train(trains)
+
+    def end_of_evaluation(self, valid: Validation) -> None:
+        """Let the learning rates follow the validation score, where there is one."""
+        if valid.score is not None:
+            for schedule in self.schedules:
+                schedule.step(valid.score)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What has weights: the objective, and the averages of its model and its guide."""
+        averaged = {} if self.average is None else {"averaged": self.average.module}
+        return {"objective": self.objective, **averaged}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: optimisers, schedules, generators, sampler, counters.
+        """Everything but the weights: optimisers, generators, chains, rows, sampler, counters.
 
         All processes must ask at the same point, since every one has generators of its own.
         """
         return {
             "optimizers": [o.state_dict() for o in self.optimizers],
             "schedules": [s.state_dict() for s in self.schedules],
-            "num_averaged": None if self.average is None else self.average.n_averaged.cpu(),
+            "num_averaged": None if self.average is None else self.average.count.cpu(),
             "sampler": self.sampler.state_dict(),
             "generators": self._from_all(self.random.state_dict()),
+            "own": self._from_all({name: part.own_state() for name, part in self._own.items()}),
+            "report": self.report,
             "step": self.step,
             "seconds": self.seconds,
             "restart": self.restart,
@@ -226,9 +252,13 @@ class Training:
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(saved)
         if self.average is not None:
-            self.average.n_averaged.copy_(state["num_averaged"])
+            self.average.count.copy_(state["num_averaged"])
         self.sampler.load_state_dict(state["sampler"])
         self.random.load_state_dict(state["generators"][self.fabric.global_rank])
+        own = cast("Any", self.fabric.to_device(state["own"][self.fabric.global_rank]))
+        for name, part in self._own.items():
+            part.load_own_state(own[name])
+        self.report = state["report"]
         self.step, self.seconds = state["step"], state["seconds"]
         self.first_step, self.first_seconds = state["first"]["step"], state["first"]["seconds"]
 
@@ -253,39 +283,6 @@ def _plateau(optimizer: torch.optim.Optimizer, options: FitOptions) -> ReduceLRO
     )
 
 
-def warm_average(decay: float) -> Callable[..., None]:
-    r"""An exponential average of weights that forgets its start.
-
-    .. math:: \bar w \leftarrow \bar w + (1 - d_n) (w - \bar w), \qquad
-        d_n = \min(d, \tfrac{1 + n}{10 + n})
-
-    Args:
-        decay: weight of the past in the long run, d.
-    """
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num: Tensor | int) -> None:
-        n = int(num)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        for kept, new in zip(averaged, current, strict=True):
-            kept.lerp_(new, weight)
-
-    return update
-
-
-class _only:
-    """While it lasts, only one phase's parameters ask for gradients."""
-
-    def __init__(self, objective: nn.Module, phase: Phase, *, alone: bool) -> None:
-        own = set() if alone else {id(p) for p in phase.parameters()}
-        self.others = [
-            p for p in objective.parameters() if not alone and p.requires_grad and id(p) not in own
-        ]
-
-    def __enter__(self) -> None:
-        for parameter in self.others:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self.others:
-            parameter.requires_grad_(True)
+def pair_of(objective: Objective) -> nn.ModuleDict:
+    """Model and guide together, whose weights are averaged and evaluated."""
+    return nn.ModuleDict({"model": objective.model, "guide": objective.guide})

@@ -31,10 +31,11 @@ class NonFiniteLoss(NonFiniteError):
         if self.sites:
             where = f"not finite at {', '.join(self.sites)}"
         elif math.isfinite(value):
-            where = f"its gradient is not finite in {_not_finite(objective)}"
+            where = f"its gradient is not finite in {_not_finite(objective, phase)}"
         else:
             where = "every site is finite, so it is the objective's own part"
-        super().__init__(f"{what}; {where}. Lower fit.lr, or look at the batch")
+        rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
+        super().__init__(f"{what}; {where}. Lower {rate}, or look at the batch")
 
     def kept(self, path: Path) -> NonFiniteLoss:
         """The same error, saying where the batch was saved."""
@@ -42,12 +43,13 @@ class NonFiniteLoss(NonFiniteError):
         return self
 
 
-def _not_finite(module: nn.Module) -> str:
-    """Names of the parameters whose gradient is not finite."""
+def _not_finite(objective: nn.Module, phase: Phase) -> str:
+    """Names of the parameters of a phase whose gradient is not finite."""
+    own = {id(parameter) for parameter in phase.parameters()}
     bad = [
         name
-        for name, p in module.named_parameters()
-        if p.grad is not None and not torch.isfinite(p.grad).all()
+        for name, p in objective.named_parameters()
+        if id(p) in own and p.grad is not None and not torch.isfinite(p.grad).all()
     ]
     return ", ".join(bad) or "another process"
 

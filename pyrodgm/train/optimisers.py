@@ -8,27 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrodgm.setup.options import FitOptions
+from pyrodgm.objectives.optimizer import OptimizerOptions
 
+BETAS = (0.9, 0.999)  # of Adam
 PIECE = 65_536  # numbers of each tensor that one update of GravesRMSprop goes over at a time
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], options: FitOptions
+    parameters: Iterable[nn.Parameter], options: OptimizerOptions
 ) -> torch.optim.Optimizer:
     """The optimiser of one phase.
 
     Args:
         parameters: what it updates.
-        options: its name, learning rate and weight decay.
+        options: its name, learning rate, betas and weight decay.
     """
     if options.optimizer == "rmsprop":
         return GravesRMSprop(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    adam: dict[str, Any] = {"lr": options.lr, "betas": options.betas or BETAS, "fused": True}
     if options.weight_decay:
-        return torch.optim.AdamW(
-            parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True
-        )
-    return torch.optim.Adam(parameters, lr=options.lr, fused=True)
+        return torch.optim.AdamW(parameters, weight_decay=options.weight_decay, **adam)
+    return torch.optim.Adam(parameters, **adam)
 
 
 class GravesRMSprop(torch.optim.Optimizer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import torch
 from pyrodgm.data.base import Splits
 from pyrodgm.data.remarks import warn_of
 from pyrodgm.errors import Interrupted, NonFiniteError
-from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
 from pyrodgm.evaluate.trivial.stored import keep_trivial
 from pyrodgm.objectives import Objective
 from pyrodgm.setup.options import FitOptions
@@ -53,26 +52,33 @@ class Selection:
     """Which checkpoint is best on validation so far, and for how long this start has not risen.
 
     Args:
-        score: the best score of a validation, in nats.
+        by: what checkpoints are chosen by; see `Validation`. Where it is "nothing", the last one is
+            the best.
+        score: the best score of a validation.
         step: when it was.
         leading: the best score since training last began from a new start.
         since: evaluations since that one.
     """
 
+    by: str = NOTHING
     score: float = -float("inf")
     step: int = 0
     leading: float = -float("inf")
     since: int = 0
 
-    def update(self, score: float, step: int) -> bool:
-        """Take a new score into account; True if it is the best of all."""
-        if score > self.leading:
-            self.leading, self.since = score, 0
-        else:
-            self.since += 1
-        best = score > self.score
+    def prefers(self, valid: Validation) -> bool:
+        """Whether these weights are better than all before."""
+        return valid.score is None or valid.score > self.score
+
+    def update(self, valid: Validation, step: int) -> bool:
+        """Take a new evaluation into account; True if it is the best of all."""
+        best, self.by = self.prefers(valid), valid.by
+        if valid.score is not None:
+            self.since = 0 if valid.score > self.leading else self.since + 1
+            self.leading = max(self.leading, valid.score)
+            self.score = max(self.score, valid.score)
         if best:
-            self.score, self.step = score, step
+            self.step = step
         return best
 
     def begin_again(self) -> None:
@@ -118,7 +124,7 @@ class Recorder:
     def restore(self) -> None:
         """Stand where the newest checkpoint stood."""
         newest = self.folder.latest()
-        checkpoint.read_weights(newest, self._modules())
+        checkpoint.read_weights(newest, self.training.modules())
         state = checkpoint.read_state(newest)
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
@@ -165,13 +171,14 @@ class Recorder:
         """Train from every start, one after the other; the best checkpoint of all is kept."""
         while True:
             self._train(interrupted)
-            score, step = self._end(), self.training.step
+            valid, step = self._end(), self.training.step
             following = self.training.restart + 1
             if self.fresh is None or following >= self.training.options.restarts:
                 return
             if self.training.any_process(interrupted()):
                 raise Interrupted(f"stopped after step {step}; {self.folder.how_to_resume()}")
-            self.selection.update(score, step)
+            if valid is not None:
+                self.selection.update(valid, step)
             self.selection.begin_again()
             objective = self.fresh(following)
             self.training = self.training.again(objective)
@@ -216,8 +223,8 @@ class Recorder:
             self._record(lr=self.training.lr, **numbers)
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             valid = self._evaluate()
-            best = self.selection.update(valid.score, progress.step)
-            self.training.end_of_evaluation(valid.score)
+            best = self.selection.update(valid, progress.step)
+            self.training.end_of_evaluation(valid)
             # Told first: lines beyond the newest checkpoint are dropped and written again.
             self._tell(valid, best)
             self._checkpoint(best=best)
@@ -227,47 +234,39 @@ class Recorder:
     def _is_long_ago(self) -> bool:
         return self.training.seconds - self._saved_seconds >= CHECKPOINT_EVERY
 
-    def _end(self) -> float:
+    def _end(self) -> Validation | None:
         """Evaluate and keep the last weights too, without moving what a resumed run starts from.
 
         Returns:
-            The validation score of the last weights, or the best one where they were the last
-            that were evaluated.
+            What the last weights came to; None where they are evaluated already.
         """
         if self.training.own_steps % self.training.options.evaluate_every == 0:
-            return self.selection.score
+            return None
         valid = self._evaluate()
-        best = valid.score > self.selection.score
+        best = self.selection.prefers(valid)
         if not self.folder.has_evaluation(self.training.step):
             self._tell(valid, best)
         self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
-        return valid.score
+        return valid
 
     def _evaluate(self) -> Validation:
-        training, evaluated = self.training, self.training.evaluated
-        start = time.perf_counter()
-        trains = evaluated.training
-        valid = validate(
-            evaluated.eval().model,
-            evaluated.guide,
-            training.splits.valid,
-            seed=training.options.seed,
-        )
-        evaluated.train(trains)
-        training.seconds += time.perf_counter() - start
-        if not math.isfinite(valid.bound.nats_per_example):
+        training, start = self.training, time.perf_counter()
+        try:
+            valid = training.validate()
+        except NonFiniteError as error:
             raise NonFiniteError(
-                f"step {training.step}: the bound on validation is {valid.bound.nats_per_example}; "
-                "lower fit.lr. Earlier checkpoints are intact"
-            )
+                f"step {training.step}: {error}; lower fit.lr. Earlier checkpoints are intact"
+            ) from None
+        training.seconds += time.perf_counter() - start
         # One number for all processes, so that they choose and stop together.
         return training.fabric.broadcast(valid)
 
     def _tell(self, valid: Validation, best: bool) -> None:
         if self.writes:
-            self._record(**valid.to_dict(), best=best)
+            numbers = {f"valid_{key}": value for key, value in valid.numbers.items()}
+            self._record(**numbers, chosen_by=valid.by, best=best)
         if self.watcher is not None:
             self.watcher.on_evaluation(self.training.step, valid, best)
 
@@ -284,16 +283,9 @@ class Recorder:
             return
         state = {**self.training.state_dict(), "selection": asdict(self.selection)}
         if self.writes:
-            checkpoint.write(self.folder.checkpoint(step), self._modules(), state)
+            checkpoint.write(self.folder.checkpoint(step), self.training.modules(), state)
             if best:
                 self.folder.mark_best(step)
             self.folder.prune()
         self._saved_step, self._saved_seconds = step, self.training.seconds
         self.training.fabric.barrier()
-
-    def _modules(self) -> dict[str, Any]:
-        """What a checkpoint holds: the weights in training, and the ones to evaluate and keep."""
-        modules = {"evaluated": self.training.evaluated}
-        if self.training.average is not None:
-            modules["training"] = self.training.objective
-        return modules

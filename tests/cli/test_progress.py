@@ -15,13 +15,13 @@ from pyrodgm_cli.progress import telling, watching
 def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
     monkeypatch.setattr("pyrodgm_cli.progress.LINE_EVERY", 0.0)
     bound = Bound.of(np.array([-25.0]), np.array([4]), "elbo")
-    report = {"elbo_nats_per_frame": torch.tensor(-7.5)}
+    report = {"elbo_nats_per_frame": torch.tensor(-7.5), "other": torch.tensor(1.0)}
     with watching() as display:
         display.on_start(Path("one"), FitOptions(steps=100), 0, 0.0)
-        display.on_evaluation(10, Validation(bound), True)
-        display.on_progress(Progress(25, 5.0, report))
+        display.on_evaluation(10, Validation.of(bound), True)
+        display.on_progress(Progress(25, 5.0, report, "elbo_nats_per_frame"))
         display.on_start(Path("two"), FitOptions(steps=100, time_limit=60), 0, 0.0)
-        display.on_progress(Progress(10, 30.0, report))
+        display.on_progress(Progress(10, 30.0, report, "elbo_nats_per_frame"))
         display.on_end("step 10 of at most 10")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [

@@ -16,7 +16,7 @@ def test_training_and_validation_are_shown_with_or_without_latents(tmp_path, key
     records = [{"step": 1, key: -3.0}, {"step": 2, key: -2.0}]
     records.append({"step": 2, "valid_nats_per_frame": -2.5, "best": True})
     path.write_text("\n".join(map(json.dumps, records)))
-    (ax,) = learning_curve(path).axes
+    (ax,) = learning_curve(path, key).axes
     curves = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
     assert curves["training batches"] == [-3.0, -2.0]
     assert curves["validation"] == [-2.5]
@@ -28,7 +28,21 @@ def test_where_tokens_are_held_out_the_best_is_marked_among_their_scores(tmp_pat
     scores = {"valid_nats_per_frame": -2.5, "valid_nats_per_held_out_token": -7.1}
     records = [{"step": 1, "elbo_nats_per_frame": -3.0}, {"step": 2, **scores, "best": True}]
     path.write_text("\n".join(map(json.dumps, records)))
-    left, right = learning_curve(path).axes
+    left, right = learning_curve(path, "elbo_nats_per_frame").axes
     assert not [line for line in left.get_lines() if "best" in str(line.get_label())]
     (best,) = [line for line in right.get_lines() if line.get_label() == "best, -7.10"]
     assert (list(best.get_xdata()), list(best.get_ydata())) == ([2], [-7.1])
+
+
+@pytest.mark.parametrize("by", ["pseudo-likelihood", "nothing"])
+def test_numbers_of_any_objective_are_shown_by_their_names(tmp_path, by):
+    """Those of validation have a picture of their own; where nothing chooses, none is the best."""
+    path = tmp_path / "metrics.jsonl"
+    records = [{"step": 1, "critic_loss": 0.5}, {"step": 2, "critic_loss": 0.4}]
+    records.append({"step": 2, "valid_distance": 0.3, "chosen_by": by, "best": True})
+    path.write_text("\n".join(map(json.dumps, records)))
+    left, right = learning_curve(path, "critic_loss").axes
+    assert [list(line.get_ydata()) for line in left.get_lines()] == [[0.5, 0.4]]
+    assert (left.get_ylabel(), right.get_ylabel()) == ("critic loss", "distance")
+    shown = [list(line.get_ydata()) for line in right.get_lines()]
+    assert shown == ([[0.3]] if by == "nothing" else [[0.3], [0.3]])

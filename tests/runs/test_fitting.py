@@ -1,16 +1,14 @@
-import numpy as np
 import pytest
 import torch
 
 from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
-from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.models import TSBN
+from pyrodgm.objectives import Objective
 from pyrodgm.runs import fitting
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.train import recorder
 from tiny import metrics, tiny_values
 
 
@@ -60,33 +58,28 @@ def test_the_run_keeps_the_best_of_its_evaluations(values, tmp_path):
     assert run.evaluate("valid").nats_per_frame == pytest.approx(best[1], rel=1e-6)
 
 
-class Scripted:
-    """Validation that comes to given scores, one after the other."""
-
-    def __init__(self, scores):
-        self.left = list(scores)
-
-    def __call__(self, model, guide, split, *, seed):
-        bound = Bound.of(np.full(len(split), self.left.pop(0)), split.lengths, "elbo", 1)
-        return Validation(bound, None)
+def script(monkeypatch, scores):
+    """Let validation come to given scores, one after the other."""
+    left = [0.0, *scores]  # the first one is asked for by the dry run
+    monkeypatch.setattr(Objective, "validate", lambda *_, **__: Validation("bound", left.pop(0)))
 
 
 def test_a_last_evaluation_that_is_worse_is_not_taken(values, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "validate", Scripted([-3.0, -2.0, -9.0]))
+    script(monkeypatch, [-3.0, -2.0, -9.0])
     run = fit_config(resolve(values), tmp_path / "run")
     assert run.folder.best().name == "step-00000010"
     assert run.folder.latest().name == "step-00000012"
 
 
 def test_a_last_evaluation_that_is_better_is_taken(values, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "validate", Scripted([-3.0, -2.0, -1.0]))
+    script(monkeypatch, [-3.0, -2.0, -1.0])
     run = fit_config(resolve(values), tmp_path / "run")
     assert run.folder.best().name == "step-00000012"
 
 
 def test_patience_is_counted_in_evaluations_without_a_better_one(values, tmp_path, monkeypatch):
     scores = [-5.0, -4.0, -4.0, -4.5, -1.0]
-    monkeypatch.setattr(recorder, "validate", Scripted(scores))
+    script(monkeypatch, scores)
     values["fit"] |= {"steps": 1000, "patience": 2}
     run = fit_config(resolve(values), tmp_path / "run")
     assert run.steps == 20
@@ -161,15 +154,13 @@ def test_what_is_wrong_with_the_data_leaves_no_folder(values, tmp_path):
 
 
 def test_a_bound_that_is_not_finite_never_becomes_a_checkpoint(values, tmp_path, monkeypatch):
-    import pyrodgm.train.recorder
+    original = Objective.validate
 
-    original = pyrodgm.train.recorder.validate
+    def poisoned(objective, *arguments, **options):
+        objective.model.x_bias.bias.data.fill_(float("nan"))
+        return original(objective, *arguments, **options)
 
-    def poisoned(model, *arguments, **options):
-        model.x_bias.bias.data.fill_(float("nan"))
-        return original(model, *arguments, **options)
-
-    monkeypatch.setattr(pyrodgm.train.recorder, "validate", poisoned)
+    monkeypatch.setattr(Objective, "validate", poisoned)
     with pytest.raises(NonFiniteError, match="step 5: the bound on validation is nan"):
         fit_config(resolve(values), tmp_path / "run")
     assert not RunFolder.open(tmp_path / "run").has_checkpoint()

@@ -8,12 +8,14 @@ from torch import nn
 
 from pyrodgm.data import ragged
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, NVIL, Loss, Needs, Objective, Phase
 from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.averaging import warm_average
 from pyrodgm.train.devices import check_devices, launch
-from pyrodgm.train.loop import Training, warm_average
+from pyrodgm.train.loop import Training, pair_of
 from pyrodgm.train.nonfinite import NonFiniteLoss
 from tiny import ragged as ragged_arrays
 
@@ -34,6 +36,10 @@ def training(splits, made=None, **options):
     return Training(made or objective(splits), splits, chosen, launch(chosen))
 
 
+def scoring(score):
+    return Validation("bound", score)
+
+
 def weights(module):
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
@@ -48,11 +54,10 @@ class TwoPhases(Objective):
         self.order = []
         self.repeats, self.clip = repeats, clip
 
-    @property
     def phases(self):
         after = self.clamp if self.clip else None
         return (
-            Phase("model", (self.model,), self.turn("model"), self.repeats),
+            Phase("model", (self.model,), self.turn("model"), repeats=self.repeats),
             Phase("guide", (self.guide,), self.turn("guide"), after=after),
         )
 
@@ -91,15 +96,15 @@ def test_a_phase_moves_its_own_parameters_only(splits):
     made = objective(splits, TwoPhases)
     trained = training(splits, made, steps=1)
     before = weights(made)
-    model, guide = trained._stepping
+    model, guide = trained.steppings
     batch = splits.train.batch([0, 1])
-    trained._turn(0, *model, batch)
+    trained._turn(model, batch)
     moved = [name for name, p in made.named_parameters() if not torch.equal(p, before[name])]
     assert moved
     assert all(name.startswith("model.") for name in moved)
     assert all(name.startswith("model.") for name in made.asked)
     before = weights(made)
-    trained._turn(1, *guide, batch)
+    trained._turn(guide, batch)
     moved = [name for name, p in made.named_parameters() if not torch.equal(p, before[name])]
     assert moved
     assert all(name.startswith("guide.") for name in moved)
@@ -155,10 +160,6 @@ class BadGradient(Objective):
 
     needs: ClassVar[Needs] = Needs()
 
-    @property
-    def phases(self):
-        return (Phase("all", (self,), self.loss),)
-
     def loss(self, batch):
         return Loss((self.model.x_bias.bias * 0).sum().sqrt(), {})
 
@@ -176,13 +177,6 @@ def test_the_objectives_own_part_is_named_where_the_sites_are_finite(splits):
     made.baseline[-1].bias.data.fill_(1e30)
     with pytest.raises(NonFiniteLoss, match="every site is finite"):
         list(training(splits, made).steps())
-
-
-def test_without_averaging_the_last_weights_are_evaluated(splits):
-    made = objective(splits)
-    assert training(splits, made, averaging=0.0).evaluated is made
-    other = objective(splits)
-    assert training(splits, other).evaluated is not other
 
 
 def test_the_average_forgets_its_start():
@@ -206,8 +200,11 @@ def test_what_is_evaluated_is_the_average_of_what_is_trained(splits):
             kept = now
         else:
             update(kept, now, step)
-        for average, p in zip(kept, made.evaluated.parameters(), strict=True):
-            torch.testing.assert_close(average, p.detach())
+        with made.average.used():
+            evaluated = [p.detach().clone() for p in made.objective.parameters()]
+        for average, weight in zip(kept, evaluated, strict=True):
+            torch.testing.assert_close(average, weight)
+        assert all(map(torch.equal, now, made.objective.parameters()))
     assert not all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
 
 
@@ -238,10 +235,6 @@ class Sums(Objective):
 
     needs: ClassVar[Needs] = Needs()
 
-    @property
-    def phases(self):
-        return (Phase("all", (self,), self.loss),)
-
     def loss(self, batch):
         return Loss(batch.x.sum() / batch.size, {})
 
@@ -249,14 +242,22 @@ class Sums(Objective):
 def test_the_learning_rate_decays_by_what_was_asked_for(splits):
     made = training(splits, lr=0.1, lr_decay=0.3, lr_patience=1)
     for _ in range(3):
-        made.end_of_evaluation(-5.0)
+        made.end_of_evaluation(scoring(-5.0))
     assert made.lr == pytest.approx(0.03)
 
 
-def test_the_average_follows_running_values(splits):
+def test_nothing_to_choose_by_leaves_the_learning_rate(splits):
+    made = training(splits, lr=0.1, lr_patience=1)
+    for _ in range(5):
+        made.end_of_evaluation(Validation())
+    assert made.lr == 0.1
+
+
+def test_the_average_is_of_model_and_guide_alone(splits):
     made = training(splits, objective(splits, NVIL))
-    list(made.steps())
-    assert torch.equal(made.evaluated.mean.value, made.objective.mean.value)
+    names = {name for name, _ in made.average.module.named_parameters()}
+    assert names == {name for name, _ in pair_of(made.objective).named_parameters()}
+    assert not any("baseline" in name for name in names)
 
 
 def test_the_state_holds_everything(splits):
@@ -267,13 +268,13 @@ def test_the_state_holds_everything(splits):
     list(whole.steps())
     continued = training(splits, steps=4)
     continued.objective.load_state_dict(half.objective.state_dict())
-    continued.evaluated.load_state_dict(half.evaluated.state_dict())
+    continued.average.module.load_state_dict(half.average.module.state_dict())
     continued.load_state_dict(state)
     assert len(list(continued.steps())) == 2
     for name, parameter in whole.objective.named_parameters():
         assert torch.equal(parameter, dict(continued.objective.named_parameters())[name])
-    for name, parameter in whole.evaluated.named_parameters():
-        assert torch.equal(parameter, dict(continued.evaluated.named_parameters())[name])
+    for name, parameter in whole.average.module.named_parameters():
+        assert torch.equal(parameter, dict(continued.average.module.named_parameters())[name])
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it(splits):
@@ -302,11 +303,11 @@ def test_the_learning_rate_decays_unless_the_score_rises(splits, first, by):
     made = training(splits, lr=1.0, lr_patience=3, lr_decay=0.5)
     for turn in range(5):
         assert made.lr == 1.0
-        made.end_of_evaluation(first + turn * by)
+        made.end_of_evaluation(scoring(first + turn * by))
     assert made.lr == 0.5
     rising = training(splits, lr=1.0, lr_patience=3)
     for turn in range(20):
-        rising.end_of_evaluation(first + turn * 1e-5)
+        rising.end_of_evaluation(scoring(first + turn * 1e-5))
     assert rising.lr == 1.0
 
 

@@ -93,6 +93,11 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def has_bound(model: Model, guide: Guide) -> bool:
+    """Whether the log-likelihood, or a bound on it, can be computed: both must have densities."""
+    return model.traits.normalised and guide.traits.has_density
+
+
 def bound(
     model: Model,
     guide: Guide,

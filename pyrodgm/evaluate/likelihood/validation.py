@@ -1,66 +1,97 @@
-"""Which weights are best? What a training run learns from the validation split."""
+"""What weights are chosen by: how good a model and a guide are on the validation split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
+from pyrodgm.errors import NonFiniteError
 from pyrodgm.evaluate.likelihood.bounds import Bound, bound
 from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 from pyrodgm.seeds import forked
 
+EXACT, BOUND, HELD_OUT, NOTHING = "exact", "bound", "held-out tokens", "nothing"
+WORDS = {
+    EXACT: "the log-likelihood on validation",
+    BOUND: "the bound on validation",
+    HELD_OUT: "the log-likelihood of the tokens held out of validation",
+    NOTHING: "nothing, so they are the last ones",
+}
+
 
 @dataclass(frozen=True)
 class Validation:
-    """How good weights are on validation.
+    """What weights are chosen by.
 
     Args:
-        bound: of the observations, with one draw.
-        nats_per_held_out_token: of the tokens that are held out; None where none are.
+        by: what the score is: "exact" (the log-likelihood), "bound" (on it), "held-out tokens", a
+            phrase of an objective's own such as "pseudo-likelihood", or "nothing".
+        score: higher is better; None where nothing chooses, and then the last weights are kept.
+        numbers: what is shown and recorded, by key, each with its unit in the key.
+
+    Raises:
+        NonFiniteError: the score is not a number.
     """
 
-    bound: Bound
-    nats_per_held_out_token: float | None = None
+    by: str = NOTHING
+    score: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def score(self) -> float:
-        """What weights are chosen by, in nats; higher is better.
+    def __post_init__(self) -> None:
+        if self.score is not None and math.isnan(self.score):
+            raise NonFiniteError(f"{in_words(self.by)} is {self.score}")
+
+    @classmethod
+    def of(cls, bound: Bound, held_out: float | None = None) -> Validation:
+        """By the bound, or by the tokens that are held out, where some are.
 
         Where tokens are held out, the observations of validation are those of training, and only
         what is held out can tell learning from learning by heart.
-        """
-        held_out = self.nats_per_held_out_token
-        return self.bound.nats_per_frame if held_out is None else held_out
 
-    def to_dict(self) -> dict[str, float]:
-        """The lines of `metrics.jsonl`."""
-        values = {
-            "valid_nats_per_frame": self.bound.nats_per_frame,
-            "valid_nats_per_frame_sequence_weighted": self.bound.nats_per_frame_sequence_weighted,
+        Args:
+            bound: of the observations.
+            held_out: nats per held-out token.
+        """
+        numbers = {
+            "nats_per_frame": bound.nats_per_frame,
+            "nats_per_frame_sequence_weighted": bound.nats_per_frame_sequence_weighted,
         }
-        if self.nats_per_held_out_token is not None:
-            values["valid_nats_per_held_out_token"] = self.nats_per_held_out_token
-        return values
+        if held_out is None:
+            by = EXACT if bound.estimator == "exact" else BOUND
+            return cls(by, bound.nats_per_frame, numbers)
+        return cls(HELD_OUT, held_out, {**numbers, "nats_per_held_out_token": held_out})
+
+
+def in_words(by: str) -> str:
+    """What weights are chosen by, as part of a sentence."""
+    return WORDS.get(by, f"{by} on validation")
 
 
 def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> Validation:
-    """Look at the validation split once.
+    """Look at the validation split once, with one draw per sequence.
 
     Args:
         model: the model p.
         guide: the guide q.
         valid: the split.
         seed: of the draws; the global generator is left alone.
+
+    Raises:
+        NonFiniteError: the bound is not finite.
     """
     found = bound(model, guide, valid, seed=seed)
+    if not math.isfinite(found.nats_per_example):
+        raise NonFiniteError(f"the bound on validation is {found.nats_per_example}")
     if valid.held_out is None:
-        return Validation(found)
-    return Validation(found, nats_per_held_out_token(model, guide, valid, seed=seed))
+        return Validation.of(found)
+    return Validation.of(found, nats_per_held_out_token(model, guide, valid, seed=seed))
 
 
 def nats_per_held_out_token(

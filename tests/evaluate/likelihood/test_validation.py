@@ -9,8 +9,13 @@ import torch
 import pyrodgm as dgm
 from oracles import Enumerated
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.errors import NonFiniteError
 from pyrodgm.evaluate.likelihood.bounds import bound
-from pyrodgm.evaluate.likelihood.validation import nats_per_held_out_token, validate
+from pyrodgm.evaluate.likelihood.validation import (
+    Validation,
+    nats_per_held_out_token,
+    validate,
+)
 from variants import SEQUENTIAL, D, chances_given_paths, frames, pair, scoring
 
 
@@ -56,13 +61,23 @@ def test_the_score_is_the_bound_unless_something_is_held_out():
     model, guide = (part.float() for part in pair("hmsbn", "multinomial"))
     x = frames("multinomial", 3).float().numpy()
     plain = validate(model, guide, Sequences(x, np.array([3])))
-    assert plain.score == plain.bound.nats_per_frame
-    assert "valid_nats_per_held_out_token" not in plain.to_dict()
+    bounded = bound(model, guide, Sequences(x, np.array([3])))
+    assert (plain.by, plain.score) == ("bound", bounded.nats_per_frame)
+    assert plain.numbers["nats_per_frame"] == bounded.nats_per_frame
+    assert "nats_per_held_out_token" not in plain.numbers
     split = Sequences(x, np.array([3]), held_out=np.ones((3, D)))
     found = validate(model, guide, split)
-    assert found.bound == bound(model, guide, split)
+    assert found.numbers["nats_per_frame"] == bound(model, guide, split).nats_per_frame
     assert found.score == nats_per_held_out_token(model, guide, split)
-    assert found.to_dict()["valid_nats_per_held_out_token"] == found.score
+    assert found.by == "held-out tokens"
+    assert found.numbers["nats_per_held_out_token"] == found.score
+
+
+def test_a_score_that_is_no_number_is_refused():
+    assert Validation().score is None
+    assert Validation("pseudo-likelihood", -np.inf).score == -np.inf
+    with pytest.raises(NonFiniteError, match="pseudo-likelihood on validation is nan"):
+        Validation("pseudo-likelihood", float("nan"))
 
 
 def test_training_keeps_the_weights_that_predict_held_out_tokens_best(tmp_path):

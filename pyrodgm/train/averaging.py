@@ -1,0 +1,71 @@
+"""The exponential average of weights that is evaluated and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+class Average:
+    """Averaged weights of modules, beside those in training.
+
+    Args:
+        modules: whose parameters are averaged.
+        decay: weight of the past in the long run.
+    """
+
+    def __init__(self, modules: nn.Module, decay: float) -> None:
+        self._training = modules
+        self._averaged = AveragedModel(modules, multi_avg_fn=warm_average(decay))
+
+    @property
+    def module(self) -> nn.Module:
+        """A copy of the modules with averaged weights."""
+        return self._averaged.module
+
+    @property
+    def count(self) -> Tensor:
+        """How many weights it is the average of."""
+        return self._averaged.n_averaged
+
+    def update(self) -> None:
+        """Take the weights of now into account."""
+        self._averaged.update_parameters(self._training)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While it lasts, the modules have the averaged weights, wherever these are used."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        both = zip(self._training.parameters(), self.module.parameters(), strict=True)
+        for training, averaged in both:
+            training.data, averaged.data = averaged.data, training.data
+
+
+def warm_average(decay: float) -> Callable[..., None]:
+    r"""An exponential average of weights that forgets its start.
+
+    .. math:: \bar w \leftarrow \bar w + (1 - d_n) (w - \bar w), \qquad
+        d_n = \min(d, \tfrac{1 + n}{10 + n})
+
+    Args:
+        decay: weight of the past in the long run, d.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], num: Tensor | int) -> None:
+        n = int(num)
+        weight = 1 - min(decay, (1 + n) / (10 + n))
+        for kept, new in zip(averaged, current, strict=True):
+            kept.lerp_(new, weight)
+
+    return update

@@ -1,0 +1,64 @@
+"""One phase of an objective and its optimiser: a loss, its gradient, a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pyrodgm.objectives import Objective, Phase
+from pyrodgm.objectives.optimizer import OptimizerOptions
+from pyrodgm.train.optimisers import make_optimizer
+
+
+@dataclass
+class Stepping:
+    """A phase while it is trained.
+
+    Args:
+        number: its place among the phases of the objective.
+        phase: the phase.
+        options: of its optimiser.
+        optimizer: the optimiser, as the device wrapper gives it.
+        others: parameters of the objective that the phase does not update.
+    """
+
+    number: int
+    phase: Phase
+    options: OptimizerOptions
+    optimizer: Any
+    others: tuple[nn.Parameter, ...]
+
+    @classmethod
+    def all_of(cls, objective: Objective, options: OptimizerOptions) -> list[Stepping]:
+        """Every phase of an objective; `options` are of those without their own."""
+        found = []
+        for number, phase in enumerate(objective.built_phases):
+            own = {id(parameter) for parameter in phase.parameters()}
+            others = tuple(
+                p for p in objective.parameters() if p.requires_grad and id(p) not in own
+            )
+            chosen = phase.optimizer or options
+            optimizer = make_optimizer(phase.parameters(), chosen)
+            found.append(cls(number, phase, chosen, optimizer, others))
+        return found
+
+    def is_due(self, step: int) -> bool:
+        """Whether the phase has turns in a step, counted from one."""
+        return step % self.phase.every == 0
+
+
+@contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """While it lasts, parameters that ask for gradients do not."""
+    asking = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
