@@ -16,10 +16,10 @@ from torch import nn
 
 import pyrodgm as dgm
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.guides import GuideTraits, SequenceGuide
+from pyrodgm.guides import GuideTraits, StepGuide
 
 
-class NextFrameBernoulli(SequenceGuide):
+class NextFrameBernoulli(StepGuide):
     """q(z_t = 1 | z_{t-1}, x_{t-1}, x_t, x_{t+1}): a one-frame look ahead."""
 
     traits = GuideTraits(latents="binary", sequential=True)

@@ -28,8 +28,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine import programs as sequences
 from pyrodgm.guides import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
-from pyrodgm.guides.base import SequenceGuide
-from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, SequenceModel
+from pyrodgm.guides.base import StepGuide
+from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, StepModel
 
 D = 3
 SYMBOLS = ((1, 2), (0, 3, 7), (4, 5))
@@ -50,8 +50,8 @@ class Variant:
         length: frames of a sequence whose paths can be enumerated.
     """
 
-    model: type[SequenceModel]
-    guide: type[SequenceGuide]
+    model: type[StepModel]
+    guide: type[StepGuide]
     p: Mapping[str, Any]
     q: Mapping[str, Any]
     length: int = 3
@@ -127,9 +127,7 @@ def conditions(*shape: int) -> tuple[Tensor, Tensor]:
     return given, torch.cat([standardised, 0 * constant], -1)
 
 
-def pair(
-    variant: str, emission: str = "bernoulli", **facts: Any
-) -> tuple[SequenceModel, SequenceGuide]:
+def pair(variant: str, emission: str = "bernoulli", **facts: Any) -> tuple[StepModel, StepGuide]:
     """The model and the guide of a variant; the facts are further ones of the data."""
     made, info = VARIANTS[variant], replace(INFOS[emission], **facts)
     size = {"nade_dim": 2} if emission == "nade" else {}
@@ -178,9 +176,7 @@ def numbers_seen(emission: str, numbers: Tensor, seen: Tensor) -> Tensor:
     return numbers.unflatten(-1, (-1, D))[..., seen].flatten(-2)  # one number or two per feature
 
 
-def scoring(
-    model: SequenceModel, emission: str, seen: slice = slice(None)
-) -> dict[str, Score | Look]:
+def scoring(model: StepModel, emission: str, seen: slice = slice(None)) -> dict[str, Score | Look]:
     """What the oracles must know of an emission, `score` and `look`.
 
     Args:
@@ -272,7 +268,7 @@ def latent_paths(program: Any, length: int) -> dict[str, Tensor]:
     return {name: part[:, None] for name, part in zip(program.latents, parts, strict=True)}
 
 
-def output_log_probs(model: SequenceModel, x: Tensor, given: Tensor | None = None) -> Tensor:
+def output_log_probs(model: StepModel, x: Tensor, given: Tensor | None = None) -> Tensor:
     """log p(x) of every sequence, (B,), by a sum over all paths of the latents; x (B, T, D).
 
     Conditions (T, U), if any, are the same for all.

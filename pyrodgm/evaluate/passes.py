@@ -12,8 +12,8 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.engine.smc import frame_evidence
 from pyrodgm.errors import UsageError
-from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.guides import Guide, StepGuide
+from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
 FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
@@ -99,15 +99,15 @@ def sequence_evidence(
     return nats
 
 
-def over_time(model: Model, guide: Guide) -> tuple[SequenceModel, SequenceGuide]:
+def over_time(model: Model, guide: Guide) -> tuple[StepModel, StepGuide]:
     """The same two, which must run over time.
 
     Raises:
         UsageError: one of them does not.
     """
-    if isinstance(model, SequenceModel) and isinstance(guide, SequenceGuide):
+    if isinstance(model, StepModel) and isinstance(guide, StepGuide):
         return model, guide
-    other = guide if isinstance(model, SequenceModel) else model
+    other = guide if isinstance(model, StepModel) else model
     raise UsageError(
         f"{type(other).__name__} is not given frame by frame; a particle filter, and all that is "
         "built on it, needs a sequence model with a sequence guide"

@@ -1,6 +1,6 @@
 """What q is: approximate posteriors."""
 
-from pyrodgm.guides.base import Guide, GuideTraits, SequenceGuide
+from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 
@@ -19,5 +19,5 @@ __all__ = [
     "NoGuide",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
-    "SequenceGuide",
+    "StepGuide",
 ]

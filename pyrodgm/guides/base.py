@@ -95,7 +95,7 @@ class Guide(Checked, nn.Module):
         """Sample every latent site, each of batch shape (B, T)."""
 
 
-class SequenceGuide(SequenceProgram, Guide):
+class StepGuide(SequenceProgram, Guide):
     """A guide given by `encode`, once over all of time, and `step`, frame by frame.
 
     `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`. Where

@@ -9,11 +9,11 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.guides.base import GuideTraits, SequenceGuide, Target
+from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 
 
 @final
-class NoGuide(SequenceGuide):
+class NoGuide(StepGuide):
     """Draws nothing: for models whose likelihood is known.
 
     Args:

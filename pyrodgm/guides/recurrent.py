@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.guides.base import GuideTraits, SequenceGuide, Target
+from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
@@ -22,7 +22,7 @@ Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
 
 
-class SigmoidRecognition(SequenceGuide):
+class SigmoidRecognition(StepGuide):
     r"""Layers of binary draws, from the observation upward.
 
     With :math:`z^0 = x` and n lags of everything,

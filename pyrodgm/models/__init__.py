@@ -1,7 +1,7 @@
 """What p is: generative models."""
 
 from pyrodgm.models.autoregressive import AR
-from pyrodgm.models.base import Companions, Model, ModelTraits, SequenceModel, StateSpaceModel
+from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.lds import LDS
@@ -37,6 +37,6 @@ __all__ = [
     "Companions",
     "Model",
     "ModelTraits",
-    "SequenceModel",
     "StateSpaceModel",
+    "StepModel",
 ]

@@ -16,7 +16,7 @@ from pyrodgm.distributions import Symbols
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import (
     AutoregressiveBits,
@@ -36,7 +36,7 @@ _EXACT = ModelTraits(latents="none", sequential=True, conditions=True)
 
 
 @final
-class AR(SequenceModel):
+class AR(StepModel):
     r"""Autoregression of order n, linear or with hidden layers.
 
     .. math:: p(x_t \mid x_{<t}) = \text{emission}(W x_{t-n:t-1} + V f(x_{t-n:t-1}) + U u_t + c)

@@ -91,7 +91,7 @@ class Model(Checked, nn.Module):
         """Sample every latent site and observe the batch, each site of batch shape (B, T)."""
 
 
-class SequenceModel(SequenceProgram, Model):
+class StepModel(SequenceProgram, Model):
     """A model given by what happens in one frame; see `pyrodgm.engine.programs`."""
 
     @property
@@ -116,7 +116,7 @@ class SequenceModel(SequenceProgram, Model):
         fused(self)(batch)
 
 
-class StateSpaceModel(SequenceModel):
+class StateSpaceModel(StepModel):
     """A model of frames with a hidden state that is summed or integrated out exactly.
 
     What is summed out of every frame given those before it can be summed out given all of them.

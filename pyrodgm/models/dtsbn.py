@@ -13,7 +13,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.models.tsbn import NadeDim, Order, Scale
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
@@ -24,7 +24,7 @@ from pyrodgm.networks.layers import SigmoidLayer, plus, weights
 
 
 @final
-class DTSBND(SequenceModel):
+class DTSBND(StepModel):
     r"""Deep temporal sigmoid belief network with a deterministic recurrent layer.
 
     .. math::

@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past, join
 from pyrodgm.engine.programs import Draw
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.cells import CellName, make_cell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import Emission, make_emission
@@ -36,7 +36,7 @@ RowEmission = Literal[
 _EXACT = ModelTraits(latents="none", sequential=True, conditions=True)
 
 
-class RecurrentNetwork(SequenceModel):
+class RecurrentNetwork(StepModel):
     r"""A recurrent network whose output parametrises the next frame.
 
     .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad

@@ -12,7 +12,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
@@ -31,7 +31,7 @@ Scale = Annotated[float, Field(gt=0)]
 NadeDim = Annotated[int, Field(ge=1)] | None
 
 
-class SigmoidBeliefNetwork(SequenceModel):
+class SigmoidBeliefNetwork(StepModel):
     r"""Layers of binary latents over time, from one observed layer upward.
 
     With :math:`z^0 = x` and n lags of everything,

@@ -14,8 +14,8 @@ from pyrodgm.engine.programs import unrolled
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import UsageError
-from pyrodgm.guides.base import Guide, SequenceGuide
-from pyrodgm.models.base import Model, SequenceModel
+from pyrodgm.guides.base import Guide, StepGuide
+from pyrodgm.models.base import Model, StepModel
 from pyrodgm.objectives.base import Loss, Objective
 
 Execution = Literal["fused", "unrolled"]
@@ -72,7 +72,7 @@ def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..
 
 def unrolled_form(program: Callable[..., Any], *, register: bool = True) -> Callable[..., Any]:
     """The program with a site per frame; one without frames stays as it is."""
-    if isinstance(program, SequenceModel | SequenceGuide):
+    if isinstance(program, StepModel | StepGuide):
         return unrolled(program, register=register)
     return program
 

@@ -21,7 +21,7 @@ from pyrodgm.evaluate.prediction.one_step import one_step
 from pyrodgm.figures.samples_file import as_numbers, save_samples
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
-from pyrodgm.models import SequenceModel
+from pyrodgm.models import StepModel
 from pyrodgm.report.blocks import (
     Block,
     Download,
@@ -102,7 +102,7 @@ def make_example(run: Run, split: str, seed: int) -> Example:
 
 def prediction(run: Run, split: str, seed: int) -> Section:
     """How well frames are predicted from those before, and what that looks like."""
-    if run.splits[split].lengths.max() < 2 or not isinstance(run.model, SequenceModel):
+    if run.splits[split].lengths.max() < 2 or not isinstance(run.model, StepModel):
         return Section("Prediction", [])
     found = run.predict(split, samples=PARTICLES, seed=seed)
     blocks: list[Block] = [prediction_table(run.model, found, run.splits.info, split)]
@@ -159,7 +159,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
         except MissingDataError:
             return Section("Samples", [])
     still = info.image_shape is None and length == 1
-    if not isinstance(run.model, SequenceModel) or info.kind == "count" or still:
+    if not isinstance(run.model, StepModel) or info.kind == "count" or still:
         return Section("Samples", [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])

@@ -9,8 +9,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.particles import expected
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.evaluate.prediction.one_step import Tick, before_each_frame
-from pyrodgm.guides import SequenceGuide
-from pyrodgm.models import TSBN, Model, SequenceModel
+from pyrodgm.guides import StepGuide
+from pyrodgm.models import TSBN, Model, StepModel
 
 
 def has_slip(model: Model) -> bool:
@@ -19,7 +19,7 @@ def has_slip(model: Model) -> bool:
 
 
 def slipped_step(
-    model: SequenceModel, guide: SequenceGuide, batch: Batch, *, samples: int, tick: Tick
+    model: StepModel, guide: StepGuide, batch: Batch, *, samples: int, tick: Tick
 ) -> tuple[Tensor, Tensor]:
     r"""What is expected of every frame by latents that have seen it.
 

@@ -21,8 +21,8 @@ from pyrodgm.evaluate.prediction.one_step import expected_frames
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.figures import checks as plots
 from pyrodgm.figures.sequences import pictures
-from pyrodgm.guides import SequenceGuide
-from pyrodgm.models import SequenceModel
+from pyrodgm.guides import StepGuide
+from pyrodgm.models import StepModel
 from pyrodgm.runs.findings import EXACT, Check
 from pyrodgm.runs.run import Run
 from pyrodgm.storage.files import replacing
@@ -165,7 +165,7 @@ def _check_model(
     totals = scores_totals(run.model)
     data = predictive.observed(run.splits, split, totals=totals, **which)
     replicates = {"posterior": predictive.posterior_replicates(tree, run.splits, totals=totals)}
-    if isinstance(run.model, SequenceModel):
+    if isinstance(run.model, StepModel):
         replicates["ancestral"] = predictive.prior_replicates(
             run.model, run.splits, split, tell=partial(tell, "replicates"), **which
         )
@@ -180,7 +180,7 @@ def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
     drawn = {}
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
-    if isinstance(run.model, SequenceModel) and isinstance(run.guide, SequenceGuide):
+    if isinstance(run.model, StepModel) and isinstance(run.guide, StepGuide):
         sequences = run.splits[found.split]
         example = sequences.batch([0])
         example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))

@@ -23,8 +23,8 @@ from pyrodgm.errors import (
     PyrodgmError,
     UsageError,
 )
-from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import MODELS, Model, SequenceModel
+from pyrodgm.guides import Guide, StepGuide
+from pyrodgm.models import MODELS, Model, StepModel
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import forked
 from pyrodgm.setup import compat
@@ -58,7 +58,7 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     with forked(0, "trial"):
         with torch.no_grad():
             for program in (guide, model):
-                if isinstance(program, SequenceModel | SequenceGuide):
+                if isinstance(program, StepModel | StepGuide):
                     _check_frame(program, batch, splits.info.name)
         with _told(model, guide, data=splits.info.name):
             tried = copy.deepcopy(objective)
@@ -146,7 +146,7 @@ def _check_data(model: Model, info: DataInfo) -> None:
         )
 
 
-def _check_frame(program: SequenceModel | SequenceGuide, batch: Batch, data: str) -> None:
+def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> None:
     """Run the first frame: every site is drawn once, is of its size and of its kind."""
     name = type(program).__name__
     sites = {**program.latents, **program.observed}

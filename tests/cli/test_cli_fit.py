@@ -17,11 +17,11 @@ from tiny import BOUND_FIELDS, arrays_of, ragged
 FAST = ["--steps", 12, "--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=5"]
 OWN = """
 from pyrodgm.models import TSBN
-from pyrodgm.models.base import Companions, ModelTraits, SequenceModel
+from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.distributions import BernoulliVector
 import torch
 
-class Bias(SequenceModel):
+class Bias(StepModel):
     traits = ModelTraits(latents="binary", sequential=True)
     companions = Companions("recurrent-bernoulli", "rloo", "balls")
     history = 1

@@ -22,7 +22,7 @@ from pyrodgm.engine.programs import fused, generate, join, lagged, unrolled
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
+from pyrodgm.guides import GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.lags import Lags
 from pyrodgm.models import TSBN
 from variants import assert_executions_agree
@@ -46,14 +46,14 @@ def ragged(lengths: tuple[int, ...] = (6, 4, 1)) -> Batch:
     return Batch(x, mask, torch.arange(len(lengths)))
 
 
-def example_guide() -> type[SequenceGuide]:
+def example_guide() -> type[StepGuide]:
     spec = importlib.util.spec_from_file_location("next_frame_guide", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.NextFrameBernoulli
 
 
-class NormalGuide(SequenceGuide):
+class NormalGuide(StepGuide):
     """Draws with gradients, by a distribution of Pyro's that knows nothing of noise."""
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
@@ -71,7 +71,7 @@ class NormalGuide(SequenceGuide):
         draw("z", dist.Normal(encoded + self.from_z(past["z"]), 1.0).to_event(1))
 
 
-class TwoLayers(SequenceGuide):
+class TwoLayers(StepGuide):
     """Two latent sites a frame, the second given the first, both given each other's past."""
 
     traits = GuideTraits(latents="binary", sequential=True)

@@ -38,8 +38,8 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import bit_vectors
 from pyrodgm.engine.programs import fused, unrolled
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.guides import GuideTraits, RecurrentBernoulli, SequenceGuide
-from pyrodgm.models import HMM, TSBN, ModelTraits, SequenceModel
+from pyrodgm.guides import GuideTraits, RecurrentBernoulli, StepGuide
+from pyrodgm.models import HMM, TSBN, ModelTraits, StepModel
 from pyrodgm.objectives import RLOO
 from pyrodgm.setup import compat
 from variants import INFOS, VARIANTS, D, frames, output_log_probs, pair, path_log_probs, randomised
@@ -179,7 +179,7 @@ def discrete_posterior(form: Form) -> None:
             assert_mean(found, (chances[:, None] * paths.flatten(1)).sum(0), power=0.1)
 
 
-class Walk(SequenceModel):
+class Walk(StepModel):
     """A random walk seen through noise."""
 
     traits = ModelTraits(latents="continuous", sequential=True)
@@ -194,7 +194,7 @@ class Walk(SequenceModel):
         draw("x", dist.Normal(z, 1.0).to_event(1))
 
 
-class WalkGuide(SequenceGuide):
+class WalkGuide(StepGuide):
     """Normal draws around half of what was seen."""
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)

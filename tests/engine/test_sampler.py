@@ -12,20 +12,20 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.rollout import Rollout
 from pyrodgm.errors import UsageError
-from pyrodgm.guides import GuideTraits, SequenceGuide
+from pyrodgm.guides import GuideTraits, StepGuide
 from variants import VARIANTS, frames, pair, randomised
 
 LENGTH, SIZE = 6, 4
 
 
-def rollout(guide: SequenceGuide, particles: int) -> Rollout:
+def rollout(guide: StepGuide, particles: int) -> Rollout:
     torch.manual_seed(1)  # so that all have the same observations, and then the same noise
     made = Rollout.over(guide, Batch.of(frames("bernoulli", SIZE, LENGTH)), {})
     made.leading = torch.Size([particles, SIZE])
     return made
 
 
-def gradient(guide: SequenceGuide, made: Rollout) -> tuple[torch.Tensor, ...]:
+def gradient(guide: StepGuide, made: Rollout) -> tuple[torch.Tensor, ...]:
     """Of log q of the path drawn."""
     laws = made.score()
     total = sum(laws[name].log_prob(value).sum() for name, value in made.values.items())
@@ -84,7 +84,7 @@ def test_paths_do_not_wait_for_the_garbage_collector() -> None:
         gc.enable()
 
 
-class Entangled(SequenceGuide):
+class Entangled(StepGuide):
     """Two sites that are given each other's past, in the order of the names."""
 
     traits = GuideTraits(latents="binary", sequential=True)

@@ -14,7 +14,7 @@ from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.bounds import bound, sequence_bounds
-from pyrodgm.guides import GuideTraits, NoGuide, SequenceGuide
+from pyrodgm.guides import GuideTraits, NoGuide, StepGuide
 from pyrodgm.models import AR, HMM, LDS, RNNNADE
 from pyrodgm.networks.cells import ReLUCell
 from variants import INFOS, frames, path_log_probs, randomised
@@ -52,7 +52,7 @@ def sequences(emission: str = "bernoulli") -> list[torch.Tensor]:
     return [frames(emission, length) for length in LENGTHS]
 
 
-class Smoother(SequenceGuide):
+class Smoother(StepGuide):
     """Every latent sees the whole sequence."""
 
     traits = GuideTraits(latents="binary", sequential=True)
@@ -66,7 +66,7 @@ class Smoother(SequenceGuide):
         draw("z", BernoulliVector(encoded + past["z"].flip(-1)))
 
 
-class Stateful(SequenceGuide):
+class Stateful(StepGuide):
     """A guide with a state that its own draws drive."""
 
     traits = GuideTraits(latents="binary", sequential=True, causal=True)

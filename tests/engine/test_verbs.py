@@ -15,9 +15,9 @@ from pyrodgm.engine.draws import draw, factors, score, simulate, simulated_batch
 from pyrodgm.engine.programs import join
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.guides import GuideTraits, SequenceGuide
+from pyrodgm.guides import GuideTraits, StepGuide
 from pyrodgm.lags import lagged
-from pyrodgm.models import ModelTraits, SequenceModel
+from pyrodgm.models import ModelTraits, StepModel
 from pyrodgm.networks.cells import make_cell
 from variants import (
     INFOS,
@@ -153,7 +153,7 @@ class Counted(nn.Module):
         return self.cell.states(drive)
 
 
-class Recurrent(SequenceModel):
+class Recurrent(StepModel):
     """x_t and z_t given h_t = f(h_{t-1}, x_{t-1}, z_{t-1})."""
 
     traits = ModelTraits(latents="continuous", sequential=True)
@@ -174,7 +174,7 @@ class Recurrent(SequenceModel):
         draw("x", BernoulliVector(self.emission(join(h, z))))
 
 
-class SharedGuide(SequenceGuide):
+class SharedGuide(StepGuide):
     """A guide that shares the recurrence of its model."""
 
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)

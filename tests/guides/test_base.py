@@ -18,7 +18,7 @@ from pyrodgm.guides import (
     NoGuide,
     RecurrentBernoulli,
     RecurrentDeterministic,
-    SequenceGuide,
+    StepGuide,
 )
 from pyrodgm.models import AR, DTSBNS, TSBN
 from pyrodgm.objectives import RLOO
@@ -27,7 +27,7 @@ from variants import INFOS
 INFO = INFOS["bernoulli"]
 
 
-class Sharing(SequenceGuide):
+class Sharing(StepGuide):
     """Calls a network of its model, besides one of its own."""
 
     traits = GuideTraits(latents="binary", sequential=True)
@@ -92,7 +92,7 @@ def test_weights_of_a_shared_network_are_restored_from_a_run_folder(tiny, tmp_pa
     assert run.evaluate("test") == again.evaluate("test")
 
 
-class Old(SequenceGuide):
+class Old(StepGuide):
     """Made from the data's facts, as guides were."""
 
     traits = GuideTraits(latents="binary", sequential=True)

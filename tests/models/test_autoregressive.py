@@ -13,7 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.guides import NoGuide
-from pyrodgm.models import AR, RNN, RNNNADE, SequenceModel
+from pyrodgm.models import AR, RNN, RNNNADE, StepModel
 from pyrodgm.objectives import ML
 from variants import (
     CENTRE,
@@ -33,7 +33,7 @@ B, T = 40, 6
 BITS = INFOS["nade"]
 
 
-def nats(model: SequenceModel, x: Tensor) -> Tensor:
+def nats(model: StepModel, x: Tensor) -> Tensor:
     """log p(x_t | x_<t), (B, T)."""
     return path_log_probs(model, Batch.of(x), {})["x"][0]
 
@@ -191,7 +191,7 @@ def cell_of_torch(model: RNN | RNNNADE, name: str) -> nn.Module:
     ],
     ids=["rnn", "rnn-nade", "lstm-nade", "ar-nade", "own"],
 )
-def test_sums_to_one_over_all_outputs(model: SequenceModel) -> None:
+def test_sums_to_one_over_all_outputs(model: StepModel) -> None:
     total = nats(randomised(model), all_paths(2, D)).sum(-1).logsumexp(0)
     torch.testing.assert_close(total, torch.zeros(()).double())
 

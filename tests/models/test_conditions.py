@@ -19,7 +19,7 @@ from pyrodgm.errors import DataError
 from pyrodgm.evaluate.prediction.impute import impute
 from pyrodgm.evaluate.prediction.one_step import one_step
 from pyrodgm.guides import NoGuide
-from pyrodgm.models import AR, HMM, LDS, MODELS, RNN, RNNNADE, TSBN, SequenceModel
+from pyrodgm.models import AR, HMM, LDS, MODELS, RNN, RNNNADE, TSBN, StepModel
 from pyrodgm.networks.conditions import Conditions
 from variants import (
     CENTRE,
@@ -51,7 +51,7 @@ WITHOUT_LATENTS = {
 }
 
 
-def nats(model: SequenceModel, x: Tensor, given: Tensor) -> Tensor:
+def nats(model: StepModel, x: Tensor, given: Tensor) -> Tensor:
     """log p(x_t | x_<t), (B, T)."""
     return path_log_probs(model, Batch.of(x, given), {})["x"][0]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from oracles import all_paths, assert_mean
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.programs import generate
-from pyrodgm.models import DTSBND, DTSBNS, HMM, RNN, RNNNADE, SequenceModel
+from pyrodgm.models import DTSBND, DTSBNS, HMM, RNN, RNNNADE, StepModel
 from variants import output_log_probs, randomised
 
 NUM = 200_000
@@ -19,7 +19,7 @@ BIT = DataInfo("tiny", "binary", 1, (0.5,), 3.0, 3)
 BITS = DataInfo("tiny", "binary", 2, (0.5, 0.3), 2.0, 2)
 TOKEN = DataInfo("tiny", "count", 3, (0.5, 0.3, 0.2), 2.0, 2)  # one a frame
 
-MODELS: dict[str, Callable[[], SequenceModel]] = {
+MODELS: dict[str, Callable[[], StepModel]] = {
     "dtsbn-d": lambda: DTSBND(BIT, hidden_dim=1, layer_dim=2),
     "dtsbn-d order 2": lambda: DTSBND(BIT, hidden_dim=1, layer_dim=2, history=2),
     "dtsbn-d nade": lambda: DTSBND(BITS, hidden_dim=1, layer_dim=2, emission="nade", nade_dim=2),

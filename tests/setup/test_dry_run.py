@@ -9,8 +9,8 @@ import pyrodgm as dgm
 from pyrodgm.data import ragged
 from pyrodgm.distributions import BernoulliVector, NormalVector
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
-from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, SequenceGuide
-from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, SequenceModel
+from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, StepGuide
+from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, StepModel
 from pyrodgm.objectives import ELBO, ML, RLOO, TraceGraphELBO
 from pyrodgm.setup.dry_run import check_runs
 from tiny import ragged as ragged_arrays
@@ -23,7 +23,7 @@ def splits(tiny):
     return ragged.read(tiny)
 
 
-class Own(SequenceGuide):
+class Own(StepGuide):
     """A guide that is right; those below are not."""
 
     traits = GuideTraits(latents="binary", sequential=True, causal=True)
@@ -158,7 +158,7 @@ def test_what_is_observed_is_called_x(splits):
         check_runs(made, splits)
 
 
-class Bits(SequenceModel):
+class Bits(StepModel):
     """A model of bits, whatever the data is."""
 
     traits = ModelTraits(latents="binary", sequential=True)

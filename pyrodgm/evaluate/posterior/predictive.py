@@ -16,7 +16,7 @@ from pyrodgm.evaluate.passes import Tell, chunks, silent
 from pyrodgm.evaluate.posterior.statistics import p_value, share_off
 from pyrodgm.evaluate.posterior.summary import Summary
 from pyrodgm.evaluate.trivial.counts import scores_totals
-from pyrodgm.models import SequenceModel
+from pyrodgm.models import StepModel
 from pyrodgm.seeds import forked, numpy_generator
 
 FEATURE_MEANS = "feature means"
@@ -93,7 +93,7 @@ def posterior_replicates(tree: xr.DataTree, splits: Data, *, totals: bool = Fals
 
 
 def prior_replicates(
-    model: SequenceModel,
+    model: StepModel,
     splits: Data,
     split: str,
     *,

@@ -13,8 +13,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions.missing import given_seen
 from pyrodgm.engine.particles import Particles
 from pyrodgm.engine.smc import ParticleFilter
-from pyrodgm.guides import SequenceGuide
-from pyrodgm.models import SequenceModel
+from pyrodgm.guides import StepGuide
+from pyrodgm.models import StepModel
 
 LAG = 10  # frames after a gap that tell what was in it
 ENOUGH = 0.1  # of the particles, whose completions must be there still, effectively
@@ -83,8 +83,8 @@ class CompletingFilter(ParticleFilter):
 
     def __init__(
         self,
-        model: SequenceModel,
-        guide: SequenceGuide,
+        model: StepModel,
+        guide: StepGuide,
         batch: Batch,
         particles: int,
         *,

@@ -16,14 +16,14 @@ from pyrodgm.engine.past import seen_key
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import over_time, portions
-from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.guides import Guide, StepGuide
+from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
 
 def continuations(
-    model: SequenceModel,
-    guide: SequenceGuide,
+    model: StepModel,
+    guide: StepGuide,
     seen: Batch,
     along: Batch,
     particles: int,
@@ -62,7 +62,7 @@ def continuations(
 
 
 def _draw_frame(
-    model: SequenceModel, particles: Particles, t: Tensor, shape: torch.Size, means: bool
+    model: StepModel, particles: Particles, t: Tensor, shape: torch.Size, means: bool
 ) -> tuple[TorchDistribution, dict[str, Tensor]]:
     """Every site of frame t, each (S, B, D), and the law of the observation."""
     values: dict[str, Tensor] = {}

@@ -22,8 +22,8 @@ from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_erro
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.predictors import Predictor
 from pyrodgm.evaluate.trivial.symbols import log_scores
-from pyrodgm.guides import Guide, SequenceGuide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.guides import Guide, StepGuide
+from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
 Tick = Callable[[int], None]
@@ -33,13 +33,13 @@ class Step(Protocol):
     """What is expected of every frame of a batch, and log-likelihoods; `one_step` is one."""
 
     def __call__(
-        self, model: SequenceModel, guide: SequenceGuide, batch: Batch, *, samples: int, tick: Tick
+        self, model: StepModel, guide: StepGuide, batch: Batch, *, samples: int, tick: Tick
     ) -> tuple[Tensor, Tensor]: ...
 
 
 def one_step(
-    model: SequenceModel,
-    guide: SequenceGuide,
+    model: StepModel,
+    guide: StepGuide,
     batch: Batch,
     *,
     samples: int = 20,
@@ -73,7 +73,7 @@ def one_step(
 
 
 def before_each_frame(
-    whole: ParticleFilter, guide: SequenceGuide, tick: Tick = lambda _: None
+    whole: ParticleFilter, guide: StepGuide, tick: Tick = lambda _: None
 ) -> Iterator[ParticleFilter]:
     """Particles that have seen the frames before t, for every t.
 
@@ -96,7 +96,7 @@ def before_each_frame(
         tick(1 if guide.traits.causal else 1 + t)
 
 
-def _steps(guide: SequenceGuide, length: int) -> int:
+def _steps(guide: StepGuide, length: int) -> int:
     """Filter steps that predicting T frames takes: one each, or one a frame of every beginning."""
     return length if guide.traits.causal else length * (length + 1) // 2
 
@@ -110,7 +110,7 @@ def next_frame(particles: ParticleFilter) -> Tensor:
 
 
 def expected_frames(
-    model: SequenceModel, guide: SequenceGuide, batch: Batch, *, samples: int = 20, seed: int = 0
+    model: StepModel, guide: StepGuide, batch: Batch, *, samples: int = 20, seed: int = 0
 ) -> Tensor:
     """What is expected of every frame having seen those before it, (B, T, D); see `one_step`.
 
@@ -246,7 +246,7 @@ def predictions(
 
 def autoregressive_order(model: Model) -> int:
     """How many frames back the autoregression beside a model looks: as many as the model."""
-    return max(1, model.history) if isinstance(model, SequenceModel) else 1
+    return max(1, model.history) if isinstance(model, StepModel) else 1
 
 
 def baseline_predictions(

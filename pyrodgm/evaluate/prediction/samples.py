@@ -12,7 +12,7 @@ from pyrodgm.engine.programs import generate
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.prediction.continuation import continued
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
 
@@ -51,7 +51,7 @@ def sample(
             are given beside a prefix or for fewer frames.
         DataError: the model takes other conditions.
     """
-    if not isinstance(model, SequenceModel):
+    if not isinstance(model, StepModel):
         raise UsageError(f"{type(model).__name__} is no sequence model")
     frames = _usual_length(info, sequences, conditions) if length is None else length
     if num < 1 or frames < 1:

@@ -16,7 +16,7 @@ from pyrodgm.evaluate.prediction.one_step import autoregressive_order
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.likelihoods import learned
 from pyrodgm.evaluate.trivial.predictors import Linear, autoregression, from_state
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.models import Model, StepModel
 from pyrodgm.storage.files import replacing
 from pyrodgm.storage.folder import RunFolder
 
@@ -37,7 +37,7 @@ def keep_trivial(folder: RunFolder, splits: Splits, model: Model) -> None:
     found = learned(splits.train, splits.info, totals=scores_totals(model))
     known = {f"likelihood.{name}": x for name, x in found.items()}
     order = autoregressive_order(model)
-    if isinstance(model, SequenceModel) and autoregression_cost(splits, order) <= AFFORDABLE:
+    if isinstance(model, StepModel) and autoregression_cost(splits, order) <= AFFORDABLE:
         known |= _linear(autoregression(splits, order), order)
     _write(folder, known)
 

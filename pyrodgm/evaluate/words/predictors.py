@@ -11,7 +11,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.evaluate.words.probabilities import smoothed, word_chances
 from pyrodgm.evaluate.words.scores import TOP, Corpus, Prediction, WordScore
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model, SequenceModel
+from pyrodgm.models import Model, StepModel
 
 EM_STEPS = 100
 
@@ -71,7 +71,7 @@ def word_scores(
         overlap counts, or the model is no sequence model.
     """
     corpus = Corpus.of(sequences)
-    if corpus is None or corpus.train.shape[-1] < TOP or not isinstance(model, SequenceModel):
+    if corpus is None or corpus.train.shape[-1] < TOP or not isinstance(model, StepModel):
         return {}
     return score_model(model, guide, corpus, seed=seed) | trivial_scores(corpus)
 

@@ -22,7 +22,7 @@ from pyrodgm.evaluate.prediction.one_step import (
 from pyrodgm.evaluate.trivial import lookback
 from pyrodgm.evaluate.trivial import predictors as baselines
 from pyrodgm.evaluate.trivial.kernel_ridge import DualRidgeAR
-from pyrodgm.guides import GuideTraits, NoGuide, RecurrentBernoulli, SequenceGuide
+from pyrodgm.guides import GuideTraits, NoGuide, RecurrentBernoulli, StepGuide
 from pyrodgm.models import AR, RNNNADE, TSBN
 from variants import pair, randomised
 
@@ -36,7 +36,7 @@ def no_gradients():
         yield
 
 
-class Smoother(SequenceGuide):
+class Smoother(StepGuide):
     """Every latent sees the whole sequence."""
 
     traits = GuideTraits(latents="binary", sequential=True)
