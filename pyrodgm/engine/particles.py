@@ -61,8 +61,8 @@ class Particles:
     def chosen(self, index: Tensor) -> Particles:
         """The particles of an index (K', B), each with its own past."""
         other = self.fork()
-        other.past.update({name: _pick(value, index) for name, value in self.past.items()})
-        other.past.states = {name: _pick(s, index) for name, s in self.past.states.items()}
+        other.past.update({name: of_ancestors(value, index) for name, value in self.past.items()})
+        other.past.states = {name: of_ancestors(s, index) for name, s in self.past.states.items()}
         return other
 
     def step(self, draw: Draw, t: Tensor, alive: Tensor | None = None) -> None:
@@ -96,7 +96,7 @@ class Particles:
             self.past[name] = _moved(old, push(old, value, dim), alive)
 
 
-def _pick(value: Tensor, index: Tensor) -> Tensor:
+def of_ancestors(value: Tensor, index: Tensor) -> Tensor:
     """Of (K, B, S) what the index (K', B) says; what all particles share stays as it is."""
     if value.dim() < 3:
         return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -18,6 +19,18 @@ from pyrodgm.engine.rollout import SequenceProgram
 THRESHOLD = 0.5
 
 Values = dict[str, Tensor]
+
+
+class Resampling(NamedTuple):
+    """Which particles took the place of which before a frame.
+
+    Args:
+        ancestors: of every particle, (K, B); itself where nothing was resampled.
+        poor: sequences that were resampled, (B,).
+    """
+
+    ancestors: Tensor
+    poor: Tensor
 
 
 class ParticleFilter:
@@ -66,6 +79,7 @@ class ParticleFilter:
         self.q = Particles(guide, batch, particles)
         self.log_weights = batch.x.new_full(self.shape, -math.log(particles), dtype=torch.float64)
         self.increments: list[Tensor] = []
+        self._whole = batch.mask.all(0).tolist()  # frames in which no sequence has ended
 
     @property
     def t(self) -> int:
@@ -84,10 +98,14 @@ class ParticleFilter:
         return self
 
     def advance(self) -> None:
-        """Take in one frame."""
+        """Resample where needed, and take in one frame."""
         self.resample()
+        self.take_in()
+
+    def take_in(self) -> Values:
+        """Draw and weigh one frame; returns the value of every site, each (..., B, D)."""
         alive = self._alive()
-        moving = None if bool(alive.all()) else alive
+        moving = None if self._whole[self.t] else alive
         values, log_q = self._propose(moving)
         values, log_ratio = self._weigh(values, log_q, moving)
         joint = self.log_weights + log_ratio.double().masked_fill(~alive, 0.0)
@@ -96,19 +114,22 @@ class ParticleFilter:
         self.increments.append(increment)
         self.p.push(values, moving)
         self.q.push(values, moving)
+        return values
 
-    def resample(self) -> None:
-        """Choose particles anew by their weights, where few of them carry any."""
-        weights = self.weights
+    def resample(self) -> Resampling | None:
+        """Choose particles anew by their weights, where few of them carry any; None if nowhere."""
+        weights = self.weights.detach()
         # Drawn whether needed or not: what is resampled shall not move the draws of other frames.
         index = systematic(weights, len(weights))
         effective = 1 / weights.square().sum(0)
         poor = self._alive() & (effective < self.threshold * len(weights))
-        if bool(poor.any()):
-            stay = torch.arange(len(weights), device=index.device)[:, None]
-            self.choose(torch.where(poor, index, stay))
-            even = -math.log(len(weights))
-            self.log_weights = self.log_weights.masked_fill(poor, even)
+        if not poor.is_cuda and not bool(poor.any()):  # a GPU would have to be waited for
+            return None
+        stay = torch.arange(len(weights), device=index.device)[:, None]
+        ancestors = torch.where(poor, index, stay)
+        self.choose(ancestors)
+        self.log_weights = self.log_weights.masked_fill(poor, -math.log(len(weights)))
+        return Resampling(ancestors, poor)
 
     def choose(self, index: Tensor) -> None:
         """Let the particles of an index (K, B) take the place of all."""
@@ -169,7 +190,9 @@ class ParticleFilter:
         nats: list[Tensor] = []
 
         def draw(name: str, law: TorchDistribution) -> Tensor:
-            values[name] = law.expand(self.shape).sample()
+            here = law.expand(self.shape)
+            pathwise = torch.is_grad_enabled() and here.has_rsample
+            values[name] = here.rsample() if pathwise else here.sample()
             nats.append(law.log_prob(values[name]))
             return values[name]
 

@@ -2,6 +2,7 @@
 
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.elbo import ELBO
+from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
@@ -12,6 +13,7 @@ from pyrodgm.objectives.svi import ObjectiveELBO
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
+    "fivo": FIVO,
     "ml": ML,
     "nvil": NVIL,
     "rloo": RLOO,
@@ -23,6 +25,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 __all__ = [
     "ELBO",
+    "FIVO",
     "ML",
     "NVIL",
     "OBJECTIVES",

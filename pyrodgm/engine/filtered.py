@@ -1,0 +1,194 @@
+"""The verb `run_filter`: a particle filter whose weights can be differentiated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import partial
+from pyrodgm.engine.particles import of_ancestors
+from pyrodgm.engine.past import Cell, Drive, Past, computed
+from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling
+
+
+@dataclass(frozen=True)
+class Filtered:
+    r"""K particles of B sequences in all frames, and their log-probabilities with gradients.
+
+    Particle k of frame t continues the path of its ancestor, along which all its past lies.
+
+    Args:
+        values: what was drawn, by latent site, (K, B, T, D).
+        log_p: log-probability of every site of the model, (K, B, T), in nats, zero where a frame is
+            padding.
+        log_q: the same of the guide.
+        blind: frames of which nothing was observed, (B, T): their latents come from the model, and
+            weigh nothing; None where there are none.
+        resamplings: what was resampled before each frame, T of them; None where nothing was.
+        mask: True where a frame is data, (B, T).
+    """
+
+    values: Mapping[str, Tensor]
+    log_p: Mapping[str, Tensor]
+    log_q: Mapping[str, Tensor]
+    blind: Tensor | None
+    resamplings: Sequence[Resampling | None]
+    mask: Tensor
+
+    @property
+    def log_ratios(self) -> Tensor:
+        """Log p - log q of every frame given its particle's past, (K, B, T)."""
+        ratios = sum(self.log_p.values(), torch.zeros(())) - sum(
+            self.log_q.values(), torch.zeros(())
+        )
+        return ratios if self.blind is None else ratios.masked_fill(self.blind, 0.0)
+
+    def log_weights(self, *, stop_gradient: bool = False) -> Tensor:
+        r"""Normalised log-weights before each frame, after resampling, (K, B, T).
+
+        .. math:: W_t \propto W_{t-1} e^{l_t}, \qquad
+            W = \frac1K \text{ or } \frac1K \frac{W_a}{\bot W_a} \text{ where it was resampled}
+
+        Args:
+            stop_gradient: whether particles that were resampled keep the gradient of their
+                ancestor's weight, the second form, in which :math:`\bot` stops the gradient.
+
+        Reference: Scibior and Wood, Differentiable particle filtering without modifying the
+        forward pass, 2021, algorithm 2.
+        """
+        ratios = self.log_ratios
+        even = -math.log(len(ratios))
+        now = torch.full_like(ratios[..., 0], even)
+        before = []
+        for step, resampling in zip(ratios.unbind(-1), self.resamplings, strict=True):
+            if resampling is not None:
+                inherited = of_ancestors(now[..., None], resampling.ancestors)[..., 0]
+                gradient = inherited - inherited.detach() if stop_gradient else 0.0
+                now = torch.where(resampling.poor, even + gradient, now)
+            before.append(now)
+            now = (now + step).log_softmax(0)
+        return torch.stack(before, -1)
+
+    def increments(self, *, stop_gradient: bool = False) -> Tensor:
+        r"""Estimates of :math:`\log p(x_t \mid x_{<t})`, (B, T), zero where a frame is padding.
+
+        Their sum over frames is :math:`\log \hat Z` with :math:`E[\hat Z] = p(x)`.
+        """
+        joint = self.log_weights(stop_gradient=stop_gradient) + self.log_ratios
+        return joint.logsumexp(0).masked_fill(~self.mask, 0.0)
+
+
+def run_filter(
+    model: SequenceProgram,
+    guide: SequenceProgram,
+    batch: Batch,
+    particles: int,
+    *,
+    threshold: float = THRESHOLD,
+) -> Filtered:
+    """Run a particle filter, and score all its frames at once, with gradients.
+
+    The loop over time draws, weighs and resamples. If no draw carries a gradient it records none;
+    the log-probabilities are then computed for all frames together from the pasts that the
+    particles had, and only deterministic recurrences run along the ancestors once more.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide over its latents.
+        batch: B sequences of T frames.
+        particles: per sequence, K.
+        threshold: particles are resampled where the effective sample size falls below this share
+            of K; 0 never resamples, more than 1 always does.
+    """
+    with torch.set_grad_enabled(torch.is_grad_enabled() and guide.reparameterised):
+        found = ParticleFilter(model, guide, batch, particles, threshold=threshold)
+        run = _Record()
+        while found.t < batch.length:
+            run.resamplings.append(found.resample())
+            run.p.append(dict(found.p.past))
+            run.q.append(dict(found.q.past))
+            run.values.append(found.take_in())
+    values = {name: _over_time([now[name] for now in run.values]) for name in guide.latents}
+    blind = None if batch.seen is None else batch.mask & ~batch.seen.any(-1)
+    return Filtered(
+        values=values,
+        log_p=_scores(model, batch, values, run.p, run.resamplings),
+        log_q=_scores(guide, batch, values, run.q, run.resamplings),
+        blind=blind,
+        resamplings=run.resamplings,
+        mask=batch.mask,
+    )
+
+
+class _Record:
+    """What a filter had before and drew in each frame."""
+
+    def __init__(self) -> None:
+        self.resamplings: list[Resampling | None] = []
+        self.p: list[dict[str, Tensor]] = []
+        self.q: list[dict[str, Tensor]] = []
+        self.values: list[dict[str, Tensor]] = []
+
+
+class LineagePast(Past):
+    """The past of all frames at once, where each particle's past is that of its ancestors.
+
+    Args:
+        windows: the last n values of every site before each frame, (..., B, T, n D).
+        resamplings: before each frame.
+    """
+
+    def __init__(
+        self, windows: Mapping[str, Tensor], resamplings: Sequence[Resampling | None]
+    ) -> None:
+        super().__init__(windows)
+        self.resamplings = resamplings
+
+    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:  # noqa: ARG002
+        """The outputs of a deterministic state in all frames along the ancestors, (..., T, H)."""
+        inputs = computed(drive)
+        state = inputs.new_zeros(*inputs.shape[:-2], cell.state_dim)
+        outputs = []
+        for now, resampling in zip(inputs.unbind(-2), self.resamplings, strict=True):
+            if resampling is not None:
+                state = of_ancestors(state, resampling.ancestors)
+            state = cell(now, state)
+            outputs.append(state[..., : cell.dim])
+        return torch.stack(outputs, -2)
+
+
+def _scores(
+    program: SequenceProgram,
+    batch: Batch,
+    values: Mapping[str, Tensor],
+    pasts: Sequence[Mapping[str, Tensor]],
+    resamplings: Sequence[Resampling | None],
+) -> dict[str, Tensor]:
+    """Log-probabilities of every site in all frames, (K, B, T), each given its particle's past."""
+    nats: dict[str, Tensor] = {}
+    zero = batch.x.new_zeros(())
+
+    def draw(name: str, distribution: TorchDistribution) -> Tensor:
+        observed = name in program.observed
+        value = batch.x if observed else values[name]
+        scored = partial(distribution, batch.seen if observed else None)
+        nats[name] = torch.where(batch.mask, scored.log_prob(value), zero)
+        return value
+
+    windows = {name: _over_time([past[name] for past in pasts]) for name in pasts[0]}
+    frames = torch.arange(batch.length, device=batch.x.device)
+    program.step(draw, LineagePast(windows, resamplings), program.encode(batch), frames)
+    return nats
+
+
+def _over_time(frames: Sequence[Tensor]) -> Tensor:
+    """(..., T, D) of T frames (..., D), some of which may lack the dimension of particles."""
+    shape = torch.broadcast_shapes(*(frame.shape for frame in frames))
+    return torch.stack([frame.expand(shape) for frame in frames], -2)

@@ -1,0 +1,138 @@
+"""Particle filters with gradients: unbiased for the likelihood, and their mean gradients."""
+
+import pytest
+import torch
+
+from continuous import Recurrent, SharedGuide
+from oracles import Enumerated, assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.engine.filtered import run_filter
+from pyrodgm.engine.smc import frame_evidence
+from pyrodgm.engine.terms import terms
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.objectives import FIVO
+from variants import VARIANTS, frames, mild, output_log_probs, pair, randomised
+
+COPIES, ALWAYS, NEVER = 1500, 1.1, 0.0
+FALSE_POSITIVE_ERRORS = 4.3  # standard errors of a normal variable, at a rate of 2e-5
+
+
+def copies(x, number=COPIES, padding=1):
+    """One sequence many times, with a padded frame of junk."""
+    length = x.shape[0] + padding
+    padded = torch.cat([x, torch.full_like(x[:padding], 0.5)])
+    mask = (torch.arange(length) < len(x)).expand(number, -1)
+    return Batch(padded.expand(number, -1, -1), mask, torch.arange(number))
+
+
+@pytest.mark.parametrize("variant", ["tsbn order 2", "deep hmsbn", "dtsbn-d order 2"])
+@pytest.mark.parametrize("threshold", [NEVER, 0.7, ALWAYS])
+def test_scores_of_all_frames_at_once_are_those_of_the_filter(variant, threshold):
+    torch.manual_seed(0)
+    model, guide = pair(variant)
+    batch = copies(frames("bernoulli", 4), 6)
+    torch.manual_seed(1)
+    expected = frame_evidence(model, guide, batch, 5, threshold=threshold)
+    torch.manual_seed(1)
+    found = run_filter(model, guide, batch, 5, threshold=threshold)
+    torch.testing.assert_close(found.increments(), expected)
+    torch.testing.assert_close(found.increments(stop_gradient=True), expected)
+    assert not any(value.requires_grad for value in found.values.values())
+
+
+def test_frames_that_were_not_seen_weigh_nothing():
+    torch.manual_seed(2)
+    model, guide = pair("tsbn")
+    batch = copies(frames("bernoulli", 3), 6)
+    batch.seen = batch.mask[..., None].expand_as(batch.x).clone()
+    batch.seen[:, 1] = False
+    torch.manual_seed(3)
+    expected = frame_evidence(model, guide, batch, 5)
+    torch.manual_seed(3)
+    found = run_filter(model, guide, batch, 5)
+    torch.testing.assert_close(found.increments(), expected)
+    assert (found.increments()[:, 1].abs() < 1e-15).all()
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "dtsbn-d"])
+@pytest.mark.parametrize("threshold", [0.8, ALWAYS])
+def test_the_likelihood_is_estimated_without_bias(variant, threshold):
+    torch.manual_seed(4)
+    model, guide = mild(variant)
+    x = frames("bernoulli", VARIANTS[variant].length)
+    with torch.no_grad():
+        exact = output_log_probs(model, x[None]).exp()
+        found = run_filter(model, guide, copies(x, 60_000), 2, threshold=threshold)
+        assert_mean(found.increments().sum(-1).exp()[:, None], exact)
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "sbn"])
+def test_without_resampling_the_gradient_is_that_of_the_bound_of_several_draws(variant):
+    torch.manual_seed(5)
+    model, guide = pair(variant)
+    x = frames("bernoulli", min(2, VARIANTS[variant].length))
+    parameters = [*model.parameters(), *guide.parameters()]
+    exact = gradient(Enumerated(model, guide, x).iwae(2), parameters)
+    objective = FIVO(model, guide, particles=2, threshold=NEVER, signal="future")
+    batch = copies(x)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=80)
+    assert_mean(samples, exact)
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "dtsbn-d"])
+def test_stop_gradient_resampling_has_no_bias_on_the_scale_of_the_likelihood(variant):
+    torch.manual_seed(6)
+    model, guide = mild(variant)
+    x = frames("bernoulli", 2)
+    parameters = list(model.parameters())
+    exact = gradient(output_log_probs(model, x[None]).exp().sum(), parameters)
+    batch = copies(x, 2 * COPIES, padding=0)
+
+    def likelihood(stop_gradient):
+        found = run_filter(model, guide, batch, 3, threshold=ALWAYS)
+        return found.increments(stop_gradient=stop_gradient).sum(-1).exp().mean()
+
+    samples = sample_gradients(lambda: likelihood(True), parameters, calls=60)
+    assert_mean(samples, exact)
+    dropped = sample_gradients(lambda: likelihood(False), parameters, calls=60)
+    off = (dropped.mean(0) - exact).abs() / (dropped.std(0) / 60**0.5 + 1e-12)
+    assert off.max() > FALSE_POSITIVE_ERRORS  # the bias of the published form is seen
+
+
+def test_draws_with_gradients_are_differentiated_through():
+    """Without resampling, as the bound of several draws by `terms`."""
+    torch.manual_seed(7)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    parameters = [*model.parameters(), *guide.parameters()]
+    batch = copies(frames("bernoulli", 3), 400)
+    objective = FIVO(model, guide, particles=3, threshold=NEVER)
+    several = [
+        lambda: -objective(batch).surrogate,
+        lambda: (terms(model, guide, batch, 3).log_w.sum(-1).logsumexp(0)).mean(),
+    ]
+    one, other = (sample_gradients(each, parameters, calls=60) for each in several)
+    error = (one.var(0) / 60 + other.var(0) / 60).sqrt() + 1e-9
+    off = (one.mean(0) - other.mean(0)).abs() / error
+    assert off.max() < 5.5  # 2e-5 over a hundred coordinates, with the heavier tails of 60 calls
+    assert (one.mean(0).abs() > 8 * error).any()
+
+
+def test_more_particles_raise_the_bound():
+    torch.manual_seed(8)
+    model, guide = pair("tsbn")
+    batch = copies(frames("bernoulli", 3), 4000)
+    with torch.no_grad():
+        bounds = [
+            FIVO(model, guide, particles=k)(batch).report["fivo_nats_per_frame"] for k in (2, 4, 16)
+        ]
+        exact = output_log_probs(model, batch.x[:1, :3]) / 3
+    assert bounds[0] < bounds[1] < bounds[2] < exact + 0.01
+
+
+def test_programs_without_frames_are_refused():
+    model, guide = pair("tsbn")
+    objective = FIVO(model, guide)
+    objective.model = torch.nn.Identity()
+    with pytest.raises(CompatibilityError, match="frame by frame"):
+        objective(copies(frames("bernoulli", 3), 2))
