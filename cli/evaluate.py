@@ -46,7 +46,6 @@ def command(
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows.
     """
-    from pyrodgm.runs.loading import refuse_to_replace
     from pyrodgm.runs.run import Run
     from pyrodgm.runs.tables import likelihood_table, word_table
     from pyrodgm.storage.files import replacing
@@ -57,7 +56,7 @@ def command(
     _, split = loaded.data.asked(split)
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
     if per_sequence is not None:
-        refuse_to_replace(per_sequence, loaded.folder, data)
+        loaded.data.refuse_to_replace(per_sequence, data)
         with replacing(per_sequence) as unfinished:
             loaded.scores(split, **given).to_csv(unfinished, index=False)
     bound = loaded.evaluate(split, **given)

@@ -64,14 +64,13 @@ def command(
     if truth is not None and not impute:
         raise click.UsageError("--truth goes with --impute")
     _check_words(horizon, start, impute, None if states else out, options["quantiles"])
-    from pyrodgm.runs.loading import refuse_to_replace
     from pyrodgm.runs.run import Run
 
     from .states import show_states
 
     loaded = Run.load(run, data)
     if out is not None:
-        refuse_to_replace(out, loaded.folder, data, truth, options["conditions"])
+        loaded.data.refuse_to_replace(out, data, truth, options["conditions"])
     _, split = loaded.data.asked(options["split"])
     given = {**_given(horizon, options), "split": split}
     if states:

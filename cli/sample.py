@@ -42,11 +42,10 @@ def command(
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.data.ahead import read_conditions
     from pyrodgm.figures.samples_file import save_samples
-    from pyrodgm.runs.loading import refuse_to_replace
     from pyrodgm.runs.run import Run
 
     loaded = Run.load(run, data)
-    refuse_to_replace(out, loaded.folder, data, conditions and str(conditions))
+    loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
     if given is None and loaded.info.num_conditions:
         _, split = loaded.data.asked(split)

@@ -25,11 +25,9 @@ from pyrodgm.report.blocks import (
 )
 from pyrodgm.runs.check import FIGURES, check, last_check
 from pyrodgm.runs.findings import EXACT, latent_words
-from pyrodgm.runs.loading import read_config
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.tables import likelihood_table, word_table
-from pyrodgm.storage.toml import read_toml
 from pyrodgm.tables import Column, Table
 
 CHECK_FIGURES = {
@@ -42,7 +40,7 @@ CHECK_FIGURES = {
 
 def names(run: Run) -> dict[str, str]:
     """Model, guide, objective and data as a person typed them, or the names of their classes."""
-    config = read_config(run.folder)
+    config = run.data.config
     if config is not None:
         parts = ("model", "guide", "objective", "data")
         return {part: Path(getattr(config, part).name).name for part in parts}
@@ -53,9 +51,9 @@ def names(run: Run) -> dict[str, str]:
 
 def fitted(run: Run) -> Section:
     """What was fitted, to what, and for how long."""
-    values = read_toml(run.folder.config)
+    values = run.folder.values
     rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
-    info, known = run.info, run.folder.read_environment()
+    info, known = run.info, run.folder.made_with
     sizes = "; ".join(
         f"{name} {counted(part['sequences'], 'sequence')}, {counted(part['frames'], 'frame')}"
         for name, part in known["data_splits"].items()
@@ -210,7 +208,7 @@ def configuration(run: Run) -> Section:
 
 def environment(run: Run) -> Section:
     """Versions and machine."""
-    found = run.folder.read_environment()
+    found = run.folder.made_with
     rows = [[name, text] for name, text in found["versions"].items()]
     rows += [[name, str(found[name])] for name in ("platform", "device", "threads")]
     rows += [["data sha256", found["data_sha256"] or "generated"]]

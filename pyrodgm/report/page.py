@@ -12,7 +12,6 @@ from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page, Section, Text
-from pyrodgm.runs.loading import refuse_to_replace
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
 from pyrodgm.storage.files import replacing
@@ -50,7 +49,7 @@ def write_report(
             the run.
     """
     path = run.folder.path / NAME if out is None else Path(out)
-    refuse_to_replace(path, run.folder)
+    run.data.refuse_to_replace(path)
     # Before the work, so that a wrong path is told at once.
     with replacing(path) as unfinished, tempfile.TemporaryDirectory() as elsewhere:
         files = run.folder.path if out is None else Path(elsewhere)

@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pyrodgm.access import access_in_words
 from pyrodgm.display import json_number
 from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
 from pyrodgm.reproduce.table import Cell, Numbers, PaperTable
 from pyrodgm.runs.fitting import fit_config, resume
-from pyrodgm.runs.loading import read_config
 from pyrodgm.runs.run import Run
 from pyrodgm.setup.build import build_data
 from pyrodgm.setup.config import RunConfig, resolve
@@ -168,7 +167,7 @@ def _check_same(folder: Path, kept: str, config: RunConfig) -> None:
 def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
     """The run of a configuration, begun, continued, or finished already."""
     if (begun := RunFolder(folder)).config.is_file():
-        _check_same(folder, cast("RunConfig", read_config(begun)).to_toml(), config)
+        _check_same(folder, resolve(begun.values).to_toml(), config)
         return resume(folder, watcher=watcher)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return fit_config(config, folder, watcher)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from pyrodgm.data import DATASETS, find_loader, load, local
+from pyrodgm.data import load
 from pyrodgm.data.base import SPLITS, DataInfo, Sequences, Splits
 from pyrodgm.data.evaluation import Data, EvaluationData, Given, given_data
-from pyrodgm.data.evaluation_files import read_evaluation
-from pyrodgm.errors import ChangedWarning, DataError, DataWarning, MissingDataError
+from pyrodgm.errors import ChangedWarning, DataWarning, MissingDataError, UsageError
 from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.trivial.likelihoods import predictors, scores
 from pyrodgm.evaluate.trivial.predictors import Predictor
@@ -25,9 +22,8 @@ from pyrodgm.evaluate.trivial.stored import (
     stored_autoregression,
     stored_likelihood,
 )
-from pyrodgm.runs.loading import read_config
-from pyrodgm.setup.build import build_data
-from pyrodgm.setup.config import Component, RunConfig
+from pyrodgm.runs.loading import is_own, located, own_data, read_other, resolved
+from pyrodgm.setup.config import RunConfig
 from pyrodgm.storage.folder import RunFolder
 
 Asked = str | Given | None  # the name of a split, sequences, or all that there is
@@ -63,15 +59,23 @@ class RunData:
         Raises:
             DataError: it cannot be read, or is not what the model takes.
         """
-        if source is None:
-            return cls(folder)
+        data, own = cls(folder), None
         if isinstance(source, Splits):
-            if _is_own(folder, source):
-                return cls(folder, own=source)
-            return cls(folder, other=EvaluationData.of_splits(source, folder.data_info()))
-        if found := located(folder, source):
-            return cls(folder, own=found[0])
-        return cls(folder, other=read_other(source, folder.data_info()))
+            own = source if is_own(folder, source) else None
+        elif source is not None and (found := located(folder, data.config, source)):
+            own, _ = found
+        if own is not None:
+            data.own, data._unchanged = own, True
+        elif isinstance(source, Splits):
+            data.other = EvaluationData.of_splits(source, folder.info)
+        elif source is not None:
+            data.other = read_other(source, folder.info)
+        return data
+
+    @cached_property
+    def config(self) -> RunConfig | None:
+        """The configuration of the run; None where it was fitted from Python objects."""
+        return resolved(self.folder, self.folder.values)
 
     @cached_property
     def own(self) -> Splits:
@@ -80,8 +84,8 @@ class RunData:
         Raises:
             MissingDataError: it is not where it was.
         """
-        splits = own_data(self.folder, read_config(self.folder))
-        before = self.folder.read_environment()["data_sha256"]
+        splits = own_data(self.folder, self.config)
+        before = self.folder.made_with["data_sha256"]
         if before and splits.sha256 != before:
             words = f"the data of {self.folder.path} has changed since it was fitted"
             warnings.warn(f"{words}; numbers are of other data", ChangedWarning, stacklevel=4)
@@ -92,7 +96,7 @@ class RunData:
         """The facts that the model was built from."""
         if self._unchanged:
             return self.own.info
-        info = self.folder.data_info()
+        info = self.folder.info
         if info.kind == "count" and not info.num_frames:  # a folder of an older version
             return self.own.info
         return info
@@ -106,10 +110,10 @@ class RunData:
         """
         if self.other is not None:
             return self.other
-        before = self.folder.read_environment()
-        if self._unchanged or self.own.sha256 == before["data_sha256"]:
+        before = self.folder.made_with["data_sha256"]
+        if self._unchanged or self.own.sha256 == before:
             return self.own.placed(self.info)
-        return EvaluationData.of_splits(self.own, self.folder.data_info())
+        return EvaluationData.of_splits(self.own, self.folder.info)
 
     def asked(self, what: Asked, default: str = "test") -> tuple[Data, str]:
         """Data, and the name in it that is meant.
@@ -187,93 +191,26 @@ class RunData:
             return found.parts[name]
         if self.other is not None and len(found.parts) == 1:
             return next(iter(found.parts.values()))
-        config = read_config(self.folder)
-        return load(source, **(config.data.options if config else {}))[name]
+        return load(source, **(self.config.data.options if self.config else {}))[name]
 
+    def refuse_to_replace(self, path: Path, *sources: str | None) -> None:
+        """Raise where a file to be written is data, that of the run or another, or part of the run.
 
-def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
-    """The data that a run was fitted on, from where it was.
+        Args:
+            path: to be written.
+            sources: other data that is read, as `pyrodgm.data.load` takes it.
 
-    Raises:
-        MissingDataError: it is not there, or the run was fitted from Python objects.
-    """
-    if config is None:
-        raise MissingDataError(
-            f"{folder.path} was fitted from Python objects, and its data is needed here; give it "
-            f"again: Run.load({str(folder.path)!r}, splits, objective=...)"
-        )
-    before = folder.read_environment()["data_sha256"] if folder.environment.is_file() else ""
-    try:
-        return build_data(config)
-    except DataError as error:
-        known = f" It is known by its sha256, {before}." if before else ""
-        run = shlex.quote(str(folder.path))
-        raise MissingDataError(
-            f"the data that {folder.path} was fitted on is needed here: {error}.{known} If it has "
-            f"moved, say where it is by --data FILE, as in: pyrodgm evaluate {run} --data FILE; "
-            f"or pyrodgm fit --resume {run} --data FILE; from Python, "
-            f"Run.load({str(folder.path)!r}, 'FILE')"
-        ) from error
-
-
-def located(folder: RunFolder, source: str | Path) -> tuple[Splits, RunConfig | None] | None:
-    """What a run was fitted on, at another place, with its configuration as of now.
-
-    Returns:
-        None where it is other data, by its sha256.
-    """
-    environment, config = folder.read_environment(), read_config(folder)
-    before, path = environment["data_sha256"], Path(source).expanduser().resolve()
-    if not before or str(source) in DATASETS or not path.exists():
-        return None
-    if path.is_file() and local.sha256(path) != before:
-        return None
-    data = Component(str(path), {}) if config is None else config.data
-    if data.name not in DATASETS:
-        data = Component(str(path), data.options)
-    elif "path" in data.options:
-        data = Component(data.name, {**data.options, "path": str(path)})
-    if data.name not in DATASETS and not path.is_file():
-        return None
-    splits = load(data.name, **data.options)
-    if splits.sha256 != before:
-        return None
-    if config is None and not _is_own(folder, splits):
-        raise DataError(
-            f"{path} is the file that {folder.path} was fitted on, and was cut or read there with "
-            "other options; give the splits in its place"
-        )
-    return splits, None if config is None else replace(config, data=data)
-
-
-def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
-    """Other data than a run was fitted on, as its model takes it.
-
-    Args:
-        source: the name of a dataset, or a file.
-        info: facts of the data that the model was fitted on.
-
-    Raises:
-        UsageError: there is no such dataset.
-        DataError: it cannot be read, or is not what the model takes.
-    """
-    _, arguments = find_loader(source)
-    if not arguments:
-        return EvaluationData.of_splits(load(source), info)
-    found = read_evaluation(source, info)
-    if found.notes:
-        warnings.warn(f"{found.info.name}: {'; '.join(found.notes)}", DataWarning, stacklevel=3)
-    return found
-
-
-def _is_own(folder: RunFolder, splits: Splits) -> bool:
-    """Whether these are the very splits that a run was fitted on."""
-    if not folder.environment.is_file():
-        return True
-    environment = folder.read_environment()
-    if not environment["data_splits"]:  # a folder of an older version
-        return splits.sha256 == environment["data_sha256"]
-    return all(
-        local.content_sha256(part) == environment["data_splits"][name]["sha256"]
-        for name, part in splits.items()
-    )
+        Raises:
+            UsageError: it is.
+        """
+        if self.config is not None:
+            own = self.config.data
+            sources = (*sources, own.name, own.options.get("path"))
+        target = path.expanduser().resolve()
+        if self.folder.needs(target):
+            raise UsageError(
+                f"{path} is a file that the run {self.folder.path} cannot do without; give another "
+                "file to write"
+            )
+        if any(source and Path(source).expanduser().resolve() == target for source in sources):
+            raise UsageError(f"{path} is data that is read here; give another file to write")

@@ -14,8 +14,15 @@ from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
 from pyrodgm.objectives import Objective
-from pyrodgm.runs.data import RunData, located, own_data
-from pyrodgm.runs.loading import check_same_pieces, full_config, made_objective, resolved
+from pyrodgm.runs.data import RunData
+from pyrodgm.runs.loading import (
+    check_same_pieces,
+    full_config,
+    located,
+    made_objective,
+    own_data,
+    resolved,
+)
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.stored import keep_results, score_splits
 from pyrodgm.seeds import seeded
@@ -25,9 +32,8 @@ from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
 from pyrodgm.storage import checkpoint
-from pyrodgm.storage.files import alone, temporary_folder, write_text
+from pyrodgm.storage.files import alone, temporary_folder
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.storage.toml import read_toml
 from pyrodgm.train.devices import check_devices, is_first_process, launch
 from pyrodgm.train.kept import read_kept
 from pyrodgm.train.loop import Training
@@ -134,7 +140,7 @@ def resume(
             f"only {', '.join(CHANGEABLE)} can"
         )
     with _held(folder):
-        values = merge(read_toml(folder.config), {"fit": changes})
+        values = merge(folder.values, {"fit": changes})
         config = resolved(folder, values)
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
@@ -145,7 +151,7 @@ def resume(
         fresh = None
         if objective is not None:
             objective, fresh = _starts(objective, options)
-        info = folder.data_info() if folder.environment.is_file() else splits.info
+        info = folder.info if folder.environment.is_file() else splits.info
         objective = made_objective(folder, config, objective, info)
         if config is not None:
             fresh = _built(config, splits)
@@ -226,11 +232,11 @@ def _data_again(
         MissingDataError: none is given, and it is not where it was.
     """
     if isinstance(splits, str | Path):
-        found = located(folder, splits)
+        found = located(folder, config, splits)
         if found is None:
             raise DataError(
                 f"'{splits}' is not what {folder.path} was fitted on, whose sha256 is "
-                f"{folder.read_environment()['data_sha256'] or 'that of no file'}; start a new run"
+                f"{folder.made_with['data_sha256'] or 'that of no file'}; start a new run"
             )
         splits, config = found
     elif splits is None:
@@ -246,7 +252,7 @@ def _identified(splits: Splits) -> Splits:
 
 
 def _check_same_data(folder: RunFolder, splits: Splits) -> None:
-    before = folder.read_environment()["data_sha256"]
+    before = folder.made_with["data_sha256"]
     if splits.sha256 != before:
         raise DataError(
             f"the data of {folder.path} has changed since the run began (sha256 {before[:12]} "
@@ -284,7 +290,7 @@ def _train(
     else:
         recorder.restore()
     if text is not None and is_first_process():
-        write_text(recorder.folder.config, text)
+        recorder.folder.write_config(text)
     recorder.run()
     fabric.barrier()
     best = recorder.folder.best()

@@ -1,28 +1,39 @@
-"""Which objective does a run folder hold, of which classes, and which files are its data?"""
+"""What a run folder names: its configuration, its objective and the data it was fitted on."""
 
 from __future__ import annotations
 
+import shlex
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pyrodgm.data.base import DataInfo
-from pyrodgm.errors import ChangedWarning, ConfigError, RunFolderError, UsageError
+from pyrodgm.data import DATASETS, find_loader, load, local
+from pyrodgm.data.base import DataInfo, Splits
+from pyrodgm.data.evaluation import EvaluationData
+from pyrodgm.data.evaluation_files import read_evaluation
+from pyrodgm.errors import (
+    ChangedWarning,
+    ConfigError,
+    DataError,
+    DataWarning,
+    MissingDataError,
+    RunFolderError,
+)
 from pyrodgm.objectives import Objective
-from pyrodgm.setup.build import build_objective
-from pyrodgm.setup.config import RunConfig, resolve
+from pyrodgm.setup.build import build_data, build_objective
+from pyrodgm.setup.config import Component, RunConfig, resolve
 from pyrodgm.setup.userfile import described
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.storage.toml import Values, read_toml
-
-
-def read_config(folder: RunFolder) -> RunConfig | None:
-    """The configuration of a run folder; None where it was fitted from Python objects."""
-    return resolved(folder, read_toml(folder.config))
+from pyrodgm.storage.toml import Values
 
 
 def resolved(folder: RunFolder, values: Values) -> RunConfig | None:
-    """The configuration that the values of a run folder make; None without a model.
+    """The configuration of a run; None where it was fitted from Python objects.
+
+    Args:
+        folder: of the run.
+        values: of its configuration.
 
     Raises:
         RunFolderError: another version wrote the folder, and its options are no longer these.
@@ -32,7 +43,7 @@ def resolved(folder: RunFolder, values: Values) -> RunConfig | None:
     try:
         return resolve(values)
     except ConfigError as error:
-        then = folder.read_environment()["versions"] if folder.environment.is_file() else {}
+        then = folder.made_with["versions"] if folder.environment.is_file() else {}
         wrote, now = then.get("pyrodgm"), version("pyrodgm")
         if wrote in (None, now):
             raise
@@ -76,7 +87,7 @@ def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
     Raises:
         RunFolderError: it was.
     """
-    before, now = folder.read_environment()["pieces"], described(objective)
+    before, now = folder.made_with["pieces"], described(objective)
     for role in before:
         then, given = before[role]["class"], now[role]["class"]
         if then != given:
@@ -93,25 +104,95 @@ def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
             )
 
 
-def refuse_to_replace(path: Path, folder: RunFolder, *sources: str | None) -> None:
-    """Raise where a file to be written is data, that of a run or another, or a part of the run.
-
-    Args:
-        path: to be written.
-        folder: of the run.
-        sources: other data that is read, as `pyrodgm.data.load` takes it.
+def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
+    """The data that a run was fitted on, from where it was.
 
     Raises:
-        UsageError: it is.
+        MissingDataError: it is not there, or the run was fitted from Python objects.
     """
-    config = read_config(folder)
-    if config is not None:
-        sources = (*sources, config.data.name, config.data.options.get("path"))
-    target = path.expanduser().resolve()
-    if folder.needs(target):
-        raise UsageError(
-            f"{path} is a file that the run {folder.path} cannot do without; give another file to "
-            "write"
+    if config is None:
+        raise MissingDataError(
+            f"{folder.path} was fitted from Python objects, and its data is needed here; give it "
+            f"again: Run.load({str(folder.path)!r}, splits, objective=...)"
         )
-    if any(source and Path(source).expanduser().resolve() == target for source in sources):
-        raise UsageError(f"{path} is data that is read here; give another file to write")
+    before = folder.made_with["data_sha256"] if folder.environment.is_file() else ""
+    try:
+        return build_data(config)
+    except DataError as error:
+        known = f" It is known by its sha256, {before}." if before else ""
+        run = shlex.quote(str(folder.path))
+        raise MissingDataError(
+            f"the data that {folder.path} was fitted on is needed here: {error}.{known} If it has "
+            f"moved, say where it is by --data FILE, as in: pyrodgm evaluate {run} --data FILE; "
+            f"or pyrodgm fit --resume {run} --data FILE; from Python, "
+            f"Run.load({str(folder.path)!r}, 'FILE')"
+        ) from error
+
+
+def located(
+    folder: RunFolder, config: RunConfig | None, source: str | Path
+) -> tuple[Splits, RunConfig | None] | None:
+    """What a run was fitted on, at another place, with its configuration as of now.
+
+    Args:
+        folder: of the run.
+        config: as it was.
+        source: the other place.
+
+    Returns:
+        None where it is other data, by its sha256.
+    """
+    before, path = folder.made_with["data_sha256"], Path(source).expanduser().resolve()
+    if not before or str(source) in DATASETS or not path.exists():
+        return None
+    if path.is_file() and local.sha256(path) != before:
+        return None
+    data = Component(str(path), {}) if config is None else config.data
+    if data.name not in DATASETS:
+        data = Component(str(path), data.options)
+    elif "path" in data.options:
+        data = Component(data.name, {**data.options, "path": str(path)})
+    if data.name not in DATASETS and not path.is_file():
+        return None
+    splits = load(data.name, **data.options)
+    if splits.sha256 != before:
+        return None
+    if config is None and not is_own(folder, splits):
+        raise DataError(
+            f"{path} is the file that {folder.path} was fitted on, and was cut or read there with "
+            "other options; give the splits in its place"
+        )
+    return splits, None if config is None else replace(config, data=data)
+
+
+def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
+    """Other data than a run was fitted on, as its model takes it.
+
+    Args:
+        source: the name of a dataset, or a file.
+        info: facts of the data that the model was fitted on.
+
+    Raises:
+        UsageError: there is no such dataset.
+        DataError: it cannot be read, or is not what the model takes.
+    """
+    _, arguments = find_loader(source)
+    if not arguments:
+        return EvaluationData.of_splits(load(source), info)
+    found = read_evaluation(source, info)
+    if found.notes:
+        warnings.warn(f"{found.info.name}: {'; '.join(found.notes)}", DataWarning, stacklevel=3)
+    return found
+
+
+def is_own(folder: RunFolder, splits: Splits) -> bool:
+    """Whether these are the very splits that a run was fitted on."""
+    if not folder.environment.is_file():
+        return True
+    before = folder.made_with
+    if not before["data_splits"]:  # a folder of an older version
+        return splits.sha256 == before["data_sha256"]
+    return all(
+        local.content_sha256(part) == before["data_splits"][name]["sha256"]
+        for name, part in splits.items()
+    )

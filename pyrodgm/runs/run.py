@@ -10,7 +10,7 @@ from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.objectives import Objective
 from pyrodgm.runs.data import RunData
-from pyrodgm.runs.loading import check_same_pieces, made_objective, read_config
+from pyrodgm.runs.loading import check_same_pieces, made_objective
 from pyrodgm.runs.questions import Questions
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.stored import score_splits, stored_results
@@ -84,7 +84,7 @@ class Run(Questions):
         folder = RunFolder.open(Path(path))
         latest = folder.latest()
         data = RunData.of(folder, splits)
-        objective = made_objective(folder, read_config(folder), objective, folder.data_info())
+        objective = made_objective(folder, data.config, objective, folder.info)
         check_same_pieces(folder, objective)
         best = folder.best()  # a training that goes on may find a better one
         read_kept(best, objective)

@@ -50,7 +50,7 @@ def stored_results(folder: RunFolder, info: DataInfo) -> dict[str, Kept]:
         values = json.loads(folder.results.read_text(encoding="utf-8"))
         if values["checkpoint"] != folder.best().name:
             return {}
-        known = folder.read_environment()["data_splits"]
+        known = folder.made_with["data_splits"]
         return {
             name: _kept(each, info.kind, known[name]["sha256"])
             for name, each in values["splits"].items()

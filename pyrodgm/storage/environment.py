@@ -22,7 +22,7 @@ LACKING: dict[str, Any] = {  # in the folders of older versions
 }
 
 
-def made_with(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) -> dict[str, Any]:
+def described(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Plain values, for JSON.
 
     Args:

@@ -9,6 +9,7 @@ import math
 import shlex
 import shutil
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from pyrodgm.access import access_in_words, is_denied, without_permission
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
-from pyrodgm.storage.environment import LACKING, made_with
+from pyrodgm.storage.environment import LACKING, described
 from pyrodgm.storage.files import Temporary, alone, copy_folder, read_records, replacing, write_text
-from pyrodgm.storage.toml import read_toml
+from pyrodgm.storage.toml import Values, read_toml
 
 
 class RunFolder:
@@ -112,7 +113,7 @@ class RunFolder:
         """
         if self.config.exists():
             raise RunFolderError(f"another run has begun in {self.path}; choose another --out")
-        write_text(self.config, text)
+        self.write_config(text)
 
     def goes_with_its_users(self) -> None:
         """Delete the folder once this object and its copies are gone; pickled, it stays."""
@@ -133,11 +134,28 @@ class RunFolder:
         self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
     ) -> None:
         """What the run was made with: versions, machine, facts and digest of the data, classes."""
-        environment = made_with(splits, device, pieces)
+        environment = described(splits, device, pieces)
         write_text(self.environment, json.dumps(environment, indent=2))
+        for name in ("made_with", "info"):
+            self.__dict__.pop(name, None)
 
-    def read_environment(self) -> dict[str, Any]:
-        """What `write_environment` wrote.
+    def write_config(self, text: str) -> None:
+        """Replace the configuration."""
+        write_text(self.config, text)
+        self.__dict__.pop("values", None)
+
+    @cached_property
+    def values(self) -> Values:
+        """The values of the configuration, by group; read once.
+
+        Raises:
+            ConfigError: it cannot be read, or is damaged.
+        """
+        return read_toml(self.config)
+
+    @cached_property
+    def made_with(self) -> dict[str, Any]:
+        """What `write_environment` wrote; read once.
 
         Raises:
             RunFolderError: it is missing or damaged.
@@ -154,9 +172,10 @@ class RunFolder:
                 "data are lost: start the run anew"
             ) from error
 
-    def data_info(self) -> DataInfo:
+    @cached_property
+    def info(self) -> DataInfo:
         """The facts of the data that the run was fitted on."""
-        return DataInfo.from_dict(self.read_environment()["data"])
+        return DataInfo.from_dict(self.made_with["data"])
 
     def needs(self, path: Path) -> bool:
         """Whether a file, given by its resolved path, is one that the run cannot do without."""
@@ -214,7 +233,7 @@ class RunFolder:
 
     def how_to_resume(self) -> str:
         """What to type to continue the run."""
-        if "model" in read_toml(self.config):
+        if "model" in self.values:
             return f"continue with: pyrodgm fit --resume {shlex.quote(str(self.path))}"
         return f"continue with: pyrodgm.resume({str(self.path)!r}, objective=..., splits=...)"
 

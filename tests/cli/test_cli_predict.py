@@ -1,6 +1,7 @@
 """The command predict, and what sample and evaluate gained with it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,24 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     assert not np.isnan(filled["x"]).any()
     assert filled["quantiles"].shape == (3, *gaps.shape)
     assert filled["lengths"].sum() == len(gaps)
+
+
+def test_what_a_run_folder_says_is_read_once(cli, fitted, save_data, tmp_path, monkeypatch):
+    arrays, read = ragged(), []
+    gaps = arrays["test"].astype(np.float32)
+    gaps[4] = np.nan
+    data = save_data("gaps.npz", **{**arrays, "test": gaps})
+    truth = save_data("truth.npz", **{**arrays, "test": arrays["test"].astype(np.float32)})
+    before = Path.read_text
+
+    def counted(path, *rest, **named):
+        read.append(path.name)
+        return before(path, *rest, **named)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    words = ["--impute", "--data", data, "--truth", truth, "--samples", 3]
+    assert cli("predict", fitted, *words, "--out", tmp_path / "filled.npz").code == 0
+    assert [read.count(name) for name in ("config.toml", "environment.json")] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -72,18 +72,18 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
 def test_the_environment_comes_back(folder, tiny):
     splits = ragged.read(tiny)
     folder.write_environment(splits, "cpu", {"model": {"class": "TSBN"}})
-    environment = folder.read_environment()
+    environment = folder.made_with
     assert environment["data_sha256"] == splits.sha256
     assert {"torch", "pyro-ppl", "pyrodgm", "python"} <= environment["versions"].keys()
     assert environment["pieces"]["model"] == {"class": "TSBN"}
-    assert folder.data_info() == splits.info
+    assert folder.info == splits.info
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"data": {"dim": 3}}', '{"data": 5}'])
 def test_a_damaged_environment_is_named(folder, text):
     folder.environment.write_text(text)
     with pytest.raises(RunFolderError, match="missing or damaged"):
-        folder.data_info()
+        _ = folder.info
 
 
 def test_metrics_after_a_step_are_dropped_and_half_a_line_too(folder):
@@ -115,7 +115,7 @@ def test_the_best_and_the_two_newest_checkpoints_stay(folder):
 def test_without_a_checkpoint_the_way_on_is_shown(folder):
     with pytest.raises(CheckpointError, match="no checkpoint yet; continue with: pyrodgm fit"):
         folder.best()
-    folder.config.write_text("[fit]\nsteps = 3\n")
+    folder.write_config("[fit]\nsteps = 3\n")
     assert "pyrodgm.resume(" in folder.how_to_resume()
 
 
