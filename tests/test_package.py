@@ -27,8 +27,9 @@ def test_every_file_of_the_package_is_shipped():
     shipped = PROJECT["tool"]["setuptools"]["package-data"]
     for path in (ROOT / "pyrodgm").rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".pyc"):
-            package = ".".join(path.parent.relative_to(ROOT).parts)
-            assert any(path.match(pattern) for pattern in shipped.get(package, [])), path
+            folder = next(p for p in path.parents if (p / "__init__.py").is_file())
+            patterns = shipped.get(".".join(folder.relative_to(ROOT).parts), [])
+            assert any(path in folder.glob(pattern) for pattern in patterns), path
 
 
 def test_versions_agree():

@@ -1,15 +1,10 @@
 """The tables of papers, measured here beside what was printed."""
 
 from pyrodgm.errors import UsageError, did_you_mean
-from pyrodgm.reproduce import balls, mocap, music, stu
+from pyrodgm.reproduce.reading import read_tables
 from pyrodgm.reproduce.table import PaperTable
 
-TABLES: dict[str, PaperTable] = {
-    "tsbn-balls": balls.TABLE,
-    "tsbn-mocap": mocap.TABLE,
-    "tsbn-music": music.TABLE,
-    "tsbn-stu": stu.TABLE,
-}
+TABLES: dict[str, PaperTable] = read_tables()
 
 __all__ = ["TABLES", "find"]
 

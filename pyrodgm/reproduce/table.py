@@ -58,30 +58,3 @@ class PaperTable:
     baselines: Callable[[Splits], Mapping[str, Numbers]]
     published: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...] = ()
-
-
-def config(
-    model: str,
-    source: str,
-    *,
-    options: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-    **groups: Mapping[str, Any],
-) -> dict[str, dict[str, Any]]:
-    """Nested values of a cell.
-
-    Args:
-        model: name of the model.
-        source: name of the dataset.
-        options: of the model.
-        data: options of the dataset.
-        groups: whatever else, by group.
-
-    >>> config("tsbn", "jsb", options={"history": 2}, fit={"lr": 0.1})["model"]
-    {'name': 'tsbn', 'history': 2}
-    """
-    return {
-        "model": {"name": model, **(options or {})},
-        "data": {"source": source, **(data or {})},
-        **{group: dict(values) for group, values in groups.items()},
-    }

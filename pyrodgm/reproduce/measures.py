@@ -1,0 +1,174 @@
+"""What tables of papers measure: of a fitted run, and of data without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from pyrodgm.data import balls
+from pyrodgm.data.base import Splits
+from pyrodgm.data.evaluation import Data
+from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator
+from pyrodgm.evaluate.prediction.errors import Prediction
+from pyrodgm.evaluate.prediction.one_step import (
+    FILTERED,
+    Method,
+    baseline_predictions,
+    one_step,
+    predict,
+)
+from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.predictors import baselines
+from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
+from pyrodgm.evaluate.words.scores import Corpus, WordScore
+from pyrodgm.reproduce.slip import has_slip, slipped_step
+from pyrodgm.reproduce.table import Numbers
+from pyrodgm.runs.run import Run
+from pyrodgm.seeds import numpy_generator
+from pyrodgm.tables import Measured
+
+PUBLISHED = Method("published", one_step)
+SLIPPED = Method("published-order1", slipped_step)
+
+
+def prediction(run: Run, *, samples: int) -> Numbers:
+    """Squared errors of the next frame on the test split, and the one-sample bound there.
+
+    Args:
+        run: a fitted run.
+        samples: of the mean of many.
+
+    Returns:
+        "error_mean" is that of the mean of many weighted samples; "error", as published, that of
+        one; "error_bug" the same by the slip of the published code, of models that have it;
+        "bound" in nats per frame.
+    """
+    found = {"error_mean": _error(run, FILTERED, samples)}
+    # Without latents one sample and the mean of many are the same.
+    latent = bool(run.model.latents)
+    found["error"] = _error(run, PUBLISHED) if latent else found["error_mean"]
+    if has_slip(run.model):
+        found["error_bug"] = _error(run, SLIPPED)
+    return {**found, "bound": by_frame(run.evaluate("test"))}
+
+
+def _error(run: Run, method: Method, samples: int = 1) -> Measured:
+    given: dict[str, Any] = {"kind": run.splits.info.kind, "samples": samples, "method": method}
+    return _squared(predict(run.model, run.guide, run.splits["test"], **given))
+
+
+def _squared(found: Prediction) -> Measured:
+    return Measured(found.squared_error, found.standard_error)
+
+
+def likelihoods(run: Run, *, particles: int) -> Numbers:
+    """The one-sample bound by sequences, "single", and the tightest one by frames, "many"."""
+    tightest: Estimator = "fivo" if run.model.latents else "exact"
+    many = run.evaluate("test", estimator=tightest, particles=particles)
+    return {"single": by_sequence(run.evaluate("test")), "many": by_frame(many)}
+
+
+def by_frame(bound: Bound) -> Measured:
+    """Nats per frame, where all frames have the same weight."""
+    return Measured(bound.nats_per_frame, bound.standard_error_nats_per_frame)
+
+
+def by_sequence(bound: Bound) -> Measured:
+    """Nats per frame, where all sequences have the same weight."""
+    error = bound.standard_error_nats_per_frame_sequence_weighted
+    return Measured(bound.nats_per_frame_sequence_weighted, error)
+
+
+def words(run: Run, *, draws: int) -> Numbers:
+    """The published overlaps of frequent words, and nats per held-out token."""
+    model, guide = cast("Any", (run.model, run.guide))
+    return _word_numbers(score_model(model, guide, corpus_of(run.splits), draws=draws)["guide"])
+
+
+def corpus_of(splits: Data) -> Corpus:
+    """The counts of the test years: all but the last were read in part, of the last nothing."""
+    corpus = Corpus.of(splits["test"])
+    assert corpus is not None, "the data of this table holds words out"
+    return corpus
+
+
+def _word_numbers(score: WordScore) -> Numbers:
+    return {
+        "MP": Measured(score.overlap, score.overlap_sd),
+        "MP mean": Measured(score.mixture_overlap),
+        "PP": Measured(score.next_overlap, score.next_overlap_sd),
+        "PP mean": Measured(score.mixture_next_overlap),
+        "nats": Measured(score.nats, score.nats_error),
+        "next nats": Measured(score.next_nats),
+    }
+
+
+def trivial_errors(splits: Splits, *, orders: Sequence[int]) -> Mapping[str, Numbers]:
+    """Squared errors of trivial predictors, with linear autoregressions of these orders."""
+    rows = {}
+    for order in orders:
+        found = baseline_predictions(baselines(splits, order), splits.test, splits.info)
+        rows |= {name: {"error": _squared(each)} for name, each in found.items()}
+    return rows
+
+
+def true_motion(splits: Splits) -> Mapping[str, Numbers]:
+    """Squared errors of moving the true centres of balls on in a straight line.
+
+    By their true velocity, which is wrong only where a frame holds a collision; and by their last
+    displacement, from the third frame on, which is wrong after a collision too.
+    """
+    centres, velocities = balls.motion(len(splits.test), 100, numpy_generator(0, "balls", "test"))
+    now, before = centres[:, 1:-1], centres[:, :-2]
+    moved = {
+        "last displacement of the true centres": now + (now - before),
+        "true centres and velocities": centres[:, :-1] + velocities[:, :-1],
+    }
+    return {row: {"error": _pixel_error(centres, ahead)} for row, ahead in moved.items()}
+
+
+def _pixel_error(centres: np.ndarray, ahead: np.ndarray) -> Measured:
+    seen = balls.render(centres[:, -ahead.shape[1] :])
+    each = np.square(balls.render(ahead) - seen).sum((2, 3)).mean(1)
+    return Measured(float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each))))
+
+
+def trivial_likelihoods(
+    splits: Splits, *, rows: Mapping[str, str], metrics: Mapping[str, str]
+) -> Mapping[str, Numbers]:
+    """Exact log-likelihoods of trivial models, in nats per frame.
+
+    Args:
+        splits: the data.
+        rows: what each of `pyrodgm.evaluate.trivial.likelihoods.floors` is called.
+        metrics: "by frame" or "by sequence", for every metric.
+    """
+    weighting = {"by frame": by_frame, "by sequence": by_sequence}
+    found = floors(splits, "test")
+    return {
+        name: {
+            metric: Measured(weighting[how](found[floor]).value) for metric, how in metrics.items()
+        }
+        for floor, name in rows.items()
+    }
+
+
+def trivial_words(splits: Splits) -> Mapping[str, Numbers]:
+    """Overlaps and nats of trivial predictors of words."""
+    found = trivial_scores(corpus_of(splits))
+    return {name: _word_numbers(score) for name, score in found.items()}
+
+
+MEASURES: dict[str, Callable[..., Numbers]] = {
+    "prediction": prediction,
+    "likelihoods": likelihoods,
+    "words": words,
+}
+BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
+    "errors": trivial_errors,
+    "true motion of balls": true_motion,
+    "likelihoods": trivial_likelihoods,
+    "words": trivial_words,
+}
