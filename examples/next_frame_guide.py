@@ -28,7 +28,7 @@ class NextFrameBernoulli(StepGuide):
 
     def __init__(self, model):
         super().__init__(model)
-        size = self.latents["z"]
+        size = self.latents["z"].dim
         self.from_x = nn.Linear(3 * model.info.dim, size)
         self.from_z = nn.Linear(size, size, bias=False)
 

@@ -8,7 +8,7 @@ from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.programs import join
 from pyrodgm.guides import GuideTraits, StepGuide
 from pyrodgm.lags import lagged
-from pyrodgm.models import ModelTraits, StepModel
+from pyrodgm.models import ModelTraits, Site, StepModel
 from pyrodgm.networks.cells import make_cell
 from variants import INFOS, D
 
@@ -41,7 +41,7 @@ class Recurrent(StepModel):
     def __init__(self):
         super().__init__(INFOS["bernoulli"])
         self.history, self.states = 1, ("h",)
-        self.latents, self.observed = {"z": 2}, {"x": D}
+        self.latents, self.observed = {"z": Site(2, "continuous")}, {"x": D}
         self.cell = Counted(make_cell("gru", D + 2, 4))
         self.prior, self.emission = nn.Linear(4, 2), nn.Linear(6, D)
 

@@ -14,6 +14,8 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
+from pyrodgm.engine.sites import sizes
+
 FALSE_POSITIVE_RATE = 2e-5
 
 
@@ -233,8 +235,8 @@ class Enumerated:
         look: Look = as_it_is,
         given: Tensor | None = None,
     ) -> None:
-        paths = all_paths(len(x), sum(model.latents.values()))
-        parts = paths.split(list(model.latents.values()), -1)
+        paths = all_paths(len(x), sum(sizes(model.latents).values()))
+        parts = paths.split(list(sizes(model.latents).values()), -1)
         self.paths: Paths = dict(zip(model.latents, parts, strict=True))
         log_p = deterministic_log_p if hasattr(model, "cell") else layered_log_p
         self.log_p = log_p(model, x, self.paths, score, look, given)

@@ -45,9 +45,9 @@ def test_no_number_is_taken_without_a_look(name, cls):
 
 
 def test_what_numpy_counts_is_a_number():
-    assert TSBN(INFO, hidden_dim=np.int64(3)).latents == {"z": 3}
+    assert TSBN(INFO, hidden_dim=np.int64(3)).dims["z"] == 3
     for sizes in (np.array([3, 2]), tuple(np.array([3, 2]))):
-        assert DTSBNS(INFO, hidden_dim=sizes).latents == {"z1": 3, "z2": 2}
+        assert list(DTSBNS(INFO, hidden_dim=sizes).dims.values())[:2] == [3, 2]
     with pytest.raises(ConfigError, match="DTSBNS: hidden_dim"):
         DTSBNS(INFO, hidden_dim=np.array([3, -2]))
 

@@ -27,6 +27,7 @@ from oracles import (
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine import programs as sequences
+from pyrodgm.engine.sites import sizes
 from pyrodgm.guides import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.base import StepGuide
 from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, StepModel
@@ -253,7 +254,7 @@ def assert_executions_agree(program: Any, batch: Batch, particles: int = 5) -> N
     """Fused and unrolled give the same log-probabilities for the same random paths of bits."""
     paths = {
         name: torch.rand(particles, batch.size, batch.length, dim).round().to(batch.x)
-        for name, dim in program.latents.items()
+        for name, dim in sizes(program.latents).items()
     }
     with torch.no_grad():
         whole = path_log_probs(program, batch, paths)
@@ -263,8 +264,8 @@ def assert_executions_agree(program: Any, batch: Batch, particles: int = 5) -> N
 
 def latent_paths(program: Any, length: int) -> dict[str, Tensor]:
     """Every path of all latents, each (S, 1, T, J)."""
-    sizes = list(program.latents.values())
-    parts = all_paths(length, sum(sizes)).split(sizes, -1)
+    dims = list(sizes(program.latents).values())
+    parts = all_paths(length, sum(dims)).split(dims, -1)
     return {name: part[:, None] for name, part in zip(program.latents, parts, strict=True)}
 
 

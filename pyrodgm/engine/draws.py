@@ -230,8 +230,7 @@ def _rolled(
 ) -> Draws:
     """Draws of a sequence program that has not been drawn yet."""
     drawn = rollout.draw(pathwise=pathwise, noise=noise, keep_noise=keep_noise)
-    sites = {**rollout.program.latents, **rollout.program.observed}
-    values = {name: drawn[name] for name in sites if name not in rollout.given}
+    values = {name: drawn[name] for name in rollout.program.dims if name not in rollout.given}
     return Draws(
         values,
         rollout.sampler.noise,
@@ -244,11 +243,11 @@ def _factors_of(rollout: Rollout, batch: Batch, *, pathwise: bool = True) -> Fac
     """The sites of a sequence program on the paths that it has been carried over."""
     program, found, zero = rollout.program, rollout.score(), batch.x.new_zeros(())
     result: Factors = {}
-    for name in (*program.latents, *program.observed):
+    for name in program.dims:
         seen = batch.seen if name in program.observed else None
         value, distribution = rollout.values[name], found[name]
         nats = torch.where(batch.mask, partial(distribution, seen).log_prob(value), zero)
-        carries = pathwise and program.reparameterised
+        carries = pathwise and program.carries_gradients(name)
         result[name] = Factor(value, distribution, nats, nats, carries)
     return result
 

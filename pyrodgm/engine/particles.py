@@ -15,6 +15,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions import Symbols
 from pyrodgm.engine.past import Past, push, seen_key
 from pyrodgm.engine.programs import Draw, SequenceProgram
+from pyrodgm.engine.sites import sizes
 from pyrodgm.lags import Lags
 
 ROUNDING = 1e-6  # of sums of weights
@@ -38,10 +39,10 @@ class Particles:
     def __init__(self, program: SequenceProgram, batch: Batch, count: int) -> None:
         self.program = program
         self.encoded = program.encode(batch)
-        self.dims = {**program.latents, **program.observed}
+        self.dims = program.dims
         windows = {
             name: batch.x.new_zeros(count, batch.size, program.history * dim)
-            for name, dim in program.latents.items()
+            for name, dim in sizes(program.latents).items()
         }
         for name, dim in program.observed.items():
             size = program.history * dim

@@ -43,7 +43,7 @@ class Path(TorchDistribution):
     @property
     def has_rsample(self) -> bool:
         """Whether gradients flow through its draws."""
-        return self.run.program.reparameterised
+        return self.run.program.carries_gradients(self.name)
 
     @property
     def support(self) -> Any:
@@ -108,7 +108,7 @@ class FusedRun:
 
     def __init__(self, program: SequenceProgram, batch: Batch, weights: Weights) -> None:
         self.program, self.batch, self.weights = program, batch, weights
-        self.dims = {**program.latents, **program.observed}
+        self.dims = program.dims
         self.encoded = program.encode(batch)
         self.values: dict[str, Tensor] = {}
         self._waiting = list(program.latents)

@@ -28,6 +28,7 @@ from pyrodgm.distributions import MOST_BITS, bit_vectors, is_bits, numbered, par
 from pyrodgm.engine.past import Draw, Past, ShiftedPast, join
 from pyrodgm.engine.path import FusedRun
 from pyrodgm.engine.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.engine.sites import sizes
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.lags import lagged
@@ -86,7 +87,7 @@ def unrolled(
 
 def _run_frames(program: SequenceProgram, batch: Batch, *, enumerable: bool) -> None:
     encoded = program.encode(batch)
-    sites = {**program.latents, **program.observed}
+    sites = program.dims
     past = Past(
         {name: batch.x.new_zeros(batch.size, program.history * d) for name, d in sites.items()}
     )
@@ -131,7 +132,7 @@ def _endless(program: SequenceProgram) -> bool:
 
 def _refuse_many(program: SequenceProgram, batch: Batch) -> None:
     """Raise where more bits are enumerated at once than can be."""
-    each = sum(program.latents.values())
+    each = sum(sizes(program.latents).values())
     bits = each * (batch.length if _endless(program) else 1)
     if bits > MOST_BITS:
         together = f"{batch.length} frames of {each} bits, which are enumerated together"

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast, seen_key
 from pyrodgm.engine.sampler import ChainPast, Sampler, only_chains
+from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.lags import Lags
 
 
@@ -21,20 +22,38 @@ class SequenceProgram:
 
     Attributes:
         history: how many past frames a step may look at, n.
-        latents: name and dimension of every site that is drawn.
+        latents: name, dimension and kind of every site that is drawn.
         observed: name and dimension of every site whose values the batch gives.
         states: names of the deterministic states that a step carries.
-        reparameterised: whether gradients flow through the draws.
         chained: whether every site is drawn by ``past.chain``, driven by nothing but observations
             and the paths of sites before it.
     """
 
     history: int
-    latents: dict[str, int]
+    latents: dict[str, Site]
     observed: dict[str, int]
     states: tuple[str, ...] = ()
-    reparameterised: bool
     chained: bool = False
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Name and dimension of every site, latents first."""
+        return sizes(self.latents) | self.observed
+
+    @property
+    def reparameterised(self) -> bool:
+        """Whether gradients flow through some of the draws."""
+        return any(site.pathwise for site in self.latents.values())
+
+    @property
+    def scored(self) -> frozenset[str]:
+        """The latent sites whose draws carry no gradients."""
+        return frozenset(name for name, site in self.latents.items() if not site.pathwise)
+
+    def carries_gradients(self, name: str) -> bool:
+        """Whether gradients flow through the draw of a site; of an observed one, if through any."""
+        site = self.latents.get(name)
+        return self.reparameterised if site is None else site.pathwise
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor | None:
@@ -139,7 +158,7 @@ class Rollout:
         self.sampler = sampler
         windows = {
             name: self.like.new_zeros(*sampler.leading, program.history * dim)
-            for name, dim in {**program.latents, **program.observed}.items()
+            for name, dim in program.dims.items()
             if name not in self.values
         }
         if program.chained and not program.reparameterised:
@@ -169,6 +188,7 @@ class Rollout:
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
         paths: dict[str, list[Tensor]] = {name: [] for name in windows}
         states: dict[str, list[Tensor]] = {}
+        scored = program.scored if program.reparameterised else ()
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -178,6 +198,7 @@ class Rollout:
                 value = distribution.mean.expand(*sampler.leading, -1)
             else:
                 value = sampler(t, name, distribution)
+                value = value.detach() if name in scored else value
             paths[name].append(value)
             return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from torch import Tensor, nn
@@ -13,10 +13,9 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
+from pyrodgm.engine.sites import Latents, Site
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.schema import Checked
-
-Latents = Literal["binary", "categorical", "continuous", "none"]
 
 
 @dataclass(frozen=True)
@@ -24,19 +23,23 @@ class GuideTraits:
     """What a model or an objective may ask of a guide.
 
     Args:
-        latents: the kind of latent variables it draws.
-        reparameterised: whether gradients flow through its draws.
+        latents: the kind of latent variables it draws, several kinds, or "none".
+        sequential: whether it runs over time; None where it does not matter.
+        reparameterised: whether gradients flow through its draws of continuous latents.
         has_density: whether the log-probability of a draw can be computed.
-        sequential: whether it runs over time.
         causal: whether it never looks at frames after the one it draws, so that what it draws for
             a sequence it also draws for every beginning of it.
+        over: what it draws, "latents", or "observations" as the noise of random fields is.
+        auxiliary: whether it also draws sites that its model does not have.
     """
 
     latents: Latents
-    sequential: bool
+    sequential: bool | None
     reparameterised: bool = False
     has_density: bool = True
     causal: bool = False
+    over: Literal["latents", "observations"] = "latents"
+    auxiliary: bool = False
 
 
 class Target(Protocol):
@@ -44,13 +47,13 @@ class Target(Protocol):
 
     Args:
         info: the data's facts.
-        latents: name and dimension of every latent site.
+        latents: name, dimension and kind of every latent site.
         observed: name and dimension of every observed site.
         history: how many past frames a step of the model looks at, where it has steps.
     """
 
     info: DataInfo
-    latents: dict[str, int]
+    latents: dict[str, Site]
     observed: dict[str, int]
     history: int
 
@@ -72,7 +75,7 @@ class Guide(Checked, nn.Module):
     """
 
     traits: ClassVar[GuideTraits]
-    latents: dict[str, int]
+    latents: dict[str, Site]
 
     def __new__(cls, /, *given: Any, **options: Any) -> Self:
         """A guide not yet made, of a class that takes a model."""
@@ -83,7 +86,8 @@ class Guide(Checked, nn.Module):
         super().__init__()
         _check_readable(type(self), model)
         self._model = (model,)  # in a tuple, which registers no submodule
-        self.latents = dict(model.latents)
+        scored = not self.traits.reparameterised
+        self.latents = {name: replace(site, scored=scored) for name, site in model.latents.items()}
 
     @property
     def model(self) -> Any:
@@ -106,11 +110,6 @@ class StepGuide(SequenceProgram, Guide):
     def observed(self) -> dict[str, int]:
         """A guide observes nothing."""
         return {}
-
-    @property
-    def reparameterised(self) -> bool:
-        """Whether gradients flow through its draws."""
-        return self.traits.reparameterised
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ class NoGuide(StepGuide):
         model: the model p, which has no latent variables.
     """
 
-    traits: ClassVar[GuideTraits] = GuideTraits(latents="none", sequential=True, causal=True)
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="none", sequential=None, causal=True)
     history = 0
 
     def __init__(self, model: Target) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
+from pyrodgm.engine.sites import sizes
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
@@ -55,12 +56,12 @@ class SigmoidRecognition(StepGuide):
         self.history = history = model.history if history is None else history
         self.inputs = Inputs(model.info)
         self.conditions = Conditions(model.info)
-        sizes = [features_dim or self.inputs.dim, *self.latents.values()]
+        dims = [features_dim or self.inputs.dim, *sizes(self.latents).values()]
         lags = history if feedback else 0
         shared = {"history": history, "scale": init_scale, "given_dim": self.conditions.dim}
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, below, **shared)
-            for below, own in pairwise(sizes)
+            for below, own in pairwise(dims)
         )
 
     def features(self, batch: Batch) -> Tensor:

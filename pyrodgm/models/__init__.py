@@ -1,5 +1,6 @@
 """What p is: generative models."""
 
+from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dtsbn import DTSBND
@@ -37,6 +38,7 @@ __all__ = [
     "Companions",
     "Model",
     "ModelTraits",
+    "Site",
     "StateSpaceModel",
     "StepModel",
 ]

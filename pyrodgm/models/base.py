@@ -14,10 +14,11 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.engine.past import Past, ShiftedPast, seen_key
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
+from pyrodgm.engine.sites import Latents, Site, sizes
 from pyrodgm.networks.conditions import refuse_unless
 from pyrodgm.schema import Checked
 
-Latents = Literal["binary", "categorical", "continuous", "none"]
+Density = Literal["normalised", "unnormalised", "none"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,16 @@ class ModelTraits:
     """What a guide or an objective may ask of a model.
 
     Args:
-        latents: the kind of its latent variables.
-        sequential: whether it runs over time.
-        normalised: whether its joint density integrates to one.
+        latents: the kind of its latent variables, several kinds, or "none".
+        sequential: whether it runs over time; None where it does not matter.
+        density: of its joint distribution: "normalised", "unnormalised", or "none" where it cannot
+            be computed.
         conditions: whether it takes the conditions that frames come with.
     """
 
     latents: Latents
-    sequential: bool
-    normalised: bool = True
+    sequential: bool | None
+    density: Density = "normalised"
     conditions: bool = False
 
 
@@ -55,7 +57,7 @@ class Companions:
 class Model(Checked, nn.Module):
     """A generative model p(x, z): `forward(batch)` is a Pyro program.
 
-    It samples the sites named in `latents` and observes those named in `observed`, both name to
+    It samples the sites of `latents`, name to `Site`, and observes those of `observed`, name to
     dimension. Parameters live in the module; one that runs under a handler states them to Pyro.
     `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` take it, for priors on weights.
 
@@ -65,7 +67,7 @@ class Model(Checked, nn.Module):
 
     traits: ClassVar[ModelTraits]
     companions: ClassVar[Companions | None] = None
-    latents: dict[str, int]
+    latents: dict[str, Site]
     observed: dict[str, int]
 
     def __init__(self, info: DataInfo) -> None:
@@ -73,9 +75,14 @@ class Model(Checked, nn.Module):
         self.info = info
 
     @property
+    def dims(self) -> dict[str, int]:
+        """Name and dimension of every site, latents first."""
+        return sizes(self.latents) | self.observed
+
+    @property
     def frame_size(self) -> int:
         """Numbers that one draw of a frame takes: what evaluation is portioned by."""
-        return sum(self.latents.values()) + sum(self.observed.values())
+        return sum(self.dims.values())
 
     def begin(self, splits: Splits, seed: int) -> None:
         """Set starting values from data, once, before the first step of training; none here.
@@ -93,11 +100,6 @@ class Model(Checked, nn.Module):
 
 class StepModel(SequenceProgram, Model):
     """A model given by what happens in one frame; see `pyrodgm.engine.programs`."""
-
-    @property
-    def reparameterised(self) -> bool:
-        """Whether ancestral draws carry gradients."""
-        return self.traits.latents == "continuous"
 
     def encode(self, batch: Batch) -> Tensor | None:
         """What the conditions of every frame tell a step, (B, T, E); None where there are none.

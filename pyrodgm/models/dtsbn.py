@@ -13,6 +13,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
+from pyrodgm.engine.sites import Site
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.models.tsbn import NadeDim, Order, Scale
 from pyrodgm.networks.cells import ReLUCell
@@ -74,7 +75,7 @@ class DTSBND(StepModel):
     ) -> None:
         super().__init__(info)
         self.history = history
-        self.latents = {"z": hidden_dim}
+        self.latents = {"z": Site(hidden_dim, "binary")}
         self.observed = {"x": info.dim}
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)

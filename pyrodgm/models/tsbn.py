@@ -12,6 +12,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
+from pyrodgm.engine.sites import sizes
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
@@ -71,7 +72,7 @@ class SigmoidBeliefNetwork(StepModel):
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
-        sizes = [self.inputs.dim, *self.latents.values(), 0]
+        dims = [self.inputs.dim, *sizes(self.latents).values(), 0]
         lags = history if feedback else 0
         shared = {
             "history": history,
@@ -80,9 +81,9 @@ class SigmoidBeliefNetwork(StepModel):
         }
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, above, **shared)
-            for below, own, above in zip(sizes, sizes[1:], sizes[2:], strict=False)
+            for below, own, above in zip(dims, dims[1:], dims[2:], strict=False)
         )
-        self.x_from_z = weights(sizes[1], self.emission.size, init_scale)
+        self.x_from_z = weights(dims[1], self.emission.size, init_scale)
         self.x_from_x = weights(lags * self.inputs.dim, self.emission.size, init_scale)
         self.x_bias = FirstSteps(self.emission.size, history, init=self.emission.start(info))
         self.x_from_given = weights(self.conditions.dim, self.emission.size, init_scale)

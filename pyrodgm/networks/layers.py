@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.sites import Site
 from pyrodgm.networks.first_steps import FirstSteps
 
 LayerSizes = (
@@ -26,16 +27,16 @@ def layer_sizes(hidden_dim: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(hidden_dim) if isinstance(hidden_dim, Iterable) else (int(hidden_dim),)
 
 
-def layer_sites(hidden_dim: int | tuple[int, ...]) -> dict[str, int]:
-    """Name and units of the site of every layer, the lowest first.
+def layer_sites(hidden_dim: int | tuple[int, ...]) -> dict[str, Site]:
+    """The binary site of every layer, by name, the lowest first.
 
-    >>> layer_sites(100), layer_sites((25, 30))
-    ({'z': 100}, {'z1': 25, 'z2': 30})
+    >>> list(layer_sites(100)), list(layer_sites((25, 30)))
+    (['z'], ['z1', 'z2'])
     """
-    sizes = layer_sizes(hidden_dim)
-    if len(sizes) == 1:
-        return {"z": sizes[0]}
-    return {f"z{number}": size for number, size in enumerate(sizes, start=1)}
+    sites = [Site(size, "binary") for size in layer_sizes(hidden_dim)]
+    if len(sites) == 1:
+        return {"z": sites[0]}
+    return {f"z{number}": site for number, site in enumerate(sites, start=1)}
 
 
 def weights(in_dim: int, out_dim: int, scale: float) -> nn.Linear | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -31,14 +31,18 @@ class Needs:
         reparameterised: whether the guide's draws must carry gradients.
         has_density: whether the guide's log-probabilities are used.
         sequential: whether model and guide must run over time.
-        normalised: whether the model must be normalised.
+        density: kinds of density that the model may have.
+        over: what the guide draws.
+        auxiliary: whether the guide adds latents that the model does not have.
     """
 
     latents: frozenset[str] = frozenset({"binary", "categorical", "continuous"})
     reparameterised: bool | None = None
     has_density: bool | None = True
     sequential: bool | None = None
-    normalised: bool | None = True
+    density: frozenset[str] | None = frozenset({"normalised"})
+    over: Literal["latents", "observations"] = "latents"
+    auxiliary: bool | None = False
 
 
 class Loss(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
+from pyrodgm.engine.sites import Site, kinds
 from pyrodgm.engine.weights import random_weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
@@ -14,37 +15,81 @@ from pyrodgm.objectives import OBJECTIVES, Objective
 
 # What is said where a trait does not hold, and where it does.
 REPARAMETERISED = ("is not reparameterised", "is reparameterised")
-DENSITY = ("has no density", "has a density")
+HAS_DENSITY = ("has no density", "has a density")
+AUXILIARY = ("adds no latents of its own", "adds latents of its own")
 TIME = ("has no time", "runs over time")
-NORMALISED = ("is not normalised", "is normalised")
+DENSITY = {
+    "normalised": "has a normalised density",
+    "unnormalised": "has an unnormalised density",
+    "none": "has no density",
+}
+
+Conflict = tuple[str, str, str]
 
 
 def conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[Conflict]:
     """Every trait that does not fit, as (whose trait, what it is, what was needed)."""
-    p, q, needs = model.traits, guide.traits, objective.needs
-    if p.latents != q.latents:
-        yield f"guide {guide.__name__}", f"draws {_kind(q.latents)}", _kind(p.latents)
-    if p.sequential != q.sequential:
-        yield f"guide {guide.__name__}", TIME[q.sequential], f"one that {TIME[p.sequential]}"
-    if p.latents not in needs.latents:
-        kinds = " or ".join(_kind(kind) for kind in sorted(needs.latents))
-        yield f"model {model.__name__}", f"has {_kind(p.latents)}", kinds
-    owners = (f"guide {guide.__name__}", f"model {model.__name__}")
+    yield from _pair_conflicts(model, guide)
+    yield from _model_conflicts(model, objective)
+    yield from _guide_conflicts(model, guide, objective)
+
+
+def _pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]:
+    """A guide draws the kinds of latents that its model has, and runs over time as it does."""
+    p, q, owner = model.traits, guide.traits, f"guide {guide.__name__}"
+    has, draws = kinds(p.latents), kinds(q.latents)
+    if q.over == "latents" and not (has <= draws if has else not draws):
+        yield owner, f"draws {_words(draws)}", _words(has)
+    if q.over == "observations" and has:
+        yield owner, "draws observations", f"one that draws {_words(has)}"
+    if p.sequential is not None and q.sequential is not None and p.sequential != q.sequential:
+        yield owner, TIME[q.sequential], f"one that {TIME[p.sequential]}"
+
+
+def _model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[Conflict]:
+    """What the objective asks of the model."""
+    p, needs, owner = model.traits, objective.needs, f"model {model.__name__}"
+    if not (kinds(p.latents) or {"none"}) <= needs.latents:
+        can = " or ".join(_words({kind}) for kind in sorted(needs.latents))
+        yield owner, f"has {_words(kinds(p.latents))}", can
+    if needs.density is not None and p.density not in needs.density:
+        can = " or ".join(DENSITY[each] for each in sorted(needs.density))
+        yield owner, DENSITY[p.density], f"one that {can}"
+    if None not in (needs.sequential, p.sequential) and p.sequential != needs.sequential:
+        yield owner, TIME[bool(p.sequential)], f"one that {TIME[bool(needs.sequential)]}"
+
+
+def _guide_conflicts(
+    model: type[Model], guide: type[Guide], objective: type[Objective]
+) -> Iterator[Conflict]:
+    """What the objective asks of the guide."""
+    q, needs, owner = guide.traits, objective.needs, f"guide {guide.__name__}"
+    if q.over != needs.over:
+        yield owner, f"draws {q.over}", f"one over {needs.over}"
+    found = kinds(model.traits.latents)
+    carries = q.reparameterised and ("continuous" in found)
+    if needs.reparameterised:  # then all of its draws must be
+        carries = carries and found == {"continuous"}
     asked = [
-        (owners[0], REPARAMETERISED, q.reparameterised, needs.reparameterised),
-        (owners[0], DENSITY, q.has_density, needs.has_density),
-        (owners[1], TIME, p.sequential, needs.sequential),
-        (owners[1], NORMALISED, p.normalised, needs.normalised),
+        (REPARAMETERISED, carries, needs.reparameterised),
+        (HAS_DENSITY, q.has_density, needs.has_density),
+        (AUXILIARY, q.auxiliary, needs.auxiliary),
     ]
-    for owner, words, given, needed in asked:
+    for words, given, needed in asked:
         if needed is not None and given != needed:
             yield owner, words[given], f"one that {words[needed]}"
 
 
-def _kind(latents: str) -> str:
-    return "no latents" if latents == "none" else f"{latents} latents"
+def _words(found: Collection[str]) -> str:
+    """Kinds of latents in words.
+
+    >>> _words({"continuous", "binary"}), _words(())
+    ('binary and continuous latents', 'no latents')
+    """
+    named = sorted(set(found) - {"none"})
+    return f"{' and '.join(named)} latents" if named else "no latents"
 
 
 def check_classes(model: type[Model], guide: type[Guide], objective: type[Objective]) -> None:
@@ -82,14 +127,38 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         if missing := [f"self.{name}" for name in (*names, *over_time) if not hasattr(owner, name)]:
             raise CompatibilityError(
                 f"{type(owner).__name__} does not set {', '.join(missing)}; its constructor must: "
-                "latents and observed to a dictionary from site name to dimension, history to the "
-                "number of frames that a step looks back"
+                "latents to a dictionary from site name to Site(dimension, kind), observed to one "
+                "from site name to dimension, history to the number of frames that a step looks "
+                "back"
             )
-    if dict(model.latents) != dict(guide.latents):
+        _check_kinds(owner)
+    own = {name: site for name, site in guide.latents.items() if name in model.latents}
+    drawn = own if guide.traits.auxiliary else guide.latents
+    if guide.traits.over == "latents" and _shapes(drawn) != _shapes(model.latents):
         raise CompatibilityError(
-            f"model {type(model).__name__} has latent sites {dict(model.latents)} (name to size) "
-            f"and guide {type(guide).__name__} draws {dict(guide.latents)}; make them the same"
+            f"model {type(model).__name__} has latent sites {_shapes(model.latents)} (name to size "
+            f"and kind) and guide {type(guide).__name__} draws {_shapes(drawn)}; make them the same"
         )
+
+
+def _shapes(sites: Mapping[str, Site]) -> dict[str, str]:
+    return {name: f"{site.dim} {site.kind}" for name, site in sites.items()}
+
+
+def _check_kinds(owner: Model | Guide) -> None:
+    """Raise unless the latent sites are those that the traits speak of."""
+    declared = kinds(owner.traits.latents)
+    for name, site in owner.latents.items():
+        if not isinstance(site, Site):
+            raise CompatibilityError(
+                f"{type(owner).__name__} sets the latent site '{name}' to {site!r}; give "
+                "Site(dimension, kind) of pyrodgm.models, such as Site(10, 'binary')"
+            )
+        if site.kind not in declared:
+            raise CompatibilityError(
+                f"{type(owner).__name__} has the {site.kind} site '{name}', and its traits declare "
+                f"{_words(declared)}"
+            )
 
 
 def companions_of(model: type[Model]) -> Companions:

@@ -16,6 +16,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.display import between
 from pyrodgm.engine.particles import Particles, symbols_of
+from pyrodgm.engine.sites import Kind
 from pyrodgm.errors import (
     CompatibilityError,
     DataError,
@@ -149,7 +150,7 @@ def _check_data(model: Model, info: DataInfo) -> None:
 def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> None:
     """Run the first frame: every site is drawn once, is of its size and of its kind."""
     name = type(program).__name__
-    sites = {**program.latents, **program.observed}
+    sites = program.dims
     drawn: list[str] = []
 
     def draw(site: str, law: TorchDistribution) -> Tensor:
@@ -166,13 +167,14 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
         if site in program.observed:
             _check_support(name, law, batch.x, data)
             return batch.x[:, 0]
-        if program.traits.latents == "continuous" and not program.reparameterised:
+        kind = program.latents[site].kind
+        if kind == "continuous" and not program.carries_gradients(site):
             _check_pathwise(name, site, law)
         value = law.expand((1, batch.size)).sample()
-        if program.traits.latents == "binary" and bool(((value != 0) & (value != 1)).any()):
+        if not _is_of_kind(kind, value):
             raise CompatibilityError(
-                f"the traits of {name} say that its latents are binary, and it draws '{site}' "
-                f"from {type(law).__name__}, with values such as {float(value.flatten()[0]):.3g}"
+                f"site '{site}' of {name} is {kind}, and it is drawn from {type(law).__name__}, "
+                f"with values such as {float(value.flatten()[0]):.3g}"
             )
         return value
 
@@ -194,6 +196,13 @@ def _check_support(name: str, law: TorchDistribution, x: Tensor, data: str) -> N
             f"{name} scores 'x' by {type(law).__name__}, and '{data}' has values that it never "
             f"draws, from {between(float(x.min()), float(x.max()))}; give it another emission"
         )
+
+
+def _is_of_kind(kind: Kind, value: Tensor) -> bool:
+    """Whether all values are of the kind that their site says."""
+    if kind == "binary":
+        return bool(((value == 0) | (value == 1)).all())
+    return kind == "continuous" or bool(((value >= 0) & (value == value.round())).all())
 
 
 def _check_pathwise(name: str, site: str, law: TorchDistribution) -> None:

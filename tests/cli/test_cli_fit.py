@@ -16,7 +16,7 @@ from tiny import BOUND_FIELDS, arrays_of, ragged
 
 FAST = ["--steps", 12, "--set", "model.hidden_dim=3", "--set", "fit.evaluate_every=5"]
 OWN = """
-from pyrodgm.models import TSBN
+from pyrodgm.models import TSBN, Site
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.distributions import BernoulliVector
 import torch
@@ -27,7 +27,7 @@ class Bias(StepModel):
     history = 1
     def __init__(self, info, *, hidden_dim: int = 3):
         super().__init__(info)
-        self.latents, self.observed = {"z": hidden_dim}, {"x": info.dim}
+        self.latents, self.observed = {"z": Site(hidden_dim, "binary")}, {"x": info.dim}
         self.z = torch.nn.Parameter(torch.zeros(hidden_dim))
         self.x = torch.nn.Parameter(torch.zeros(info.dim))
     def step(self, draw, past, encoded, t):

@@ -19,6 +19,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.programs import fused, generate, join, lagged, unrolled
+from pyrodgm.engine.sites import Site
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, UsageError
@@ -62,6 +63,7 @@ class NormalGuide(StepGuide):
 
     def __init__(self, model: TSBN) -> None:
         super().__init__(model)
+        self.latents = {"z": Site(J, "continuous")}
         self.from_x, self.from_z = nn.Linear(D, J), nn.Linear(2 * J, J)
 
     def encode(self, batch: Batch) -> torch.Tensor:
@@ -80,7 +82,7 @@ class TwoLayers(StepGuide):
 
     def __init__(self, model: TSBN) -> None:
         super().__init__(model)
-        self.latents = {"top": 2, "z": J}
+        self.latents = {"top": Site(2, "binary"), "z": Site(J, "binary")}
         self.top, self.low = nn.Linear(D + J, 2), nn.Linear(2 + J + 2, J)
 
     def encode(self, batch: Batch) -> torch.Tensor:
@@ -268,7 +270,7 @@ def test_a_batch_remembers_nothing_that_changes_a_score(history: int) -> None:
 
 def test_sites_that_do_not_match_are_named() -> None:
     guide = RecurrentBernoulli(TSBN(INFO, hidden_dim=J))
-    guide.latents = {"h": J}
+    guide.latents = {"h": Site(J, "binary")}
     guide.chained = False
     guide.step = lambda draw, past, encoded, t: draw(
         "h", dist.Bernoulli(0.5 * torch.ones(J)).to_event(1)

@@ -37,6 +37,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import bit_vectors
 from pyrodgm.engine.programs import fused, unrolled
+from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.models import HMM, TSBN, ModelTraits, StepModel
@@ -186,7 +187,8 @@ class Walk(StepModel):
 
     def __init__(self) -> None:
         super().__init__(INFOS["gaussian"])
-        self.history, self.latents, self.observed = 1, {"z": 1}, {"x": 1}
+        self.history, self.observed = 1, {"x": 1}
+        self.latents = {"z": Site(1, "continuous")}
         self.slope = nn.Parameter(torch.tensor(0.7).double())
 
     def step(self, draw, past, encoded, t) -> None:
@@ -464,7 +466,7 @@ def test_every_model_and_guide_can_be_a_pyro_module() -> None:
             for form in (fused, unrolled):
                 trace = poutine.trace(form(program)).get_trace(batch)
                 assert len(trace.param_nodes) == len(list(program.parameters()))
-    assert PyroModule[TSBN](INFOS["bernoulli"], hidden_dim=3).latents == {"z": 3}
+    assert PyroModule[TSBN](INFOS["bernoulli"], hidden_dim=3).dims["z"] == 3
 
 
 def test_two_models_of_a_class_are_both_trained() -> None:

@@ -11,6 +11,7 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.rollout import Rollout
+from pyrodgm.engine.sites import Site
 from pyrodgm.errors import UsageError
 from pyrodgm.guides import GuideTraits, StepGuide
 from variants import VARIANTS, frames, pair, randomised
@@ -42,7 +43,7 @@ def test_chains_and_frames_draw_the_same(variant: str, particles: int) -> None:
     guide.chained = False
     whole = rollout(guide, particles)
     whole.draw()
-    for name, dim in guide.latents.items():
+    for name, dim in guide.dims.items():
         assert chains.values[name].shape == (particles, SIZE, LENGTH, dim)
         assert torch.equal(chains.values[name], whole.values[name])
     torch.testing.assert_close(gradient(guide, chains), gradient(guide, whole))
@@ -92,7 +93,7 @@ class Entangled(StepGuide):
 
     def __init__(self, model) -> None:
         super().__init__(model)
-        self.latents = {"low": 2, "high": 2}
+        self.latents = {"low": Site(2, "binary"), "high": Site(2, "binary")}
         self.plain = False
 
     def encode(self, batch: Batch) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 import pyrodgm as dgm
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.sites import sizes
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import (
@@ -35,7 +36,7 @@ class Sharing(StepGuide):
 
     def __init__(self, model):
         super().__init__(model)
-        self.own = nn.Linear(model.info.dim, self.latents["z"])
+        self.own = nn.Linear(model.info.dim, self.latents["z"].dim)
 
     def encode(self, batch):
         return self.own(batch.x)
@@ -48,7 +49,7 @@ class Sharing(StepGuide):
 def test_sites_sizes_and_order_are_those_of_the_model(guide):
     model = DTSBNS(INFO, hidden_dim=(5, 2), history=3)
     made = guide(model)
-    assert made.latents == model.latents == {"z1": 5, "z2": 2}
+    assert sizes(made.latents) == sizes(model.latents) == {"z1": 5, "z2": 2}
     assert made.history == 3
     assert guide(model, history=1).history == 1
 
@@ -98,7 +99,7 @@ class Old(StepGuide):
     traits = GuideTraits(latents="binary", sequential=True)
 
     def __init__(self, info, *, hidden_dim: int = 2):
-        self.latents = {"z": hidden_dim}
+        self.hidden_dim = hidden_dim
 
     encode = step = Sharing.step
 

@@ -5,7 +5,7 @@ import pytest
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
-from pyrodgm.models import AR, SBN, TSBN
+from pyrodgm.models import AR, SBN, TSBN, Site
 from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 from pyrodgm.setup import compat
 
@@ -31,8 +31,31 @@ def test_the_published_triple_fits():
     ("pieces", "part"),
     [
         ({"model": variant(TSBN, "traits", latents="continuous")}, "draws binary latents"),
+        (
+            {"model": variant(TSBN, "traits", latents=("binary", "continuous"))},
+            "draws binary latents binary and continuous latents",
+        ),
         ({"model": variant(TSBN, "traits", sequential=False)}, "runs over time"),
-        ({"model": variant(TSBN, "traits", normalised=False)}, "is not normalised"),
+        (
+            {"model": variant(TSBN, "traits", density="unnormalised")},
+            "has an unnormalised density one that has a normalised density",
+        ),
+        (
+            {"model": variant(TSBN, "traits", density="none")},
+            "has no density one that has a normalised",
+        ),
+        (
+            {"guide": variant(RecurrentBernoulli, "traits", over="observations")},
+            "draws observations one that draws binary latents",
+        ),
+        (
+            {"objective": variant(NVIL, "needs", over="observations")},
+            "guide RecurrentBernoulli draws latents one over observations",
+        ),
+        (
+            {"guide": variant(RecurrentBernoulli, "traits", auxiliary=True)},
+            "adds latents of its own",
+        ),
         ({"guide": variant(RecurrentBernoulli, "traits", has_density=False)}, "has no density"),
         ({"objective": variant(NVIL, "needs", reparameterised=True)}, "is not reparameterised"),
         ({"objective": variant(NVIL, "needs", latents=frozenset({"continuous"}))}, "has binary"),
@@ -41,6 +64,58 @@ def test_the_published_triple_fits():
 )
 def test_a_trait_that_does_not_fit_is_named(pieces, part):
     assert any(part in conflict for conflict in found(**pieces))
+
+
+@pytest.mark.parametrize(
+    ("latents", "draws", "fits"),
+    [
+        ("binary", "binary", True),
+        ("binary", ("binary", "continuous"), True),
+        (("binary", "continuous"), ("binary", "continuous"), True),
+        (("binary", "continuous"), "continuous", False),
+        ("none", "none", True),
+        ("none", "binary", False),
+    ],
+)
+def test_a_guide_draws_every_kind_that_the_model_has(latents, draws, fits):
+    model = variant(TSBN, "traits", latents=latents)
+    guide = variant(RecurrentBernoulli, "traits", latents=draws)
+    assert any("draws" in conflict for conflict in found(model, guide)) != fits
+
+
+@pytest.mark.parametrize("sequential", [True, False, None])
+def test_no_guide_fits_models_with_time_and_without(sequential):
+    model = variant(AR, "traits", sequential=sequential)
+    assert found(model, NoGuide, ML) == []
+
+
+@pytest.mark.parametrize(
+    ("latents", "needed", "fits"),
+    [
+        ("continuous", True, True),
+        ("continuous", False, False),
+        (("binary", "continuous"), True, False),  # some of its draws are not
+        (("binary", "continuous"), False, False),  # some of its draws are
+        (("binary", "continuous"), None, True),
+        ("binary", False, True),
+    ],
+)
+def test_reparameterisation_is_that_of_every_site(latents, needed, fits):
+    model = variant(TSBN, "traits", latents=latents)
+    guide = variant(RecurrentBernoulli, "traits", latents=latents, reparameterised=True)
+    objective = variant(NVIL, "needs", reparameterised=needed)
+    assert (found(model, guide, objective) == []) == fits
+
+
+def test_sites_are_checked_against_the_traits():
+    model = TSBN(INFO)
+    guide = RecurrentBernoulli(model)
+    model.latents = {"z": 100}
+    with pytest.raises(CompatibilityError, match=r"latent site 'z' to 100; give Site\(dim"):
+        compat.check(model, guide, NVIL)
+    model.latents = {"z": Site(100, "continuous")}
+    with pytest.raises(CompatibilityError, match="has the continuous site 'z', and its traits de"):
+        compat.check(model, guide, NVIL)
 
 
 def test_the_error_names_objectives_that_would_fit():
@@ -64,7 +139,7 @@ def test_models_without_latents_are_spoken_of_as_such():
 
 def test_latents_of_other_sizes_are_refused():
     guide = RecurrentBernoulli(TSBN(INFO, hidden_dim=4))
-    with pytest.raises(CompatibilityError, match=r"\{'z': 3\}.*\{'z': 4\}"):
+    with pytest.raises(CompatibilityError, match=r"\{'z': '3 binary'\}.*\{'z': '4 binary'\}"):
         compat.check(TSBN(INFO, hidden_dim=3), guide, NVIL)
 
 

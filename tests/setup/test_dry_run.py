@@ -8,6 +8,7 @@ from torch import nn
 import pyrodgm as dgm
 from pyrodgm.data import ragged
 from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, StepModel
@@ -95,7 +96,7 @@ class NoHistory(Own):
         (Nothing, "Nothing declares z and does not draw it"),
         (NoEvent, r"event shape \(\); the event is a frame of 3 numbers: see .to_event"),
         (WrongSize, r"event shape \(2,\); the event is a frame of 3 numbers"),
-        (NotBits, "say that its latents are binary, and it draws 'z' from NormalVector"),
+        (NotBits, "site 'z' of NotBits is binary, and it is drawn from NormalVector"),
         (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
         (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
         (NoHistory, "NoHistory does not set self.history"),
@@ -166,7 +167,8 @@ class Bits(StepModel):
     def __init__(self, info):
         super().__init__(info)
         self.history = 1
-        self.latents, self.observed = {"z": J}, {"x": info.dim}
+        self.latents = {"z": Site(J, self.traits.latents)}
+        self.observed = {"x": info.dim}
         self.bias = nn.Parameter(torch.zeros(info.dim))
 
     def step(self, draw, past, encoded, t):

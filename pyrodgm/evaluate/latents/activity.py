@@ -11,6 +11,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
+from pyrodgm.engine.sites import sizes
 from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -35,7 +36,9 @@ def expected_latents(
         By site, all frames of all sequences end to end, (sum of lengths, J); empty for a model
         without latents.
     """
-    found = {name: np.zeros((sequences.num_frames, dim)) for name, dim in model.latents.items()}
+    found = {
+        name: np.zeros((sequences.num_frames, dim)) for name, dim in sizes(model.latents).items()
+    }
     device = next(model.parameters()).device
     with torch.no_grad(), forked(seed, "expected latents"):
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):

@@ -95,7 +95,7 @@ def standard_error(values: np.ndarray) -> float:
 
 def has_bound(model: Model, guide: Guide) -> bool:
     """Whether the log-likelihood, or a bound on it, can be computed: both must have densities."""
-    return model.traits.normalised and guide.traits.has_density
+    return model.traits.density == "normalised" and guide.traits.has_density
 
 
 def bound(
@@ -196,7 +196,7 @@ def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
-    is_exact = model.traits.latents == "none" and model.traits.normalised
+    is_exact = model.traits.latents == "none" and model.traits.density == "normalised"
     if estimator == "exact" and not is_exact:
         raise UsageError(
             f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "

@@ -237,7 +237,7 @@ def _coords(
 
 
 def _site_dims(model: Model) -> dict[str, int]:
-    return {**model.latents, **model.observed}
+    return model.dims
 
 
 def _name(part: Model | Guide) -> str:

@@ -107,10 +107,10 @@ def bytes_of(model: Model, splits: Data, split: str, kept: Kept) -> int:
 
 def bytes_per_frame(model: Model, splits: Data) -> int:
     """Memory of one draw of a frame: its latents, a replicate and a log-likelihood."""
-    latent = 1 if model.traits.latents == "binary" else 4
+    latent = sum(site.dim * (1 if site.kind == "binary" else 4) for site in model.latents.values())
     # Real numbers are stored as the data has them, in double precision.
     observed = {"binary": 1, "unit": 1, "real": 8}.get(splits.info.kind, 4)
-    return latent * sum(model.latents.values()) + observed * sum(model.observed.values()) + 4
+    return latent + observed * sum(model.observed.values()) + 4
 
 
 def refuse_large(model: Model, splits: Data, split: str, kept: Kept) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from oracles import Enumerated, all_paths, assert_mean
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.words import scores as words
 from pyrodgm.evaluate.words.contrasts import coherence, contrasting, near_by
@@ -39,8 +40,8 @@ def test_draws_alike_follow_the_guide_and_then_the_model(variant):
     x = frames("multinomial", 2)
     exact = Enumerated(model, guide, x, **scoring(model, "multinomial"))
     here = torch.einsum("s,std->td", exact.q, chances_given_paths(model, x, exact.paths))
-    sizes = list(model.latents.values())
-    last = dict(zip(model.latents, all_paths(1, sum(sizes)).split(sizes, -1), strict=True))
+    dims = list(sizes(model.latents).values())
+    last = dict(zip(model.latents, all_paths(1, sum(dims)).split(dims, -1), strict=True))
     longer = {
         name: torch.cat(
             [path.repeat_interleave(len(last[name]), 0), last[name].repeat(len(path), 1, 1)], 1
