@@ -201,13 +201,6 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     assert "recurrent-bernoulli" in str(caught.value)
 
 
-def test_latent_sizes_must_agree() -> None:
-    model = MODELS["tsbn"](INFO, hidden_dim=3)
-    guide = GUIDES["recurrent-bernoulli"](MODELS["tsbn"](INFO, hidden_dim=4))
-    with pytest.raises(CompatibilityError, match=r"'z': 3.*'z': 4"):
-        compat.check(model, guide, OBJECTIVES["elbo"])
-
-
 @pytest.mark.parametrize(
     ("name", "emission"),
     [
