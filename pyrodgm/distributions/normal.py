@@ -69,8 +69,14 @@ class NormalVector(TorchDistribution):
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draws that carry gradients, sample_shape + (..., D)."""
-        shape = torch.Size(sample_shape) + self.loc.shape
-        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.from_noise(self.noise(torch.Size(sample_shape) + self.loc.shape))
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        """Standard normal noise, drawn ahead of a loop that consumes it frame by frame."""
+        return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The draws that this noise stands for, (..., D); they carry gradients."""
         if self.constant is not None:
             noise = noise.masked_fill(self.constant, 0)
         return self.loc + self.scale * noise

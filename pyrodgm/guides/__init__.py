@@ -3,12 +3,14 @@
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
+from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
+    "vrnn": VRNNGuide,
 }
 
 __all__ = [
@@ -20,4 +22,5 @@ __all__ = [
     "RecurrentBernoulli",
     "RecurrentDeterministic",
     "StepGuide",
+    "VRNNGuide",
 ]

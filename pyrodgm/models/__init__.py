@@ -9,6 +9,7 @@ from pyrodgm.models.lds import LDS
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
+from pyrodgm.models.vrnn import VRNN
 
 MODELS: dict[str, type[Model]] = {
     "tsbn": TSBN,
@@ -21,6 +22,7 @@ MODELS: dict[str, type[Model]] = {
     "rnn-nade": RNNNADE,
     "hmm": HMM,
     "lds": LDS,
+    "vrnn": VRNN,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "RNNNADE",
     "SBN",
     "TSBN",
+    "VRNN",
     "Companions",
     "Model",
     "ModelTraits",

@@ -59,6 +59,8 @@ class TraceELBO(Objective):
 class TraceGraphELBO(Objective):
     """Pyro's TraceGraph_ELBO: the score gradient with only downstream costs, and baselines.
 
+    For draws that carry no gradient; for others it is `TraceELBO`.
+
     Args:
         model: the model p.
         guide: the guide q.
@@ -75,7 +77,7 @@ class TraceGraphELBO(Objective):
     error when the shape of the batch changes; here they live in the objective and start afresh.
     """
 
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(reparameterised=False)
 
     def __init__(
         self,

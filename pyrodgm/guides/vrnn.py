@@ -1,0 +1,77 @@
+"""The guide of variational recurrent networks, which shares their recurrence."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.engine.past import Past
+from pyrodgm.engine.programs import Draw
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides.base import GuideTraits, StepGuide, Target
+from pyrodgm.networks.conditional import GaussianConditional
+
+
+@final
+class VRNNGuide(StepGuide):
+    r"""The approximate posterior of a VRNN given the frames up to now.
+
+    .. math:: q(z_t \mid z_{<t}, x_{\le t}) =
+        \mathcal N(\mu(h_t, \varphi_x(x_t)), \mathrm{diag}\, \sigma^2(h_t, \varphi_x(x_t)))
+
+    with the recurrence :math:`h_t` and the features :math:`\varphi_x` of the model, which runs once
+    for both.
+
+    Args:
+        model: the model p, a `VRNN` or one with its `before`, `moved`, `inputs` and `features_x`.
+        hidden_dim: units of the hidden layer; the model's `feature_dim` if not given.
+
+    Raises:
+        CompatibilityError: the model has no such recurrence.
+
+    Reference: Chung et al., A recurrent latent variable model for sequential data, 2015,
+    equation 9.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(
+        latents="continuous", sequential=True, reparameterised=True, causal=True
+    )
+    states = ("h",)
+
+    def __init__(
+        self, model: Target, *, hidden_dim: Annotated[int, Field(ge=1)] | None = None
+    ) -> None:
+        super().__init__(model)
+        lacking = [name for name in SHARED if not hasattr(model, name)]
+        if lacking:
+            raise CompatibilityError(
+                f"the guide 'vrnn' shares the recurrence of its model, and {type(model).__name__} "
+                f"has no {', '.join(lacking)}; take the model 'vrnn', or a guide of your own"
+            )
+        self.history = 1
+        owner, (dim,) = self.model, self.latents.values()
+        width = owner.feature_dim if hidden_dim is None else hidden_dim
+        self.posterior = GaussianConditional(owner.cell.dim, dim, width)
+        self.hidden_from_x = nn.Linear(owner.feature_dim, width, bias=False)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """What the frame itself and what the frames before it contribute, (B, T, H + F + U)."""
+        model = self.model
+        now = self.hidden_from_x(model.features_x(model.inputs(batch.x)))
+        return torch.cat([now, model.before(batch)], -1)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One frame given the latents before it and the frames up to now."""
+        del t
+        assert encoded is not None
+        width = self.hidden_from_x.out_features
+        now, before = encoded[..., :width], encoded[..., width:]
+        h = self.model.moved(past, before)
+        draw("z", self.posterior.of_hidden(self.posterior.first(h) + now))
+
+
+SHARED = ("before", "moved", "inputs", "features_x", "feature_dim", "cell")

@@ -1,0 +1,172 @@
+"""The VRNN against quadrature over its latents, and the linear case against a joint normal."""
+
+from dataclasses import replace
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.draws import score
+from pyrodgm.engine.filtered import run_filter
+from pyrodgm.engine.terms import terms
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import GuideTraits, StepGuide, VRNNGuide
+from pyrodgm.models import TSBN, VRNN, ModelTraits, StepModel
+from pyrodgm.objectives import ELBO
+from variants import INFOS, WITH_CONDITIONS, D, conditions, frames, path_log_probs, randomised
+
+SIZES = {"latent_dim": 1, "hidden_dim": 3, "feature_dim": 4}
+STEPS, EDGE = 160, 8.0  # of the grid on which latents are integrated out
+
+
+def made(emission="bernoulli", std=0.5, **options):
+    model = VRNN(INFOS[emission], **SIZES | options, emission=emission)
+    return randomised(model, std), randomised(VRNNGuide(model), std)
+
+
+def grid(length):
+    """All paths of one latent number on a grid, (S, 1, T, 1), and the log of its cells' size."""
+    points = torch.linspace(-EDGE, EDGE, STEPS, dtype=torch.float64)
+    paths = torch.cartesian_prod(*[points] * length).reshape(-1, 1, length, 1)
+    return {"z": paths}, length * (points[1] - points[0]).log()
+
+
+def by_quadrature(model, guide, x):
+    """log p(x) and the evidence lower bound of one sequence, (T, D)."""
+    paths, cell = grid(len(x))
+    batch = Batch.of(x[None])
+    log_p = sum(score(model, batch, paths).values()).sum((1, 2))
+    log_q = score(guide, batch, paths)["z"].sum((1, 2))
+    mass = (log_q + cell).exp()
+    torch.testing.assert_close(mass.sum(), torch.ones_like(cell), rtol=0, atol=1e-6)
+    bound = (mass * (log_p - log_q)).sum()
+    return (log_p + cell).logsumexp(0), bound
+
+
+@pytest.mark.parametrize("emission", ["bernoulli", "gaussian", "categorical", "multinomial"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "relu"])
+def test_both_executions_and_shared_states_agree(emission, cell):
+    torch.manual_seed(0)
+    model, guide = made(emission, latent_dim=2, cell=cell)
+    x = frames(emission, 3, 4)
+    mask = torch.arange(4) < torch.tensor([4, 2, 1])[:, None]
+    batch = Batch(x * mask[..., None], mask, torch.arange(3))
+    found = terms(model, guide, batch, 5)
+    for program, expected in ((model, found.p), (guide, found.q)):
+        for fused in (True, False):
+            nats = path_log_probs(program, batch, found.values, fused=fused)
+            for name, each in nats.items():
+                torch.testing.assert_close(each, expected[name])
+
+
+def test_conditions_enter_the_recurrence_and_the_frame():
+    torch.manual_seed(1)
+    info = replace(INFOS["bernoulli"], **WITH_CONDITIONS)
+    model = randomised(VRNN(info, **SIZES), 0.5)
+    guide = randomised(VRNNGuide(model), 0.5)
+    given, _ = conditions(2, 3)
+    batch = Batch.of(frames("bernoulli", 2, 3), given)
+    found = terms(model, guide, batch, 4)
+    torch.testing.assert_close(found.p["x"], score(model, batch, found.values)["x"])
+    changed = given.clone()
+    changed[:, 1, 0] += 1.0
+    other = score(model, replace(batch, conditions=changed), found.values)["x"]
+    assert torch.equal(other[..., 0], found.p["x"][..., 0])
+    assert not torch.isclose(other[..., 1], found.p["x"][..., 1]).any()
+    assert not torch.isclose(other[..., 2], found.p["x"][..., 2]).any()
+
+
+def test_the_gradient_is_that_of_the_bound_by_quadrature():
+    torch.manual_seed(2)
+    model, guide = made(std=0.3)
+    layers = (model.features_x[0], model.features_z[0], model.decoder[0])
+    for layer in (*layers, model.prior.first, guide.posterior.first):
+        nn.init.constant_(layer.bias, 3.0)  # away from the kink, whose rare draws have no variance
+    x = frames("bernoulli", 2)
+    parameters = [*model.parameters(), *guide.parameters()]
+    log_x, bound = by_quadrature(model, guide, x)
+    assert bound < log_x
+    exact = gradient(bound, parameters)
+    objective = ELBO(model, guide)
+    batch = Batch.of(x.expand(800, -1, -1))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    assert_mean(samples, exact)
+
+
+def test_a_particle_filter_estimates_the_likelihood_without_bias():
+    torch.manual_seed(3)
+    model, guide = made()
+    x = frames("bernoulli", 2)
+    with torch.no_grad():
+        log_x, _ = by_quadrature(model, guide, x)
+        found = run_filter(model, guide, Batch.of(x.expand(20_000, -1, -1)), 3, threshold=0.9)
+        assert_mean((found.increments().sum(-1) - log_x).exp()[:, None], 1.0)
+
+
+class Linear(StepModel):
+    """z_t = A z_{t-1} + e_t, x_t = C z_t + 0.5 f_t, with standard normal e and f."""
+
+    traits = ModelTraits(latents="continuous", sequential=True)
+    A, C = torch.tensor([[0.7, 0.3], [-0.2, 0.8]]).double(), torch.randn(D, 2).double()
+
+    def __init__(self):
+        super().__init__(INFOS["gaussian"])
+        self.history, self.latents, self.observed = 1, {"z": 2}, {"x": D}
+
+    def step(self, draw, past, encoded, t):
+        mean = past["z"] @ self.A.T
+        z = draw("z", NormalVector(mean, torch.ones_like(mean)))
+        mean = z @ self.C.T
+        draw("x", NormalVector(mean, torch.full_like(mean, 0.5)))
+
+
+class LinearGuide(StepGuide):
+    """The exact posterior of z_t given z_{t-1} and x_t."""
+
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True, causal=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 1
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def encode(self, batch):
+        return batch.x
+
+    def step(self, draw, past, encoded, t):
+        a, c = self.model.A, self.model.C
+        precision = torch.eye(2).double() + 4 * c.T @ c
+        covariance = precision.inverse()
+        mean = (past["z"] @ a.T + 4 * encoded @ c) @ covariance
+        draw("z", dist.MultivariateNormal(mean, covariance))
+
+
+def test_linear_dynamics_against_the_joint_normal_distribution():
+    """The Kalman oracle: all frames of x are one normal vector."""
+    torch.manual_seed(4)
+    model, length = Linear(), 4
+    guide = LinearGuide(model)
+    powers = [torch.linalg.matrix_power(model.A, k) for k in range(length)]
+    spread = torch.zeros(2 * length, 2 * length).double()
+    root = torch.zeros_like(spread)
+    for row in range(length):
+        for column in range(row + 1):
+            root[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = powers[row - column]
+    spread = root @ root.T
+    observe = torch.block_diag(*[model.C] * length)
+    covariance = observe @ spread @ observe.T + 0.25 * torch.eye(D * length).double()
+    joint = dist.MultivariateNormal(torch.zeros(D * length).double(), covariance)
+    x = joint.sample()
+    with torch.no_grad():
+        batch = Batch.of(x.reshape(1, length, D).expand(20_000, -1, -1))
+        found = run_filter(model, guide, batch, 4)
+        assert_mean((found.increments().sum(-1) - joint.log_prob(x)).exp()[:, None], 1.0)
+
+
+def test_the_guide_refuses_a_model_without_such_a_recurrence():
+    with pytest.raises(CompatibilityError, match="shares the recurrence"):
+        VRNNGuide(TSBN(INFOS["bernoulli"]))
