@@ -4,7 +4,9 @@ from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dtsbn import DTSBND
+from pyrodgm.models.energy import EnergyModel
 from pyrodgm.models.hmm import HMM
+from pyrodgm.models.implicit import Generator
 from pyrodgm.models.lds import LDS
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
@@ -39,6 +41,8 @@ __all__ = [
     "TSBN",
     "VRNN",
     "Companions",
+    "EnergyModel",
+    "Generator",
     "Model",
     "ModelTraits",
     "Site",

@@ -169,7 +169,9 @@ def test_a_table_is_a_file(tmp_path):
         title = "A table"
         notes = ["A note."]
         measure = { name = "likelihoods", particles = 3 }
-        baselines = [{ name = "likelihoods", rows = { markov = "chain" }, metrics = { many = "by frame" } }]
+        baselines = [
+            { name = "likelihoods", rows = { markov = "chain" }, metrics = { many = "by frame" } },
+        ]
         metrics = { many = { heading = "nats", better = "higher" } }
         published = { A = { "jsb many" = "-1.0" } }
         [data.jsb]

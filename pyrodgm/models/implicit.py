@@ -1,0 +1,79 @@
+"""Models without a density: observations are a function of noise."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.weights import Weights
+from pyrodgm.models.base import Model, ModelTraits
+
+
+class Generator(Model):
+    r"""A model given by a map from noise to observations.
+
+    .. math:: x_t = g(\epsilon_t), \qquad \epsilon_t \sim \mathcal N(0, I)
+
+    The map may mix frames, as a recurrent or convolutional one does. Draws carry gradients to its
+    parameters; the density of x is not known, so that learning needs a critic or a distance.
+
+    Args:
+        info: the data's facts; its features are D.
+        noise_dim: numbers of noise per frame, N.
+    """
+
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=None, density="none")
+
+    def __init__(self, info: DataInfo, *, noise_dim: int) -> None:
+        super().__init__(info)
+        self.latents = {}
+        self.observed = {"x": info.dim}
+        self.noise_dim = noise_dim
+
+    @abstractmethod
+    def generate(self, noise: Tensor, batch: Batch) -> Tensor:
+        """Observations (..., B, T, D) from noise (..., B, T, N).
+
+        Args:
+            noise: standard normal.
+            batch: gives conditions and mask; its observations are not to be looked at.
+        """
+
+    def noise(self, batch: Batch, particles: int = 1) -> Tensor:
+        """Standard normal noise in the shape of a batch, (K, B, T, N)."""
+        shape = particles, batch.size, batch.length, self.noise_dim
+        return torch.randn(shape, dtype=batch.x.dtype, device=batch.x.device)
+
+    def draw(self, batch: Batch, particles: int = 1) -> Tensor:
+        """Observations in the shape of a batch, (K, B, T, D), zero where it is padded.
+
+        Args:
+            batch: B sequences of T frames.
+            particles: number of draws K.
+        """
+        x = self.generate(self.noise(batch, particles), batch)
+        return x.masked_fill(~batch.mask[..., None], 0.0)
+
+    def forward(self, batch: Batch) -> None:
+        """Sample the site ``noise`` of batch shape (B, T) and state ``x``, which follows from it.
+
+        A plate of particles goes to dimension -3.
+        """
+        standard = NormalVector(batch.x.new_zeros(self.noise_dim), batch.x.new_ones(self.noise_dim))
+        with Weights(self, register=True).stated():
+            with (
+                pyro.plate("sequences", batch.size, dim=-2),
+                pyro.plate("frames", batch.length, dim=-1),
+                poutine.mask(mask=batch.mask),  # pyright: ignore[reportArgumentType]
+            ):
+                noise = pyro.sample("noise", standard)
+            x = self.generate(noise, batch)
+            pyro.deterministic("x", x.masked_fill(~batch.mask[..., None], 0.0), event_dim=1)
