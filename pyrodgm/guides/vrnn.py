@@ -53,9 +53,9 @@ class VRNNGuide(StepGuide):
                 f"has no {', '.join(lacking)}; take the model 'vrnn', or a guide of your own"
             )
         self.history = 1
-        owner, (dim,) = self.model, self.latents.values()
+        owner, (site,) = self.model, self.latents.values()
         width = owner.feature_dim if hidden_dim is None else hidden_dim
-        self.posterior = GaussianConditional(owner.cell.dim, dim, width)
+        self.posterior = GaussianConditional(owner.cell.dim, site.dim, width)
         self.hidden_from_x = nn.Linear(owner.feature_dim, width, bias=False)
 
     def encode(self, batch: Batch) -> Tensor:

@@ -12,6 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past, join
 from pyrodgm.engine.programs import Draw
+from pyrodgm.engine.sites import Site
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.cells import CellName, make_cell
 from pyrodgm.networks.conditional import GaussianConditional
@@ -74,7 +75,7 @@ class VRNN(StepModel):
     ) -> None:
         super().__init__(info)
         self.history = 1
-        self.latents = {"z": latent_dim}
+        self.latents = {"z": Site(latent_dim, "continuous")}
         self.observed = {"x": info.dim}
         self.feature_dim = feature_dim
         self.inputs = Inputs(info)

@@ -15,7 +15,7 @@ from pyrodgm.engine.filtered import run_filter
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GuideTraits, StepGuide, VRNNGuide
-from pyrodgm.models import TSBN, VRNN, ModelTraits, StepModel
+from pyrodgm.models import TSBN, VRNN, ModelTraits, Site, StepModel
 from pyrodgm.objectives import ELBO
 from variants import INFOS, WITH_CONDITIONS, D, conditions, frames, path_log_probs, randomised
 
@@ -115,7 +115,8 @@ class Linear(StepModel):
 
     def __init__(self):
         super().__init__(INFOS["gaussian"])
-        self.history, self.latents, self.observed = 1, {"z": 2}, {"x": D}
+        self.history, self.observed = 1, {"x": D}
+        self.latents = {"z": Site(2, "continuous")}
 
     def step(self, draw, past, encoded, t):
         mean = past["z"] @ self.A.T
