@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from pyrodgm.runs.run import Run
 
 
 @click.command("compare")
@@ -25,7 +29,9 @@ def command(
     """Rank runs on the same data, with the standard error of every difference to the best.
 
     Differences are paired by sequence, so they can be clear where the bounds' own errors overlap.
+    Runs without a density are ranked by what their objective chooses weights by.
     """
+    from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.evaluate.likelihood.compare import ranked
     from pyrodgm.runs.run import Run
     from pyrodgm.runs.tables import comparison_table
@@ -36,8 +42,29 @@ def command(
     names = next(iter(loaded.values())).data.names
     split = split or ("test" if "test" in names else names[0])
     given = {"particles": particles, "seed": seed}
+    if not any(has_bound(run.model, run.guide) for run in loaded.values()):
+        _show_validations(loaded, split, seed, as_json)
+        return
     rows = ranked({name: run.scored(split, **given) for name, run in loaded.items()}, particles)
     if as_json:
-        print_json({"split": split, "runs": [row.to_dict() for row in rows]})
+        chosen = {name: {"chosen_by": run.chosen_by} for name, run in loaded.items()}
+        print_json({"split": split, "runs": [{**x.to_dict(), **chosen[x.name]} for x in rows]})
         return
     print_table(comparison_table(rows))
+
+
+def _show_validations(runs: dict[str, Run], split: str, seed: int, as_json: bool) -> None:
+    """Runs without bounds, by what their objectives choose weights by."""
+    from pyrodgm.runs.comparing import by_validation
+    from pyrodgm.runs.tables import validation_table
+
+    from .text import print_json, print_table
+
+    found = by_validation(runs, split, seed=seed)
+    if as_json:
+        rows = [
+            {"run": n, "chosen_by": x.by, "score": x.score, **x.numbers} for n, x in found.items()
+        ]
+        print_json({"split": split, "runs": rows})
+        return
+    print_table(validation_table(found))

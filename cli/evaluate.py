@@ -9,6 +9,7 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from pyrodgm.evaluate.likelihood.bounds import Estimator
+    from pyrodgm.runs.run import Run
 
 
 @click.command("evaluate")
@@ -44,8 +45,10 @@ def command(
 
     With K particles the bound is importance-weighted: it rises with K toward the log-likelihood,
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
-    held out, as in stu, their prediction follows.
+    held out, as in stu, their prediction follows. Of models without a density, what their objective
+    measures is shown instead.
     """
+    from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
     from pyrodgm.runs.tables import likelihood_table, word_table
     from pyrodgm.storage.files import replacing
@@ -59,12 +62,16 @@ def command(
         loaded.data.refuse_to_replace(per_sequence, data)
         with replacing(per_sequence) as unfinished:
             loaded.scores(split, **given).to_csv(unfinished, index=False)
+    if not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
+        _show_validation(loaded, split, seed, as_json)
+        return
     bound = loaded.evaluate(split, **given)
     trivial = loaded.floors(split)
     words = loaded.word_scores(split, seed=seed)
     if as_json:
         beside = {name: floor.to_dict() for name, floor in trivial.items()}
         values = {"split": split, **bound.to_dict(), "floors": beside}
+        values["chosen_by"] = loaded.chosen_by
         if words:
             values["held_out"] = {name: score.to_dict() for name, score in words.items()}
         print_json(values)
@@ -73,3 +80,16 @@ def command(
     if words:
         click.echo()
         print_table(word_table(words))
+
+
+def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
+    """What the objective measures, where there is no bound."""
+    from pyrodgm.runs.tables import objective_table
+
+    from .text import print_json, print_table
+
+    found = run.validation(split, seed=seed)
+    if as_json:
+        print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers})
+        return
+    print_table(objective_table({split: found.numbers}, run.chosen_by))

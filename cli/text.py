@@ -39,10 +39,14 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     if as_json:
         print_json(run.results().to_dict())
         return
-    from pyrodgm.runs.tables import likelihood_table, word_table
+    from pyrodgm.evaluate.likelihood.bounds import has_bound
+    from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
 
-    valid, trivial = run.evaluate("valid"), run.floors("valid")
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
+    if not has_bound(run.model, run.guide):
+        print_table(objective_table({"valid": run.validation("valid").numbers}, run.chosen_by))
+        return
+    valid, trivial = run.evaluate("valid"), run.floors("valid")
     print_table(likelihood_table(run.model, {"valid": valid}, {"valid": trivial}))
     if words := run.word_scores("valid"):
         click.echo()

@@ -131,7 +131,7 @@ class Chosen(Adversarial):
         del seed
         everything = sequences.batch(range(len(sequences)))
         mean = everything.x[everything.mask].mean(0)
-        off = float((self.model.shift - mean).norm())
+        off = float((self.model.shift.detach() - mean).norm())
         return Validation("distance of means", -off, {"distance_of_means": off})
 
 

@@ -88,6 +88,7 @@ CALLS = {
     "data.load of a file": lambda f: dgm.data.load(str(f.files["bits"])),
     "data.load of what is generated": lambda _: generated(),
     "trivial predictors": lambda f: floors(f.bits.splits, "test"),
+    "validation": lambda f: f.bits.validation(),
     "evaluate": lambda f: f.bits.evaluate(particles=3),
     "evaluate by a filter": lambda f: f.bits.evaluate(particles=3, estimator="fivo"),
     "scores": lambda f: f.bits.scores(particles=3).to_dict(),

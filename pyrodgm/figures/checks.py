@@ -158,7 +158,8 @@ def learning_curve(metrics: Path, headline: str) -> Figure:
     for right, key in zip(beside, others, strict=True):
         _validation_curve(right, records, key, marks_best=marked == key)
         right.set(xlabel="training step", ylabel=_as_words(key.removeprefix("valid_")))
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    if any(panel.get_legend_handles_labels()[0] for panel in figure.axes):
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return _bare(figure)
 
 

@@ -10,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from pyrodgm.display import counted, number
+from pyrodgm.evaluate.likelihood.validation import in_words
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
@@ -27,7 +28,7 @@ from pyrodgm.runs.check import FIGURES, check, last_check
 from pyrodgm.runs.findings import EXACT, latent_words
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
-from pyrodgm.runs.tables import likelihood_table, word_table
+from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
 from pyrodgm.tables import Column, Table
 
 CHECK_FIGURES = {
@@ -89,6 +90,9 @@ def tiles(
 
 
 def _result_tiles(results: Results) -> list[tuple[str, str]]:
+    if results.test is None:
+        measured = results.numbers["test"].items()
+        return [(number(value), f"test, {key.replace('_', ' ')}") for key, value in measured]
     exact = results.test.estimator == "exact"
     what = "exact" if exact else "lower bound"
     shown = [(number(results.test.nats_per_frame), f"test, nats per frame ({what})")]
@@ -105,6 +109,8 @@ def results_section(run: Run, results: Results | None) -> Section:
     """Bounds on validation and test beside trivial predictors, the best first."""
     if results is None:
         return Section("Results", [])
+    if results.valid is None or results.test is None:
+        return Section("Results", [objective_table(results.numbers, results.chosen_by)])
     bounds = {"valid": results.valid, "test": results.test}
     trivial = {"valid": results.valid_floors, "test": results.test_floors}
     return Section("Results", [likelihood_table(run.model, bounds, trivial)])
@@ -116,9 +122,8 @@ def learning(run: Run) -> Section:
         return Section("Learning", [])
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     caption = (
-        "The bound on training batches and on validation; the weights kept are those that did best "
-        "on validation, by the tokens held out where there are any. The first steps may lie below "
-        "the picture."
+        "On training batches and on validation; the weights kept are chosen by "
+        f"{in_words(run.chosen_by)}. The first steps may lie below the picture."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
 

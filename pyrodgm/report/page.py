@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
+from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page, Section, Text
 from pyrodgm.runs.results import Results
@@ -61,21 +62,22 @@ def write_report(
 def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) -> Page:
     """Everything that goes onto the page of a run; `files` is for those of a new check.
 
-    Where its data is not there, what was kept of it stands in the place of what needs it.
+    Where its data is not there, what was kept of it stands in the place of what needs it. Of models
+    or guides without a density, what needs one is left out.
     """
     missing = _missing(run, split)
-    there = missing is None
+    there, bounded = missing is None, has_bound(run.model, run.guide)
     found, figures_of_check = None, files
-    if with_check:
+    if with_check and bounded:
         found, figures_of_check = facts.checked(run, split, files, anew=there)
     results = _results(run)
     sections = [
         facts.fitted(run),
         facts.results_section(run, results),
         facts.learning(run),
-        *([figures.prediction(run, split, seed)] if there else []),
+        *([figures.prediction(run, split, seed)] if there and bounded else []),
         figures.samples(run, split, seed),
-        *([facts.words(run, split, seed), *latents.sections(run, split, seed)] if there else []),
+        *(_learned(run, split, seed) if there and bounded else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),
         facts.environment(run),
@@ -90,6 +92,11 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         tiles=facts.tiles(run, results, found),
         sections=[section for section in sections if section.blocks],
     )
+
+
+def _learned(run: Run, split: str, seed: int) -> list[Section]:
+    """What the latents have learned, and how well words are predicted by them."""
+    return [facts.words(run, split, seed), *latents.sections(run, split, seed)]
 
 
 def _missing(run: Run, split: str) -> str | None:

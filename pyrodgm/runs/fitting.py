@@ -13,6 +13,7 @@ from pyrodgm.access import access_in_words
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
+from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.objectives import Objective
 from pyrodgm.runs.data import RunData
 from pyrodgm.runs.loading import (
@@ -303,8 +304,9 @@ def _train(
         is_main_process=fabric.is_global_zero,
         temporary=temporary,
         checkpoint=best.name,
+        chosen_by=recorder.selection.by,
     )
-    if run.is_main_process:
+    if run.is_main_process and has_bound(run.model, run.guide):
         _keep_results(run)
     return run
 

@@ -1,8 +1,9 @@
-"""What did a fit come to? Bounds on both held-out splits beside trivial predictors."""
+"""What a fit came to: bounds on both held-out splits beside trivial predictors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyrodgm.evaluate.likelihood.bounds import Bound
@@ -16,19 +17,23 @@ class Results:
         run: the run folder.
         steps: training steps done.
         seconds: spent in training.
-        valid: bound on the validation split.
-        test: bound on the test split.
+        valid: bound on the validation split; None where model or guide has no density.
+        test: bound on the test split; None where `valid` is.
         valid_floors: trivial predictors on the validation split.
         test_floors: trivial predictors on the test split.
+        chosen_by: what the weights were chosen by; see `Validation.by`.
+        numbers: of objectives without a bound, what they measure instead, by split.
     """
 
     run: str
     steps: int
     seconds: float
-    valid: Bound
-    test: Bound
+    valid: Bound | None
+    test: Bound | None
     valid_floors: dict[str, Bound]
     test_floors: dict[str, Bound]
+    chosen_by: str
+    numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -36,8 +41,9 @@ class Results:
             "run": self.run,
             "steps": self.steps,
             "seconds": round(self.seconds, 3),
-            "valid": self.valid.to_dict(),
-            "test": self.test.to_dict(),
+            "chosen_by": self.chosen_by,
+            "valid": self.valid.to_dict() if self.valid else dict(self.numbers["valid"]),
+            "test": self.test.to_dict() if self.test else dict(self.numbers["test"]),
             "floors": {
                 "valid": {name: bound.to_dict() for name, bound in self.valid_floors.items()},
                 "test": {name: bound.to_dict() for name, bound in self.test_floors.items()},

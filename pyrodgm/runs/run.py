@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyrodgm.access import access_in_words
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
+from pyrodgm.evaluate.likelihood.bounds import has_bound
+from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
 from pyrodgm.objectives import Objective
-from pyrodgm.runs.data import RunData
+from pyrodgm.runs.data import Asked, RunData
 from pyrodgm.runs.loading import check_same_pieces, made_objective
 from pyrodgm.runs.questions import Questions
 from pyrodgm.runs.results import Results
-from pyrodgm.runs.stored import score_splits, stored_results
+from pyrodgm.runs.stored import HELD_OUT, score_splits, stored_results
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.files import read_records
 from pyrodgm.storage.folder import RunFolder
@@ -46,6 +48,7 @@ class Run(Questions):
         is_main_process: bool = True,
         temporary: bool = False,
         checkpoint: str | None = None,
+        chosen_by: str = NOTHING,
     ) -> None:
         super().__init__(objective.model, objective.guide, data)
         self.objective = objective.eval()
@@ -53,6 +56,7 @@ class Run(Questions):
         self.steps = steps
         self.seconds = seconds
         self.checkpoint = self.folder.best().name if checkpoint is None else checkpoint
+        self.chosen_by = chosen_by
         self._is_main_process = is_main_process
         if temporary and is_main_process:
             self.folder.goes_with_its_users()
@@ -90,6 +94,7 @@ class Run(Questions):
         read_kept(best, objective)
         state = checkpoint.read_state(latest)
         done = {"steps": state["step"], "seconds": state["seconds"]}
+        done["chosen_by"] = state["selection"]["by"]
         return cls(objective, data, checkpoint=best.name, **done)
 
     @property
@@ -97,11 +102,25 @@ class Run(Questions):
         """Whether this process writes and prints; False in all but one of several."""
         return self._is_main_process
 
+    def validation(self, split: Asked = None, *, seed: int = 0) -> Validation:
+        """What the objective chooses weights by, of any sequences; see `Objective.validate`.
+
+        Where model and guide have no density it is what there is in the place of `evaluate`.
+        """
+        return self.objective.validate(self.sequences(split), seed=seed)
+
     def results(self) -> Results:
         """One-sample bounds on validation and test beside the trivial predictors of the data.
 
-        Those that the fit ended with, where its data is not where it was.
+        Those that the fit ended with, where its data is not where it was; where there is no bound,
+        what the objective measures instead.
         """
+        done: dict[str, Any] = {"run": str(self.folder.path), "chosen_by": self.chosen_by}
+        done |= {"steps": self.steps, "seconds": self.seconds}
+        if not has_bound(self.model, self.guide):
+            numbers = {name: self.validation(name).numbers for name in HELD_OUT}
+            floors = {f"{name}_floors": self.floors(name) for name in HELD_OUT}
+            return Results(valid=None, test=None, numbers=numbers, **floors, **done)
         try:
             kept = score_splits(self, self.floors)
         except MissingDataError:
@@ -110,13 +129,11 @@ class Run(Questions):
                 raise
         valid, test = kept["valid"], kept["test"]
         return Results(
-            run=str(self.folder.path),
-            steps=self.steps,
-            seconds=self.seconds,
             valid=valid.scored.bound(),
             test=test.scored.bound(),
             valid_floors=valid.floors,
             test_floors=test.floors,
+            **done,
         )
 
     @access_in_words(RunFolderError)

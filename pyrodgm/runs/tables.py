@@ -10,6 +10,7 @@ from pyrodgm.display import counted
 from pyrodgm.evaluate.latents.states import States
 from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
+from pyrodgm.evaluate.likelihood.validation import Validation, in_words
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
 from pyrodgm.evaluate.prediction.gap_scores import GapScores
@@ -83,6 +84,33 @@ def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
     found = [bound.nats_per_frame, bound.standard_error_nats_per_frame, by_sequence, error]
     totals = [bound.nats_per_example, bound.standard_error_nats_per_example]
     return [*found, *(totals if per_sequence else [])]
+
+
+def objective_table(numbers: Mapping[str, Mapping[str, float]], chosen_by: str) -> Table:
+    """What an objective measures where there is no bound on the log-likelihood.
+
+    Args:
+        numbers: by split and key.
+        chosen_by: what the weights were chosen by.
+    """
+    keys = dict.fromkeys(key for of_split in numbers.values() for key in of_split)
+    return Table(
+        [Column("measured by the objective"), *map(Column, numbers)],
+        [[key.replace("_", " "), *(of.get(key) for of in numbers.values())] for key in keys],
+        notes=[
+            "There is no bound on the log-likelihood: model or guide has no density.",
+            f"The weights were chosen by {in_words(chosen_by)}.",
+        ],
+    )
+
+
+def validation_table(found: Mapping[str, Validation]) -> Table:
+    """Runs without bounds on the same data, by what their objectives measure, the best first."""
+    keys = dict.fromkeys(key for each in found.values() for key in each.numbers)
+    return Table(
+        [Column("run"), Column("score"), *(Column(key.replace("_", " ")) for key in keys)],
+        [[name, x.score, *(x.numbers.get(key) for key in keys)] for name, x in found.items()],
+    ).without_blanks()
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:

@@ -243,7 +243,7 @@ class Recorder:
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             return None
         valid = self._evaluate()
-        best = self.selection.prefers(valid)
+        best, self.selection.by = self.selection.prefers(valid), valid.by
         if not self.folder.has_evaluation(self.training.step):
             self._tell(valid, best)
         self._checkpoint()

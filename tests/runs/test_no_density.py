@@ -1,18 +1,25 @@
 """A whole run without any density: fitted, chosen, killed, resumed, by one process and by two."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from adversarial import Chosen, adversarial, points, ragged_points
+from adversarial import Adversarial, Chosen, adversarial, points, ragged_points
+from safetensors.torch import load_file
 
 import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
+from pyrodgm.errors import UsageError
+from pyrodgm.report import write_report
+from pyrodgm.runs.check import check
+from pyrodgm.runs.comparing import by_validation
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
+from pyrodgm_cli.text import print_fit
 from tiny import metrics
 
 OPTIONS = {"steps": 12, "evaluate_every": 5, "batch_size": 8, "device": "cpu"}
@@ -58,8 +65,6 @@ def test_a_checkpoint_holds_the_objective_once(tmp_path):
     """The critic once, model and guide twice: in training and averaged."""
     splits = points()
     run = dgm.fit(adversarial(splits), splits, out=tmp_path / "run", **OPTIONS)
-    from safetensors.torch import load_file
-
     names = load_file(run.folder.latest() / checkpoint.WEIGHTS).keys()
     assert [name for name in names if "shift" in name] == [
         "averaged.model.shift",
@@ -70,56 +75,111 @@ def test_a_checkpoint_holds_the_objective_once(tmp_path):
 
 
 TWO = """
-import sys, torch
+import json, pathlib, sys, torch
 sys.path.insert(0, sys.argv[1])
 import pyrodgm as dgm
 from adversarial import adversarial, ragged_points
-from killing import Killed, Killer
 splits = ragged_points()
 out, mode = sys.argv[2:4]
 options = dict(steps=12, evaluate_every=5, batch_size=8, devices=2, device="cpu")
-
-class Both(Killer):
-    def on_progress(self, progress):
-        pass
-
 made = adversarial(splits)
-if mode == "whole":
-    run = dgm.fit(made, splits, out=out, **options)
-elif mode == "begin":
-    run = dgm.fit(made, splits, out=out, **{**options, "steps": 10})
+if mode == "fit":
+    dgm.fit(made, splits, out=out, **options)
 else:
-    run = dgm.resume(out, objective=made, splits=splits, steps=12)
+    dgm.resume(out, objective=made, splits=splits)
 rank = torch.distributed.get_rank()
 weights = torch.cat([v.flatten().double() for v in made.state_dict().values()])
 gathered = [torch.empty_like(weights) for _ in range(2)]
 torch.distributed.all_gather(gathered, weights)
 everything = splits.train.batch(range(len(splits.train)))
 written = made.rows.written(everything).tolist()
-print("%d %s %s" % (rank, torch.equal(*gathered), written), flush=True)
+pathlib.Path(f"{out}-{rank}.json").write_text(json.dumps([torch.equal(*gathered), written]))
 """
 
 
-def two_processes(script: Path, *words) -> list[str]:
-    tests = Path(__file__).parents[1]
-    command = [sys.executable, script, tests, *map(str, words)]
+def two_processes(script: Path, out: Path, mode: str):
+    """Run both; what each says of its weights and its rows."""
+    command = [sys.executable, script, Path(__file__).parents[1], out, mode]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    return sorted(done.stdout.splitlines())
+    return [json.loads(Path(f"{out}-{rank}.json").read_text()) for rank in range(2)]
 
 
 def test_two_processes_share_averages_and_keep_rows_and_chains_apart(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)
-    lines = two_processes(script, tmp_path / "whole", "whole")
-    written = [json.loads(line.split(" ", 2)[2].lower()) for line in lines]
-    assert [line.split()[1] for line in lines] == ["True", "True"]
+    said = two_processes(script, tmp_path / "whole", "fit")
+    (equal, first), (_, second) = said
+    assert equal
     # Every row was written on one process, and on that one alone.
-    assert all(one != other for one, other in zip(*written, strict=True))
+    assert all(one != other for one, other in zip(first, second, strict=True))
     state = checkpoint.read_state(RunFolder.open(tmp_path / "whole").latest())
     first, second = state["own"]
     assert not torch.equal(first["chains"]["x"], second["chains"]["x"])
     assert set(first["rows"]["rows"].tolist()).isdisjoint(second["rows"]["rows"].tolist())
-    assert two_processes(script, tmp_path / "parts", "begin")
-    assert two_processes(script, tmp_path / "parts", "resume") == lines
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(RunFolder.open(tmp_path / "killed").checkpoint(12))
+    assert two_processes(script, tmp_path / "killed", "resume") == said
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One that nothing chooses for, and two that a score chooses for."""
+    splits, folder = points(), tmp_path_factory.mktemp("runs")
+    kinds = {"none": Adversarial, "one": Chosen, "two": Chosen}
+    options = {name: {**OPTIONS, "lr": 0.1 * n} for n, name in enumerate(kinds, start=1)}
+    return {
+        name: dgm.fit(adversarial(splits, kind), splits, out=folder / name, **options[name])
+        for name, kind in kinds.items()
+    }
+
+
+def test_results_and_reports_say_what_was_measured(runs, tmp_path):
+    results = runs["one"].results().to_dict()
+    assert results["chosen_by"] == "distance of means"
+    assert results["valid"].keys() == results["test"].keys() == {"distance_of_means"}
+    assert results["floors"]["test"]
+    assert runs["none"].results().to_dict()["valid"] == {}
+    for name, words in (("one", "chosen by distance of means"), ("none", "nothing, so they are")):
+        page = write_report(runs[name], tmp_path / "page.html").read_text()
+        assert words in page
+        assert "There is no bound on the log-likelihood" in page
+
+
+def test_what_needs_a_density_is_refused_in_words(runs):
+    run = runs["none"]
+    for question in (run.evaluate, run.scores, run.scored, lambda: check(run)):
+        with pytest.raises(UsageError, match="Shift has no density that could be computed"):
+            question()
+
+
+def test_runs_are_ranked_by_a_score_in_common(runs):
+    pair = {name: runs[name] for name in ("one", "two")}
+    found = by_validation(pair)
+    assert list(found) == sorted(pair, key=lambda name: -runs[name].validation().score)
+    with pytest.raises(UsageError, match=r"these runs cannot be ranked.*none: nothing"):
+        by_validation(runs)
+
+
+def test_commands_say_what_was_measured(runs, cli, monkeypatch):
+    """The commands load runs by their classes; these here are of Python objects."""
+    by_path = {run.folder.path: run for run in runs.values()}
+    monkeypatch.setattr(dgm.Run, "load", lambda path, data=None: by_path[path])
+    one, two = runs["one"].folder.path, runs["two"].folder.path
+    said = cli("evaluate", one, "--json")
+    assert json.loads(said.out).keys() == {"split", "chosen_by", "distance_of_means"}
+    said = cli("evaluate", one)
+    assert "The weights were chosen by distance of means on validation." in said.out
+    assert cli("evaluate", one, "--particles", 3).code == 2
+    ranked = json.loads(cli("compare", one, two, "--json").out)["runs"]
+    assert [row["score"] for row in ranked] == sorted((r["score"] for r in ranked), reverse=True)
+    assert "distance of means" in cli("compare", one, two).out
+    assert cli("compare", runs["none"].folder.path, one).code == 2
+
+
+def test_a_fit_prints_what_was_measured(runs, capsys):
+    print_fit(runs["one"], as_json=False)
+    assert "distance of means" in capsys.readouterr().out
+    print_fit(runs["one"], as_json=True)
+    assert json.loads(capsys.readouterr().out)["chosen_by"] == "distance of means"

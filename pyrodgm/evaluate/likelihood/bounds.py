@@ -98,6 +98,20 @@ def has_bound(model: Model, guide: Guide) -> bool:
     return model.traits.density == "normalised" and guide.traits.has_density
 
 
+def refuse_without_bound(model: Model, guide: Guide) -> None:
+    """Raise where there is no log-likelihood and no bound on it.
+
+    Raises:
+        UsageError: the model or the guide has no density.
+    """
+    if not has_bound(model, guide):
+        without = guide if model.traits.normalised else model
+        raise UsageError(
+            f"{type(without).__name__} has no density that could be computed, so there is no bound "
+            "on the log-likelihood; run.validation() gives what the objective measures instead"
+        )
+
+
 def bound(
     model: Model,
     guide: Guide,
@@ -128,7 +142,8 @@ def bound(
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no particles, an unknown estimator, or one that does not fit the model.
+        UsageError: no particles, no densities, an unknown estimator, or one that does not fit the
+            model.
 
     Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8;
     Maddison et al., Filtering variational objectives, 2017, equation 6.
@@ -149,6 +164,7 @@ def sequence_bounds(
     seed: int = 0,
 ) -> tuple[np.ndarray, str]:
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
+    refuse_without_bound(model, guide)
     used = _chosen(model, estimator, particles)
     if used == "fivo":
         return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
@@ -223,8 +239,9 @@ def importance_weights(
     `tell` is called with the share that is done.
 
     Raises:
-        UsageError: no particles.
+        UsageError: no particles, or no densities.
     """
+    refuse_without_bound(model, guide)
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
     device = next(model.parameters()).device

@@ -1,0 +1,34 @@
+"""Which of several runs without a density is better, by what their objectives measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.validation import Validation, in_words
+from pyrodgm.runs.run import Run
+
+
+def by_validation(
+    runs: Mapping[str, Run], split: str = "test", *, seed: int = 0
+) -> dict[str, Validation]:
+    """What objectives choose weights by, of runs on the same data, the best first.
+
+    Args:
+        runs: by name.
+        split: where they are compared.
+        seed: of the draws.
+
+    Raises:
+        UsageError: the runs are chosen by different things, or one by nothing.
+    """
+    found = {name: run.validation(split, seed=seed) for name, run in runs.items()}
+    scores = {name: each.score for name, each in found.items() if each.score is not None}
+    ways = {each.by: name for name, each in found.items()}
+    if len(ways) > 1 or len(scores) < len(found):
+        chosen = "; ".join(f"{name}: {in_words(by)}" for by, name in ways.items())
+        raise UsageError(
+            f"these runs cannot be ranked: without a bound on the log-likelihood they need a score "
+            f"in common, and their weights are chosen by other things ({chosen})"
+        )
+    return {name: found[name] for name in sorted(scores, key=lambda name: -scores[name])}
