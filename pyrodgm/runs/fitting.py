@@ -32,11 +32,10 @@ from pyrodgm.setup.config import RunConfig, fit_options, to_toml
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
-from pyrodgm.storage import checkpoint
 from pyrodgm.storage.files import alone, temporary_folder
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.devices import check_devices, is_first_process, launch
-from pyrodgm.train.kept import read_kept
+from pyrodgm.train.kept import read_kept, read_state
 from pyrodgm.train.loop import Training
 from pyrodgm.train.recorder import Recorder, Watcher
 
@@ -281,7 +280,7 @@ def _train(
     kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
     restart = None
     if kept.has_checkpoint():
-        restart = checkpoint.read_state(kept.latest())["restart"]
+        restart = read_state(kept.latest())["restart"]
     else:
         objective.model.begin(splits, options.seed)
     training = Training(objective, splits, options, fabric, restart=restart or 0)

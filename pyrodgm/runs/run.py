@@ -16,10 +16,9 @@ from pyrodgm.runs.loading import check_same_pieces, made_objective
 from pyrodgm.runs.questions import Questions
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.stored import HELD_OUT, score_splits, stored_results
-from pyrodgm.storage import checkpoint
 from pyrodgm.storage.files import read_records
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.train.kept import read_kept
+from pyrodgm.train.kept import read_kept, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +91,7 @@ class Run(Questions):
         check_same_pieces(folder, objective)
         best = folder.best()  # a training that goes on may find a better one
         read_kept(best, objective)
-        state = checkpoint.read_state(latest)
+        state = read_state(latest)
         done = {"steps": state["step"], "seconds": state["seconds"]}
         done["chosen_by"] = state["selection"]["by"]
         return cls(objective, data, checkpoint=best.name, **done)

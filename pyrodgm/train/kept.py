@@ -1,11 +1,15 @@
-"""The weights that a checkpoint keeps: those that are evaluated, and not those in training."""
+"""What a checkpoint keeps: weights that are evaluated, weights in training, and their state."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from pyrodgm.errors import CheckpointError
 from pyrodgm.objectives import Objective
 from pyrodgm.storage import checkpoint
+from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.loop import pair_of
 
 
@@ -17,8 +21,27 @@ def read_kept(folder: Path, objective: Objective) -> None:
         objective: of the same classes and sizes.
 
     Raises:
-        CheckpointError: missing, damaged, or of another objective.
+        CheckpointError: missing, damaged, of another objective or of an older version.
     """
+    averaged = read_state(folder)["num_averaged"] is not None
     checkpoint.read_weights(folder, {"objective": objective})
-    if checkpoint.read_state(folder)["num_averaged"] is not None:
+    if averaged:
         checkpoint.read_weights(folder, {"averaged": pair_of(objective)})
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The training state of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged, or of an older version, which held other things.
+    """
+    state = checkpoint.read_state(folder)
+    if "own" not in state:
+        run = RunFolder(folder.parents[1])
+        known = run.made_with["versions"] if run.environment.is_file() else {}
+        wrote = known.get("pyrodgm", "0.1.0")
+        raise CheckpointError(
+            f"{folder} was written by pyrodgm {wrote}, which reads it; this is "
+            f"{version('pyrodgm')}, whose checkpoints hold other things"
+        )
+    return state

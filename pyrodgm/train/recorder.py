@@ -21,6 +21,7 @@ from pyrodgm.setup.userfile import described
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.interrupts import deferred_interrupts
+from pyrodgm.train.kept import read_state
 from pyrodgm.train.loop import Progress, Training
 from pyrodgm.train.nonfinite import NonFiniteLoss, one_word_of_numbers
 
@@ -124,8 +125,8 @@ class Recorder:
     def restore(self) -> None:
         """Stand where the newest checkpoint stood."""
         newest = self.folder.latest()
+        state = read_state(newest)
         checkpoint.read_weights(newest, self.training.modules())
-        state = checkpoint.read_state(newest)
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
         if not self.folder.checkpoint(self.selection.step).is_dir():

@@ -1,6 +1,7 @@
 """A run that was killed and resumed equals, bit for bit, one that was never killed."""
 
 import dataclasses
+import json
 import random
 import shutil
 import signal
@@ -8,6 +9,7 @@ import time
 
 import pyro
 import pytest
+import torch
 
 from killing import Killed, Killer, assert_same_run, contents
 from pyrodgm.data import ragged as ragged_files
@@ -308,6 +310,21 @@ def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path):
     with pytest.raises(Interrupted, match="training is over, and kept whole"):
         fit_config(resolve(tiny_values(tiny)), tmp_path / "late", Late(0))
     assert_same_run(tmp_path / "whole", tmp_path / "late")
+
+
+def test_a_checkpoint_of_an_older_version_says_which_one_reads_it(tiny, tmp_path):
+    fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    environment = json.loads(folder.environment.read_text())
+    environment["versions"]["pyrodgm"] = "0.1.0"
+    folder.environment.write_text(json.dumps(environment))
+    for path in folder.checkpoints.iterdir():
+        state = checkpoint.read_state(path)
+        del state["own"]
+        torch.save(state, path / checkpoint.STATE)
+    for ask in (Run.load, resume):
+        with pytest.raises(CheckpointError, match=r"written by pyrodgm 0\.1\.0, which reads it"):
+            ask(tmp_path / "run")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -55,7 +55,7 @@ def test_a_loaded_run_gives_the_numbers_of_the_fitted_one(tiny, tmp_path):
 
 def test_results_hold_what_the_contract_names(fitted):
     results = Run.load(fitted).results().to_dict()
-    assert {"run", "steps", "seconds", "valid", "test", "floors"} == results.keys()
+    assert {"run", "steps", "seconds", "chosen_by", "valid", "test", "floors"} == results.keys()
     assert results["valid"].keys() == results["test"].keys() == BOUND_FIELDS
     assert results["test"]["examples"] == 6
 
