@@ -48,7 +48,7 @@ def ragged_points(seed=0):
 class Shift(Model):
     """Noise around a point that is learned; its density is not given."""
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=False, normalised=False)
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=False, density="none")
 
     def __init__(self, info):
         super().__init__(info)
@@ -75,7 +75,7 @@ class Nobody(Guide):
 class Adversarial(Objective):
     """Wasserstein distance with a gradient penalty; what it remembers is there to be kept."""
 
-    needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}), has_density=None, normalised=None)
+    needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}), has_density=None, density=None)
     headline: ClassVar[str] = "distance"
 
     def __init__(self, model, guide, *, critic_lr=0.01, turns=3):

@@ -105,7 +105,7 @@ def refuse_without_bound(model: Model, guide: Guide) -> None:
         UsageError: the model or the guide has no density.
     """
     if not has_bound(model, guide):
-        without = guide if model.traits.normalised else model
+        without = guide if model.traits.density == "normalised" else model
         raise UsageError(
             f"{type(without).__name__} has no density that could be computed, so there is no bound "
             "on the log-likelihood; run.validation() gives what the objective measures instead"
