@@ -303,7 +303,6 @@ def _train(
         is_main_process=fabric.is_global_zero,
         temporary=temporary,
         checkpoint=best.name,
-        chosen_by=recorder.selection.by,
     )
     if run.is_main_process and has_bound(run.model, run.guide):
         _keep_results(run)

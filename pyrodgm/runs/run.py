@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,6 @@ class Run(Questions):
         is_main_process: bool = True,
         temporary: bool = False,
         checkpoint: str | None = None,
-        chosen_by: str = NOTHING,
     ) -> None:
         super().__init__(objective.model, objective.guide, data)
         self.objective = objective.eval()
@@ -55,7 +55,6 @@ class Run(Questions):
         self.steps = steps
         self.seconds = seconds
         self.checkpoint = self.folder.best().name if checkpoint is None else checkpoint
-        self.chosen_by = chosen_by
         self._is_main_process = is_main_process
         if temporary and is_main_process:
             self.folder.goes_with_its_users()
@@ -93,13 +92,18 @@ class Run(Questions):
         read_kept(best, objective)
         state = read_state(latest)
         done = {"steps": state["step"], "seconds": state["seconds"]}
-        done["chosen_by"] = state["selection"]["by"]
         return cls(objective, data, checkpoint=best.name, **done)
 
     @property
     def is_main_process(self) -> bool:
         """Whether this process writes and prints; False in all but one of several."""
         return self._is_main_process
+
+    @cached_property
+    def chosen_by(self) -> str:
+        """What the weights were chosen by in training; see `Validation.by`."""
+        evaluations = [record for record in read_records(self.folder.metrics) if "best" in record]
+        return evaluations[-1]["chosen_by"] if evaluations else NOTHING
 
     def validation(self, split: Asked = None, *, seed: int = 0) -> Validation:
         """What the objective chooses weights by, of any sequences; see `Objective.validate`.

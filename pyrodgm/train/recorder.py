@@ -13,7 +13,7 @@ import torch
 from pyrodgm.data.base import Splits
 from pyrodgm.data.remarks import warn_of
 from pyrodgm.errors import Interrupted, NonFiniteError
-from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.trivial.stored import keep_trivial
 from pyrodgm.objectives import Objective
 from pyrodgm.setup.options import FitOptions
@@ -53,15 +53,12 @@ class Selection:
     """Which checkpoint is best on validation so far, and for how long this start has not risen.
 
     Args:
-        by: what checkpoints are chosen by; see `Validation`. Where it is "nothing", the last one is
-            the best.
-        score: the best score of a validation.
+        score: the best score of a validation; where there are none, the last checkpoint is best.
         step: when it was.
         leading: the best score since training last began from a new start.
         since: evaluations since that one.
     """
 
-    by: str = NOTHING
     score: float = -float("inf")
     step: int = 0
     leading: float = -float("inf")
@@ -73,7 +70,7 @@ class Selection:
 
     def update(self, valid: Validation, step: int) -> bool:
         """Take a new evaluation into account; True if it is the best of all."""
-        best, self.by = self.prefers(valid), valid.by
+        best = self.prefers(valid)
         if valid.score is not None:
             self.since = 0 if valid.score > self.leading else self.since + 1
             self.leading = max(self.leading, valid.score)
@@ -244,7 +241,7 @@ class Recorder:
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             return None
         valid = self._evaluate()
-        best, self.selection.by = self.selection.prefers(valid), valid.by
+        best = self.selection.prefers(valid)
         if not self.folder.has_evaluation(self.training.step):
             self._tell(valid, best)
         self._checkpoint()
