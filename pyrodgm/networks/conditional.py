@@ -1,44 +1,149 @@
-"""Conditional distributions, of a model or a guide: from features to a distribution."""
+"""Conditional distributions, of a model or a guide alike: from features to a distribution."""
 
 from __future__ import annotations
 
+import math
+from typing import Literal, Protocol
+
 import torch
 import torch.nn.functional as F
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyrodgm.distributions import NormalVector
+from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
 
-LEAST_SCALE = 1e-3  # standard deviations stay above, so that no density blows up
+LEAST_SCALE = 1e-3  # standard deviations stay above, so that no density blows up,
+MOST_SCALE = 2.0  # and bounded ones below, so that no forecast runs away
 
 
-class GaussianConditional(nn.Module):
-    r"""A diagonal normal distribution given features, through one hidden layer.
+class Family(Protocol):
+    """A map from numbers to a distribution; the emissions of `pyrodgm.networks.emissions` too.
 
-    .. math:: p(z \mid v) = \mathcal N(A h + a, \mathrm{diag}\, s^2), \qquad
-        s = \mathrm{softplus}(B h + b) + 10^{-3}, \qquad h = \mathrm{relu}(C v + c)
+    Args:
+        size: how many numbers it takes.
+    """
 
-    It starts near the standard normal distribution.
+    size: int
+
+    def __call__(self, numbers: Tensor) -> TorchDistribution:
+        """The distribution given numbers (..., size)."""
+        ...
+
+
+class Bits:
+    """Independent bits, by their log-odds.
+
+    Args:
+        dim: bits J.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.size = dim
+
+    def __call__(self, numbers: Tensor) -> BernoulliVector:
+        """Bits with these log-odds, event (J,)."""
+        return BernoulliVector(numbers)
+
+    def start(self) -> Tensor:
+        """Numbers of fair bits, (J,)."""
+        return torch.zeros(self.size)
+
+
+class Categories(nn.Module):
+    """Independent symbols 0 .. C-1, by the logits of each.
+
+    Args:
+        dim: symbols per frame J.
+        number: how many values each may have, C.
+    """
+
+    def __init__(self, dim: int, number: int) -> None:
+        super().__init__()
+        self.symbols = Symbols([range(number)] * dim)
+        self.size = dim * number
+
+    def forward(self, numbers: Tensor) -> CategoricalVector:
+        """Symbols with these logits (..., J C), event (J,)."""
+        return CategoricalVector(numbers, self.symbols)
+
+    def start(self) -> Tensor:
+        """Numbers of uniform symbols, (J C,)."""
+        return torch.zeros(self.size)
+
+
+class Normals:
+    r"""Independent normal numbers, by their means and their scales before a bound.
+
+    .. math:: s = \mathrm{softplus}(l) + 10^{-3} \qquad \text{or} \qquad
+        s = (e^{-l} + 2^{-2})^{-1/2} + 10^{-3}
+
+    Args:
+        dim: numbers J.
+        scale: "softplus", or "bounded" with l a log-variance.
+    """
+
+    def __init__(self, dim: int, scale: Literal["softplus", "bounded"] = "softplus") -> None:
+        self.size = 2 * dim
+        self.scale = scale
+
+    def __call__(self, numbers: Tensor) -> NormalVector:
+        """Normal numbers, event (J,)."""
+        mean, raw = numbers.chunk(2, -1)
+        return NormalVector(mean, SCALES[self.scale](raw))
+
+    def start(self) -> Tensor:
+        """Numbers of the standard normal distribution but for the least scale, (2 J,)."""
+        one = math.log(math.expm1(1.0)) if self.scale == "softplus" else -math.log1p(-(0.5**2))
+        return torch.tensor([0.0, one]).repeat_interleave(self.size // 2)
+
+
+def softplus_scale(raw: Tensor) -> Tensor:
+    """Standard deviations above `LEAST_SCALE`."""
+    return F.softplus(raw) + LEAST_SCALE
+
+
+def bounded_scale(log_variance: Tensor) -> Tensor:
+    """Standard deviations between `LEAST_SCALE` and `MOST_SCALE` beyond it."""
+    most = 2 * math.log(MOST_SCALE)
+    return (0.5 * (most - F.softplus(most - log_variance))).exp() + LEAST_SCALE
+
+
+SCALES = {"softplus": softplus_scale, "bounded": bounded_scale}
+
+
+class Conditional(nn.Module):
+    r"""A distribution given features, through one hidden layer.
+
+    .. math:: p(z \mid v) = \text{family}(A h + a), \qquad h = \mathrm{relu}(C v + c)
 
     Args:
         input_dim: features v.
-        dim: size of z, J.
+        family: from numbers to a distribution, such as ``Normals(J)`` or an emission.
         hidden_dim: units of the hidden layer.
+        start: numbers a that it starts from, up to small weights A; zeros if not given.
     """
 
-    def __init__(self, input_dim: int, dim: int, hidden_dim: int) -> None:
+    def __init__(
+        self, input_dim: int, family: Family, hidden_dim: int, *, start: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.family = family
         self.first = nn.Linear(input_dim, hidden_dim)
-        self.last = nn.Linear(hidden_dim, 2 * dim)
+        self.last = nn.Linear(hidden_dim, family.size)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
-            self.last.bias[:dim] = 0.0
-            self.last.bias[dim:] = torch.ones(dim).expm1().log()  # softplus of it is one
+            self.last.bias.copy_(torch.zeros(family.size) if start is None else start)
 
-    def forward(self, features: Tensor) -> NormalVector:
-        """The distribution of z given features (..., E), event (J,)."""
+    def forward(self, features: Tensor) -> TorchDistribution:
+        """The distribution given features (..., E)."""
         return self.of_hidden(self.first(features))
 
-    def of_hidden(self, hidden: Tensor) -> NormalVector:
+    def of_hidden(self, hidden: Tensor) -> TorchDistribution:
         """The same given C v + c, (..., H), parts of which may have been computed ahead."""
-        loc, scale = self.last(hidden.relu()).chunk(2, -1)
-        return NormalVector(loc, F.softplus(scale) + LEAST_SCALE)
+        return self.family(self.last(hidden.relu()))
+
+
+def normal_conditional(input_dim: int, dim: int, hidden_dim: int) -> Conditional:
+    """A normal distribution of J numbers given features, near the standard one at first."""
+    family = Normals(dim)
+    return Conditional(input_dim, family, hidden_dim, start=family.start())

@@ -6,7 +6,6 @@ import math
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from pyrodgm.distributions import (
     Symbols,
 )
 from pyrodgm.errors import DataError, UsageError, did_you_mean
+from pyrodgm.networks.conditional import MOST_SCALE, bounded_scale
 from pyrodgm.networks.count_emissions import Multinomial, NegativeBinomial, Poisson
 from pyrodgm.networks.emission import RATE_FLOOR, Emission
 from pyrodgm.networks.inputs import means, spread, varying
@@ -34,9 +34,6 @@ EmissionName = Literal[
     "negative-binomial",
     "poisson",
 ]
-
-LEAST_SCALE = 1e-3  # standard deviations of a Gaussian stay above, so that no density blows up,
-MOST_SCALE = 2.0  # and below, so that no forecast does; in standard deviations of the feature
 
 
 @final
@@ -96,9 +93,8 @@ class Gaussian(Emission):
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """Independent normal numbers."""
         mean, log_variance = numbers.chunk(2, -1)
-        most = 2 * math.log(MOST_SCALE)
-        scale = (0.5 * (most - F.softplus(most - log_variance))).exp() + LEAST_SCALE
-        loc, scale = torch.addcmul(self.centre, self.scale, mean), self.scale * scale
+        loc = torch.addcmul(self.centre, self.scale, mean)
+        scale = self.scale * bounded_scale(log_variance)
         if self.varies is None:
             return NormalVector(loc, scale)
         loc, scale = loc.where(self.varies, self.centre), scale.where(self.varies, 1.0)

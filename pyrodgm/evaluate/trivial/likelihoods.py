@@ -26,7 +26,7 @@ from pyrodgm.evaluate.trivial.symbols import (
     symbol_counts,
     symbol_predictors,
 )
-from pyrodgm.networks.emissions import LEAST_SCALE
+from pyrodgm.networks.conditional import LEAST_SCALE
 
 PSEUDO_COUNT = 0.5  # of either outcome, or of any word: what training never shows may still happen
 WEIGHTS = np.linspace(0, 0.95, 20)  # that the frame before may have
