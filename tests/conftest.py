@@ -16,7 +16,7 @@ import torch
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
 from pyrodgm_cli.main import main
-from tiny import ragged, tiny_values
+from tiny import blank_figures, ragged, tiny_values
 
 collect_ignore = ["benchmarks"]  # programs to run by hand; some need jax
 DEFAULT = Path(__file__).parents[2] / "shared" / "data"
@@ -51,6 +51,13 @@ def seeded_and_guarded():
     pyro.clear_param_store()
     changed = [name for name in before if before[name] != after[name]]
     assert not changed, f"the test changed, for all that follow: {', '.join(changed)}"
+
+
+@pytest.fixture
+def without_drawing():
+    """Figures are written blank."""
+    with blank_figures():
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
 from tiny import TINY_FIT, global_state, plain, ragged, tiny_values
 
+pytestmark = pytest.mark.usefixtures("without_drawing")
+
 HIDDEN = {"hidden_dim": 3}
 LITTLE = {"steps": 2, "evaluate_every": 2, "batch_size": 8}
 

@@ -2,13 +2,17 @@
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 from pyrodgm import Run
 from pyrodgm.data import Sequences
@@ -28,6 +32,19 @@ BOUND_FIELDS = {
 }
 
 TINY_FIT = {"steps": 12, "evaluate_every": 5, "batch_size": 8}
+
+
+@contextmanager
+def blank_figures() -> Iterator[None]:
+    """Figures are written blank, which takes no time: for tests of what is around them."""
+    from matplotlib.figure import Figure
+
+    def blank(_: Figure, out: Any, **options: Any) -> None:
+        Image.new("L", (1, 1)).save(out, options["format"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

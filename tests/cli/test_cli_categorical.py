@@ -27,6 +27,7 @@ MODELS = {
 }
 
 
+@pytest.mark.usefixtures("without_drawing")
 @pytest.mark.parametrize("model", MODELS)
 def test_every_command_takes_symbols(model, cli, save_data, tmp_path) -> None:
     test = rolls(30, 1)

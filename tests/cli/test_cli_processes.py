@@ -97,7 +97,7 @@ def test_two_processes_fail_as_one(start, tiny, tmp_path, lr, code):
 def test_a_terminal_sees_a_bar(tiny, tmp_path):
     main, side = pty.openpty()
     command = [sys.executable, str(Path(sys.executable).with_name("pyrodgm")), "fit"]
-    words = ["--data", str(tiny), *WORDS, "--steps", "100", "--out", str(tmp_path / "r")]
+    words = ["--data", str(tiny), *WORDS, "--steps", "30", "--out", str(tmp_path / "r")]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150"}
     process = subprocess.Popen(
         [*command, *map(str, words)], stdout=subprocess.PIPE, stderr=side, env=environment
@@ -115,4 +115,4 @@ def test_a_terminal_sees_a_bar(tiny, tmp_path):
     assert process.returncode == 0, seen
     assert b"steps/s" in seen
     assert b"elbo" in seen
-    assert b"100 steps" in out
+    assert b"30 steps" in out

@@ -17,7 +17,9 @@ from pyrodgm.runs.check import check, last_check
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage.checkpoint import STATE, WEIGHTS
-from tiny import ragged, tiny_values
+from tiny import blank_figures, ragged, tiny_values
+
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 NOBODY = 65534
 LITTLE = {"draws": 30, "posterior_draws": 3, "sequences": 2}
@@ -32,8 +34,9 @@ def whole():
         top.chmod(0o777)
         np.savez(top / "tiny.npz", **ragged())
         fit_config(resolve(tiny_values(top / "tiny.npz")), top / "whole")
-        check(dgm.Run.load(top / "whole"), **LITTLE)  # what is imported late is imported now
-        write_report(dgm.Run.load(top / "whole"), top / "warm.html", with_check=False)
+        with blank_figures():
+            check(dgm.Run.load(top / "whole"), **LITTLE)  # what is imported late is imported now
+            write_report(dgm.Run.load(top / "whole"), top / "warm.html", with_check=False)
         yield top / "whole"
 
 

@@ -12,29 +12,39 @@ from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
 from pyrodgm.runs import check as module
 from pyrodgm.runs.check import check, last_check
+from tiny import blank_figures
 
 
-@pytest.fixture(scope="module", params=["binary", "unit"])
-def run(request, tmp_path_factory):
+def fitted(kind, folder):
+    """A run on bits that are pitches, or on grey values that are pictures."""
     rng = np.random.default_rng(0)
     lengths = np.array([9, 5, 12])
     x = rng.random((lengths.sum(), 6)).astype(np.float32)
-    facts = {"image_shape": (2, 3)} if request.param == "unit" else {"lowest_pitch": 60}
-    part = Sequences((x > 0.5).astype(np.uint8) if request.param == "binary" else x, lengths)
+    facts = {"image_shape": (2, 3)} if kind == "unit" else {"lowest_pitch": 60}
+    part = Sequences((x > 0.5).astype(np.uint8) if kind == "binary" else x, lengths)
     parts = {"train": part, "valid": part, "test": part}
-    splits = Splits.of("toy", request.param, parts, **facts)
+    splits = Splits.of("toy", kind, parts, **facts)
     model = dgm.models.TSBN(splits.info, hidden_dim=4)
     guide = dgm.guides.RecurrentBernoulli(model)
     objective = dgm.objectives.NVIL(model, guide)
-    return dgm.fit(objective, splits, steps=100, out=tmp_path_factory.mktemp("run") / "toy")
+    return dgm.fit(objective, splits, steps=100, out=folder / "toy")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fitted("binary", tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
 def found(run):
-    return check(run, draws=100, posterior_draws=10)
+    with blank_figures():
+        return check(run, draws=100, posterior_draws=10)
 
 
-def test_every_file_is_written_and_opens(run, found):
+@pytest.mark.parametrize("kind", ["binary", "unit"])
+def test_every_file_is_written_and_opens(kind, tmp_path):
+    run = fitted(kind, tmp_path)
+    found = check(run, draws=100, posterior_draws=10)
     names = ["posterior", "predictive", "guide", "example", "learning", "check"]
     assert list(found.paths) == names
     assert all(path.is_relative_to(run.folder.path) for path in found.paths.values())
@@ -90,6 +100,7 @@ def test_text_says_what_was_found(found):
     assert str(found.paths["posterior"]) in text
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_fewer_draws_are_kept_where_memory_is_short(run, monkeypatch):
     each = len(run.splits.test) * int(run.splits.test.lengths.max()) * (6 + 4 + 4)
     monkeypatch.setattr(kept, "CHECK_BYTES", 15 * each)
@@ -108,17 +119,20 @@ def test_a_refusal_comes_before_the_work(run, monkeypatch):
             check(run, **wrong)
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_a_check_tells_how_far_it_is(run):
     told = {}
     check(run, draws=30, posterior_draws=5, tell=lambda name, share: told.update({name: share}))
     assert told == {"importance weights": 1.0, "draws to keep": 1.0, "replicates": 1.0}
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_a_second_check_gives_the_same_numbers(run, found):
     again = check(run, draws=100, posterior_draws=10)
     assert again.to_dict() == found.to_dict()
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkeypatch):
     assert found.rows.tolist() == [0, 1, 2]
     some = check(run, draws=100, posterior_draws=10, sequences=2)
@@ -131,6 +145,7 @@ def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkey
     assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_the_last_check_is_of_the_split_and_the_weights_asked_for(run, monkeypatch):
     made = check(run, draws=30, posterior_draws=10)
     assert last_check(run, "test") == made.to_dict()
@@ -149,6 +164,7 @@ def test_too_few_draws_and_unknown_splits_are_refused(run):
         check(run, split="tset")
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_without_latents_there_is_no_guide_to_judge(tmp_path, run, found):
     model = dgm.models.AR(run.splits.info)
     made = dgm.objectives.ML(model, dgm.guides.NoGuide(model))

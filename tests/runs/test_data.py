@@ -38,6 +38,9 @@ def original(tmp_path_factory):
     return folder / "run", folder / "elsewhere" / "new.npz", told
 
 
+pytestmark = pytest.mark.usefixtures("without_drawing")
+
+
 @pytest.fixture
 def moved(original, tmp_path):
     """The same, in a folder of this test."""
