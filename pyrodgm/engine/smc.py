@@ -191,7 +191,7 @@ class ParticleFilter:
 
         def draw(name: str, law: TorchDistribution) -> Tensor:
             here = law.expand(self.shape)
-            pathwise = torch.is_grad_enabled() and here.has_rsample
+            pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
             values[name] = here.rsample() if pathwise else here.sample()
             nats.append(law.log_prob(values[name]))
             return values[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, final, get_args
 
 import torch
@@ -91,19 +92,20 @@ class FIVO(Objective):
         found = run_filter(model, guide, batch, self.particles, threshold=self.threshold)
         increments = found.increments(stop_gradient=self.stop_gradient)
         surrogate = increments.sum(-1).mean()
-        if not guide.reparameterised:
-            surrogate = surrogate + self._score_term(found, increments.detach())
+        scored = [name for name, site in guide.latents.items() if not site.pathwise]
+        if scored:
+            surrogate = surrogate + self._score_term(found, increments.detach(), scored)
         report = {"fivo_nats_per_frame": increments.detach().sum() / batch.mask.sum()}
         sites = {f"p({name})": nats.detach() for name, nats in found.log_p.items()}
         sites |= {f"q({name})": nats.detach() for name, nats in found.log_q.items()}
         return Loss(-surrogate, report, sites)
 
-    def _score_term(self, found: Filtered, increments: Tensor) -> Tensor:
-        """The scores of all draws, each times its signal, per sequence."""
+    def _score_term(self, found: Filtered, increments: Tensor, scored: Sequence[str]) -> Tensor:
+        """The scores of the draws of some sites, each times its signal, per sequence."""
         with torch.no_grad():
             own = increments - without_each(found.log_weights(), found.log_ratios)
             ahead = reward_to_go(increments, self.discount) - increments
-        log_q = sum(found.log_q.values(), torch.zeros(()))
+        log_q = sum((found.log_q[name] for name in scored), torch.zeros(()))
         if found.blind is not None:
             log_q = log_q.masked_fill(found.blind, 0.0)
         return ((own + ahead) * log_q).sum((0, -1)).mean()
