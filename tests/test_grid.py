@@ -93,7 +93,9 @@ def build(triple: tuple[str, str, str], info: DataInfo | None = None, **options:
     model = MODELS[model_name](info, **MODEL_SIZES[model_name], **options)
     guide = GUIDES[guide_name](model, **GUIDE_SIZES[guide_name])
     compat.check(model, guide, OBJECTIVES[objective_name])
-    return OBJECTIVES[objective_name](model, guide)
+    objective = OBJECTIVES[objective_name](model, guide)
+    objective.begin(Sequences(np.zeros((9, D), np.uint8), np.array([5, 3, 1])))  # of the batch
+    return objective
 
 
 def test_every_model_and_guide_is_in_some_triple_and_has_a_size() -> None:

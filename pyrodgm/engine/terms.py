@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.draws import pair_factors
+from pyrodgm.engine.draws import Factors, factors, pair_factors
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,30 @@ def terms(
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
-    of_model, of_guide = pair_factors(model, guide, batch, particles, pathwise=pathwise)
+    p, q = pair_factors(model, guide, batch, particles, pathwise=pathwise)
+    return _of_factors(p, q, batch, particles)
+
+
+def scored_terms(
+    model: Callable[[Batch], Any],
+    guide: Callable[[Batch], Any],
+    batch: Batch,
+    values: Mapping[str, Tensor],
+) -> Terms:
+    """Log-probabilities by site of given values of the latents, which carry no gradient.
+
+    Args:
+        model: the model p.
+        guide: the guide q, over the same latent sites.
+        batch: B sequences of T frames.
+        values: of every latent site, (K, B, T, D).
+    """
+    particles = max((len(value) for value in values.values()), default=1)
+    p, q = factors(model, batch, values), factors(guide, batch, values)
+    return _of_factors(p, q, batch, particles)
+
+
+def _of_factors(of_model: Factors, of_guide: Factors, batch: Batch, particles: int) -> Terms:
     shape = (particles, batch.size, batch.length)
     q = {name: factor.log_prob.expand(shape) for name, factor in of_guide.items()}
     return Terms(

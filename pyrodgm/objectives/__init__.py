@@ -3,6 +3,7 @@
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.fivo import FIVO
+from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
@@ -14,6 +15,7 @@ from pyrodgm.objectives.svi import ObjectiveELBO
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "fivo": FIVO,
+    "jsa": JSA,
     "ml": ML,
     "nvil": NVIL,
     "rloo": RLOO,
@@ -26,6 +28,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 __all__ = [
     "ELBO",
     "FIVO",
+    "JSA",
     "ML",
     "NVIL",
     "OBJECTIVES",

@@ -12,7 +12,6 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions import NormalVector
 from pyrodgm.engine.draws import score
 from pyrodgm.engine.filtered import run_filter
-from pyrodgm.engine.sites import Site
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GuideTraits, StepGuide, VRNNGuide

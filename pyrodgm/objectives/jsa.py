@@ -1,0 +1,149 @@
+"""Joint stochastic approximation: a Markov chain over the latents of every row of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.engine.draws import draw
+from pyrodgm.engine.sites import sizes
+from pyrodgm.engine.terms import Terms, scored_terms
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
+from pyrodgm.objectives.base import Loss, Needs, Objective
+from pyrodgm.objectives.single import sequence_mean
+from pyrodgm.objectives.state import RowCache
+
+
+@final
+class JSA(Objective):
+    r"""Joint stochastic approximation with a Metropolis independence sampler.
+
+    Every row of the training data has a Markov chain over its latents, whose last state is kept
+    from epoch to epoch. In each step it makes K moves: a proposal from the guide takes the place of
+    the state with probability
+
+    .. math:: \min\Big(1, \frac{w(z')}{w(z)}\Big), \qquad
+        w(z) = \frac{p(x, z)}{q(z \mid x)}
+
+    which leaves :math:`p(z \mid x)` as it is. With the states :math:`z^1, \dots, z^K` after the
+    moves,
+
+    .. math::
+        \nabla_\theta = \frac1K \sum_k \nabla_\theta \log p(x, z^k), \qquad
+        \nabla_\phi = \frac1K \sum_k \nabla_\phi \log q(z^k \mid x)
+
+    Both targets are reached together: the maximum of log p(x), and the guide that minimises
+    :math:`\mathrm{KL}(p(z \mid x), q(z \mid x))`. No gradient is taken of a draw, so that latents
+    of any kind will do.
+
+    The latents of a row are accepted or refused as a whole. For long sequences nearly every
+    proposal is refused, and `rws` with weights of frames is the better choice; `acceptance` in the
+    report and in metrics.jsonl says how it stands.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        particles: moves in each step K.
+        cache: whether chains go on where they were in the epoch before; otherwise each begins with
+            its first proposal, which is biased and moves faster where the model still changes.
+
+    Reference: Xu and Ou, Joint stochastic approximation learning of Helmholtz machines, 2016; Ou
+    and Song, Joint stochastic approximation and its application to learning discrete latent
+    variable models, 2020, algorithm 2; Ou, A review of learning with deep generative models,
+    algorithm 5.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: Annotated[int, Field(ge=1)] = 8,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(model, guide)
+        self.particles = particles
+        self.sizes = sizes(model.latents)
+        self.cache = RowCache(sum(self.sizes.values())) if cache else None
+
+    def begin(self, training: Sequences) -> None:
+        """Make room for the latents of every row."""
+        if self.cache is not None:
+            self.cache.begin(training)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Minus the mean log-probabilities of the states of the chains, per sequence."""
+        proposed = draw(self.guide, batch, self.particles, pathwise=False).values
+        states = self._states(batch)
+        known = {name: torch.cat([states[name][None], proposed[name]]) for name in proposed}
+        terms = scored_terms(self.model, self.guide, batch, known)
+        log_w = terms.log_w.detach().sum(-1).double()
+        started = (
+            torch.zeros_like(batch.mask[:, 0])
+            if self.cache is None
+            else (self.cache.written(batch))
+        )
+        path = independence_chain(log_w, started)
+        if self.training and self.cache is not None:
+            self.cache.write(batch, torch.cat([_chosen(v, path[-1]) for v in known.values()], -1))
+        times = torch.nn.functional.one_hot(path, len(log_w)).sum(0).T / self.particles
+        surrogate = len(log_w) * sequence_mean(
+            times[..., None].to(terms.log_p) * (terms.log_p + terms.log_q)
+        )
+        return Loss(-surrogate, self._report(terms, path), terms.by_name())
+
+    def _states(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The state of every chain, by site, (B, T, D); zero where it has not begun."""
+        if self.cache is None:
+            return {name: batch.x.new_zeros(*batch.mask.shape, d) for name, d in self.sizes.items()}
+        values = self.cache.read(batch).to(batch.x).split(list(self.sizes.values()), -1)
+        return dict(zip(self.sizes, values, strict=True))
+
+    def _report(self, terms: Terms, path: Tensor) -> dict[str, Tensor]:
+        """The bound by the proposals, and the share of moves that took one."""
+        frames = terms.mask.sum() * self.particles
+        before = torch.cat([torch.zeros_like(path[:1]), path[:-1]])
+        return {
+            "elbo_nats_per_frame": terms.log_w[1:].detach().sum() / frames,
+            "acceptance": (path != before).to(terms.log_w).mean(),
+        }
+
+
+def independence_chain(log_w: Tensor, started: Tensor) -> Tensor:
+    r"""Moves of a Metropolis independence sampler over given candidates.
+
+    .. math:: s_k = k \text{ with probability } \min(1, w_k / w_{s_{k-1}}), \text{ else } s_{k-1}
+
+    Args:
+        log_w: log importance weights of the state and of K proposals, (1 + K, B).
+        started: whether there is a state, (B,); otherwise the first proposal is taken.
+
+    Returns:
+        After each move, the number of the candidate that is the state, (K, B).
+
+    >>> independence_chain(torch.tensor([[0.0], [100.0], [-100.0]]), torch.tensor([True])).tolist()
+    [[1], [1]]
+    """
+    now = log_w[0].masked_fill(~started, -torch.inf)
+    state = torch.zeros_like(started, dtype=torch.int64)
+    path = []
+    for k, proposed in enumerate(log_w[1:], start=1):
+        accepted = torch.rand_like(proposed).log() < proposed - now
+        state = torch.where(accepted, k, state)
+        now = torch.where(accepted, proposed, now)
+        path.append(state)
+    return torch.stack(path)
+
+
+def _chosen(values: Tensor, index: Tensor) -> Tensor:
+    """Of candidates (1 + K, B, T, D) those of an index (B,)."""
+    return values[index, torch.arange(len(index), device=index.device)]

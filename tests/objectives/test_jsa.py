@@ -1,0 +1,128 @@
+"""The chain of JSA against the posterior by enumeration, and its mean gradient there."""
+
+import pytest
+import torch
+
+from killing import Killed, Killer, assert_same_run
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.engine.draws import draw
+from pyrodgm.engine.terms import scored_terms
+from pyrodgm.objectives import JSA
+from pyrodgm.objectives.jsa import independence_chain
+from pyrodgm.runs.fitting import fit_config, resume
+from pyrodgm.setup.config import resolve
+from tiny import tiny_values
+from variants import VARIANTS, frames, latent_paths, mild, output_log_probs, path_log_probs
+
+COPIES = 20_000
+
+
+def posterior(model, guide, x):
+    """Every path of the latents, (S, T, J) by site, and its probability given x, (S,)."""
+    paths, batch = latent_paths(guide, len(x)), Batch.of(x[None])
+    joint = sum(path_log_probs(model, batch, paths).values()).sum((1, 2))
+    return {name: path[:, 0] for name, path in paths.items()}, joint.softmax(0).detach()
+
+
+def started(model, guide, x, copies):
+    """An objective whose chains have converged, and a batch that repeats one sequence."""
+    objective = JSA(model, guide, particles=3).double()
+    length = len(x)
+    data = x.repeat(copies, 1)
+    objective.begin(Sequences(data.numpy(), torch.full((copies,), length).numpy()))
+    batch = Batch.of(x.expand(copies, -1, -1))
+    paths, probability = posterior(model, guide, x)
+    index = torch.multinomial(probability, copies, replacement=True)
+    return objective, batch, torch.cat([path[index] for path in paths.values()], -1)
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "dtsbn-d", "sbn"])
+def test_moves_leave_the_posterior_as_it_is(variant):
+    torch.manual_seed(0)
+    model, guide = mild(variant)
+    x = frames("bernoulli", min(2, VARIANTS[variant].length))
+    objective, batch, states = started(model, guide, x, COPIES)
+    objective.cache.write(batch, states)
+    objective.loss(batch)
+    bits = objective.cache.read(batch).flatten(1).long()
+    assert (objective.cache.read(batch) != states).any(-1).any(-1).double().mean() > 0.2
+    paths, probability = posterior(model, guide, x)
+    every = torch.cat(list(paths.values()), -1).flatten(1).long()
+    weights = 2 ** torch.arange(every.shape[1])
+    order = (every * weights).sum(-1).argsort()
+    number = (bits * weights).sum(-1)
+    found = torch.nn.functional.one_hot(number, len(every)).double()
+    assert_mean(found, probability[order])
+
+
+@pytest.mark.parametrize("variant", ["tsbn order 2", "sbn"])
+def test_the_gradient_where_chains_have_converged(variant):
+    """That of log p(x) for the model, and of the KL divergence from the posterior for the guide."""
+    torch.manual_seed(1)
+    model, guide = mild(variant)
+    x = frames("bernoulli", min(2, VARIANTS[variant].length))
+    objective, batch, _ = started(model, guide, x, 2000)
+    paths, probability = posterior(model, guide, x)
+    log_q = sum(
+        path_log_probs(guide, Batch.of(x[None]), {n: p[:, None] for n, p in paths.items()}).values()
+    ).sum((1, 2))
+    target = output_log_probs(model, x[None]).sum() + (probability * log_q).sum()
+    parameters = [*model.parameters(), *guide.parameters()]
+
+    def surrogate():
+        index = torch.multinomial(probability, batch.size, replacement=True)
+        objective.cache.write(batch, torch.cat([path[index] for path in paths.values()], -1))
+        return -objective.loss(batch).surrogate
+
+    samples = sample_gradients(surrogate, parameters, calls=60)
+    assert_mean(samples, gradient(target, parameters))
+
+
+def test_a_row_that_has_no_state_takes_its_first_proposal():
+    log_w = torch.tensor([[5.0, 5.0], [0.0, 0.0]])
+    path = independence_chain(log_w, torch.tensor([False, True]))
+    assert path[0, 0] == 1
+    assert path[0, 1] in (0, 1)
+
+
+def test_without_a_cache_nothing_is_kept():
+    torch.manual_seed(2)
+    model, guide = mild("tsbn")
+    objective = JSA(model, guide, cache=False)
+    loss = objective.loss(Batch.of(frames("bernoulli", 3, 3)))
+    assert 0 < loss.report["acceptance"] <= 1
+    assert objective.cache is None
+
+
+def test_states_are_known_by_row_and_site():
+    """In another order, of another length, with padding: every row finds its own latents."""
+    torch.manual_seed(3)
+    model, guide = mild("dtsbn-s")
+    lengths = torch.tensor([3, 1, 2])
+    x = frames("bernoulli", 3, 3)
+    mask = torch.arange(3) < lengths[:, None]
+    batch = Batch(x * mask[..., None], mask, torch.arange(3))
+    objective = JSA(model, guide).double()
+    objective.begin(Sequences(x[mask].numpy(), lengths.numpy()))
+    objective.loss(batch)
+    kept = objective.cache.read(batch)
+    turned = Batch(batch.x[[2, 0]], mask[[2, 0]], torch.tensor([2, 0]))
+    assert torch.equal(objective.cache.read(turned), kept[[2, 0]])
+    sites = dict(zip(guide.latents, kept.split([2, 2], -1), strict=True))
+    found = scored_terms(model, guide, batch, {n: v[None].double() for n, v in sites.items()})
+    assert torch.isfinite(found.log_w).all()
+    assert set(draw(guide, batch).values) == set(sites)
+    objective.eval().loss(turned)
+    assert torch.equal(objective.cache.read(batch), kept)
+
+
+def test_killed_and_resumed(tiny, tmp_path):
+    values = tiny_values(tiny)
+    values["objective"] = {"name": "jsa"}
+    fit_config(resolve(values), tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit_config(resolve(values), tmp_path / "killed", Killer(7))
+    resume(tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
