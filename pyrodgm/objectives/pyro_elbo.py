@@ -6,6 +6,7 @@ TraceGraph_ELBO takes time quadratic in T.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, final
 
@@ -23,6 +24,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import as_networks_see, unrolled_pair
+from pyrodgm.objectives.state import OwnState
 
 HIDDEN, DECAY = 100, 0.8  # of baselines, where nothing else is asked for
 
@@ -102,8 +104,7 @@ class TraceGraphELBO(Objective):
         width = baseline_dim or HIDDEN
         self.network = _FrameBaseline(dim, width) if baseline == "network" else None
         self._elbo = _TraceGraphSurrogate(num_particles=particles)
-        self._averages: dict[str, Tensor] = {}
-        self._averages_size = 0
+        self.averages = RowAverages()
 
     def loss(self, batch: Batch) -> Loss:
         """Pyro's surrogate with its baseline loss, per sequence."""
@@ -111,14 +112,13 @@ class TraceGraphELBO(Objective):
         if self.baseline != "none":
             options: Any = partial(self._baseline_options, batch=batch)
             guide = poutine.infer_config(guide, options)
-        if batch.size != self._averages_size:
-            self._averages, self._averages_size = {}, batch.size
+        averages = self.averages.of(batch.size)
         store = pyro.get_param_store()
         with store.scope():
-            for name, value in self._averages.items():
+            for name, value in averages.items():
                 store[name] = value
             elbo, surrogate = self._elbo.elbo_and_surrogate(model, guide, batch)
-            self._averages = {name: value.detach() for name, value in store.items()}
+            averages.update({name: value.detach() for name, value in store.items()})
         report = {"elbo_nats_per_frame": elbo.detach() / batch.num_frames}
         return Loss(surrogate / batch.size, report)
 
@@ -136,13 +136,31 @@ class TraceGraphELBO(Objective):
             frame_input = frame_input[0]
         return {"baseline": {"nn_baseline": self.network, "nn_baseline_input": frame_input}}
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The running averages, whose shape follows the batch."""
-        return {"averages": self._averages, "size": self._averages_size}
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the running averages back from a checkpoint."""
-        self._averages, self._averages_size = state["averages"], state["size"]
+class RowAverages(OwnState):
+    """Running averages for each row of a batch; they start afresh with batches of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size, self._values = 0, {}
+
+    def of(self, size: int) -> dict[str, Tensor]:
+        """The averages by name, to be changed, for batches of a size."""
+        if size != self._size:
+            self._size, self._values = size, {}
+        return self._values
+
+    def own_state(self) -> dict[str, Any]:
+        """The averages, and of what size batches are."""
+        return {"size": self._size, "values": {n: x.cpu() for n, x in self._values.items()}}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take the averages of a checkpoint."""
+        self._size, self._values = state["size"], dict(state["values"])
+
+    def move(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Apply a change of device or type to every average."""
+        self._values = {name: change(value) for name, value in self._values.items()}
 
 
 class _TraceGraphSurrogate(TraceGraph_ELBO):

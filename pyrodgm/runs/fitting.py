@@ -74,7 +74,7 @@ def fit(
     chosen = fit_options(options)
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
-    check_runs(objective, splits)
+    check_runs(objective, splits, restarts=chosen.restarts)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:
         return _train(
@@ -100,7 +100,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
-    check_runs(objective, splits)
+    check_runs(objective, splits, restarts=config.fit.restarts)
     stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
     with _begun(
         lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text

@@ -35,7 +35,7 @@ FRAMES = 3
 SEQUENCES = 2
 
 
-def check_runs(objective: Objective, splits: Splits) -> None:
+def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> None:
     """Raise unless objective, model, guide and data fit, and a dry run on a few frames succeeds.
 
     Every phase of a copy of the objective computes its loss and gradient on the first frames of two
@@ -44,9 +44,11 @@ def check_runs(objective: Objective, splits: Splits) -> None:
     Args:
         objective: built from a model and a guide.
         splits: the data.
+        restarts: trainings of which the best is to be kept.
 
     Raises:
-        UsageError: one of them is something else.
+        UsageError: one of them is something else, or nothing tells which of several trainings is
+            the best.
         CompatibilityError: the three do not fit together, or one does not run as it says.
         DataError: the data is not what the model scores.
     """
@@ -65,7 +67,12 @@ def check_runs(objective: Objective, splits: Splits) -> None:
             tried = copy.deepcopy(objective)
             _check_phases(tried, training, batch)
             with suppress(NonFiniteError):  # which training will name the cause of
-                tried.eval().validate(_beginnings(splits.valid))
+                valid = tried.eval().validate(_beginnings(splits.valid))
+                if restarts > 1 and valid.score is None:
+                    raise UsageError(
+                        f"restarts is {restarts}, and nothing tells which training is the best: "
+                        f"{type(objective).__name__}.validate gives no score"
+                    )
 
 
 def _beginnings(sequences: Sequences) -> Sequences:

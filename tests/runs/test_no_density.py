@@ -183,3 +183,13 @@ def test_a_fit_prints_what_was_measured(runs, capsys):
     assert "distance of means" in capsys.readouterr().out
     print_fit(runs["one"], as_json=True)
     assert json.loads(capsys.readouterr().out)["chosen_by"] == "distance of means"
+
+
+def test_several_starts_need_a_score(tmp_path):
+    splits = points()
+    with pytest.raises(
+        UsageError, match=r"nothing tells which training is the best: Adversarial\."
+    ):
+        dgm.fit(lambda: adversarial(splits), splits, restarts=2, out=tmp_path / "none", **OPTIONS)
+    run = dgm.fit(lambda: adversarial(splits, Chosen), splits, restarts=2, **OPTIONS)
+    assert run.steps == 24

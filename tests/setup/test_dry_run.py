@@ -3,6 +3,7 @@
 import pyro
 import pytest
 import torch
+from adversarial import Adversarial, adversarial, ragged_points
 from torch import nn
 
 import pyrodgm as dgm
@@ -12,7 +13,7 @@ from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, StepModel
-from pyrodgm.objectives import ELBO, ML, RLOO, TraceGraphELBO
+from pyrodgm.objectives import ELBO, ML, RLOO, Loss, Objective, TraceGraphELBO
 from pyrodgm.setup.dry_run import check_runs
 from tiny import ragged as ragged_arrays
 
@@ -241,3 +242,51 @@ def test_options_of_another_baseline_are_refused(splits, options):
     pair = (model := TSBN(splits.info, hidden_dim=J)), RecurrentBernoulli(model)
     with pytest.raises(UsageError, match=r"is for baseline .*, and this one is"):
         TraceGraphELBO(*pair, **options)
+
+
+def test_phases_are_tried_on_a_copy():
+    """A pair without a density runs; neither weights nor averages nor schedules have moved."""
+    splits = ragged_points()
+    made = adversarial(splits)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    check_runs(made, splits)
+    assert before.keys() == made.state_dict().keys()
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    assert "x" not in made.chains
+    assert not made.seen
+    assert all(p.grad is None for p in made.parameters())
+
+
+class WrongCritic(Adversarial):
+    def __init__(self, model, guide):
+        super().__init__(model, guide)
+        self.critic[0] = nn.Linear(5, 16)
+
+
+class ManyNumbers(Adversarial):
+    def generator_loss(self, batch):
+        return Loss(self.model.draw(3).sum(-1), {})
+
+
+class NoGradient(Adversarial):
+    def generator_loss(self, batch):
+        return Loss(self.model.draw(3).sum().detach(), {})
+
+
+class Neither(Objective):
+    needs = Adversarial.needs
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        (WrongCritic, r"(?s)Shift with Nobody does not run on 'points'.*mat1 and mat2 shapes"),
+        (ManyNumbers, r"phase 'generator' of ManyNumbers is of shape \(3,\) and has gradient"),
+        (NoGradient, r"phase 'generator' of NoGradient is of shape \(\) and has no gradient"),
+        (Neither, "Neither defines neither loss nor phases; it needs one"),
+    ],
+)
+def test_an_objective_that_does_not_run_is_told_why(kind, part):
+    splits = ragged_points()
+    with pytest.raises(UsageError, match=part):
+        check_runs(adversarial(splits, kind), splits)
