@@ -10,10 +10,12 @@ import numpy as np
 from pyrodgm.errors import DataError
 
 MIDI_NUMBERS = 128
+CHANNELS = (1, 3)
 SHOWN = 4  # numbers of a wrong array
 FRAME_RATES = (0.1, 1000.0)  # what a MIDI file and a moving picture can hold
 FACTS = {  # what each array of the file must be
-    "image_shape": "two positive numbers, height and width, whose product is that of features",
+    "image_shape": "positive numbers, height and width, before them 1 or 3 channels if there are "
+    "three numbers, whose product is that of features",
     "lowest_pitch": f"the MIDI number of feature 0, so that all are below {MIDI_NUMBERS}",
     "frame_rate": f"frames per second, from {FRAME_RATES[0]} to {FRAME_RATES[1]}",
     "words": "a word for every feature",
@@ -36,9 +38,7 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
     {'words': ('war', 'peace'), 'frame_rate': 2.0}
     """
     fits = {
-        "image_shape": lambda x: (
-            _whole(x) and x.shape == (2,) and int(x.min()) > 0 and int(x.prod()) == dim
-        ),
+        "image_shape": lambda x: _is_shape(x) and int(x.prod()) == dim,
         "lowest_pitch": lambda x: (
             _whole(x) and x.size == 1 and 0 <= int(x.item()) <= MIDI_NUMBERS - dim
         ),
@@ -59,6 +59,12 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
             )
     plain = {"lowest_pitch": lambda x: int(x.item()), "frame_rate": lambda x: float(x.item())}
     return {name: plain.get(name, lambda x: tuple(x.tolist()))(x) for name, x in arrays.items()}
+
+
+def _is_shape(x: np.ndarray) -> bool:
+    """Whether numbers are height and width, with 1 or 3 channels in front if there are three."""
+    sized = _whole(x) and x.shape in ((2,), (3,)) and int(x.min()) > 0
+    return sized and (len(x) == 2 or int(x[0]) in CHANNELS)
 
 
 def _whole(x: np.ndarray) -> bool:

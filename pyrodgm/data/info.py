@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["binary", "unit", "categorical", "count", "real"]
+ImageShape = tuple[int, int] | tuple[int, int, int]
 SPLITS = ("train", "valid", "test")
 NO_SYMBOL = -1.0  # where a categorical feature is missing
 
@@ -28,7 +29,8 @@ class DataInfo:
             numbers. Nothing is taken off if not given.
         mean_length: mean training sequence length, in frames.
         max_length: longest sequence of any split, in frames.
-        image_shape: (height, width) where a frame is a picture.
+        image_shape: (height, width) where a frame is a grey picture, or (channels, height, width)
+            with 1 channel, or 3 for red, green and blue, one after the other.
         lowest_pitch: MIDI number of feature 0 where a frame is a row of a piano roll.
         frame_rate: frames per second, for pictures that move and for sound.
         words: what every feature counts, D words.
@@ -53,7 +55,7 @@ class DataInfo:
     std: tuple[float, ...] = field(default=(), repr=False)
     step_std: tuple[float, ...] = field(default=(), repr=False)
     centre: tuple[float, ...] = field(default=(), repr=False)
-    image_shape: tuple[int, int] | None = None
+    image_shape: ImageShape | None = None
     lowest_pitch: int | None = None
     frame_rate: float = 10.0
     words: tuple[str, ...] = field(default=(), repr=False)
@@ -69,6 +71,12 @@ class DataInfo:
     def fill(self) -> tuple[float, ...]:
         """What batches hold where a feature is missing, D numbers: its mean, or no symbol."""
         return (NO_SYMBOL,) * self.dim if self.kind == "categorical" else self.mean
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a frame; one row of grey pixels where it is no picture."""
+        *channels, height, width = self.image_shape or (1, self.dim)
+        return (*channels, 1)[0], height, width
 
     @property
     def num_conditions(self) -> int:

@@ -27,6 +27,7 @@ from pyrodgm.data.base import SPLITS, Kind, Sequences, Splits
 from pyrodgm.data.checks import check_table
 from pyrodgm.data.conditions import constant_conditions
 from pyrodgm.data.facts import FACTS, facts_of
+from pyrodgm.data.info import ImageShape
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.errors import DataError
@@ -44,7 +45,7 @@ def read(
     path: str | Path,
     *,
     kind: KindOption = "auto",
-    image_shape: tuple[int, int] | None = None,
+    image_shape: ImageShape | None = None,
     lowest_pitch: int | None = None,
     frame_rate: float | None = None,
     split_seed: int = 0,
@@ -55,7 +56,8 @@ def read(
         path: the npz file.
         kind: of the values, "binary", "unit", "categorical", "count" or "real"; "auto" looks at
             them.
-        image_shape: (height, width) where a frame is a picture, if the file does not say so.
+        image_shape: (height, width) or (channels, height, width) where a frame is a picture, if the
+            file does not say so.
         lowest_pitch: MIDI number of feature 0, if the file does not say so; 21 where the data is
             binary with 88 features.
         frame_rate: frames per second, if the file does not say so; 10 if nobody does.

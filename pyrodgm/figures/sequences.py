@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
 from pyrodgm.figures.checks import ANCESTRAL, DATA, ONE_STEP
+from pyrodgm.figures.pixels import pixels
 
 COLUMNS = 10  # frames shown of a video
 LINES = 6  # features shown of a motion
@@ -182,7 +183,11 @@ def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize, fir
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for ax, frame in zip(line, frames, strict=True):
-            ax.imshow(row[frame].reshape(info.image_shape), cmap="gray", norm=norm)
+            picture = pixels(row[frame], info)
+            if picture.ndim == 3:  # colours are shown as they are, so within 0 and 1
+                ax.imshow(np.asarray(norm(picture)).clip(0, 1))
+            else:
+                ax.imshow(picture, cmap="gray", norm=norm)
             ax.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
     for ax, frame in zip(axes[-1], frames, strict=True):

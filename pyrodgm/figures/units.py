@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pyrodgm.data.base import DataInfo, Kind
 from pyrodgm.evaluate.latents.dictionary import Dictionary
 from pyrodgm.figures.checks import ONE_STEP
+from pyrodgm.figures.pixels import pixels
 from pyrodgm.figures.sequences import name_octaves
 
 FRAMES_SHOWN = 400  # of one sequence
@@ -38,24 +39,28 @@ def draw_dictionary(dictionary: Dictionary, info: DataInfo) -> Figure:
     draw = _pictures if info.image_shape else _columns
     figure = draw(dictionary, shown, limit, info)
     image = figure.axes[0].images[0]
-    figure.colorbar(image, ax=figure.axes, label=UNITS[info.kind], shrink=0.6, pad=0.01)
+    if info.picture_shape[0] == 1:
+        figure.colorbar(image, ax=figure.axes, label=UNITS[info.kind], shrink=0.6, pad=0.01)
     return figure
 
 
 def _pictures(dictionary: Dictionary, shown: np.ndarray, limit: float, info: DataInfo) -> Figure:
     """All pictures in one image, the share of frames below each."""
-    height, width = info.image_shape or (1, info.dim)
+    channels, height, width = info.picture_shape
     lines = math.ceil(len(shown) / COLUMNS)
     gap = max(2, height // 6)
-    grid = np.full((lines * (height + gap), COLUMNS * (width + 2)), np.nan)
+    size = (lines * (height + gap), COLUMNS * (width + 2))
+    grid = np.full(size if channels == 1 else (*size, channels), np.nan)
     figure = Figure(figsize=(9.6, 0.3 + 9 / COLUMNS * lines), layout="constrained")
     ax = figure.subplots()
     for place, unit in enumerate(shown):
         top, left = place // COLUMNS * (height + gap), place % COLUMNS * (width + 2)
-        picture = dictionary.weights[unit].reshape(height, width)
+        picture = pixels(dictionary.weights[unit], info)
         grid[top : top + height, left : left + width] = picture
         ax.text(left + width / 2, top + height + gap / 2 - 0.8, _label(dictionary, int(unit)),
                 ha="center", va="center", fontsize=6, color="#555555")  # fmt: skip
+    if channels > 1:  # in colours of their own: grey where a weight is zero, white between
+        grid = np.nan_to_num((grid / limit + 1) / 2, nan=1.0).clip(0, 1)
     ax.imshow(grid, cmap=COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_axis_off()
     return figure

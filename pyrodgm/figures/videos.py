@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.figures.pixels import pixels as shown
 
 VIDEO_PIXELS = 720  # a grid of videos is scaled up to about this width
 MARGIN = 1  # pixels between videos, before scaling
@@ -29,15 +30,16 @@ def grid(
         columns: videos side by side; about as many as below each other by default.
         pixels: width that frames are scaled up to, in whole steps.
     """
-    height, width = info.image_shape or (1, info.dim)
+    channels, height, width = info.picture_shape
     columns = columns or math.ceil(math.sqrt(len(x)))
     lines = math.ceil(len(x) / columns)
     size = (lines * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN)
-    frames = np.full((x.shape[1], *size), GROUND, dtype=np.uint8)
-    for number, video in enumerate(_grey(x, info)):
+    colours = () if channels == 1 else (channels,)
+    frames = np.full((x.shape[1], *size, *colours), GROUND, dtype=np.uint8)
+    for number, video in enumerate(shown(_bytes(x, info), info)):
         top = (number // columns) * (height + MARGIN) + MARGIN
         left = (number % columns) * (width + MARGIN) + MARGIN
-        frames[:, top : top + height, left : left + width] = video.reshape(-1, height, width)
+        frames[:, top : top + height, left : left + width] = video
     scale = max(1, pixels // size[1])
     return [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
 
@@ -78,7 +80,7 @@ def save_gif(images: Sequence[Image.Image], info: DataInfo, file: Path | IO[byte
     )
 
 
-def _grey(x: np.ndarray, info: DataInfo) -> np.ndarray:
+def _bytes(x: np.ndarray, info: DataInfo) -> np.ndarray:
     """Values as bytes; real ones from their least to their greatest."""
     if info.kind == "real":
         x = (x - x.min()) / max(float(np.ptp(x)), np.finfo(x.dtype).tiny)
@@ -94,10 +96,10 @@ def _caption(number: int, length: int, forecast_from: int | None) -> str:
 
 def _labelled(frame: Image.Image, names: Sequence[str], caption: str) -> Image.Image:
     font = ImageFont.load_default(LABEL - 4)
-    whole = Image.new("L", (frame.width, frame.height + 2 * LABEL), 255)
+    whole = Image.new(frame.mode, (frame.width, frame.height + 2 * LABEL), "white")
     whole.paste(frame, (0, 2 * LABEL))
     draw = ImageDraw.Draw(whole)
-    draw.text((4, 0), caption, fill=120, font=font)
+    draw.text((4, 0), caption, fill="#787878", font=font)
     for number, name in enumerate(names):
-        draw.text((number * frame.width / len(names) + 4, LABEL), name, fill=0, font=font)
+        draw.text((number * frame.width / len(names) + 4, LABEL), name, fill="black", font=font)
     return whole

@@ -30,6 +30,9 @@ def test_pictures_and_pitches_come_from_the_file_unless_told_otherwise(save_data
     path = save_data(**ragged_arrays(), image_shape=np.array([2, 3]), lowest_pitch=np.array(40))
     info = ragged.read(path).info
     assert (info.image_shape, info.lowest_pitch, info.frame_rate) == ((2, 3), 40, 10.0)
+    assert info.picture_shape == (1, 2, 3)
+    colour = ragged.read(path, image_shape=(3, 1, 2)).info
+    assert colour.image_shape == colour.picture_shape == (3, 1, 2)
     info = ragged.read(path, image_shape=(3, 2), lowest_pitch=50, frame_rate=4.0).info
     assert (info.image_shape, info.lowest_pitch, info.frame_rate) == ((3, 2), 50, 4.0)
 
@@ -46,6 +49,8 @@ def test_facts_survive_a_round_trip(save_data, tmp_path):
         ("image_shape", np.array([2, 2])),
         ("image_shape", np.array([2.0, 3.0])),
         ("image_shape", np.array([-2, -3])),
+        ("image_shape", np.array([2, 3, 1])),
+        ("image_shape", np.array([3, 1, 1])),
         ("lowest_pitch", np.array([1, 2])),
         ("lowest_pitch", np.array(-1)),
         ("lowest_pitch", np.array(123)),

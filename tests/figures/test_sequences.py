@@ -71,6 +71,32 @@ def test_real_values_are_grey_from_least_to_greatest():
     assert (pixels[1, 1], pixels[2, 3]) == (0, 255)
 
 
+COLOUR = DataInfo("toy", "unit", 18, (0.5,) * 18, 3.0, 3, image_shape=(3, 2, 3))
+
+
+def test_colours_are_drawn_as_they_are():
+    """Channels come one after the other in a frame, and last in a picture."""
+    x = np.random.default_rng(0).random((2, 4, 18))
+    images = grid(x, COLOUR, columns=2, pixels=9)
+    assert images[0].mode == "RGB"
+    drawn = np.array(images[1])[1:3, 1:4]
+    np.testing.assert_array_equal(drawn, np.rint(255 * x[0, 1].reshape(3, 2, 3)).transpose(1, 2, 0))
+    figure = pictures({"observed": x[0]}, COLOUR)
+    shown = figure.axes[1].images[0].get_array()
+    np.testing.assert_allclose(shown, x[0, 1].reshape(3, 2, 3).transpose(1, 2, 0))
+
+
+def test_labels_of_videos_in_colour_are_black_on_white(tmp_path):
+    images = side_by_side({"observed": np.zeros((3, 18))}, COLOUR)
+    above = np.array(images[0])[:36]
+    assert (above[..., 0] == above[..., 1]).all()
+    assert (above[..., 1] == above[..., 2]).all()
+    assert above.max() == 255
+    save_gif(images, COLOUR, tmp_path / "colour.gif")
+    with Image.open(tmp_path / "colour.gif") as saved:
+        assert saved.size == images[0].size
+
+
 def test_counts_have_a_scale_of_their_own():
     info = DataInfo("toy", "count", 3, (5.0,) * 3, 3.0, 3)
     figure = pictures({"x": np.array([[0, 1, 40], [2, 0, 7]])}, info)

@@ -96,6 +96,17 @@ def test_the_picture_has_every_unit_in_colours_around_zero(facts, known):
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["C4"]
 
 
+def test_units_of_colour_pictures_are_drawn_in_colour():
+    info = DataInfo("tiny", "unit", 6, (0.5,) * 6, 3.0, 3, image_shape=(3, 1, 2))
+    weights = np.random.default_rng(0).normal(size=(4, 6))
+    figure = draw_dictionary(Dictionary("z", weights), info)
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    limit = np.percentile(np.abs(weights), 99.5)
+    first = weights[Dictionary("z", weights).order[0]].reshape(3, 1, 2).transpose(1, 2, 0)
+    np.testing.assert_allclose(drawn[:1, :2], ((first / limit + 1) / 2).clip(0, 1), atol=0.05)
+    assert len(figure.axes) == 1  # no scale of colours
+
+
 def test_activity_is_sorted_by_the_share_of_frames():
     share = np.array([0.1, 0.9, 0.5])
     frames = np.tile(share, (4, 1))
