@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,6 +29,19 @@ Tell = Callable[[float], None]
 def silent(share: float) -> None:
     """Tell nobody which share of a pass is done."""
     del share
+
+
+@contextmanager
+def drawing(model: Model, seed: int, *stream: str) -> Iterator[torch.device]:
+    """Draw without gradients, from a stream of its own; the global generator is left alone.
+
+    Args:
+        model: whose device it gives.
+        seed: of the draws.
+        stream: names that tell the stream from others of the seed.
+    """
+    with torch.no_grad(), forked(seed, *stream):
+        yield next(model.parameters()).device
 
 
 def chunks(
@@ -91,8 +105,8 @@ def sequence_evidence(
     p, q = over_time(model, guide)
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
-    device, nats = next(p.parameters()).device, np.empty(len(sequences))
-    with torch.no_grad(), forked(seed, "particle filter"):
+    nats = np.empty(len(sequences))
+    with drawing(p, seed, "particle filter") as device:
         for rows in portions(sequences, particles):
             found = frame_evidence(p, q, sequences.batch(rows).to(device), particles)
             nats[rows] = found.sum(-1).cpu().numpy()

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.engine.sites import sizes
-from pyrodgm.evaluate.passes import chunks
+from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 
 def expected_latents(
@@ -39,8 +37,7 @@ def expected_latents(
     found = {
         name: np.zeros((sequences.num_frames, dim)) for name, dim in sizes(model.latents).items()
     }
-    device = next(model.parameters()).device
-    with torch.no_grad(), forked(seed, "expected latents"):
+    with drawing(model, seed, "expected latents") as device:
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, paths = sequences.batch(rows).to(device), part.stop - part.start
             for name, value in _expected(model, guide, batch, paths):

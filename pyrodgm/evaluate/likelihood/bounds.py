@@ -14,10 +14,9 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import Tell, chunks, sequence_evidence, silent
+from pyrodgm.evaluate.passes import Tell, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,9 +243,8 @@ def importance_weights(
     refuse_without_bound(model, guide)
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
-    device = next(model.parameters()).device
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
-    with torch.no_grad(), forked(seed, "importance weights"):
+    with drawing(model, seed, "importance weights") as device:
         for rows, part in chunks(sequences.lengths, particles, width=model.frame_size, tell=tell):
             batch = sequences.batch(rows).to(device)
             drawn = terms(model, guide, batch, part.stop - part.start)
@@ -265,8 +263,8 @@ def latent_nats(
     The term of the ELBO that is not reconstruction. Zero where the guide draws what the model would
     have drawn without seeing the frame: such latents are of no use, and such a guide is exact.
     """
-    device, nats = next(model.parameters()).device, 0.0
-    with torch.no_grad(), forked(seed, "latent nats"):
+    nats = 0.0
+    with drawing(model, seed, "latent nats") as device:
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
             kl = terms(model, guide, batch, part.stop - part.start).kl

@@ -12,10 +12,9 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.errors import NonFiniteError
 from pyrodgm.evaluate.likelihood.bounds import Bound, bound
-from pyrodgm.evaluate.passes import chunks
+from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 EXACT, BOUND, HELD_OUT, NOTHING = "exact", "bound", "held-out tokens", "nothing"
 WORDS = {
@@ -109,8 +108,8 @@ def nats_per_held_out_token(
         draws: paths of the latents, K.
         seed: of the draws; the global generator is left alone.
     """
-    device, nats, tokens = next(model.parameters()).device, 0.0, 0.0
-    with torch.no_grad(), forked(seed, "held-out tokens"):
+    nats, tokens = 0.0, 0.0
+    with drawing(model, seed, "held-out tokens") as device:
         chances = torch.zeros(())
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, counts = sequences.batch(rows).to(device), sequences.held_out_batch(rows)

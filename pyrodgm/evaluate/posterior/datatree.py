@@ -17,7 +17,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.draws import pair_factors
-from pyrodgm.evaluate.passes import Tell, chunks, silent
+from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
 from pyrodgm.evaluate.posterior.compact import (
     BLANK,
     Arrays,
@@ -29,7 +29,6 @@ from pyrodgm.evaluate.posterior.compact import (
 from pyrodgm.evaluate.posterior.kept import Kept, refuse_large
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 from pyrodgm.storage.files import replacing
 
 
@@ -110,9 +109,8 @@ def compact_tree(
     """
     rows = np.arange(len(splits[split])) if rows is None else rows
     sequences = splits[split].select(rows)
-    device = next(model.parameters()).device
     arrays = Arrays(draws, sequences, flat=flat)
-    with torch.no_grad(), forked(seed, "posterior"):
+    with drawing(model, seed, "posterior") as device:
         for some, part in chunks(sequences.lengths, draws, width=model.frame_size, tell=tell):
             batch = sequences.batch(some).to(device)
             for place, value in _collect(model, guide, batch, part.stop - part.start):

@@ -15,10 +15,9 @@ from pyrodgm.engine.particles import Particles, beginning, expected, systematic
 from pyrodgm.engine.past import seen_key
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import over_time, portions
+from pyrodgm.evaluate.passes import drawing, over_time, portions
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.models import Model, StepModel
-from pyrodgm.seeds import forked
 
 
 def continuations(
@@ -122,8 +121,7 @@ def continued(
         )
     chosen = sequences.select(np.resize(long, num))
     x = torch.empty(num, length, sequences.x.shape[1])
-    device = next(p.parameters()).device
-    with torch.no_grad(), forked(seed, "continued"):
+    with drawing(p, seed, "continued") as device:
         for rows in portions(chosen, particles):
             batch = chosen.batch(rows).to(device)
             seen = beginning(batch, torch.full_like(batch.index, prefix))

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import Symbols
 from pyrodgm.engine.particles import beginning, expected, symbols_of, weighted_quantiles
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import over_time, portions
+from pyrodgm.evaluate.passes import drawing, over_time, portions
 from pyrodgm.evaluate.prediction.continuation import continuations
 from pyrodgm.evaluate.trivial.predictors import carried
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -146,36 +146,75 @@ def forecast(
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
     reach = _reach(sequences, rows, starts, horizon)
-    chosen, shape = sequences.select(rows), (len(rows), horizon, sequences.x.shape[1])
-    known = symbols_of(p)
+    chosen, known = sequences.select(rows), symbols_of(p)
     levels = torch.tensor(levels_of(quantiles, known))
-    size = shape[-1] if known is None else known.size
-    mean = np.full((*shape[:2], size), np.nan, np.float32)
-    draw = np.full(shape, np.nan, np.float32)
-    between = np.full((len(levels), *shape), np.nan, np.float32)
-    even = torch.tensor(1 / samples)
-    device = next(p.parameters()).device
-    with torch.no_grad(), forked(seed, "forecast"):
+    drawn = _Drawn(len(rows), horizon, sequences.x.shape[1], known, levels)
+    with drawing(p, seed, "forecast") as device:
         for part in portions(chosen, samples):
             batch = chosen.batch(part).to(device)
             seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
             going_on = continuations(p, q, seen, batch, samples, samples, means=means)
             shown, frames = int(torch.randint(samples, ())), range(int(reach[part].max()))
             for ahead, (law, x) in zip(frames, going_on, strict=False):
-                there = reach[part] > ahead
-                place = part[there], ahead
-                mean[place] = expected(law, x.shape[:2]).mean(0).cpu().numpy()[there]
-                draw[place] = x[shown].cpu().numpy()[there]
-                found = weighted_quantiles(x, even.expand(x.shape[:2]), levels)
-                between[:, *place] = found.cpu().numpy()[:, there]
-    errors = _errors(chosen, starts, mean, known)
-    ahead_mean, between, draw = (
-        sequences.uncentred(torch.from_numpy(x)).numpy() for x in (mean, between, draw)
-    )
-    found = Forecast(rows, starts, ahead_mean, levels.numpy(), between, draw, *errors)
+                drawn.keep(part, ahead, reach[part] > ahead, law, x, shown)
+    errors = _errors(chosen, starts, drawn.mean, known)
+    mean, between, draw = drawn.as_stored(sequences)
+    found = Forecast(rows, starts, mean, levels.numpy(), between, draw, *errors)
     if known is None:
         return found
-    return replace(found, **_mistakes(chosen, starts, mean, known))
+    return replace(found, **_mistakes(chosen, starts, drawn.mean, known))
+
+
+class _Drawn:
+    """What is kept of the draws of N sequences over H frames; NaN where there are none.
+
+    Args:
+        number: of sequences, N.
+        horizon: frames, H.
+        dim: features of a frame, D.
+        known: the symbols of categorical features.
+        levels: of quantiles, (Q,).
+    """
+
+    def __init__(
+        self, number: int, horizon: int, dim: int, known: Symbols | None, levels: Tensor
+    ) -> None:
+        self.levels = levels
+        size = dim if known is None else known.size
+        self.mean = np.full((number, horizon, size), np.nan, np.float32)
+        self.draw = np.full((number, horizon, dim), np.nan, np.float32)
+        self.quantiles = np.full((len(levels), number, horizon, dim), np.nan, np.float32)
+
+    def keep(
+        self,
+        rows: np.ndarray,
+        ahead: int,
+        there: np.ndarray,
+        law: TorchDistribution,
+        x: Tensor,
+        shown: int,
+    ) -> None:
+        """Take in one frame of some sequences.
+
+        Args:
+            rows: which, (B,).
+            ahead: which frame.
+            there: which of them have it, (B,).
+            law: its distribution given each path of latents.
+            x: draws, (S, B, D).
+            shown: which of the draws is kept whole.
+        """
+        place = rows[there], ahead
+        even = torch.tensor(1 / len(x)).expand(x.shape[:2])
+        self.mean[place] = expected(law, x.shape[:2]).mean(0).cpu().numpy()[there]
+        self.draw[place] = x[shown].cpu().numpy()[there]
+        found = weighted_quantiles(x, even, self.levels)
+        self.quantiles[:, *place] = found.cpu().numpy()[:, there]
+
+    def as_stored(self, sequences: Sequences) -> Iterator[np.ndarray]:
+        """Mean, quantiles and draw, as numbers of the data."""
+        for x in (self.mean, self.quantiles, self.draw):
+            yield sequences.uncentred(torch.from_numpy(x)).numpy()
 
 
 def levels_of(quantiles: Sequence[float] | None, known: Symbols | None) -> tuple[float, ...]:

@@ -15,12 +15,16 @@ from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.distributions import Mixture, Symbols
 from pyrodgm.engine.particles import symbols_of, weighted_quantiles
 from pyrodgm.errors import DataError, UsageError
-from pyrodgm.evaluate.passes import PARTICLE_NUMBERS_AT_ONCE, PARTICLE_ROWS_AT_ONCE, over_time
+from pyrodgm.evaluate.passes import (
+    PARTICLE_NUMBERS_AT_ONCE,
+    PARTICLE_ROWS_AT_ONCE,
+    drawing,
+    over_time,
+)
 from pyrodgm.evaluate.prediction.completing_filter import LAG, CompletingFilter
 from pyrodgm.evaluate.prediction.forecast import levels_of
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StateSpaceModel
-from pyrodgm.seeds import forked
 
 
 @dataclass(frozen=True)
@@ -94,32 +98,34 @@ def impute(
     p, q = over_time(model, guide)
     _check(sequences, samples, lag)
     known = symbols_of(p)
-    device = next(p.parameters()).device
     levels = torch.tensor(levels_of(quantiles, known))
     seen = ~sequences.x.isnan()
     observed = sequences.x if sequences.centre is None else sequences.x.double()
-    target, there_before = _as_predicted(observed, seen, known)
+    target, given = _as_predicted(observed, seen, known)
     filled = target.repeat(1 + len(levels), 1, 1)
-    with torch.no_grad(), forked(seed, "impute"):
+    with drawing(p, seed, "impute") as device:
         for rows in _portions(sequences, samples):
             batch = sequences.batch(rows).to(device)
             if isinstance(p, StateSpaceModel):
                 summary = _smoothed(p, batch, samples, levels, means=means)
             else:
-                found = CompletingFilter(
-                    p, q, batch, samples, means=means, lag=lag, ordered=known is None
-                )
-                summary = _filtered(found, levels, known)
+                how = {"means": means, "lag": lag, "ordered": known is None}
+                summary = _filtered(CompletingFilter(p, q, batch, samples, **how), levels, known)
             frames = torch.from_numpy(sequences.starts[rows])[:, None] + torch.arange(batch.length)
             there = batch.mask.cpu()
-            places = frames[there]
-            summary = sequences.uncentred(summary).to(filled)[:, there]
-            filled[:, places] = torch.where(there_before[places], filled[:, places], summary)
+            places, summary = frames[there], sequences.uncentred(summary).to(filled)[:, there]
+            filled[:, places] = torch.where(given[places], filled[:, places], summary)
+    return _imputation(sequences, seen, filled, levels, known)
+
+
+def _imputation(
+    sequences: Sequences, seen: Tensor, filled: Tensor, levels: Tensor, known: Symbols | None
+) -> Imputation:
+    """What was filled in, of means and quantiles of every frame, (1 + Q, sum of lengths, D)."""
+    x, between, probabilities = filled[0], filled[1:], None
     if known is not None:
         x = torch.where(seen, sequences.x, known.likeliest(filled[0]))
         between, probabilities = filled.new_empty(0, *x.shape), filled[0].numpy()
-    else:
-        x, between, probabilities = filled[0], filled[1:], None
     return Imputation(
         x.numpy(), seen.numpy(), levels.numpy(), between.numpy(), sequences.lengths, probabilities
     )

@@ -17,14 +17,13 @@ from pyrodgm.distributions import Symbols
 from pyrodgm.engine.particles import beginning, expected, symbols_of
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import Tell, over_time, portions, silent
+from pyrodgm.evaluate.passes import Tell, drawing, over_time, portions, silent
 from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_errors
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.predictors import Predictor
 from pyrodgm.evaluate.trivial.symbols import log_scores
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.models import Model, StepModel
-from pyrodgm.seeds import forked
 
 Tick = Callable[[int], None]
 
@@ -121,8 +120,7 @@ def expected_frames(
         samples: particles K.
         seed: of the draws; the global generator is left alone.
     """
-    device = next(model.parameters()).device
-    with torch.no_grad(), forked(seed, "predict"):
+    with drawing(model, seed, "predict") as device:
         return one_step(model, guide, batch.to(device), samples=samples)[0].cpu()
 
 
@@ -174,8 +172,7 @@ def predict(
     p, q = over_time(model, guide)
     if samples < 1:
         raise UsageError(f"samples is {samples}; give at least 1")
-    device, nats = next(p.parameters()).device, np.empty(len(sequences))
-
+    nats = np.empty(len(sequences))
     parts = portions(sequences, samples)
     total = sum(_steps(q, int(sequences.lengths[rows].max())) for rows in parts)
     done = 0
@@ -190,7 +187,7 @@ def predict(
         nats[batch.index.numpy()] = found.sum(-1).cpu().numpy()
         return means.cpu()
 
-    with torch.no_grad(), forked(seed, "predict", method.name):
+    with drawing(p, seed, "predict", method.name) as device:
         errors = sequence_errors(sequences, expect, kind, samples, std, symbols_of(p))
     return _prediction(method.name, samples, errors, nats, sequences)
 

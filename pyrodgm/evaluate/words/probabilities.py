@@ -9,10 +9,9 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter
-from pyrodgm.evaluate.passes import over_time
+from pyrodgm.evaluate.passes import drawing, over_time
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.seeds import forked
 
 PSEUDO_COUNT = 0.5  # of every word: one that is never read may still be
 
@@ -66,7 +65,7 @@ def word_chances(
     p, q = over_time(model, guide)
     along = _along(counts.to(next(p.parameters())), conditions)
     batch = along.first(len(counts))
-    with torch.no_grad(), forked(seed, "word chances"):
+    with drawing(p, seed, "word chances"):
         reader = _Reader(p, q, batch, draws, threshold=THRESHOLD if weighted else 0.0)
         reader.p.encoded = p.encode(along)
         found = []
