@@ -65,19 +65,22 @@ class SigmoidRecognition(StepGuide):
         )
 
     def features(self, batch: Batch) -> Tensor:
-        """What the lowest layer looks at, (B, T, F)."""
+        """Inputs of the lowest layer, (B, T, F)."""
         return self.inputs(batch.x)
 
     def encode(self, batch: Batch) -> Tensor:
-        """What the lowest layer owes to observations and conditions; the latter, (B, T, J + U)."""
+        """Contribution of observations and conditions to the logits of the lowest layer, and the
+        conditions themselves, (B, T, J + U).
+        """
         layer, y = next(iter(self.layers)), self.features(batch)
         given = self.conditions(batch)
         total = plus(plus(layer.bias.over(batch.length), layer.given, given), layer.now, y)
-        total = plus(total, layer.past, batch.lags("x", y, self.history))
+        name = "x" if y is batch.x else "features"  # lags of x itself are shared with the model
+        total = plus(total, layer.past, batch.lags(name, y, self.history))
         return total if given is None else torch.cat([total, given], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: what the observations say plus what the draws before it say."""
+        """One frame: logits from the observations and from the draws before it."""
         assert encoded is not None
         lowest = encoded.shape[-1] - self.conditions.dim
         drive, given = encoded[..., :lowest], encoded[..., lowest:]
