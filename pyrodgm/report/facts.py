@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from pyrodgm.display import counted, number
-from pyrodgm.evaluate.likelihood.validation import in_words
+from pyrodgm.evaluate.likelihood.validation import choice
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
@@ -122,8 +122,8 @@ def learning(run: Run) -> Section:
         return Section("Learning", [])
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     caption = (
-        "On training batches and on validation; the weights kept are chosen by "
-        f"{in_words(run.chosen_by)}. The first steps may lie below the picture."
+        f"On training batches and on validation. {choice(run.chosen_by)} The first steps may lie "
+        "below the picture."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
 

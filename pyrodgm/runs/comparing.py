@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.validation import Validation, in_words
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.runs.run import Run
 
 
@@ -26,9 +26,9 @@ def by_validation(
     scores = {name: each.score for name, each in found.items() if each.score is not None}
     ways = {each.by: name for name, each in found.items()}
     if len(ways) > 1 or len(scores) < len(found):
-        chosen = "; ".join(f"{name}: {in_words(by)}" for by, name in ways.items())
+        chosen = "; ".join(f"{name}: {by}" for by, name in ways.items())
         raise UsageError(
-            f"these runs cannot be ranked: without a bound on the log-likelihood they need a score "
-            f"in common, and their weights are chosen by other things ({chosen})"
+            "these runs cannot be ranked: without a bound on the log-likelihood they need a "
+            f"validation score in common, and their weights were chosen by: {chosen}"
         )
     return {name: found[name] for name in sorted(scores, key=lambda name: -scores[name])}

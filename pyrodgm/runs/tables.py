@@ -10,7 +10,7 @@ from pyrodgm.display import counted
 from pyrodgm.evaluate.latents.states import States
 from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
-from pyrodgm.evaluate.likelihood.validation import Validation, in_words
+from pyrodgm.evaluate.likelihood.validation import Validation, choice
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
 from pyrodgm.evaluate.prediction.gap_scores import GapScores
@@ -99,7 +99,7 @@ def objective_table(numbers: Mapping[str, Mapping[str, float]], chosen_by: str) 
         [[key.replace("_", " "), *(of.get(key) for of in numbers.values())] for key in keys],
         notes=[
             "There is no bound on the log-likelihood: model or guide has no density.",
-            f"The weights were chosen by {in_words(chosen_by)}.",
+            choice(chosen_by),
         ],
     )
 

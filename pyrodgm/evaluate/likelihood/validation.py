@@ -21,7 +21,6 @@ WORDS = {
     EXACT: "the log-likelihood on validation",
     BOUND: "the bound on validation",
     HELD_OUT: "the log-likelihood of the tokens held out of validation",
-    NOTHING: "nothing, so they are the last ones",
 }
 
 
@@ -71,6 +70,13 @@ class Validation:
 def in_words(by: str) -> str:
     """What weights are chosen by, as part of a sentence."""
     return WORDS.get(by, f"{by} on validation")
+
+
+def choice(by: str) -> str:
+    """How weights were chosen, as a sentence."""
+    if by == NOTHING:
+        return "The weights are the last ones: the objective gives no validation score."
+    return f"The weights were chosen by {in_words(by)}."
 
 
 def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> Validation:
