@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -52,6 +53,13 @@ class NormalVector(TorchDistribution):
         """The same over a larger batch."""
         shape = torch.Size(batch_shape) + self.event_shape
         return NormalVector(self.loc.expand(shape), self.scale.expand(shape), self.constant)
+
+    @classmethod
+    def over_time(cls, frames: Sequence[NormalVector]) -> NormalVector:
+        """The distributions of T frames (..., D) as one, of batch shape (..., T)."""
+        loc = torch.stack([frame.loc for frame in frames], -2)
+        scale = torch.stack([frame.scale for frame in frames], -2)
+        return cls(loc, scale, frames[0].constant)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -164,7 +165,7 @@ class Rollout:
         if program.chained and not program.reparameterised:
             self._draw_chains(windows, sampler)
         elif program.reparameterised and pathwise:
-            self._draw_frames(windows, sampler, keep_states=True)
+            self._draw_frames(windows, sampler, keep=True)
         else:
             with torch.no_grad():
                 self._draw_frames(windows, sampler)
@@ -177,17 +178,22 @@ class Rollout:
         self._scored = _Scored(dict(self.values), past.laws)
 
     def _draw_frames(
-        self, windows: Mapping[str, Tensor], sampler: Sampler, *, keep_states: bool = False
+        self, windows: Mapping[str, Tensor], sampler: Sampler, *, keep: bool = False
     ) -> None:
-        """One frame after the other, all its sites together."""
-        program, past = self.program, Past(windows)
+        """One frame after the other, all its sites together.
+
+        Args:
+            windows: of every unknown site before the first frame.
+            sampler: draws a frame.
+            keep: whether states, and distributions that can be put side by side, are kept: they
+                carry gradients, and need not be computed again where the path is scored.
+        """
+        program, past, record = self.program, Past(windows), _Record(windows, keep=keep)
         given = ShiftedPast(self.values, program.history, lags=self.lags)
         given_past = {name: given[name].unbind(-2) for name in self.values}
         known = {name: value.unbind(-2) for name, value in self.values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
-        paths: dict[str, list[Tensor]] = {name: [] for name in windows}
-        states: dict[str, list[Tensor]] = {}
         scored = program.scored if program.reparameterised else ()
         t = 0
 
@@ -199,19 +205,18 @@ class Rollout:
             else:
                 value = sampler(t, name, distribution)
                 value = value.detach() if name in scored else value
-            paths[name].append(value)
+            record.add(name, value, distribution)
             return value
 
         for t in range(self.length):
             for name, steps in given_past.items():
                 past[name] = steps[t]
             program.step(draw, past, None if encoded is None else encoded[t], frames[t])
-            for name, path in paths.items():
-                past.push(name, path[-1], path[-1].shape[-1])
-            for name, state in past.states.items() if keep_states else ():
-                states.setdefault(name, []).append(state)
-        self.values |= {name: sampler.path(path) for name, path in paths.items()}
-        self.states_along |= {name: sampler.path(path) for name, path in states.items()}
+            record.end_frame(past)
+        self.values |= {name: sampler.path(path) for name, path in record.paths.items()}
+        self.states_along |= {name: sampler.path(path) for name, path in record.states.items()}
+        if not known and record.can_score:
+            self._scored = _Scored(dict(self.values), record.distributions)
 
     def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
@@ -250,6 +255,44 @@ class Rollout:
             self.visit(draw)
             self._scored = _Scored(dict(self.values), lambda: laws)
         return self._scored.laws
+
+
+class _Record:
+    """What was drawn in the frames so far, and what need not be computed again to score it.
+
+    Args:
+        names: of the sites that are drawn.
+        keep: whether states and distributions are kept.
+    """
+
+    def __init__(self, names: Collection[str], *, keep: bool) -> None:
+        self.keep = keep
+        self.paths: dict[str, list[Tensor]] = {name: [] for name in names}
+        self.states: dict[str, list[Tensor]] = {}
+        self._drawn_from: dict[str, list[Any]] = {name: [] for name in names}
+
+    def add(self, name: str, value: Tensor, distribution: TorchDistribution) -> None:
+        """The draw of a site in the frame that is next."""
+        self.paths[name].append(value)
+        if self.keep:
+            self._drawn_from[name].append(distribution)
+
+    def end_frame(self, past: Past) -> None:
+        """Let the frame's draws enter the past, and keep its states."""
+        for name, path in self.paths.items():
+            past.push(name, path[-1], path[-1].shape[-1])
+        if self.keep:
+            for name, state in past.states.items():
+                self.states.setdefault(name, []).append(state)
+
+    @property
+    def can_score(self) -> bool:
+        """Whether the distributions of frames can be put side by side."""
+        return self.keep and all(hasattr(d[0], "over_time") for d in self._drawn_from.values())
+
+    def distributions(self) -> dict[str, TorchDistribution]:
+        """Of every site in all frames."""
+        return {name: each[0].over_time(each) for name, each in self._drawn_from.items()}
 
 
 class _Scored:

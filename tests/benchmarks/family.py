@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from floor import Bits, Counts, HandWritten, HandWrittenTSBN, Reals
 from floor_deterministic import HandWrittenDTSBND
-from torch import Tensor
+from floor_vrnn import HandWrittenVRNN
+from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Kind
@@ -18,6 +19,7 @@ from pyrodgm.models import MODELS
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 RATE, STD = 0.3, 0.5  # of the data
+VRNN_SIZES = {"latent_dim": 32, "hidden_dim": 128, "feature_dim": 64}
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ class Variant:
         return 2 if self.model == "dtsbn-s" else 1
 
     @property
+    def estimator(self) -> tuple[str, dict[str, Any]]:
+        """The objective of the floor, and its options."""
+        return ("elbo", {}) if self.model == "vrnn" else ("nvil", {"signal": "future"})
+
+    @property
     def sizes(self) -> str:
         """For a table."""
-        return f"B={self.size}, T={self.length}, D={self.dim}, J={self.hidden_dim}"
+        latents = VRNN_SIZES["latent_dim"] if self.model == "vrnn" else self.hidden_dim
+        return f"B={self.size}, T={self.length}, D={self.dim}, J={latents}"
 
     def info(self) -> DataInfo:
         """Facts about the data."""
@@ -68,6 +76,9 @@ class Variant:
 
     def library(self, objective: str = "nvil", **options: Any) -> Objective:
         """One of the library's objectives, with the model and its guide."""
+        if self.model == "vrnn":
+            model = MODELS["vrnn"](self.info(), **VRNN_SIZES)
+            return OBJECTIVES[objective](model, GUIDES["vrnn"](model), **options)
         info, units = self.info(), {"hidden_dim": self.hidden_dim}
         if self.layers > 1:
             units = {"hidden_dim": (self.hidden_dim,) * self.layers}
@@ -79,8 +90,10 @@ class Variant:
         guide = guide_class(model, **widths)
         return OBJECTIVES[objective](model, guide, **options)
 
-    def floor(self) -> HandWritten:
+    def floor(self) -> HandWritten | nn.Module:
         """The step written by hand."""
+        if self.model == "vrnn":
+            return HandWrittenVRNN(self.dim, **VRNN_SIZES)
         frame = {
             "binary": lambda: Bits(self.dim),
             "count": lambda: Counts(self.dim),
@@ -99,5 +112,6 @@ VARIANTS = {
     "dtsbn-s, 100-100, order 2": Variant("dtsbn-s", order=2),
     "dtsbn-d, 100-100, order 2": Variant("dtsbn-d", order=2),
     "tsbn, Gaussian": Variant("tsbn", kind="real", dim=49),
+    "vrnn": Variant("vrnn"),
     "tsbn, multinomial": Variant("tsbn", kind="count", hidden_dim=25, dim=2000, size=1, length=224),
 }

@@ -62,9 +62,10 @@ def library_step(variant: Variant, batch: Batch, name: str = "nvil", **options: 
 
 def pair(variant: Variant, batch: Batch) -> dict[str, Step]:
     """The floor and the library, with the same estimator."""
+    name, options = variant.estimator
     return {
         FLOOR: floor_step(variant, batch),
-        LIBRARY: library_step(variant, batch, signal="future"),
+        LIBRARY: library_step(variant, batch, name, **options),
     }
 
 
