@@ -173,9 +173,10 @@ def test_replicates_follow_the_latents_of_their_draw(data):
 
 
 def test_draws_depend_on_the_seed_alone(data, tree):
+    model, guide = pair(data)
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    again = to_datatree(*pair(data), data, draws=DRAWS)
+    again = to_datatree(model, guide, data, draws=DRAWS)
     assert torch.equal(torch.get_rng_state(), before)
     other = to_datatree(*pair(data), data, draws=DRAWS, seed=1)
     first, second, third = (values(each, "posterior", "z") for each in (tree, again, other))
