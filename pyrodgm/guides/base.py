@@ -145,5 +145,11 @@ def _check_readable(guide: type[Guide], model: Target) -> None:
         raise CompatibilityError(
             f"{type(model).__name__} does not set {', '.join(f'self.{name}' for name in lacking)}, "
             f"which guide {guide.__name__} reads; its constructor must: super().__init__(info) and "
-            "latents and observed, dictionaries from site name to dimension"
+            "latents, from site name to Site(dim, kind), and observed, from site name to dimension"
+        )
+    others = {name: site for name, site in model.latents.items() if not isinstance(site, Site)}
+    if others:
+        raise CompatibilityError(
+            f"{type(model).__name__} gives its latents as {others}; give each a dimension and a "
+            'kind, such as pyrodgm.models.Site(2, "continuous")'
         )

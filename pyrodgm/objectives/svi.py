@@ -63,7 +63,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         own: options of the objective, as its constructor takes them.
 
     Raises:
-        UsageError: the objective has several phases and cannot be one loss, draws in a way of its
+        UsageError: the objective is no function of draws alone, draws in a way of its
             own that a plain program does not offer, or does not have such an option.
 
     >>> from pyrodgm.objectives import NVIL
@@ -224,8 +224,8 @@ def _has_score(site: Any) -> bool:
 def _refuse_objective(objective: type[SinglePhase]) -> None:
     if not issubclass(objective, SinglePhase):
         raise UsageError(
-            f"{objective.__name__} optimises in several phases and cannot be a Pyro ELBO; "
-            "use pyrodgm.fit with it"
+            f"{objective.__name__} is no function of the log-probabilities of independent draws "
+            "alone, and cannot be a Pyro ELBO; use pyrodgm.fit with it"
         )
     if objective.trace is not SinglePhase.trace:
         raise UsageError(

@@ -236,8 +236,8 @@ def test_an_objective_with_draws_of_its_own_is_refused() -> None:
         ObjectiveELBO(LocalRLOO)
 
 
-def test_several_phases_are_refused() -> None:
-    with pytest.raises(UsageError, match="several phases"):
+def test_an_objective_that_is_no_function_of_draws_is_refused() -> None:
+    with pytest.raises(UsageError, match="no function of the log-probabilities"):
         ObjectiveELBO(TraceGraphELBO)
 
 

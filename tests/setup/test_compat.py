@@ -170,3 +170,10 @@ def test_the_table_lists_what_fits():
     triples = list(compat.table())
     assert ("tsbn", "recurrent-bernoulli", "nvil") in triples
     assert ("tsbn", "none", "nvil") not in triples
+
+
+def test_sites_without_a_kind_are_refused_in_words():
+    model = TSBN(INFO, hidden_dim=3)
+    model.latents = {"z": 3}
+    with pytest.raises(CompatibilityError, match=r"gives its latents as \{'z': 3\}.*Site"):
+        RecurrentBernoulli(model)
