@@ -39,6 +39,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "hmm": {"num_states": 3},
     "lds": {"state_dim": 2},
     "vrnn": {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 16},
+    "generator": {"noise_dim": 2, "hidden_dim": 8},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "bernoulli": {},
@@ -51,7 +52,8 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
 D = 4
 SYMBOLS = {"symbols": ((0, 1),) * D, "frequencies": (0.7, 0.3) * D}
 INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5, **SYMBOLS)
-INFOS = {"lds": replace(INFO, kind="real")}  # of models that cannot score bits
+REAL = replace(INFO, kind="real")
+INFOS = {"lds": REAL, "generator": REAL}  # of models that cannot score bits
 FITTING = list(compat.table())
 
 
@@ -155,6 +157,7 @@ def test_padding_and_order_of_the_batch_do_not_matter(
 ) -> None:
     """On a pair that cannot vary: every bit is saturated, and every number is drawn as its mean."""
     monkeypatch.setattr(NormalVector, "noise", lambda _, shape: torch.zeros(shape))
+    monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
     objective = build(triple)
     layers = [each for each in objective.modules() if isinstance(each, SigmoidLayer)]
     with torch.no_grad():

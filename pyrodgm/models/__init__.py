@@ -5,6 +5,7 @@ from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.generator import FeedForwardGenerator
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator
 from pyrodgm.models.lds import LDS
@@ -25,6 +26,7 @@ MODELS: dict[str, type[Model]] = {
     "hmm": HMM,
     "lds": LDS,
     "vrnn": VRNN,
+    "generator": FeedForwardGenerator,
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "VRNN",
     "Companions",
     "EnergyModel",
+    "FeedForwardGenerator",
     "Generator",
     "Model",
     "ModelTraits",

@@ -50,7 +50,12 @@ class Generator(Model):
     def noise(self, batch: Batch, particles: int = 1) -> Tensor:
         """Standard normal noise in the shape of a batch, (K, B, T, N)."""
         shape = particles, batch.size, batch.length, self.noise_dim
-        return torch.randn(shape, dtype=batch.x.dtype, device=batch.x.device)
+        return self.standard(batch).noise(torch.Size(shape))
+
+    def standard(self, batch: Batch) -> NormalVector:
+        """The distribution of the noise of a frame, on the device of a batch."""
+        zeros = batch.x.new_zeros(self.noise_dim)
+        return NormalVector(zeros, torch.ones_like(zeros))
 
     def draw(self, batch: Batch, particles: int = 1) -> Tensor:
         """Observations in the shape of a batch, (K, B, T, D), zero where it is padded.
@@ -67,13 +72,12 @@ class Generator(Model):
 
         A plate of particles goes to dimension -3.
         """
-        standard = NormalVector(batch.x.new_zeros(self.noise_dim), batch.x.new_ones(self.noise_dim))
         with Weights(self, register=True).stated():
             with (
                 pyro.plate("sequences", batch.size, dim=-2),
                 pyro.plate("frames", batch.length, dim=-1),
                 poutine.mask(mask=batch.mask),  # pyright: ignore[reportArgumentType]
             ):
-                noise = pyro.sample("noise", standard)
+                noise = pyro.sample("noise", self.standard(batch))
             x = self.generate(noise, batch)
             pyro.deterministic("x", x.masked_fill(~batch.mask[..., None], 0.0), event_dim=1)

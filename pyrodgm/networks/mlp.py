@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
+
+from pyrodgm.networks.layers import layer_sizes
 
 
 def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
@@ -17,3 +21,16 @@ def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
     nn.init.zeros_(head.bias)
     first = nn.LazyLinear(hidden_dim) if dim is None else nn.Linear(dim, hidden_dim)
     return nn.Sequential(first, nn.Tanh(), head)
+
+
+def relu_network(dim: int, hidden_dim: int | tuple[int, ...], out_dim: int) -> nn.Sequential:
+    """Hidden layers of rectified units, and a linear one on top.
+
+    Args:
+        dim: size of the input.
+        hidden_dim: units of every hidden layer, the lowest first; a number is a single layer.
+        out_dim: size of the output.
+    """
+    sizes = (dim, *layer_sizes(hidden_dim))
+    hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim))

@@ -11,6 +11,7 @@ from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.svi import ObjectiveELBO
+from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
@@ -23,6 +24,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rws": RWS,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
+    "wgan": WGAN,
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "OBJECTIVES",
     "RLOO",
     "RWS",
+    "WGAN",
     "LocalRLOO",
     "Loss",
     "Needs",

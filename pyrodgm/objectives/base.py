@@ -107,10 +107,13 @@ class Objective(Checked, nn.Module, ABC):
     everything together writes `loss`; one with several optimisers writes `phases`.
 
     `headline` is the key of the reported number that the learning curve and the progress bar show.
+    `fit_defaults` are options of training that it takes in the place of the usual ones, where a
+    person gives none: those of an adversarial objective are far from those of a bound.
     """
 
     needs: ClassVar[Needs]
     headline: ClassVar[str] = "elbo_nats_per_frame"
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from pyrodgm.runs.run import Run
 from pyrodgm.runs.stored import keep_results, score_splits
 from pyrodgm.seeds import seeded
 from pyrodgm.setup.build import build_data, build_objective
-from pyrodgm.setup.config import RunConfig, fit_options, to_toml
+from pyrodgm.setup.config import RunConfig, fit_options, to_toml, with_defaults
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
@@ -60,7 +60,8 @@ def fit(
         out: run folder; by default a temporary one, which lasts as long as the run, see
             `Run.save`, and stays where training fails.
         watcher: told of progress and evaluations.
-        options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``.
+        options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``; others are as
+            the objective's `fit_defaults` say, or that class.
 
     Raises:
         ConfigError: an unknown option or a wrong value.
@@ -74,6 +75,7 @@ def fit(
     chosen = fit_options(options)
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
+    chosen = fit_options(with_defaults(objective, options))
     check_runs(objective, splits, restarts=chosen.restarts)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:

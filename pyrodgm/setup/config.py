@@ -126,13 +126,15 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     components: dict[str, Component] = {}
     for group in sorted(names, key=GROUPS.index):
         target = found[group] if group in found else _find(group, names[group], mistakes)
+        found[group] = target
         if target is None:
             continue
         options = validate(group, target, groups[group], mistakes)
         if group == "data" and options.get("path"):
             options["path"] = str(Path(options["path"]).expanduser().resolve())
         components[group] = Component(registry.absolute(group, str(names[group])), options)
-    fit = validate("fit", FitOptions, groups["fit"], mistakes)
+    given_to_fit = with_defaults(found.get("objective"), groups["fit"])
+    fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
     return RunConfig(**components, fit=FitOptions(**fit))
 
@@ -149,6 +151,20 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
 def _companions(model: type[Model] | None) -> dict[str, str]:
     """Names of guide, objective and data as the model suggests them; none if it is unknown."""
     return {} if model is None else asdict(compat.companions_of(model))
+
+
+def with_defaults(objective: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of training where those that are not given are an objective's own.
+
+    Args:
+        objective: the objective or its class; anything else has no options of its own.
+        given: options by name; with another optimiser than Adam, the objective's betas are not
+            taken.
+    """
+    usual = dict(getattr(objective, "fit_defaults", {}))
+    if given.get("optimizer", "adam") != "adam":
+        usual.pop("betas", None)
+    return {**usual, **given}
 
 
 def fit_options(given: Mapping[str, Any]) -> FitOptions:

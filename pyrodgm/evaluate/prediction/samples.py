@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.ahead import conditions_to_draw
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.engine.programs import generate
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.prediction.continuation import continued
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model, StepModel
+from pyrodgm.models import Generator, Model, StepModel
 from pyrodgm.seeds import forked
 
 
@@ -47,16 +48,24 @@ def sample(
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: nothing to draw, the model has no generative recursion over time, or conditions
-            are given beside a prefix or for fewer frames.
+        UsageError: nothing to draw, the model cannot draw observations or not after a prefix, or
+            conditions are given beside a prefix or for fewer frames.
         DataError: the model takes other conditions.
     """
-    if not isinstance(model, StepModel):
-        raise UsageError(f"{type(model).__name__} is no sequence model")
+    if not isinstance(model, StepModel | Generator):
+        raise UsageError(
+            f"{type(model).__name__} cannot draw observations: it is neither a StepModel nor "
+            "a Generator of pyrodgm.models"
+        )
     frames = _usual_length(info, sequences, conditions) if length is None else length
     if num < 1 or frames < 1:
         raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
     means = info.kind == "unit"
+    if prefix and isinstance(model, Generator):
+        raise UsageError(
+            f"{type(model).__name__} draws whole sequences from noise and cannot go on after a "
+            "prefix; leave it out"
+        )
     if prefix and sequences is not None:
         if conditions is not None:
             raise UsageError(
@@ -70,8 +79,17 @@ def sample(
     known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
     known = None if known is None else known.to(like.device)
     with forked(seed, "sample"):
-        sites = generate(model, num, frames, like, means=means, conditions=known)
+        if isinstance(model, Generator):
+            sites = _generated(model, Batch.of(like.new_zeros(num, frames, info.dim), known))
+        else:
+            sites = generate(model, num, frames, like, means=means, conditions=known)
     return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
+
+
+def _generated(model: Generator, batch: Batch) -> dict[str, Tensor]:
+    """One draw of a generator in the shape of a batch."""
+    with torch.no_grad():
+        return {"x": model.draw(batch)[0]}
 
 
 def _uncentred(x: Tensor, info: DataInfo) -> Tensor:

@@ -1,0 +1,71 @@
+"""A feed-forward generator of rows: real numbers as a network's function of noise."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.data.kinds import taken_for
+from pyrodgm.errors import DataError
+from pyrodgm.models.base import Companions, ModelTraits
+from pyrodgm.models.implicit import Generator
+from pyrodgm.networks.inputs import means
+from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import relu_network
+
+
+@final
+class FeedForwardGenerator(Generator):
+    r"""Rows that a feed-forward network makes of noise.
+
+    .. math:: x = \mu + \sigma \odot g(\epsilon), \qquad \epsilon \sim \mathcal N(0, I)
+
+    with :math:`\mu` and :math:`\sigma` the means and standard deviations of the training data, so
+    that the network computes standardised numbers. Frames of a sequence are independent rows.
+
+    Args:
+        info: the data's facts; its features are D.
+        noise_dim: numbers of noise, N.
+        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+
+    Shapes: sites ``noise`` (B, T, N) and ``x`` (B, T, D).
+
+    Raises:
+        DataError: the data is not real-valued.
+
+    Reference: Goodfellow et al., Generative adversarial nets, 2014.
+    """
+
+    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=False, density="none")
+    companions: ClassVar[Companions] = Companions("none", "wgan", "gmm5")
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        info: DataInfo,
+        *,
+        noise_dim: Annotated[int, Field(ge=1)] = 2,
+        hidden_dim: LayerSizes = (128, 128),
+    ) -> None:
+        super().__init__(info, noise_dim=noise_dim)
+        if info.kind != "real":
+            raise DataError(
+                f"generator draws real values and the data '{info.name}' has {info.kind} ones"
+                f"{taken_for(info.kind, ('real',))}"
+            )
+        self.network = relu_network(noise_dim, hidden_dim, info.dim)
+        self.register_buffer("mean", means(info), persistent=False)
+        # Zero where a feature is constant, which is then drawn as it is.
+        std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
+        self.register_buffer("scale", std, persistent=False)
+
+    def generate(self, noise: Tensor, batch: Batch) -> Tensor:
+        """Observations (..., B, T, D) from noise (..., B, T, N)."""
+        del batch
+        return self.mean + self.scale * self.network(noise)
