@@ -15,6 +15,8 @@ from pyrodgm.networks.mlp import relu_network
 class Critic(nn.Module):
     """A number for every frame, from rectified layers over standardised features.
 
+    There is no bias on top: only differences of these numbers are looked at.
+
     Args:
         info: the data's facts.
         hidden_dim: units of every hidden layer; a number is a single layer.
@@ -23,7 +25,7 @@ class Critic(nn.Module):
     def __init__(self, info: DataInfo, hidden_dim: int | tuple[int, ...]) -> None:
         super().__init__()
         self.inputs = Inputs(info)
-        self.network = relu_network(self.inputs.dim, hidden_dim, 1)
+        self.network = relu_network(self.inputs.dim, hidden_dim, 1, bias=False)
 
     def of_inputs(self, inputs: Tensor) -> Tensor:
         """Of standardised features, (..., D) to (...)."""

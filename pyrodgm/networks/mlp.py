@@ -23,14 +23,17 @@ def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
     return nn.Sequential(first, nn.Tanh(), head)
 
 
-def relu_network(dim: int, hidden_dim: int | tuple[int, ...], out_dim: int) -> nn.Sequential:
+def relu_network(
+    dim: int, hidden_dim: int | tuple[int, ...], out_dim: int, *, bias: bool = True
+) -> nn.Sequential:
     """Hidden layers of rectified units, and a linear one on top.
 
     Args:
         dim: size of the input.
         hidden_dim: units of every hidden layer, the lowest first; a number is a single layer.
         out_dim: size of the output.
+        bias: whether the output has a bias.
     """
     sizes = (dim, *layer_sizes(hidden_dim))
     hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim))
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim, bias=bias))

@@ -17,7 +17,7 @@ def test_modes_are_equally_likely_and_their_rows_are_normal():
     x = draw(100_000, numpy_generator(0, "test")).astype(np.float64)
     centres = np.array(FIVE)
     nearest = np.linalg.norm(x[:, None] - centres, axis=-1).argmin(1)
-    assert_mean(torch.tensor(np.eye(5)[nearest]), torch.full((5,), 0.2))
+    assert_mean(torch.tensor(np.eye(5)[nearest]), torch.full((5,), 0.2, dtype=torch.float64))
     off = torch.tensor((x - centres[nearest]) / DEVIATION)
     assert_mean(1 + off, torch.ones(2))
     assert_mean(off[:, [0, 0, 1]] * off[:, [0, 1, 1]], torch.tensor([1.0, 0.0, 1.0]))
