@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option(
     "--estimator",
-    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact"]),
+    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "ais"]),
     default="auto",
     show_default=True,
-    help="auto: exact without latents, else elbo for one particle and iwae for more.",
+    help="auto: exact without latents, else elbo for one particle and iwae for more; of energy "
+    "models, exact where the normaliser can be enumerated and ais otherwise.",
 )
+@click.option("--chains", type=int, help="Of ais: chains in each direction [default: 100].")
+@click.option("--temperatures", type=int, help="Of ais: steps of a chain [default: 1000].")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option(
     "--per-sequence",
@@ -40,13 +44,17 @@ def command(
     seed: int,
     per_sequence: Path | None,
     as_json: bool,
+    **annealing: int | None,
 ) -> None:
     """Bound the log-likelihood of a split, beside trivial predictors of the same data.
 
     With K particles the bound is importance-weighted: it rises with K toward the log-likelihood,
     and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
     held out, as in stu, their prediction follows. Of models without a density, what their objective
-    measures is shown instead.
+    measures is shown instead. Of models whose density lacks its normaliser, as rbm, the
+    log-likelihood is exact where that can be enumerated; otherwise annealed importance sampling
+    puts it between two bounds, from chains that come from a known distribution and from chains that
+    go back to it.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
@@ -62,6 +70,12 @@ def command(
         loaded.data.refuse_to_replace(per_sequence, data)
         with replacing(per_sequence) as unfinished:
             loaded.scores(split, **given).to_csv(unfinished, index=False)
+    of_ais = {name: value for name, value in annealing.items() if value is not None}
+    if loaded.model.traits.density == "unnormalised" and particles == 1:
+        _show_energy(loaded, split, as_json, estimator=estimator, seed=seed, **of_ais)
+        return
+    if of_ais:
+        raise click.UsageError("--chains and --temperatures are for models without a normaliser")
     if not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
         _show_validation(loaded, split, seed, as_json)
         return
@@ -82,6 +96,27 @@ def command(
         print_table(word_table(words))
 
 
+def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
+    """The log-likelihood of a model whose density lacks its normaliser."""
+    from pyrodgm.runs.tables import likelihood_table
+
+    from .progress import telling
+    from .text import print_json, print_table
+
+    with telling(quiet=as_json) as tell:
+        found = run.energy_likelihood(split, tell=partial(tell, "annealing"), **options)
+    trivial = run.floors(split)
+    if as_json:
+        beside = {name: floor.to_dict() for name, floor in trivial.items()}
+        values = {"split": split, **found.to_dict(), "floors": beside}
+        print_json({**values, "chosen_by": run.chosen_by})
+        return
+    upper = None if found.exact else {split: found.upper}
+    own, others = {split: found.lower}, {split: trivial}
+    print_table(likelihood_table(run.model, own, others, upper=upper, per_sequence=True))
+    click.echo(f"\n{found.text()}")
+
+
 def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
     """What the objective measures, where there is no bound."""
     from pyrodgm.runs.tables import objective_table
@@ -92,4 +127,4 @@ def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
     if as_json:
         print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers})
         return
-    print_table(objective_table({split: found.numbers}, run.chosen_by))
+    print_table(objective_table(run.model, {split: found.numbers}, run.chosen_by))

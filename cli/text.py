@@ -44,7 +44,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
 
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
     if not has_bound(run.model, run.guide):
-        print_table(objective_table({"valid": run.validation("valid").numbers}, run.chosen_by))
+        numbers = {"valid": run.validation("valid").numbers}
+        print_table(objective_table(run.model, numbers, run.chosen_by))
         return
     valid, trivial = run.evaluate("valid"), run.floors("valid")
     print_table(likelihood_table(run.model, {"valid": valid}, {"valid": trivial}))

@@ -62,6 +62,10 @@ class DataWarning(UserWarning):
     """What was done with the data, or noticed in it, that a person should know before a fit."""
 
 
+class ChainWarning(UserWarning):
+    """A Markov chain hardly moves, so that its states do not stand for their distribution."""
+
+
 class Interrupted(PyrodgmError):
     """Training was asked to stop and did, after writing a checkpoint."""
 

@@ -4,11 +4,12 @@ from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dtsbn import DTSBND
-from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.energy import Annealing, EnergyModel
 from pyrodgm.models.generator import FeedForwardGenerator
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator
 from pyrodgm.models.lds import LDS
+from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
@@ -27,6 +28,7 @@ MODELS: dict[str, type[Model]] = {
     "lds": LDS,
     "vrnn": VRNN,
     "generator": FeedForwardGenerator,
+    "rbm": RBM,
 }
 
 __all__ = [
@@ -37,11 +39,13 @@ __all__ = [
     "HMSBN",
     "LDS",
     "MODELS",
+    "RBM",
     "RNN",
     "RNNNADE",
     "SBN",
     "TSBN",
     "VRNN",
+    "Annealing",
     "Companions",
     "EnergyModel",
     "FeedForwardGenerator",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import pyro
 from torch import Tensor
@@ -13,6 +13,29 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models.base import Model, ModelTraits
+
+
+class Annealing(Protocol):
+    r"""A path of distributions of rows from a known one, at beta = 0, to a model, at beta = 1.
+
+    .. math:: p_\beta(x) = \exp(\phi_\beta(x)) / Z_\beta
+    """
+
+    def log_normaliser(self) -> Tensor:
+        """Of the start: log Z at beta = 0, in nats, a scalar."""
+        ...
+
+    def start(self, num: int) -> Tensor:
+        """Independent draws at beta = 0, (num, D)."""
+        ...
+
+    def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
+        """The potential at beta = high less that at beta = low, of rows (num, D), (num,)."""
+        ...
+
+    def move(self, x: Tensor, beta: float) -> Tensor:
+        """A draw given rows (num, D) that satisfies detailed balance with p at beta."""
+        ...
 
 
 class EnergyModel(Model):
@@ -59,6 +82,33 @@ class EnergyModel(Model):
         raise CompatibilityError(
             f"{type(self).__name__} has no conditional draws for a Markov chain; write "
             "gibbs(x, batch), or take an objective that needs no chain"
+        )
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether `log_normaliser` can be computed."""
+        return False
+
+    def log_normaliser(self) -> Tensor:
+        """The exact log Z of a frame by enumeration, in nats, in double precision, a scalar.
+
+        Raises:
+            CompatibilityError: it cannot be enumerated.
+        """
+        raise CompatibilityError(
+            f"{type(self).__name__} has too many states to enumerate, or defines no "
+            "log_normaliser(); its normaliser can be estimated, as --estimator ais does"
+        )
+
+    def annealing(self) -> Annealing:
+        """A path from a known distribution of rows to this model.
+
+        Raises:
+            CompatibilityError: the model has none.
+        """
+        raise CompatibilityError(
+            f"{type(self).__name__} has no path from a known distribution to itself, so that its "
+            "normaliser cannot be estimated; write annealing(), see pyrodgm.models.RBM"
         )
 
     def forward(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
+from pyrodgm.objectives.pcd import PCD
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "jsa": JSA,
     "ml": ML,
     "nvil": NVIL,
+    "pcd": PCD,
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
@@ -34,6 +36,7 @@ __all__ = [
     "ML",
     "NVIL",
     "OBJECTIVES",
+    "PCD",
     "RLOO",
     "RWS",
     "WGAN",

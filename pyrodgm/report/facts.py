@@ -110,7 +110,7 @@ def results_section(run: Run, results: Results | None) -> Section:
     if results is None:
         return Section("Results", [])
     if results.valid is None or results.test is None:
-        return Section("Results", [objective_table(results.numbers, results.chosen_by)])
+        return Section("Results", [objective_table(run.model, results.numbers, results.chosen_by)])
     bounds = {"valid": results.valid, "test": results.test}
     trivial = {"valid": results.valid_floors, "test": results.test_floors}
     return Section("Results", [likelihood_table(run.model, bounds, trivial)])

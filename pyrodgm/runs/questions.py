@@ -15,6 +15,7 @@ from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.latents.states import States, states
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.likelihood.compare import Scored, score
+from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
 from pyrodgm.evaluate.prediction.completing_filter import LAG
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
@@ -101,6 +102,15 @@ class Questions:
         """The bound of every sequence; see `pyrodgm.evaluate.likelihood.bounds.sequence_scores`."""
         given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
         return sequence_scores(self.model, self.guide, self.sequences(split), **given)
+
+    def energy_likelihood(
+        self, split: Asked = None, *, seed: int = 0, **options: Any
+    ) -> EnergyLikelihood:
+        """The log-likelihood of an energy model between two bounds, or exactly.
+
+        See `pyrodgm.evaluate.likelihood.energy.energy_likelihood`, whose options are taken.
+        """
+        return energy_likelihood(self.model, self.sequences(split), seed=seed, **options)
 
     def states(self, split: Asked = None) -> States:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""

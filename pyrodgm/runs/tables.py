@@ -23,6 +23,11 @@ from pyrodgm.tables import Cell, Column, Table
 SHOWN = 12  # rows of a table of horizons
 ERROR = Column("standard error")
 MP, PP = Column(f"MP, top {TOP}"), Column(f"PP, top {TOP}")
+NO_BOUND = "There is no bound on the log-likelihood: model or guide has no density."
+NORMALISER = (
+    "The density is known up to its normaliser: pyrodgm evaluate gives the log-likelihood, exactly "
+    "or between two bounds."
+)
 LIKELIHOODS = (
     "Higher is better. By frame: all frames have the same weight; by sequence: all sequences have.",
     "Standard errors are over sequences.",
@@ -33,6 +38,8 @@ def estimate(bound: Bound) -> str:
     """What kind of number a log-likelihood is."""
     if bound.estimator == "exact":
         return "exact log-likelihood"
+    if bound.estimator == "ais":
+        return "lower bound by reverse annealing"
     if bound.particles == 1:
         return "1-sample lower bound"
     return f"lower bound, {bound.estimator} with {bound.particles} particles"
@@ -43,6 +50,7 @@ def likelihood_table(
     bounds: Mapping[str, Bound],
     trivial: Mapping[str, Mapping[str, Bound]],
     *,
+    upper: Mapping[str, Bound] | None = None,
     per_sequence: bool = False,
 ) -> Table:
     """Log-likelihoods of a model beside those of trivial predictors, the best first.
@@ -51,11 +59,14 @@ def likelihood_table(
         model: the model.
         bounds: of the model, by split; the last one orders the rows.
         trivial: of the predictors, by split and name.
+        upper: bounds of the model from above, by split, where there are any.
         per_sequence: whether totals of sequences are shown too.
     """
     last = list(bounds)[-1]
     own = f"{type(model).__name__}, {estimate(bounds[last])}"
     named = {own: bounds}
+    if upper is not None:
+        named[f"{type(model).__name__}, upper bound by annealing"] = upper
     named |= {NAMES[name]: {k: trivial[k][name] for k in bounds} for name in trivial[last]}
     ordered = sorted(named, key=lambda name: -named[name][last].nats_per_frame)
     splits = [f"{split}, by frame" if len(bounds) > 1 else "by frame" for split in bounds]
@@ -86,10 +97,13 @@ def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
     return [*found, *(totals if per_sequence else [])]
 
 
-def objective_table(numbers: Mapping[str, Mapping[str, float]], chosen_by: str) -> Table:
-    """What an objective measures where there is no bound on the log-likelihood.
+def objective_table(
+    model: Model, numbers: Mapping[str, Mapping[str, float]], chosen_by: str
+) -> Table:
+    """What an objective measures where there is no bound on the log-likelihood at once.
 
     Args:
+        model: the model.
         numbers: by split and key.
         chosen_by: what the weights were chosen by.
     """
@@ -98,7 +112,7 @@ def objective_table(numbers: Mapping[str, Mapping[str, float]], chosen_by: str) 
         [Column("measured by the objective"), *map(Column, numbers)],
         [[key.replace("_", " "), *(of.get(key) for of in numbers.values())] for key in keys],
         notes=[
-            "There is no bound on the log-likelihood: model or guide has no density.",
+            NORMALISER if model.traits.density == "unnormalised" else NO_BOUND,
             choice(chosen_by),
         ],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
 from pyrodgm.evaluate.passes import Tell, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import EnergyModel, Model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact"]
+Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "ais"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Bound:
     """A lower bound on the log-likelihood of a split; higher is better.
 
     Args:
-        estimator: "elbo", "iwae" or "fivo", or "exact" where it is no bound.
-        particles: draws per sequence, K.
+        estimator: "elbo", "iwae", "fivo" or "ais", or "exact" where it is no bound.
+        particles: draws per sequence, K; 1 of exact numbers and of ais.
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.
         nats_per_frame: total over all frames, divided by their number (frame-weighted).
@@ -62,7 +63,7 @@ class Bound:
             per_sequence: nats of each sequence, (N,).
             lengths: its frames, (N,).
             estimator: how the numbers were made.
-            particles: draws per sequence, K; exact numbers need one.
+            particles: draws per sequence, K; exact numbers and ais need one.
         """
         count = len(per_sequence)
         per_frame = per_sequence.sum() / lengths.sum()
@@ -71,7 +72,7 @@ class Bound:
         beside = (per_sequence - per_frame * lengths) / lengths.mean()
         return cls(
             estimator=estimator,
-            particles=1 if estimator == "exact" else particles,
+            particles=1 if estimator in ("exact", "ais") else particles,
             nats_per_example=float(per_sequence.mean()),
             standard_error_nats_per_example=standard_error(per_sequence),
             nats_per_frame=float(per_frame),
@@ -137,7 +138,9 @@ def bound(
         sequences: the split.
         particles: draws per sequence, K.
         estimator: "auto" is elbo for one particle and iwae for more. For models without latents
-            these three are the log-likelihood, and called exact.
+            these three are the log-likelihood, and called exact. For energy models "auto" is
+            exact where the normaliser can be enumerated and ais otherwise; see
+            `pyrodgm.evaluate.likelihood.energy`, which has its options and the bound from above.
         seed: of the draws; the global generator is left alone.
 
     Raises:
@@ -163,6 +166,8 @@ def sequence_bounds(
     seed: int = 0,
 ) -> tuple[np.ndarray, str]:
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
+    if isinstance(model, EnergyModel):
+        return _energy_bounds(model, sequences, estimator, particles, seed)
     refuse_without_bound(model, guide)
     used = _chosen(model, estimator, particles)
     if used == "fivo":
@@ -172,6 +177,22 @@ def sequence_bounds(
     if used == "elbo":
         return log_w.mean(0).numpy(), used
     return (log_w.logsumexp(0) - math.log(draws)).numpy(), used
+
+
+def _energy_bounds(
+    model: EnergyModel, sequences: Sequences, estimator: Estimator, particles: int, seed: int
+) -> tuple[np.ndarray, str]:
+    """The potential less log Z, or less the estimate that is above it in expectation."""
+    if particles != 1:
+        raise UsageError(
+            f"{type(model).__name__} has no latents to draw, and {particles} particles are asked "
+            "for; accuracy is a matter of chains and temperatures (--chains, --temperatures)"
+        )
+    # Any other estimator is refused there.
+    found = normaliser(
+        model, sequences, estimator=cast("NormaliserEstimator", estimator), seed=seed
+    )
+    return potentials(model, sequences) - found.upper * sequences.lengths, found.estimator
 
 
 def sequence_scores(
@@ -211,6 +232,11 @@ def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
+    if estimator == "ais":
+        raise UsageError(
+            f"ais estimates the normaliser of a density, and that of {type(model).__name__} is "
+            "known; the bounds are elbo, iwae and fivo"
+        )
     is_exact = model.traits.latents == "none" and model.traits.density == "normalised"
     if estimator == "exact" and not is_exact:
         raise UsageError(

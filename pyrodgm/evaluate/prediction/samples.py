@@ -11,9 +11,10 @@ from pyrodgm.data.ahead import conditions_to_draw
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.engine.programs import generate
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.annealing import annealed_draws
 from pyrodgm.evaluate.prediction.continuation import continued
 from pyrodgm.guides import Guide
-from pyrodgm.models import Generator, Model, StepModel
+from pyrodgm.models import EnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import forked
 
 
@@ -30,6 +31,8 @@ def sample(
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Ancestral draws from a model, every site (num, length, D).
+
+    Of energy models, draws by Markov chains along an annealing path.
 
     Grey observations in [0,1] are their mean given the latents, not black or white.
 
@@ -52,10 +55,12 @@ def sample(
             conditions are given beside a prefix or for fewer frames.
         DataError: the model takes other conditions.
     """
+    if isinstance(model, EnergyModel):
+        return {"x": _of_energy(model, num, 1 if length is None else length, prefix, seed)}
     if not isinstance(model, StepModel | Generator):
         raise UsageError(
-            f"{type(model).__name__} cannot draw observations: it is neither a StepModel nor "
-            "a Generator of pyrodgm.models"
+            f"{type(model).__name__} cannot draw observations: it is none of StepModel, Generator "
+            "and EnergyModel of pyrodgm.models"
         )
     frames = _usual_length(info, sequences, conditions) if length is None else length
     if num < 1 or frames < 1:
@@ -90,6 +95,22 @@ def _generated(model: Generator, batch: Batch) -> dict[str, Tensor]:
     """One draw of a generator in the shape of a batch."""
     with torch.no_grad():
         return {"x": model.draw(batch)[0]}
+
+
+def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int) -> Tensor:
+    """Independent frames of an energy model, each by a Markov chain of its own, (num, length, D).
+
+    Raises:
+        UsageError: nothing to draw, or a prefix, which says nothing of other frames.
+        CompatibilityError: the model has no path to anneal along.
+    """
+    if num < 1 or length < 1 or prefix:
+        raise UsageError(
+            f"cannot draw {num} sequences of {length} frames after {prefix}; give at least 1, and "
+            f"no prefix, since frames of {type(model).__name__} are independent"
+        )
+    with torch.no_grad(), forked(seed, "sample"):
+        return annealed_draws(model.annealing(), num * length).unflatten(0, (num, length))
 
 
 def _uncentred(x: Tensor, info: DataInfo) -> Tensor:

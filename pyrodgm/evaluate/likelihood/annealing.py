@@ -1,0 +1,86 @@
+"""Annealed importance sampling: the normaliser of an energy model, from below and from above."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyrodgm.evaluate.passes import Tell, silent
+from pyrodgm.models.energy import Annealing
+
+
+def forward_weights(
+    path: Annealing, chains: int, temperatures: int, *, tell: Tell = silent
+) -> Tensor:
+    r"""Log importance weights of chains that go from the start of a path to the model, (M,).
+
+    .. math::
+        \log w = \log Z_0 + \sum_{k=1}^n \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
+        \qquad x_0 \sim p_0, \quad x_k \sim T_{\beta_k}(x_{k-1})
+
+    with :math:`\beta_k = k/n`. Without bias, :math:`\mathrm{E}\, w = Z`; so the log of a mean of
+    them is below log Z in expectation, and is above it by a nats with probability at most
+    :math:`e^{-a}`.
+
+    Args:
+        path: from a known distribution to the model.
+        chains: independent ones, M.
+        temperatures: intermediate steps n.
+        tell: called with the share that is done.
+
+    Reference: Neal, Annealed importance sampling, 2001.
+    """
+    x = path.start(chains)
+    log_w = path.log_normaliser().expand(chains).clone()
+    for k in range(1, temperatures + 1):
+        log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
+        if k < temperatures:
+            x = path.move(x, k / temperatures)
+        tell(k / temperatures)
+    return log_w
+
+
+def reverse_weights(
+    path: Annealing, x: Tensor, temperatures: int, *, tell: Tell = silent
+) -> Tensor:
+    r"""Log importance weights of chains that go from given rows to the start of a path, (M,).
+
+    .. math::
+        \log w = \log Z_0 + \sum_{k=n}^1 \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
+        \qquad x_{n-1} = x, \quad x_{k-1} \sim T_{\beta_k}(x_k)
+
+    For any row :math:`\mathrm{E}\, e^{\phi(x)} / w` is the probability of x as the last state of a
+    forward chain, which approximates p(x). Its log is above :math:`\phi(x) - \mathrm{E} \log w`.
+    For rows drawn from p, :math:`\mathrm{E}\, 1/w = 1/Z`, and log w is above log Z in expectation.
+
+    Args:
+        path: from a known distribution to the model.
+        x: where the chains begin, (M, D).
+        temperatures: intermediate steps n.
+        tell: called with the share that is done.
+
+    Reference: Burda, Grosse and Salakhutdinov, Accurate and conservative estimates of MRF
+    log-likelihood using reverse annealing, 2015.
+    """
+    log_w = path.log_normaliser().expand(len(x)).clone()
+    for k in range(temperatures, 0, -1):
+        log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
+        if k > 1:
+            x = path.move(x, (k - 1) / temperatures)
+        tell(1 - (k - 1) / temperatures)
+    return log_w
+
+
+def annealed_draws(path: Annealing, num: int, *, sweeps: int = 2000) -> Tensor:
+    """Draws from a model by chains of their own, (num, D).
+
+    The first half of the sweeps goes along the path, the other half stays at the model.
+
+    Args:
+        path: from a known distribution to the model.
+        num: draws, each by a chain of its own.
+        sweeps: moves of each chain.
+    """
+    x = path.start(num)
+    for k in range(1, sweeps + 1):
+        x = path.move(x, min(1.0, 2 * k / sweeps))
+    return x

@@ -1,0 +1,129 @@
+"""The normaliser of an energy model: exact by enumeration, or from below and from above."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.display import json_number
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
+from pyrodgm.evaluate.passes import Tell, chunks, silent
+from pyrodgm.models.energy import EnergyModel
+from pyrodgm.seeds import forked, numpy_generator
+
+CHAINS, TEMPERATURES = 100, 1000
+NormaliserEstimator = Literal["auto", "exact", "ais"]
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The log Z of a frame, in nats.
+
+    Args:
+        estimator: "exact" or "ais".
+        lower: log of the mean weight of forward chains, below log Z in expectation; log Z itself
+            where it is exact.
+        upper: mean log weight of chains that go back from rows of the data. It is above log Z in
+            expectation where rows are as if drawn from the model; see `reverse_weights`.
+        standard_error_lower: of the first, over chains; by the delta method.
+        standard_error_upper: of the second, over chains.
+        chains: in each direction; 0 where it is exact.
+        temperatures: steps of each chain; 0 where it is exact.
+    """
+
+    estimator: str
+    lower: float
+    upper: float
+    standard_error_lower: float = 0.0
+    standard_error_upper: float = 0.0
+    chains: int = 0
+    temperatures: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a standard error of a single chain is null."""
+        return {name: json_number(value) for name, value in asdict(self).items()}
+
+
+def normaliser(
+    model: EnergyModel,
+    sequences: Sequences,
+    *,
+    estimator: NormaliserEstimator = "auto",
+    chains: int = CHAINS,
+    temperatures: int = TEMPERATURES,
+    seed: int = 0,
+    tell: Tell = silent,
+) -> Normaliser:
+    """The log Z of a model of independent frames.
+
+    Args:
+        model: the model.
+        sequences: frames that reverse chains begin at.
+        estimator: "auto" is exact where the model can be enumerated, and ais otherwise.
+        chains: of ais, in each direction.
+        temperatures: of ais, steps of each chain.
+        seed: of the chains; the global generator is left alone.
+        tell: called with the share that is done.
+
+    Raises:
+        CompatibilityError: the model cannot be enumerated, or has no path to anneal along.
+        UsageError: an unknown estimator, no chains or no temperatures.
+    """
+    if estimator not in get_args(NormaliserEstimator):
+        raise UsageError(
+            f"'{estimator}' is no estimator of an unnormalised density as {type(model).__name__} "
+            f"has; known: {', '.join(get_args(NormaliserEstimator))}"
+        )
+    if chains < 1 or temperatures < 1:
+        raise UsageError(f"{chains} chains of {temperatures} temperatures; give at least 1 of each")
+    with torch.no_grad():
+        if estimator == "exact" or (estimator == "auto" and model.enumerable):
+            exact = float(model.log_normaliser())
+            return Normaliser("exact", exact, exact)
+        with forked(seed, "annealing"):
+            return _annealed(model, sequences, chains, temperatures, seed, tell)
+
+
+def _annealed(
+    model: EnergyModel,
+    sequences: Sequences,
+    chains: int,
+    temperatures: int,
+    seed: int,
+    tell: Tell,
+) -> Normaliser:
+    """Both directions."""
+    path, like = model.annealing(), next(model.parameters())
+    forward = forward_weights(path, chains, temperatures, tell=lambda share: tell(share / 2))
+    rng = numpy_generator(seed, "annealing", "rows")
+    frames = rng.choice(sequences.num_frames, chains, replace=chains > sequences.num_frames)
+    x = sequences.centred(sequences.x[torch.from_numpy(frames)]).to(like)
+    back = reverse_weights(path, x, temperatures, tell=lambda share: tell((1 + share) / 2))
+    lower = forward.logsumexp(0) - math.log(chains)
+    shares = (forward - lower).exp()
+    return Normaliser(
+        "ais",
+        float(lower),
+        float(back.mean()),
+        float(shares.std()) / math.sqrt(chains),
+        float(back.std()) / math.sqrt(chains),
+        chains,
+        temperatures,
+    )
+
+
+def potentials(model: EnergyModel, sequences: Sequences) -> np.ndarray:
+    """The unnormalised log-density of every sequence, (N,), in nats."""
+    device, nats = next(model.parameters()).device, np.empty(len(sequences))
+    with torch.no_grad():
+        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
+            batch = sequences.batch(rows).to(device)
+            found = model.potential(batch.x, batch).masked_fill(~batch.mask, 0.0)
+            nats[rows] = found.double().sum(-1).cpu().numpy()
+    return nats
