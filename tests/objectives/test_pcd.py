@@ -195,7 +195,7 @@ def test_two_processes_have_chains_of_their_own(tiny, tmp_path):
 
     def both(out, mode):
         command = [sys.executable, script, json.dumps(given), out, mode]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"

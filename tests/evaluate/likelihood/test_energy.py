@@ -140,6 +140,12 @@ class Bare(EnergyModel):
         return x @ self.rates
 
 
+def of_bits(**options):
+    """A bound of a model whose normaliser is known."""
+    model = SBN(INFO)
+    return bound(model, LayeredBernoulli(model), ROWS, **options)
+
+
 @pytest.mark.parametrize(
     ("question", "words"),
     [
