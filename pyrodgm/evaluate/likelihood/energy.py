@@ -21,10 +21,9 @@ from pyrodgm.evaluate.likelihood.normaliser import (
     potentials,
 )
 from pyrodgm.evaluate.likelihood.validation import Validation
-from pyrodgm.evaluate.passes import Tell, chunks, silent
+from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
-from pyrodgm.seeds import forked
 
 BITS = 16  # of every frame, that the pseudo-likelihood looks at
 
@@ -134,8 +133,8 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
 
     Reference: Besag, Statistical analysis of non-lattice data, 1975.
     """
-    device, nats = next(model.parameters()).device, 0.0
-    with torch.no_grad(), forked(seed, "pseudo-likelihood"):
+    nats = 0.0
+    with drawing(model, seed, "pseudo-likelihood") as device:
         for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
             dim = batch.x.shape[-1]
