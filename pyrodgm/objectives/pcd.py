@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, ClassVar, Literal, cast, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, cast, final
 
 import torch
 from pydantic import Field
@@ -66,6 +68,7 @@ class PCD(Objective):
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"none"}), density=frozenset({"unnormalised"}), sequential=False
     )
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"
 
     def __init__(
