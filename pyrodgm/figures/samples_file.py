@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import UsageError
 from pyrodgm.figures import checks as plots
+from pyrodgm.figures.points import scatter
 from pyrodgm.figures.sequences import LINES, motion, pictures
 from pyrodgm.figures.videos import grid, save_gif
 from pyrodgm.storage.files import replacing
@@ -33,7 +34,8 @@ def save_samples(
     frame rate; a viewer shows equal frames in a row as one of longer duration. ``.mid``: one file
     per sequence, since tracks of one file sound together; several are numbered, ``name-001.mid``.
     A frame is a quarter note at a tempo that gives the frame rate, and a key that is on in
-    neighbouring frames is one held note. ``.png``: a figure of at most 12 of them.
+    neighbouring frames is one held note. ``.png``: a figure of at most 12 of them; of
+    rows of a few real numbers, all as points.
 
     Args:
         x: the sequences, (N, T, D).
@@ -109,6 +111,9 @@ def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
     shown = (x if chances is None else chances)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
+    if lines and x.shape[1] == 1:
+        plots.save(scatter({"drawn": x[:, 0]}), path)
+        return [path]
     plots.save(motion(rows, within=np.concatenate(shown)) if lines else pictures(rows, info), path)
     return [path]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.passes import over_time
 from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import one_step
+from pyrodgm.figures.points import scatter
 from pyrodgm.figures.samples_file import as_numbers, save_samples
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
-from pyrodgm.models import StepModel
+from pyrodgm.models import Generator, StepModel
 from pyrodgm.report.blocks import (
     Block,
     Download,
@@ -41,6 +43,7 @@ PARTICLES = 20  # behind an expectation
 CONTINUATIONS = 100  # behind a quantile
 DRAWN = 3  # sequences drawn from the model
 VIDEOS, ROWS = 9, 100  # the same of pictures, moving or not
+POINTS = 1000  # rows of real numbers, the same
 EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
 
 
@@ -159,11 +162,24 @@ def samples(run: Run, split: str, seed: int) -> Section:
         except MissingDataError:
             return Section("Samples", [])
     still = info.image_shape is None and length == 1
-    if not isinstance(run.model, StepModel) or info.kind == "count" or still:
+    if not isinstance(run.model, StepModel | Generator) or info.kind == "count":
         return Section("Samples", [])
+    if still:
+        return Section("Samples", _points(run, split, seed) if info.kind == "real" else [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])
     return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
+
+
+def _points(run: Run, split: str, seed: int) -> list[Block]:
+    """Rows of real numbers drawn from the model, before those of a split where it is there."""
+    sets = {"drawn": as_numbers(run.sample(POINTS, 1, split=split, seed=seed)["x"])[:, 0]}
+    with suppress(MissingDataError):
+        sequences = run.splits[split]
+        rows = sequences.batch(np.arange(min(POINTS, len(sequences))))
+        sets[split] = sequences.uncentred(rows.x.where(rows.observed, torch.nan))[:, 0].numpy()
+    caption = f"{counted(POINTS, 'row')} drawn from the model, and rows of the {split} split."
+    return [Picture(png_uri(scatter(sets)), caption, narrow=True)]
 
 
 def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
