@@ -19,8 +19,7 @@ def scatter(sets: Mapping[str, np.ndarray]) -> Figure:
     Args:
         sets: points (N, D) by their labels.
     """
-    last = next(reversed(sets.values()))
-    across, up = axes_of(last)
+    across, up = axes_of(list(sets.values())[-1])
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     ax = figure.subplots()
     for order, ((label, x), colour) in enumerate(zip(sets.items(), COLOURS, strict=False)):
