@@ -25,6 +25,10 @@ from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
 
+CROSSED = (
+    "The two have crossed: what separates them is noise of the chains, or rows of the data are not "
+    "as if drawn from the model. Raise --chains and --temperatures."
+)
 BITS = 16  # of every frame, that the pseudo-likelihood looks at
 
 
@@ -57,7 +61,8 @@ class EnergyLikelihood:
             f"{z.chains} chains of {z.temperatures} temperatures from a known distribution, and at "
             f"most {z.upper:.2f} (standard error {z.standard_error_upper:.2f}) by chains that go "
             "back from the data. Both hold in expectation, the second for the distribution that "
-            "forward chains end in. More --temperatures bring the two together."
+            "forward chains end in. Standard errors of the table do not contain these. "
+            + ("More --temperatures bring the two together." if z.lower <= z.upper else CROSSED)
         )
 
     def to_dict(self) -> dict[str, Any]:
