@@ -20,7 +20,13 @@ def print_json(values: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Columns as wide as they need to be; the first to the left, numbers to the right."""
+    """Columns as wide as they need to be; the first to the left, numbers to the right.
+
+    Of a table without rows its notes alone.
+    """
+    if not table.rows:
+        click.echo("\n".join(table.notes))
+        return
     lines = [table.header, *table.cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if table.title:
