@@ -169,22 +169,11 @@ def test_a_table_is_a_file(tmp_path):
         title = "A table"
         notes = ["A note."]
         measure = { name = "likelihoods", particles = 3 }
-<<<<<<< HEAD
         baselines = [
             { name = "likelihoods", rows = { markov = "chain" }, metrics = { many = "by frame" } },
         ]
         metrics = { many = { heading = "nats", better = "higher" } }
         published = { A = { "jsb many" = "-1.0" } }
-=======
-        [[baselines]]
-        name = "likelihoods"
-        rows = { markov = "chain" }
-        metrics = { many = "by frame" }
-        [published]
-        A = { "jsb many" = "-1.0" }
-        [metrics]
-        many = { heading = "nats", better = "higher" }
->>>>>>> 0f42787 (A table of a paper is a file: in CONTRIBUTING and the changelog)
         [data.jsb]
         heading = "JSB"
         [data.piano]

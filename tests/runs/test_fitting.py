@@ -101,7 +101,7 @@ def test_a_matrix_that_cannot_be_factored_says_what_to_do(values, tmp_path, monk
         torch.linalg.cholesky(-torch.eye(2))
 
     monkeypatch.setattr(TSBN, "step", broken)
-    monkeypatch.setattr(fitting, "check_runs", lambda *_: None)
+    monkeypatch.setattr(fitting, "check_runs", lambda *_, **__: None)
     with pytest.raises(NonFiniteError, match=r"step 1: .*cholesky.* Lower fit\.lr"):
         fit_config(resolve(values), tmp_path / "run")
 
