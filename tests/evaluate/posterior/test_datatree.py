@@ -272,7 +272,12 @@ def test_large_counts_are_replicated_as_they_are(total, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, model in MODELS.items() if model.traits.latents == "none"]
+    "name",
+    [
+        name
+        for name, model in MODELS.items()
+        if (model.traits.latents, model.traits.density) == ("none", "normalised")
+    ],
 )
 def test_models_without_latents_have_no_posterior_and_an_exact_likelihood(name, tmp_path):
     data = splits("real" if name == "lds" else "binary")
@@ -350,3 +355,9 @@ def test_one_long_sequence_among_many_takes_no_padding():
     replicate = tree["posterior_predictive"].to_dataset()["x"].values[0]
     expected = replicate[:, 2000:].mean((1, 2))
     assert drawn.values["activity"][:, 1000] == pytest.approx(expected, rel=1e-5)
+
+
+def test_models_without_a_density_are_refused_in_words(data):
+    model = MODELS["rbm"](data.info)
+    with pytest.raises(UsageError, match="RBM has no density"):
+        to_datatree(model, NoGuide(model), data, draws=DRAWS)
