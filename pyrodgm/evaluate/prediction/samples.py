@@ -66,16 +66,9 @@ def sample(
     if num < 1 or frames < 1:
         raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
     means = info.kind == "unit"
-    if prefix and isinstance(model, Generator):
-        raise UsageError(
-            f"{type(model).__name__} draws whole sequences from noise and cannot go on after a "
-            "prefix; leave it out"
-        )
+    if prefix:
+        _refuse_prefix(model, conditions)
     if prefix and sequences is not None:
-        if conditions is not None:
-            raise UsageError(
-                "after a prefix, conditions are those of its sequence; run.forecast takes others"
-            )
         given = {"num": num, "prefix": prefix, "length": frames, "seed": seed}
         return dict.fromkeys(
             model.observed, continued(model, guide, sequences, means=means, **given)
@@ -89,6 +82,19 @@ def sample(
         else:
             sites = generate(model, num, frames, like, means=means, conditions=known)
     return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
+
+
+def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
+    """Raise where a model cannot go on after a prefix, or not under these conditions."""
+    if isinstance(model, Generator):
+        raise UsageError(
+            f"{type(model).__name__} draws whole sequences from noise and cannot go on after a "
+            "prefix; leave it out"
+        )
+    if conditions is not None:
+        raise UsageError(
+            "after a prefix, conditions are those of its sequence; run.forecast takes others"
+        )
 
 
 def _generated(model: Generator, batch: Batch) -> dict[str, Tensor]:
