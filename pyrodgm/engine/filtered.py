@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
+from pyrodgm.engine.cells import Cell
 from pyrodgm.engine.particles import of_ancestors
-from pyrodgm.engine.past import Cell, Drive, Past, computed
+from pyrodgm.engine.past import Drive, Past, computed
 from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling
 

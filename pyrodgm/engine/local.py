@@ -51,8 +51,8 @@ def frame_terms(
         return values[name]
 
     def look_up(name: str, distribution: TorchDistribution) -> Tensor:
-        law = partial(distribution, batch.seen if name in model.observed else None)
-        log_p[name] = _masked(law.log_prob(values[name]), batch.mask)
+        scored = partial(distribution, batch.seen if name in model.observed else None)
+        log_p[name] = _masked(scored.log_prob(values[name]), batch.mask)
         return values[name]
 
     proposal.visit(propose, proposal.states() if guide.states else None)

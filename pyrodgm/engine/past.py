@@ -1,43 +1,18 @@
-"""What does a frame have before it? Shifted paths, moving windows, features side by side."""
+"""What a step is given of the frames before: shifted paths, moving windows, states."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyrodgm.engine.cells import Cell, StochasticCell
 from pyrodgm.lags import Lags, lagged
 
 Draw = Callable[[str, TorchDistribution], Tensor]
 Drive = Tensor | Callable[[], Tensor]
-Law = Callable[[Tensor, Tensor], TorchDistribution]
-
-
-class Cell(Protocol):
-    """A recurrence without noise: what a step carries from frame to frame.
-
-    Args:
-        dim: size of its output, which is the first part of its state.
-        state_dim: numbers that it carries.
-    """
-
-    dim: int
-    state_dim: int
-
-    def __call__(self, drive: Tensor, state: Tensor) -> Tensor:
-        """The next state (..., S) from this frame's input (..., E) and the state before."""
-        ...
-
-    def outputs(self, drive: Tensor) -> Tensor:
-        """The outputs of all frames from rest, (..., T, H), from all inputs (..., T, E)."""
-        ...
-
-    def states(self, drive: Tensor) -> Tensor:
-        """The states of all frames, (..., T, S)."""
-        ...
 
 
 class Past(dict[str, Tensor]):
@@ -66,11 +41,11 @@ class Past(dict[str, Tensor]):
         self.states[name] = state = cell(drive, state)
         return state[..., : cell.dim]
 
-    def chain(self, draw: Draw, name: str, drive: Tensor, law: Law) -> Tensor:
-        """Draw a site whose past enters only through its own law, and return its value, (..., D).
+    def chain(self, draw: Draw, name: str, drive: Tensor, cell: StochasticCell) -> Tensor:
+        """Draw a site whose past enters only through its own cell, and return its value, (..., D).
 
         The counterpart of `carry` for draws: what does not depend on the site's own past belongs
-        into `drive`. A program that draws all its sites so, each driven by nothing but observations
+        into `drive`. A program that draws all its sites so, each given nothing but observations
         and sites before it, may say that it is `chained`: its paths are then drawn one site after
         the other, and the drive of each is computed for all frames at once.
 
@@ -78,9 +53,9 @@ class Past(dict[str, Tensor]):
             draw: as the step was given it.
             name: of the site.
             drive: what else the site depends on in this frame, (..., E).
-            law: its distribution, from the drive and from its last n values, (..., n D).
+            cell: gives its distribution from the drive and from its last n values.
         """
-        return draw(name, law(drive, self[name]))
+        return draw(name, cell.distribution(drive, self[name]))
 
     def seen(self, name: str) -> Tensor | None:
         """Which of the last n values of a site were observed, (..., n D); None where all were."""
@@ -155,16 +130,6 @@ def seen_key(name: str) -> str:
     return f"{name} seen"
 
 
-def scan(cell: Cell, drive: Tensor) -> Tensor:
-    """The states of a recurrence in all frames, (..., T, S), from all its inputs (..., T, E)."""
-    state = drive.new_zeros(*drive.shape[:-2], cell.state_dim)
-    states = []
-    for now in drive.unbind(-2):
-        state = cell(now, state)
-        states.append(state)
-    return torch.stack(states, -2)
-
-
 def join(*parts: Tensor) -> Tensor:
     """Features side by side, (..., sum of D), where leading dimensions broadcast.
 
@@ -175,39 +140,6 @@ def join(*parts: Tensor) -> Tensor:
     """
     leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
-
-
-class Windows:
-    """The last n values before the frame that is next, newest first, without copying them.
-
-    A path is written from the end of its memory to the beginning, so that the n values before any
-    frame lie side by side in the order wanted.
-
-    Args:
-        window: the last n values before the first frame, (..., n D).
-        length: frames that will come, T.
-        lags: how many values a frame looks at, n.
-    """
-
-    def __init__(self, window: Tensor, length: int, lags: int) -> None:
-        dim = window.shape[-1] // lags
-        self.path = window.new_empty(*window.shape[:-1], length + lags, dim)
-        self.path[..., length:, :] = window.unflatten(-1, (lags, dim))
-        self.frames = self.path.unbind(-2)
-        self.lags, self.place = lags, length
-
-    def last(self) -> Tensor:
-        """The last n values, (..., n D)."""
-        return self.path[..., self.place : self.place + self.lags, :].flatten(-2)
-
-    def push(self, value: Tensor) -> None:
-        """Let a new value come in, (..., D)."""
-        self.place -= 1
-        self.frames[self.place].copy_(value)
-
-    def values(self) -> Tensor:
-        """All values that came in, in the order of frames, (..., T, D)."""
-        return self.path[..., : -self.lags, :].flip(-2)
 
 
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:

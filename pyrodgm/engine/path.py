@@ -88,9 +88,9 @@ class Path(TorchDistribution):
     def frame_log_probs(self, value: Tensor) -> Tensor:
         """Nats of every frame given those before it, (..., B, T), zero where padded."""
         batch = self.run.batch
-        law = self.run.laws({self.name: value}, self.batch_shape)[self.name]
+        found = self.run.distributions({self.name: value}, self.batch_shape)[self.name]
         seen = batch.seen if self.name in self.run.program.observed else None
-        return torch.where(batch.mask, partial(law, seen).log_prob(value), batch.x.new_zeros(()))
+        return torch.where(batch.mask, partial(found, seen).log_prob(value), batch.x.new_zeros(()))
 
 
 class FusedRun:
@@ -145,7 +145,7 @@ class FusedRun:
         self._taken.add(name)
         return self._drawn[name]
 
-    def laws(
+    def distributions(
         self, values: Mapping[str, Tensor], leading: torch.Size
     ) -> dict[str, TorchDistribution]:
         """Every site's distribution in every frame, given these values and those of the run."""
@@ -162,8 +162,8 @@ class FusedRun:
         shape = self.batch.mask.shape
         known = {name: self.batch.x.new_zeros(*shape, dim) for name, dim in self.dims.items()}
         with torch.no_grad(), self.weights.again():
-            laws = self._rollout(known, torch.Size([self.batch.size])).score()
-        return {name: law.support for name, law in laws.items()}
+            found = self._rollout(known, torch.Size([self.batch.size])).score()
+        return {name: distribution.support for name, distribution in found.items()}
 
     def _settle(self, name: str, value: Tensor) -> None:
         """Take the value of a site from Pyro; where it is not the one drawn, a handler set it."""

@@ -12,8 +12,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.chains import ChainPast, only_chains
 from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast, seen_key
-from pyrodgm.engine.sampler import ChainPast, Sampler, only_chains
+from pyrodgm.engine.sampler import Sampler
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.lags import Lags
 
@@ -26,8 +27,8 @@ class SequenceProgram:
         latents: name, dimension and kind of every site that is drawn.
         observed: name and dimension of every site whose values the batch gives.
         states: names of the deterministic states that a step carries.
-        chained: whether every site is drawn by ``past.chain``, driven by nothing but observations
-            and the paths of sites before it.
+        chained: whether every site is drawn by ``past.chain``, given nothing but observations and
+            the paths of sites before it.
     """
 
     history: int
@@ -157,38 +158,39 @@ class Rollout:
         program = self.program
         sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
         self.sampler = sampler
-        windows = {
-            name: self.like.new_zeros(*sampler.leading, program.history * dim)
+        start = {
+            name: self.like.new_zeros(*sampler.leading, program.history, dim)
             for name, dim in program.dims.items()
             if name not in self.values
         }
         if program.chained and not program.reparameterised:
-            self._draw_chains(windows, sampler)
+            self._draw_chains(start, sampler)
         elif program.reparameterised and pathwise:
-            self._draw_frames(windows, sampler, keep=True)
+            self._draw_frames(start, sampler, keep=True)
         else:
             with torch.no_grad():
-                self._draw_frames(windows, sampler)
+                self._draw_frames(start, sampler)
         return self.values
 
-    def _draw_chains(self, windows: Mapping[str, Tensor], sampler: Sampler) -> None:
+    def _draw_chains(self, start: Mapping[str, Tensor], sampler: Sampler) -> None:
         """One site after the other; what drives each is also what scores it."""
-        past = ChainPast(self.values, self.program.history, windows, sampler, self.lags)
+        past = ChainPast(self.values, self.program.history, start, sampler, self.lags)
         self._step(only_chains, past)
-        self._scored = _Scored(dict(self.values), past.laws)
+        self._scored = _Scored(dict(self.values), past.distributions)
 
     def _draw_frames(
-        self, windows: Mapping[str, Tensor], sampler: Sampler, *, keep: bool = False
+        self, start: Mapping[str, Tensor], sampler: Sampler, *, keep: bool = False
     ) -> None:
         """One frame after the other, all its sites together.
 
         Args:
-            windows: of every unknown site before the first frame.
+            start: values of every unknown site before the first frame, (*leading, n, D).
             sampler: draws a frame.
             keep: whether states, and distributions that can be put side by side, are kept: they
                 carry gradients, and need not be computed again where the path is scored.
         """
-        program, past, record = self.program, Past(windows), _Record(windows, keep=keep)
+        program, record = self.program, _Record(start, keep=keep)
+        past = Past({name: value.flatten(-2) for name, value in start.items()})
         given = ShiftedPast(self.values, program.history, lags=self.lags)
         given_past = {name: given[name].unbind(-2) for name in self.values}
         known = {name: value.unbind(-2) for name, value in self.values.items()}
@@ -246,15 +248,15 @@ class Rollout:
     def score(self) -> dict[str, TorchDistribution]:
         """Every site's distribution at every frame, given the paths; batch shape (*leading, T)."""
         if not self._scored.holds(self.values):
-            laws: dict[str, TorchDistribution] = {}
+            found: dict[str, TorchDistribution] = {}
 
             def draw(name: str, distribution: TorchDistribution) -> Tensor:
-                laws[name] = distribution
+                found[name] = distribution
                 return self.values[name]
 
             self.visit(draw)
-            self._scored = _Scored(dict(self.values), lambda: laws)
-        return self._scored.laws
+            self._scored = _Scored(dict(self.values), lambda: found)
+        return self._scored.distributions
 
 
 class _Record:
@@ -310,7 +312,7 @@ class _Scored:
         self.with_gradient = torch.is_grad_enabled()
 
     @cached_property
-    def laws(self) -> dict[str, TorchDistribution]:
+    def distributions(self) -> dict[str, TorchDistribution]:
         return self.score()
 
     def holds(self, values: Mapping[str, Tensor]) -> bool:

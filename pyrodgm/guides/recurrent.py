@@ -88,7 +88,7 @@ class SigmoidRecognition(StepGuide):
         for name, layer in zip(self.latents, self.layers, strict=True):
             if below is not None:
                 drive = layer.drive(past[below], z, layer.biases(t, given))
-            z = past.chain(draw, name, drive, layer.law)
+            z = past.chain(draw, name, drive, layer)
             below = name
 
 

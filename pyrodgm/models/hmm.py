@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.distributions import Mixture, partial
-from pyrodgm.engine.past import Past, scan
+from pyrodgm.engine.cells import scan
+from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
 from pyrodgm.lags import lagged

@@ -1,4 +1,4 @@
-"""Recurrences without noise, for one frame and for all frames; see `pyrodgm.engine.past.Cell`."""
+"""Recurrences without noise, for one frame and for all frames; see `pyrodgm.engine.cells.Cell`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pyrodgm.engine.past import Cell, scan
+from pyrodgm.engine.cells import Cell, scan
 from pyrodgm.lags import lagged
 
 CellName = Literal["gru", "lstm", "relu"]
@@ -78,7 +78,7 @@ class _ReLUScan(torch.autograd.Function):
         grad = grads[0]
         size, length, dim = grad.shape
         lags = path.shape[1] - length
-        # What frame t owes to t + 1, ..., t + n: the block of each lag, in that order.
+        # The gradient of frame t comes from t + 1, ..., t + n: a block for each lag, in that order.
         back = moved.T.unflatten(1, (lags, dim)).flip(1).transpose(0, 1).flatten(0, 1)
         delta = path.new_zeros(size, length + lags, dim)
         on = path[:, lags:] > 0

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.cells import StochasticCell
 from pyrodgm.engine.sites import Site
 from pyrodgm.networks.first_steps import FirstSteps
 
@@ -60,8 +61,8 @@ class SigmoidLayers(nn.ModuleList):
         return cast("Iterator[SigmoidLayer]", super().__iter__())
 
 
-class SigmoidLayer(nn.Module):
-    r"""Log-odds of the units of a layer.
+class SigmoidLayer(nn.Module, StochasticCell):
+    r"""Binary units of a layer, by their log-odds.
 
     .. math:: l_t = W_{own}\, z_{t-n:t-1} + W_{past}\, y_{t-n:t-1} + W_{now}\, v_t
         + W_{given}\, u_t + b_{\min(t,n)}
@@ -104,10 +105,10 @@ class SigmoidLayer(nn.Module):
         return plus(plus(shared, self.own, own), self.now, now)
 
     def drive(self, past: Tensor, now: Tensor | None, bias: Tensor) -> Tensor:
-        """What the log-odds owe to all but the layer's own past, (..., J)."""
+        """The log-odds without the contribution of the layer's own past, (..., J)."""
         return plus(plus(bias, self.past, past), self.now, now)
 
-    def law(self, drive: Tensor, own: Tensor) -> BernoulliVector:
+    def distribution(self, drive: Tensor, own: Tensor) -> BernoulliVector:
         """The units, given the rest of their log-odds and their own past."""
         return BernoulliVector(plus(drive, self.own, own))
 

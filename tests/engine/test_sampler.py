@@ -10,6 +10,7 @@ import torch
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
+from pyrodgm.engine.cells import FunctionCell
 from pyrodgm.engine.rollout import Rollout
 from pyrodgm.engine.sites import Site
 from pyrodgm.errors import UsageError
@@ -102,7 +103,8 @@ class Entangled(StepGuide):
     def step(self, draw, past, encoded, t) -> None:
         if self.plain:
             draw("low", BernoulliVector(encoded))
-        past.chain(draw, "low", encoded + past["high"], lambda drive, own: BernoulliVector(drive))
+        cell = FunctionCell(lambda drive, own: BernoulliVector(drive))
+        past.chain(draw, "low", encoded + past["high"], cell)
 
 
 def test_what_is_no_chain_says_so() -> None:

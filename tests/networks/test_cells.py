@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyrodgm.engine.past import Cell, Past, PathStates, ShiftedPast, scan
+from pyrodgm.engine.cells import Cell, scan
+from pyrodgm.engine.past import Past, PathStates, ShiftedPast
 from pyrodgm.lags import lagged
 from pyrodgm.networks.cells import GRUCell, LSTMCell, ReLUCell, make_cell
 from variants import randomised
