@@ -139,7 +139,7 @@ def _edited(change) -> dict[str, np.ndarray]:
             "NaN or infinite.*\\[2, 1\\]",
         ),
         (lambda a: a["test_conditions"].__setitem__((0, 0), np.inf), "'test_conditions' has 1 val"),
-        (lambda a: a.update(test_conditions=a["test_conditions"][1:]), "rows and there are"),
+        (lambda a: a.update(test_conditions=a["test_conditions"][1:]), "rows, but there are"),
         (
             lambda a: a.update(test_conditions=a["test_conditions"][:, 0]),
             "A column: u\\[:, None\\]",
@@ -211,9 +211,9 @@ def test_conditions_of_frames_to_draw() -> None:
     assert given.shape == (5, 3, 1)
     assert torch.equal(given[4], test.conditions[:3])
     assert conditions_to_draw(1, test, 2, 3, np.ones((7, 1))).shape == (2, 3, 1)
-    with pytest.raises(UsageError, match=r"drawing 11 frames .* has those of 10"):
+    with pytest.raises(UsageError, match=r"drawing 11 frames .* has 10 frames"):
         conditions_to_draw(1, test, 1, 11)
-    with pytest.raises(UsageError, match="given for 2 frames and 3 are wanted"):
+    with pytest.raises(UsageError, match="given for 2 frames, but 3 are needed"):
         conditions_to_draw(1, test, 1, 3, np.ones((2, 1)))
     with pytest.raises(
         DataError, match=r"shape \(3, 2\).*expected numbers of shape \(1, frames, 1\)"
@@ -267,7 +267,7 @@ def test_the_command_line(cli, save_data, tmp_path) -> None:
     with np.load(tmp_path / "s.npz") as file:
         assert file["x"].shape == (1, 4, 6)
     said = cli("sample", run, "--conditions", tmp_path / "none.npy", *out)
-    assert "cannot be read for conditions" in said.err
+    assert "cannot read conditions from" in said.err
     assert "trivial predictors are not" in cli("predict", run).out
     for command in (("evaluate", run), ("report", run), ("data", "inspect", data)):
         assert cli(*command).code == 0

@@ -65,5 +65,5 @@ def test_values_that_would_fit_as_another_kind_say_so():
     part = Sequences(np.random.default_rng(0).random((4, 2)), np.array([4]))
     info = Splits.of("scaled", "unit", dict.fromkeys(("train", "valid", "test"), part)).info
     for refused in (lambda: LDS(info), lambda: AR(info, emission="gaussian")):
-        with pytest.raises(DataError, match=r"Or take the values for real ones: data\.kind=real"):
+        with pytest.raises(DataError, match=r"Or read the values as real: data\.kind=real"):
             refused()

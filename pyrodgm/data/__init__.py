@@ -1,4 +1,4 @@
-"""With what data: named datasets, readers for user files, and the order of batches."""
+"""Data: named datasets, readers for user files, and the order of batches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load(source: str | Path, **options: Any) -> Splits:
 
     Raises:
         UsageError: no such dataset, or no such option.
-        DataError: the data cannot be read or is not fit for use.
+        DataError: the data cannot be read or is not valid.
 
     >>> load("balls", num_train=1, num_valid=1, num_test=1, length=3).info.kind
     'unit'

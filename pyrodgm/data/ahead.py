@@ -1,4 +1,4 @@
-"""Frames that are to be drawn: nothing is known of them but their conditions."""
+"""Future frames, whose values are missing and whose conditions are given."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.data.conditions import refuse_unknown
 from pyrodgm.errors import DataError, UsageError
 
-NONE = "conditions are given, and the data of this model has none"
+NONE = "conditions were given, but the data of this model has none"
 
 
 def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: int) -> Sequences:
-    """The same sequences and then frames that are missing, whose conditions are given.
+    """The same sequences, extended by missing frames with given conditions.
 
     Args:
         sequences: N of them, with U conditions.
@@ -25,8 +25,8 @@ def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: i
         horizon: how many frames to add, H.
 
     Raises:
-        DataError: the sequences have no conditions, or these are others.
-        UsageError: they are of fewer frames.
+        DataError: the sequences have no conditions, or a different number of them.
+        UsageError: the conditions cover fewer frames than the horizon.
 
     >>> rows = Sequences(np.ones((2, 1), np.uint8), np.array([2]), conditions=np.zeros((2, 3)))
     >>> with_frames_to_come(rows, np.zeros((5, 3)), 2).batch([0]).seen.squeeze().tolist()
@@ -58,15 +58,15 @@ def conditions_to_draw(
 
     Args:
         size: conditions of every frame of the model's data, U.
-        sequences: where they come from if they are not given.
+        sequences: the source of the conditions if they are not given.
         num: how many sequences are drawn.
         length: frames of each.
         conditions: (num, T, U) or (T, U) with T >= length; if not given, those of the sequences
-            that have so many frames, which take turns.
+            that are long enough, used in turn.
 
     Raises:
-        DataError: the data has no conditions, or these are others.
-        UsageError: they are of fewer frames, or no sequence has so many.
+        DataError: the data has no conditions, or a different number of them.
+        UsageError: the conditions cover too few frames, or no sequence is long enough.
     """
     if conditions is not None:
         if not size:
@@ -77,8 +77,8 @@ def conditions_to_draw(
     long = np.flatnonzero(sequences.lengths >= length)
     if not len(long):
         raise UsageError(
-            f"drawing {length} frames takes their conditions, and the longest sequence of the "
-            f"split has those of {sequences.lengths.max()}; draw fewer, or give conditions"
+            f"drawing {length} frames needs their conditions, but the longest sequence of the "
+            f"split has {sequences.lengths.max()} frames; draw fewer, or give conditions"
         )
     given = sequences.batch(np.resize(long, num)).conditions
     return None if given is None else given[:, :length]
@@ -98,7 +98,7 @@ def read_conditions(path: Path) -> np.ndarray:
             return found["conditions"]
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise DataError(
-            f"'{path}' cannot be read for conditions ({error}); expected an npy file, or an npz "
+            f"cannot read conditions from '{path}' ({error}); expected an npy file, or an npz "
             "with an array 'conditions'"
         ) from error
 
@@ -111,7 +111,7 @@ def _needed(sequences: Sequences) -> Tensor:
 
 
 def _checked(conditions: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
-    """Conditions of the wanted shape (N, T, U), of at least so many frames or shared by all."""
+    """Conditions of the wanted shape (N, T, U), cut to T frames or shared by all sequences."""
     conditions = np.asarray(conditions)
     num, length, size = wanted
     shape = conditions.shape
@@ -123,8 +123,8 @@ def _checked(conditions: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray
         )
     if shape[-2] < length:
         raise UsageError(
-            f"conditions are given for {shape[-2]} frames and {length} are wanted; give more, or "
-            "ask for fewer frames"
+            f"conditions are given for {shape[-2]} frames, but {length} are needed; give more, or "
+            "choose fewer frames"
         )
     refuse_unknown("conditions", conditions)
     return np.broadcast_to(conditions[..., :length, :], wanted)

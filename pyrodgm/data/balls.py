@@ -1,4 +1,4 @@
-"""Bouncing balls: three equal balls in a box, seen as 30 x 30 grey pictures.
+"""Bouncing balls: three equal balls in a box, drawn as 30 x 30 grey pictures.
 
 The physics and the rendering are those of the published benchmark (Sutskever, Hinton and Taylor,
 2008; Gan et al., 2015), which distributes a generator and no data.
@@ -20,8 +20,8 @@ SPEED = 0.5  # norm of the velocities of all balls together, per frame
 PIXELS = 30
 NUM_BALLS = 3
 SUBSTEPS = 2
-# Far from all balls, grey values are numbers such as 1e-40, over which many processors take ten
-# times as long as over zero.
+# Far from all balls, grey values are subnormal numbers such as 1e-40, with which many processors
+# are ten times slower than with zero.
 BLACK = 1e-20
 PAIRS = ((1, 0), (2, 0), (2, 1))
 
@@ -44,7 +44,7 @@ def load(
         num_test: test videos.
         length: frames per video.
         seed: of all three streams.
-        kind: what grey values are: the odds of a white pixel, or real numbers.
+        kind: "unit" reads a grey value as the probability of a white pixel, "real" as a number.
 
     Raises:
         UsageError: a number is not positive, the seed is negative, or there is no such kind.

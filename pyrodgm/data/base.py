@@ -1,4 +1,4 @@
-"""What data is, once read: three splits of sequences, and the facts models are built from."""
+"""A dataset: three splits of sequences, and the facts that models are built from."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Splits:
 
     @property
     def training(self) -> Sequences:
-        """What training looks at: the training sequences, or more of their like."""
+        """The sequences used in training: the training split, or its augmented version."""
         return self.train if self.augmented is None else self.augmented
 
     @classmethod
     def of(cls, name: str, kind: Kind, parts: Mapping[str, Sequences], **facts: Any) -> Splits:
-        """Splits whose moments and lengths are measured, and whose gaps the means fill.
+        """Splits with measured moments and lengths; means stand in for missing values.
 
         Batches of real numbers are centred at the training means.
 
@@ -58,8 +58,8 @@ class Splits:
             facts: the optional fields of `DataInfo`.
 
         Raises:
-            DataError: a part has other features or values of another kind, or training never
-                observes some feature.
+            DataError: the parts differ in their features, values are of another kind, or some
+                feature is never observed in training.
 
         >>> rows = Sequences(np.eye(2, dtype=np.uint8), np.ones(2))
         >>> Splits.of("eye", "binary", dict.fromkeys(("train", "valid", "test"), rows)).info.mean
@@ -103,9 +103,9 @@ class Splits:
         yield from zip(SPLITS, (self.train, self.valid, self.test), strict=True)
 
     def placed(self, info: DataInfo) -> Splits:
-        """The same data as models see it that were built from these facts.
+        """The same data in the form that models built from these facts expect.
 
-        Gaps hold the fill of these facts, and what batches hold is less their centre.
+        Missing values hold the fill of these facts, and batches are centred at their centre.
         """
         fill, centre = np.array(info.fill), np.array(info.centre) if info.centre else None
         parts = {split: part.placed(fill, centre) for split, part in self.items()}
@@ -117,17 +117,14 @@ def _symbols(parts: Iterable[tuple[str, Sequences]]) -> dict[str, Any]:
 
 
 def narrowed(part: Sequences, kind: Kind, split: str) -> Sequences:
-    """Values of a kind in the type that holds them: bits in bytes, real numbers as they are.
+    """Values in the smallest type that holds their kind: bits in bytes, real numbers unchanged.
 
     Raises:
         DataError: a value is not of this kind, or nothing was observed.
     """
     x = part.x.numpy()
     if np.isnan(x).all():
-        raise DataError(
-            f"'{split}' is NaN throughout, so nothing in it was observed; "
-            "leave the array out or fill it"
-        )
+        raise DataError(f"'{split}' has only missing values (NaN); leave the array out or fill it")
     refuse_other_values(x, kind, split)
     if kind == "binary" and not part.has_missing:
         return part.narrowed(torch.uint8)
@@ -135,9 +132,9 @@ def narrowed(part: Sequences, kind: Kind, split: str) -> Sequences:
 
 
 def _step_std(sequences: Sequences, mean: np.ndarray, std: np.ndarray) -> tuple[float, ...]:
-    """Standard deviations of the change from one frame to the next, zero where none was seen.
+    """Standard deviations of the change from one frame to the next.
 
-    Nor is any of a constant feature, whose own is zero, or one below the rounding of the values.
+    Zero where no change was observed, for constant features, and below the rounding of the values.
     """
     x = sequences.x.numpy()
     changes = np.subtract(x[1:], x[:-1], dtype=np.float64)
@@ -149,7 +146,7 @@ def _step_std(sequences: Sequences, mean: np.ndarray, std: np.ndarray) -> tuple[
 
 
 def _check_observed(name: str, mean: np.ndarray) -> None:
-    """Refuse features of which training knows nothing."""
+    """Refuse features that training never observes."""
     never = np.flatnonzero(np.isnan(mean))
     if len(never):
         shown = ", ".join(map(str, never[:5])) + (", ..." if len(never) > 5 else "")
@@ -160,7 +157,7 @@ def _check_observed(name: str, mean: np.ndarray) -> None:
 
 
 def _check_alike(name: str, parts: Mapping[str, Sequences]) -> None:
-    """Refuse splits that are not there, or not of the same features."""
+    """Refuse splits that are missing, or that differ in their features."""
     if set(parts) != set(SPLITS):
         raise DataError(f"'{name}' has {', '.join(parts)}; expected {', '.join(SPLITS)}")
     if len({part.x.shape[1] for part in parts.values()}) > 1:

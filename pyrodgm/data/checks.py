@@ -1,4 +1,4 @@
-"""Can these arrays be sequences? Each refusal says where the trouble is and what to do.
+"""Checks that arrays are valid sequences; each error says where the problem is and what to do.
 
 Files and arrays from Python are checked by the same functions: `Sequences` calls them.
 """
@@ -24,7 +24,7 @@ def infinite(x: np.ndarray) -> np.ndarray:
 
 
 def check_table(name: str, x: np.ndarray) -> None:
-    """Refuse what is not a table of real numbers, (frames, features), with at least one of each.
+    """Refuse arrays that are not a non-empty table of real numbers, (frames, features).
 
     Raises:
         DataError: with the first check that failed.
@@ -75,7 +75,7 @@ def check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:
 
 
 def check_finite(name: str, x: np.ndarray, lengths: np.ndarray) -> None:
-    """Refuse numbers that cannot be held, and say where the first is; NaN is a missing value.
+    """Refuse numbers that cannot be stored, and say where the first is; NaN is a missing value.
 
     Raises:
         DataError: some are infinite, or whole numbers that double precision would round.
@@ -84,7 +84,7 @@ def check_finite(name: str, x: np.ndarray, lengths: np.ndarray) -> None:
     how = "rescale them, or give NaN where a value is missing"
     if x.dtype.kind in "ui" and x.dtype.itemsize > 4:
         bad = (x > LARGEST_WHOLE) | (x < -LARGEST_WHOLE)
-        what, how = "whole numbers beyond 2^53, which would be rounded", "take an offset off them"
+        what, how = "whole numbers beyond 2^53, which would be rounded", "subtract an offset"
     if not bad.any():
         return
     frame, feature = np.unravel_index(int(bad.argmax()), bad.shape)
@@ -97,7 +97,7 @@ def check_finite(name: str, x: np.ndarray, lengths: np.ndarray) -> None:
 
 
 def check_held_out(name: str, held_out: np.ndarray, x: np.ndarray) -> None:
-    """Refuse held-out counts that do not go with the frames they are held out of.
+    """Refuse held-out counts that do not match the frames they are held out of.
 
     Raises:
         DataError: with the first check that failed.

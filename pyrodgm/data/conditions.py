@@ -1,4 +1,4 @@
-"""Conditions: features of frames that a model is given and does not model."""
+"""Conditions: features of frames that a model takes as inputs and does not model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pyrodgm.errors import DataError
 
 
 def check_conditions(name: str, conditions: np.ndarray, num_frames: int) -> None:
-    """Refuse what is not a table of finite numbers with a row for every frame.
+    """Refuse arrays that are not a table of finite numbers with a row for every frame.
 
     Args:
-        name: what to call them in a message.
+        name: name of the conditions in messages.
         conditions: (num_frames, U).
-        num_frames: frames that there are.
+        num_frames: number of frames.
 
     Raises:
         DataError: with the first check that failed.
@@ -31,19 +31,19 @@ def check_conditions(name: str, conditions: np.ndarray, num_frames: int) -> None
         )
     if shape[0] != num_frames:
         raise DataError(
-            f"{name} has {shape[0]} rows and there are {num_frames} frames; "
+            f"{name} has {shape[0]} rows, but there are {num_frames} frames; "
             "give one row for every frame, sequences end to end"
         )
     refuse_unknown(name, conditions)
 
 
 def as_conditions(name: str, conditions: Any, num_frames: int) -> torch.Tensor:
-    """Conditions of all frames in double precision, (num_frames, U), once checked.
+    """Checked conditions of all frames in double precision, (num_frames, U).
 
     Args:
-        name: what to call them in a message.
+        name: name of the conditions in messages.
         conditions: a table of numbers.
-        num_frames: frames that there are.
+        num_frames: number of frames.
 
     Raises:
         DataError: as of `check_conditions`.
@@ -54,14 +54,14 @@ def as_conditions(name: str, conditions: Any, num_frames: int) -> torch.Tensor:
 
 
 def constant_conditions(conditions: torch.Tensor | None) -> list[str]:
-    """Which conditions never change in training, in a sentence; nothing where all do."""
+    """A sentence that lists the conditions that are constant in training; empty if none are."""
     std = condition_facts(conditions).get("condition_std", ())
     constant = [str(place) for place, spread in enumerate(std) if spread == 0]
     if not constant:
         return []
     return [
-        f"{len(constant)} of {len(std)} conditions never change in train, so models leave them "
-        f"out: {', '.join(constant)}"
+        f"{len(constant)} of {len(std)} conditions never change in train, so models ignore them: "
+        f"{', '.join(constant)}"
     ]
 
 
@@ -76,20 +76,20 @@ def refuse_unknown(name: str, conditions: np.ndarray) -> None:
     place = np.unravel_index(int((~known).argmax()), known.shape)
     raise DataError(
         f"{name} has {(~known).sum()} values that are NaN or infinite, the first at "
-        f"[{', '.join(str(int(number)) for number in place)}]; conditions are given and not "
-        "modelled, so every frame needs them: fill them in, or make what is sometimes missing a "
+        f"[{', '.join(str(int(number)) for number in place)}]; conditions are not modelled, so "
+        "every frame needs all of them: fill them in, or make a condition with missing values a "
         "feature of the frames"
     )
 
 
 def refuse_other_conditions(parts: Mapping[str, torch.Tensor | None]) -> None:
-    """Refuse splits that differ in how many conditions their frames have.
+    """Refuse splits that differ in the number of conditions per frame.
 
     Args:
         parts: conditions by split, (frames, U), or None.
 
     Raises:
-        DataError: they do.
+        DataError: the splits differ.
     """
     counts = {split: 0 if given is None else given.shape[-1] for split, given in parts.items()}
     if len(set(counts.values())) > 1:
@@ -101,9 +101,9 @@ def refuse_other_conditions(parts: Mapping[str, torch.Tensor | None]) -> None:
 
 
 def condition_facts(conditions: torch.Tensor | None) -> dict[str, Any]:
-    """Moments of the training conditions, as `DataInfo` takes them; nothing without conditions.
+    """Moments of the training conditions for `DataInfo`; empty without conditions.
 
-    The standard deviation of one that is the same in all frames is exactly zero.
+    The standard deviation of a constant condition is exactly zero.
     """
     if conditions is None:
         return {}

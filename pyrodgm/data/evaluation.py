@@ -1,7 +1,7 @@
-"""Data that a fitted model is asked about: any sequences of the features that it was fitted on.
+"""Evaluation data of a fitted model: any sequences with the features that it was fitted on.
 
-Data to fit has three splits, and its facts are measured. Data to ask about has any sequences, all
-of which are meant, and the facts are those that the model was fitted with.
+Data to fit has three splits, and its facts are measured. Evaluation data is one or more named sets
+of sequences, and its facts are those that the model was fitted with.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ GIVEN = "given"  # the name of sequences that come from Python
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """Sequences by name, as a fitted model takes them.
+    """Sequences by name, prepared for a fitted model.
 
     Args:
         info: the facts that the model was fitted with, under the name of this data.
         parts: the sequences.
-        notes: what a person should know of how they were read, one sentence each.
+        notes: remarks on how they were read, one sentence each.
     """
 
     info: DataInfo
@@ -58,34 +58,34 @@ class EvaluationData:
         kind: Kind | None = None,
         notes: tuple[str, ...] = (),
     ) -> EvaluationData:
-        """Sequences as a model takes them that was fitted on other data.
+        """Sequences prepared for a model that was fitted on other data.
 
-        Their values are taken for the kind that it was fitted on; grey values for a model of bits
-        stay grey, and score by cross-entropy. What is missing holds what it held in the fit.
+        Values are read as the kind that the model was fitted on; grey values for a model of bits
+        stay grey, and are scored by cross-entropy. Missing values hold the same fill as in the fit.
 
         Args:
             name: of the data.
             parts: sequences by name, values of any kind.
             info: facts of the data that the model was fitted on.
-            kind: of the values, where it is known; for a message.
-            notes: what a person should know of how they were read.
+            kind: of the values, where it is known; for messages.
+            notes: remarks on how they were read.
 
         Raises:
-            DataError: other features or conditions, or values of another kind.
+            DataError: features, conditions or kind of values differ from those of the fit.
         """
         values = {split: part.x.numpy() for split, part in parts.items()}
         for x in values.values():
             if x.shape[1] != info.dim:
                 raise DataError(
                     f"the model was fitted on '{info.name}' with {info.dim} features per frame, "
-                    f"and '{name}' has {x.shape[1]}; give data of the same kind"
+                    f"but '{name}' has {x.shape[1]}; give data with the same features"
                 )
         _check_conditions(name, parts, info)
         try:
             taken = _kind(values, info)
         except DataError as error:
             raise DataError(
-                f"the model was fitted on {info.kind} data, and '{name}' has "
+                f"the model was fitted on {info.kind} data, but '{name}' has "
                 f"{kind or infer_kind(values)} values: {error}"
             ) from error
         fill, centre = np.array(info.fill), np.array(info.centre) if info.centre else None
@@ -93,31 +93,31 @@ class EvaluationData:
             split: narrowed(part, taken, split).placed(fill, centre)
             for split, part in parts.items()
         }
-        gaps = any(part.has_missing for part in parts.values())
-        facts = replace(info, name=name, kind=taken, has_missing=gaps)
+        has_missing = any(part.has_missing for part in parts.values())
+        facts = replace(info, name=name, kind=taken, has_missing=has_missing)
         return cls(facts, placed, notes)
 
     @classmethod
     def of_splits(cls, splits: Splits, info: DataInfo) -> EvaluationData:
-        """Three splits as a model takes them that was fitted on other data; see `of`."""
+        """Three splits prepared for a model that was fitted on other data; see `of`."""
         parts, given = dict(splits.items()), splits.info
         return cls.of(given.name, parts, info, kind=given.kind, notes=splits.notes)
 
 
-Data = Splits | EvaluationData  # what a model can be asked about
+Data = Splits | EvaluationData  # data that a fitted model can be evaluated on
 
 
 def given_data(x: Given, info: DataInfo) -> EvaluationData:
-    """Sequences from Python as a fitted model takes them, under the name "given".
+    """Sequences from Python, prepared for a fitted model, under the name "given".
 
     Args:
         x: one sequence, (T, D); several of one length, (N, T, D); a list of sequences, each (T, D);
-            or `Sequences`. For a model of independent rows, (T, D) are T of them. NaN is a value
-            that is missing.
+            or `Sequences`. For a model of independent rows, (T, D) holds T rows. NaN is a missing
+            value.
         info: facts of the data that the model was fitted on.
 
     Raises:
-        DataError: they are no such arrays, or not of the features or kind of the model.
+        DataError: the arrays have another form, or other features or values than the model's data.
     """
     if isinstance(x, Sequences):
         return EvaluationData.of(GIVEN, {GIVEN: x}, info)
@@ -137,13 +137,13 @@ def sequences_of(
 
     Args:
         name: for messages.
-        x: frames end to end or one sequence, (frames, D); several of one length, (N, T, D), of
-            which the rest is padding where lengths are given; or a list of sequences.
+        x: frames end to end or one sequence, (frames, D); several sequences (N, T, D), padded if
+            lengths are given; or a list of sequences.
         info: facts of the data that the model was fitted on.
-        lengths: frames of each sequence, (N,). Without, the frames of a model of independent rows
-            are rows, and those of any other model one sequence.
+        lengths: frames of each sequence, (N,). If not given, the frames are independent rows for a
+            model of rows, and one sequence for any other model.
         held_out: counts beside the frames, for evaluation alone, (frames, D).
-        conditions: that frames come with, (frames, U).
+        conditions: of the frames, (frames, U).
 
     Raises:
         DataError: with the first check that failed.
@@ -169,14 +169,14 @@ def _check_conditions(name: str, parts: Mapping[str, Sequences], info: DataInfo)
         found = 0 if part.conditions is None else part.conditions.shape[-1]
         if found != info.num_conditions:
             raise DataError(
-                f"the model was fitted on frames with {info.num_conditions} conditions each, and "
+                f"the model was fitted on frames with {info.num_conditions} conditions each, but "
                 f"those of '{name}' have {found}; give them as '<frames>_conditions', or from "
                 "Python as Sequences(x, lengths, conditions=...)"
             )
 
 
 def _kind(values: Mapping[str, np.ndarray], info: DataInfo) -> Kind:
-    """The kind that values are taken for by a model that was fitted on another."""
+    """The kind as which a fitted model reads values."""
     if info.kind == "binary" and infer_kind(dict(values)) == "unit":
         return "unit"
     for name, x in values.items():
@@ -187,7 +187,7 @@ def _kind(values: Mapping[str, np.ndarray], info: DataInfo) -> Kind:
 
 
 def _array(x: Any, info: DataInfo) -> np.ndarray | list[np.ndarray]:
-    """What Python gives as one array, or as a list of one for each sequence."""
+    """Input from Python as one array, or as a list with one array per sequence."""
     try:
         if isinstance(x, list | tuple) and x and not np.isscalar(x[0]):
             each = [np.asarray(part) for part in x]
@@ -196,8 +196,8 @@ def _array(x: Any, info: DataInfo) -> np.ndarray | list[np.ndarray]:
         return np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
-            f"a {type(x).__name__} is no data ({error}); give one sequence (T, {info.dim}), a list "
-            "of such arrays, or Sequences"
+            f"cannot read {type(x).__name__} as data ({error}); give one sequence (T, {info.dim}), "
+            "a list of such arrays, or Sequences"
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""Files with data that a fitted model is asked about: any one array is all of it.
+"""Files with evaluation data of a fitted model.
 
-An array x (frames, D) under any name, with lengths (N,) where it holds several sequences end to
-end; x (N, T, D), padded where there are lengths; or any of train, valid and test, as in files to
-fit. An npy file holds one such array.
+An npz file holds an array x (frames, D) under any name, with lengths (N,) if it is several
+sequences end to end; or x (N, T, D), padded if there are lengths; or any of train, valid and test,
+as in files to fit. An npy file holds one such array.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pyrodgm.errors import DataError
 
 
 def read_evaluation(path: str | Path, info: DataInfo) -> EvaluationData:
-    """All that a file holds, as a fitted model takes it.
+    """All sequences of a file, prepared for a fitted model.
 
     Args:
         path: an npz or npy file.
         info: facts of the data that the model was fitted on.
 
     Raises:
-        DataError: the file cannot be read, it does not say which array is meant, a name is nearly
-            one that is known, or its values are not those of the model.
+        DataError: the file cannot be read, the array of frames is ambiguous, a name is probably
+            misspelt, or the values do not match those of the fit.
     """
     path = Path(path).expanduser()
     if path.suffix == ".npy" and path.is_file():
@@ -63,10 +63,10 @@ def _npy(path: Path) -> np.ndarray:
 
 
 def _frames(path: Path, names: list[str]) -> list[str]:
-    """Which arrays are frames: those of splits, or else the only one that can be.
+    """Names of the arrays of frames: those of splits, or else the only possible one.
 
     Raises:
-        DataError: there is none, or more than one.
+        DataError: there is none, or more than one possible array.
     """
     if splits := [split for split in SPLITS if split in names]:
         return splits
@@ -76,16 +76,16 @@ def _frames(path: Path, names: list[str]) -> list[str]:
     if len(found) != 1:
         what = f"several arrays: {', '.join(found)}" if found else "no array of frames"
         raise DataError(
-            f"'{path}' has {what}; leave one array of frames, with its lengths, or name what is "
-            "meant 'test'"
+            f"'{path}' has {what}; keep one array of frames, with its lengths, or name the array "
+            "to use 'test'"
         )
     return found
 
 
 def _beside(frames: list[str], names: list[str]) -> dict[tuple[str, str], str]:
-    """The name of the lengths and of what is held out of each array of frames, where it is there.
+    """Names of the lengths, held-out counts and conditions of each array of frames, if present.
 
-    Those of a single array of frames need not say whose they are.
+    With a single array of frames, these names need no prefix.
     """
     found = {}
     for name, further in product(frames, FURTHER):
@@ -98,7 +98,7 @@ def _beside(frames: list[str], names: list[str]) -> dict[tuple[str, str], str]:
 def _refuse_near_misses(
     frames: list[str], beside: Mapping[tuple[str, str], str], rest: list[str]
 ) -> None:
-    """Refuse names that were meant as one that is known.
+    """Refuse names that are close to a known name.
 
     Raises:
         DataError: with the first of them.
@@ -118,7 +118,7 @@ def _refuse_near_misses(
 def _no_lengths(
     parts: Mapping[str, Sequences], cut: Iterable[str], info: DataInfo
 ) -> tuple[str, ...]:
-    """What frames without lengths were taken for."""
+    """How frames without lengths were read."""
     what = "independent rows" if info.max_length == 1 else "one sequence each"
     whole = [name for name in parts if name not in cut]
-    return (f"no lengths of {', '.join(whole)}: its frames are {what}",) if whole else ()
+    return (f"no lengths of {', '.join(whole)}: its frames are read as {what}",) if whole else ()

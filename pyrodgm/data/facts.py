@@ -1,4 +1,4 @@
-"""What a file may say of its frames besides their values."""
+"""Facts about frames that a data file can store beside their values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pyrodgm.errors import DataError
 MIDI_NUMBERS = 128
 CHANNELS = (1, 3)
 SHOWN = 4  # numbers of a wrong array
-FRAME_RATES = (0.1, 1000.0)  # what a MIDI file and a moving picture can hold
+FRAME_RATES = (0.1, 1000.0)  # limits of MIDI files and videos
 FACTS = {  # what each array of the file must be
-    "image_shape": "positive numbers, height and width, before them 1 or 3 channels if there are "
-    "three numbers, whose product is that of features",
+    "image_shape": "(height, width), or (channels, height, width) with 1 or 3 channels, positive "
+    "numbers whose product is the number of features",
     "lowest_pitch": f"the MIDI number of feature 0, so that all are below {MIDI_NUMBERS}",
     "frame_rate": f"frames per second, from {FRAME_RATES[0]} to {FRAME_RATES[1]}",
     "words": "a word for every feature",
@@ -24,7 +24,7 @@ FACTS = {  # what each array of the file must be
 
 
 def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[str, Any]:
-    """The facts as `DataInfo` takes them.
+    """The facts as fields of `DataInfo`.
 
     Args:
         arrays: those of a file that are facts, by name.
@@ -32,7 +32,7 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
         longest: frames of the longest sequence.
 
     Raises:
-        DataError: one is not what it must be.
+        DataError: a fact is not valid.
 
     >>> facts_of({"words": np.array(["war", "peace"]), "frame_rate": np.array(2)}, 2, 5)
     {'words': ('war', 'peace'), 'frame_rate': 2.0}

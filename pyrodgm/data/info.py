@@ -1,4 +1,4 @@
-"""What is known of a dataset before its values are looked at."""
+"""Facts about a dataset, from which models and guides are built."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class DataInfo:
         std: per-feature standard deviation of the same, D numbers; ones if not given.
         step_std: per-feature standard deviation of the change from one frame to the next, for real
             numbers, D of them; those of the frames if not given.
-        centre: what batches hold is the data less these numbers, D of them; the means of real
-            numbers. Nothing is taken off if not given.
+        centre: numbers subtracted from the data in batches, D of them; the means for real numbers.
+            Nothing is subtracted if not given.
         mean_length: mean training sequence length, in frames.
         max_length: longest sequence of any split, in frames.
         image_shape: (height, width) where a frame is a grey picture, or (channels, height, width)
@@ -34,15 +34,15 @@ class DataInfo:
         lowest_pitch: MIDI number of feature 0 where a frame is a row of a piano roll.
         frame_rate: frames per second, for pictures that move and for sound.
         words: what every feature counts, D words.
-        frame_labels: what every frame is, for instance its year, where each split is a beginning
-            of the same sequence; as many as its longest.
+        frame_labels: the label of every frame, for instance its year, where all splits are the
+            same sequence or its first frames; as many as the longest has.
         has_missing: whether some feature of some frame, in any split, was not observed.
         symbols: of categorical data, the symbols of every feature in ascending order, D tuples; all
             that occur in any split.
-        frequencies: of categorical data, how often each occurs in training, as a share of what was
-            observed of its feature, for all symbols end to end.
+        frequencies: of categorical data, the share of each symbol among the observed training
+            values of its feature, for all symbols end to end.
         num_frames: training frames, over all sequences; 0 where that was not measured.
-        condition_mean: mean over training of every condition that frames come with, U numbers.
+        condition_mean: training mean of every condition of the frames, U numbers.
         condition_std: standard deviation of the same, U numbers; zero where it never changes.
     """
 
@@ -69,18 +69,18 @@ class DataInfo:
 
     @property
     def fill(self) -> tuple[float, ...]:
-        """What batches hold where a feature is missing, D numbers: its mean, or no symbol."""
+        """Values in batches where a feature is missing, D numbers: its mean, or no symbol."""
         return (NO_SYMBOL,) * self.dim if self.kind == "categorical" else self.mean
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a frame; one row of grey pixels where it is no picture."""
+        """Channels, height and width of a frame; one row of grey pixels if it is not a picture."""
         *channels, height, width = self.image_shape or (1, self.dim)
         return (*channels, 1)[0], height, width
 
     @property
     def num_conditions(self) -> int:
-        """Conditions that every frame comes with, U."""
+        """Conditions per frame, U."""
         return len(self.condition_mean)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is in a data file? Facts, trouble and the line that fits a model to it."""
+"""Description of a data file: facts, problems, and the command that fits a model to it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def inspect(source: str | Path) -> Report:
         source: what `load` takes.
 
     Returns:
-        Plain values for JSON: `kind`, `splits`, `duplicates`, `notes`, `refused` (why `load`
-        would not read it, or None) and `fit` (the command to type, or None).
+        Plain values for JSON: `kind`, `splits`, `duplicates`, `notes`, `refused` (the error of
+        `load`, or None) and `fit` (the command to type, or None).
 
     Raises:
         UsageError: no such dataset.
@@ -74,14 +74,14 @@ def render(report: Report) -> str:
 
 
 def _model(info: DataInfo) -> str:
-    """A model to begin with; each takes the emission that fits the data."""
+    """A first model to try; its emission is chosen from the data."""
     if info.max_length == 1:
         return "sbn"
     return {"categorical": "hmm", "count": "hmsbn"}.get(info.kind, "tsbn")
 
 
 def _arrays(source: str | Path, splits: Splits | None) -> Arrays:
-    """The arrays as the file has them; of a named dataset, as its loader made them."""
+    """The arrays as stored in the file; for a named dataset, as made by its loader."""
     if str(source) not in DATASETS:
         try:
             return read_arrays(Path(source).expanduser())[0]
@@ -114,11 +114,11 @@ def _describe(arrays: Arrays, split: str, lengths: np.ndarray | None) -> Report:
     x, held_out = arrays[split], arrays.get(f"{split}_held_out")
     facts: Report = {"shape": list(x.shape), "dtype": str(x.dtype)}
     if x.dtype.kind in "buif" and x.size:
-        gaps = np.isnan(x)
-        usable = ~(gaps | infinite(x))
+        missing = np.isnan(x)
+        usable = ~(missing | infinite(x))
         present = x if usable.all() else x[usable]
         facts["range"] = [present.min().item(), present.max().item()] if present.size else None
-        facts["missing"] = int(gaps.sum())
+        facts["missing"] = int(missing.sum())
         facts["missing_share"] = facts["missing"] / x.size
     if held_out is not None and held_out.dtype.kind in "buif":
         facts["held_out"] = int(held_out[np.isfinite(held_out)].sum())
@@ -155,7 +155,7 @@ def _duplicates(arrays: Arrays, lengths: dict[str, np.ndarray | None]) -> dict[s
 
 
 def _contents(arrays: Arrays, split: str, lengths: np.ndarray) -> list[bytes]:
-    """All that is known of every sequence, what is held out of it included."""
+    """The values of every sequence, held-out counts included, as bytes."""
     names = (split, f"{split}_held_out", f"{split}_conditions")
     whole = [arrays[name] for name in names if name in arrays]
     ends = np.cumsum(lengths)[:-1]

@@ -1,4 +1,4 @@
-"""What are these values: zeros and ones, grey values, symbols, counts, or real numbers?"""
+"""Kinds of values: zeros and ones, grey values, symbols, counts, or real numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrodgm.errors import DataError
 
 KindOption = Literal["auto", "binary", "unit", "categorical", "count", "real"]
 Arrays = dict[str, np.ndarray]
-FRAMES_AT_ONCE = 2**14  # bounds the memory of looking at them
+FRAMES_AT_ONCE = 2**14  # bounds the memory of the checks
 MOST = 2**24  # single precision, in which values are stored, skips whole numbers beyond
 MOST_SYMBOLS = 32  # different values of a feature that is taken for categorical
 
@@ -31,7 +31,7 @@ VALUES: dict[Kind, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-HELD_BY: dict[Kind, tuple[Kind, ...]] = {  # further kinds that the values of one are of
+HELD_BY: dict[Kind, tuple[Kind, ...]] = {  # further kinds as which values of a kind can be read
     "binary": ("unit", "categorical", "count", "real"),
     "unit": ("real",),
     "categorical": ("count", "real"),
@@ -41,27 +41,27 @@ HELD_BY: dict[Kind, tuple[Kind, ...]] = {  # further kinds that the values of on
 
 
 def taken_for(kind: Kind, wanted: Iterable[Kind]) -> str:
-    """What to type for values to be taken for one of the kinds that are wanted; or nothing.
+    """A hint for reading values of one kind as another; empty if that is not possible.
 
     >>> taken_for("unit", ("real",))
-    '. Or take the values for real ones: data.kind=real (--set data.kind=real)'
+    '. Or read the values as real: data.kind=real (--set data.kind=real)'
     """
     fitting = [other for other in HELD_BY[kind] if other in wanted]
     if not fitting:
         return ""
     options = ", or ".join(f"data.kind={other} (--set data.kind={other})" for other in fitting)
-    return f". Or take the values for {' or '.join(fitting)} ones: {options}"
+    return f". Or read the values as {' or '.join(fitting)}: {options}"
 
 
 def choose_kind(values: Arrays, asked: KindOption = "auto") -> Kind:
-    """The kind that was asked for, or else the one that the values look like.
+    """The requested kind, or else the kind inferred from the values.
 
     Args:
         values: numbers by the name of their array; NaN where one is missing.
         asked: "auto", or a kind.
 
     Raises:
-        DataError: there is no such kind, or the values are of another.
+        DataError: there is no such kind, or the values are of another kind.
     """
     if asked == "auto":
         return infer_kind(values)
@@ -73,17 +73,17 @@ def choose_kind(values: Arrays, asked: KindOption = "auto") -> Kind:
     except DataError as error:
         found = infer_kind(values)
         raise DataError(
-            f"kind '{asked}' was asked for, but {error}. By its values the data is '{found}'"
+            f"kind '{asked}' was requested, but {error}. By its values the data is '{found}'"
         ) from None
     return asked
 
 
 def refuse_other_values(x: np.ndarray, kind: Kind, name: str) -> None:
-    """Raise where a value is not of a kind; missing ones are of any.
+    """Raise where a value is not of a kind; missing values are allowed.
 
     Args:
         x: (frames, D).
-        kind: which values should have.
+        kind: the expected kind.
         name: of the array, for the message.
 
     Raises:
@@ -97,16 +97,16 @@ def refuse_other_values(x: np.ndarray, kind: Kind, name: str) -> None:
             frame, feature = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise DataError(
                 f"frame {start + frame} of '{name}' has {exact(part[frame, feature])} in feature "
-                f"{feature}; of kind '{kind}' every value must be {words}"
+                f"{feature}; with kind '{kind}' every value must be {words}"
             )
 
 
 def infer_kind(values: Arrays) -> Kind:
-    """The kind that the values look like; those that are missing do not count.
+    """The kind inferred from the values; missing values are ignored.
 
-    Whole numbers above one are counts where they are stored as integers, of more than a byte since
-    bytes are grey values as a rule; a single feature of at most 32 different ones is categorical.
-    Floats are taken for whole numbers only where some are missing: integers cannot be.
+    Whole numbers above one are counts if they are stored as integers of more than a byte; bytes are
+    usually grey values. A single feature with at most 32 different whole numbers is categorical.
+    Floats are read as whole numbers only if some values are missing, which integers cannot express.
 
     >>> infer_kind({"train": np.array([[0.0, 1.0]]), "test": np.array([[0.5, np.nan]])})
     'unit'
@@ -116,9 +116,9 @@ def infer_kind(values: Arrays) -> Kind:
     'categorical'
     """
     arrays = list(values.values())
-    has_gaps = any(np.isnan(x.min()) for x in arrays)
+    has_missing = any(np.isnan(x.min()) for x in arrays)
     alone = arrays[0].shape[1] == 1
-    integers = all(x.dtype.kind in "ui" or has_gaps for x in arrays)
+    integers = all(x.dtype.kind in "ui" or has_missing for x in arrays)
     wide = integers and all(x.dtype.kind == "f" or x.dtype.itemsize > 1 for x in arrays)
     if _all_are("binary", arrays):
         return "binary"
@@ -138,9 +138,9 @@ def _all_are(kind: Kind, arrays: list[np.ndarray]) -> bool:
 
 
 def _are_symbols(arrays: list[np.ndarray]) -> bool:
-    """Whether a single feature of whole numbers is taken for symbols, and not for counts.
+    """Whether a single feature of whole numbers is read as symbols, and not as counts.
 
-    It is where it has at most 32 different values, such as the faces of a die.
+    It is if it has at most 32 different values, such as the faces of a die.
     """
     if _all_are("categorical", arrays):
         return max(map(len, symbols_of(arrays))) <= MOST_SYMBOLS

@@ -1,4 +1,4 @@
-"""In which order are sequences seen? Batches of similar length, reproducible and resumable."""
+"""The order of training: batches of sequences of similar length, reproducible and resumable."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from pyrodgm.errors import UsageError
 from pyrodgm.seeds import numpy_generator
 
 TOLERANCE = 0.06  # padding that a batch may hold, in mean full batches
-BLUR = 0.06  # of lengths before they are sorted, in mean lengths: other company in every epoch
+BLUR = 0.06  # noise on lengths before sorting, in mean lengths: batches differ between epochs
 
 
 class BatchSampler(Iterator[np.ndarray]):
     """An endless stream of batches of rows; every epoch holds every row exactly once.
 
-    An epoch is a function of (seed, epoch) alone: resuming at any batch is exact and costs no
-    replay. Batches hold sequences of similar length. One is closed early where lengths differ so
-    much that padding would cost it 6 % of a mean batch; that happens to the longest. A batch size
-    that takes in all rows is never divided.
+    An epoch is a function of (seed, epoch) alone, so resuming at any batch is exact and needs no
+    replay. Batches hold sequences of similar length. A batch is closed early if its padding would
+    exceed 6 % of a mean batch; this happens to the longest sequences. A batch size of at least N
+    gives one batch with all rows.
 
     Args:
         lengths: frames per sequence, (N,).
         batch_size: sequences per batch at most, over all processes together.
         seed: of the order.
-        rank: which process this is; it receives rows rank, rank + world_size, ... of each batch.
-        world_size: number of processes. Where a batch has fewer rows than that, rows repeat, so
-            that no process is left without work.
-        owned: whether every row stays on one process for all epochs, as state that belongs to rows
-            needs it.
+        rank: number of this process; it receives rows rank, rank + world_size, ... of each batch.
+        world_size: number of processes. In a batch with fewer rows, rows repeat, so that every
+            process has work.
+        owned: whether every row stays on one process for all epochs; needed for per-row state.
 
     Raises:
         UsageError: no sequences, a batch size below world_size, or a rank out of range.
@@ -55,15 +54,15 @@ class BatchSampler(Iterator[np.ndarray]):
             raise UsageError(f"rank {rank} is not one of {world_size} processes")
         if batch_size < world_size:
             raise UsageError(
-                f"batch size {batch_size} leaves some of {world_size} processes without data; "
+                f"batch size {batch_size} is less than the number of processes, {world_size}; "
                 f"give at least {world_size}"
             )
         if len(lengths) == 0:
             raise UsageError("there are no sequences to batch")
         if owned and len(lengths) < world_size:
             raise UsageError(
-                f"{len(lengths)} sequences leave some of {world_size} processes without any of "
-                "their own; use fewer processes"
+                f"there are {len(lengths)} sequences for {world_size} processes, and each process "
+                "needs one of its own; use fewer processes"
             )
         self._lengths = np.asarray(lengths)
         self._ends = np.cumsum(_sizes(np.sort(self._lengths)[::-1], batch_size))
@@ -74,7 +73,7 @@ class BatchSampler(Iterator[np.ndarray]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches until every row has been seen once."""
+        """Batches in which every row occurs once."""
         return len(self._ends)
 
     def __next__(self) -> np.ndarray:
@@ -85,14 +84,14 @@ class BatchSampler(Iterator[np.ndarray]):
         return rows
 
     def state_dict(self) -> dict[str, int]:
-        """Where the stream stands."""
+        """Position of the stream."""
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where another sampler, built with the same arguments, stood.
+        """Continue at the position of another sampler that was built with the same arguments.
 
         Raises:
-            UsageError: the position lies beyond the epoch, so the arguments were others.
+            UsageError: the position lies beyond the epoch, so the arguments were different.
         """
         epoch, position = state["epoch"], state["position"]
         if position > self.batches_per_epoch:
@@ -111,16 +110,16 @@ class BatchSampler(Iterator[np.ndarray]):
         self._batches = [batches[place] for place in rng.permutation(len(batches))]
 
     def _shares(self, lengths: np.ndarray) -> list[np.ndarray]:
-        """The rows of this process in every batch; each batch is dealt out to all processes."""
+        """The rows of this process in every batch; each batch is divided among all processes."""
         batches = np.split(np.argsort(-lengths), self._ends[:-1])
         whole = [np.resize(rows, max(len(rows), self._world_size)) for rows in batches]
         return [rows[self._rank :: self._world_size] for rows in whole]
 
     def _own_shares(self, lengths: np.ndarray) -> list[np.ndarray]:
-        """The same where a row stays on one process: every batch takes of each in turn.
+        """The same if a row stays on one process.
 
-        The place p in the order of all rows is of process p mod W, so that batches hold as many
-        rows of each process as without owners, give or take one.
+        Place p in the order of all rows belongs to process p mod W, so that the number of rows per
+        process and batch differs by at most one from `_shares`.
         """
         own = np.argsort(-self._lengths, kind="stable")[self._rank :: self._world_size]
         own = own[np.argsort(-lengths[own])]

@@ -1,4 +1,4 @@
-"""Where on this machine is a named dataset? In the folder PYRODGM_DATA, or in the user's cache."""
+"""Search for a named dataset on this machine, in the folder PYRODGM_DATA and the user's cache."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Shape = tuple[tuple[int, int], ...]
 
 
 def find(folder: str, names: Iterable[str]) -> Path | None:
-    """The first file of one of these names, in the two places or in a folder of theirs."""
+    """The first file with one of these names, in the two places or in a subfolder of them."""
     names = list(names)
     candidates = (place / name for place in _places(folder) for name in names)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def need(name: str, folder: str, what: str, *files: str) -> Path:
-    """The first file of a dataset that cannot be downloaded; the others lie beside it.
+    """The first file of a dataset that cannot be downloaded; its other files are beside it.
 
     Args:
-        name: of the dataset, as a person types it.
-        folder: where it may be below either place.
-        what: what it is and where it comes from.
-        files: their names.
+        name: of the dataset, as typed by the user.
+        folder: subfolder of the two places.
+        what: description of the data and its source.
+        files: names of the files.
 
     Raises:
-        DataError: it is not there.
+        DataError: the file was not found.
     """
     if found := find(folder, files[:1]):
         return found
     raise DataError(
-        f"'{name}' is not on this machine, and no public address has it in this form. It is "
-        f"{what}. Put {' and '.join(files)} into a folder, or its subfolder {folder}, and (1) set "
-        f"{ENVIRONMENT} to that folder, or (2) take {cache()} for it, or (3) name the place with "
-        "the option path"
+        f"'{name}' is not on this machine and cannot be downloaded automatically. It is {what}. "
+        f"Put {' and '.join(files)} into a folder, or its subfolder {folder}, and (1) set "
+        f"{ENVIRONMENT} to that folder, or (2) use the folder {cache()}, or (3) give the place "
+        "with the option path"
     )
 
 
@@ -51,7 +51,7 @@ def cache() -> Path:
 
 
 def sha256(*paths: Path) -> str:
-    """One digest of all that files hold, in the given order."""
+    """One digest of the contents of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -70,12 +70,12 @@ def content_sha256(*parts: Sequences) -> str:
 
 
 def verify(splits: Splits, name: str, origin: str, shape: Shape, dim: int) -> None:
-    """Refuse what has another size than the published dataset.
+    """Refuse data with another size than the published dataset.
 
     Args:
-        splits: what was read.
+        splits: the data that was read.
         name: of the dataset.
-        origin: where it was read from.
+        origin: the file it was read from.
         shape: published (sequences, frames) of train, valid and test.
         dim: published features per frame.
 
@@ -87,8 +87,8 @@ def verify(splits: Splits, name: str, origin: str, shape: Shape, dim: int) -> No
     if (found, splits.info.dim) != (shape, dim):
         raise DataError(
             f"'{origin}' is not the published {name}: expected {dim} features and (sequences, "
-            f"frames) {shape}, found {splits.info.dim} and {found}. To use it all the same, give "
-            "its path, as a ragged npz, in place of the name"
+            f"frames) {shape}, found {splits.info.dim} and {found}. To use it anyway, give its "
+            "path, as a ragged npz, instead of the name"
         )
 
 

@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions in the plane: rows of two numbers whose modes are known."""
+"""Mixtures of normal distributions in the plane: rows of two numbers with known modes."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def draw(num: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shares(x: np.ndarray, within: float = 3.0) -> np.ndarray:
-    """The share of points that is near each of the five modes, (5,); 0.198 each for true draws.
+    """The share of points near each of the five modes, (5,); 0.198 each for exact draws.
 
     Args:
         x: points, (N, 2).
-        within: standard deviations of a component that are near.
+        within: largest distance from a mode, in standard deviations of a component.
 
     >>> shares(np.array([[2.0, 2.1], [0.0, 0.0], [1.0, 1.0]])).round(2).tolist()
     [0.33, 0.33, 0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Handwritten digits, made black and white once and for all: independent rows of 28 x 28 pixels."""
+"""Statically binarised MNIST: handwritten digits as independent rows of 28 x 28 bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINARISED = Published(
     shape=((50_000, 50_000), (10_000, 10_000), (10_000, 10_000)),
     dim=784,
     options={"image_shape": (28, 28)},
-    notes=("the test rows are sorted by digit, so the first of them are no sample of all",),
+    notes=("the test rows are sorted by digit, so the first rows are not a random subset",),
 )
 
 
@@ -25,7 +25,7 @@ def load(*, path: str | None = None) -> Splits:
     """Statically binarised MNIST.
 
     Args:
-        path: the npz file, where it is in no usual place.
+        path: the npz file, if it is not in a usual place.
 
     Raises:
         DataError: it is not on this machine, or not what was published.

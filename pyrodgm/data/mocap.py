@@ -18,7 +18,7 @@ MIT = Published(
     dim=49,
     notes=(
         "standardised over train and test together, before it was published",
-        "the test sequences go on where training sequences end",
+        "the test sequences continue training sequences",
     ),
 )
 CMU35 = Published(
@@ -39,7 +39,7 @@ def load_mit(*, path: str | None = None, split_seed: int = 0) -> Splits:
     """Walking motion of the MIT; four of the 35 training sequences are held out for validation.
 
     Args:
-        path: the npz file, where it is in no usual place.
+        path: the npz file, if it is not in a usual place.
         split_seed: of the choice of these four.
 
     Raises:
@@ -52,7 +52,7 @@ def load_cmu35(*, path: str | None = None) -> Splits:
     """Walks of subject 35 of the CMU database.
 
     Args:
-        path: the npz file, where it is in no usual place.
+        path: the npz file, if it is not in a usual place.
 
     Raises:
         DataError: it is not on this machine, or not what was published.

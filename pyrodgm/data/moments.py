@@ -1,4 +1,4 @@
-"""Where is a feature, and how far does it spread? Measured on what was observed of it."""
+"""Means and standard deviations of features, measured on their observed values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 NUMBERS_AT_ONCE = 2**22  # bounds the memory of copies in double precision, not the result
-ROUNDING = 2  # units in the last place, about, that a constant may be moved by
-SHOWN = 8  # features that a note names
+ROUNDING = 2  # standard deviation of a constant at most, in units in the last place, about
+SHOWN = 8  # features that a note lists
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x: (frames, D); NaN where a feature is missing.
 
     Returns:
-        NaN where nothing was observed of a feature.
+        NaN where a feature was never observed.
 
     >>> moments(np.array([[1.0, 0.0], [np.nan, 4.0]]))
     (array([1., 2.]), array([0., 2.]))
@@ -38,10 +38,10 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def without_rounding(mean: np.ndarray, std: np.ndarray, eps: float) -> np.ndarray:
-    """Standard deviations of features, (D,); zero where only rounding moves them.
+    """Standard deviations of features, (D,); zero where the variation is only rounding.
 
-    Such a feature is constant. Every feature is judged by its own values alone, whatever its units:
-    by how many of their last places they differ.
+    Such a feature is constant. Variation is measured in units in the last place of the feature's
+    own values, so the result does not depend on its units.
 
     Args:
         mean: of every feature, (D,), as of `moments`.
@@ -57,12 +57,12 @@ def without_rounding(mean: np.ndarray, std: np.ndarray, eps: float) -> np.ndarra
 
 
 def precision_of(x: np.ndarray) -> float:
-    """The distance from one to the next number of the type of x; none between whole numbers."""
+    """Machine epsilon of the type of x; zero for integers."""
     return float(np.finfo(x.dtype).eps) if x.dtype.kind == "f" else 0.0
 
 
 def rounded(mean: np.ndarray, std: np.ndarray, eps: float) -> tuple[str, ...]:
-    """What a person should know of features that only rounding moves: a sentence, or none.
+    """A sentence that lists the features whose variation is only rounding; empty if there are none.
 
     Args:
         mean: as of `without_rounding`.
@@ -74,16 +74,16 @@ def rounded(mean: np.ndarray, std: np.ndarray, eps: float) -> tuple[str, ...]:
         return ()
     shown = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
     return (
-        f"{len(places)} of {len(mean)} features move by no more than the rounding of the type that "
-        f"the file stores them in, and are taken for constant: {shown}; if they do move, store "
-        "them in double precision, or less their mean",
+        f"{len(places)} of {len(mean)} features vary by no more than the rounding of their type in "
+        f"the file, and are treated as constant: {shown}; if they do vary, store them in double "
+        "precision, or subtract their mean",
     )
 
 
 def _first(x: np.ndarray) -> np.ndarray:
-    """Of every feature the first value that was observed, (D,); zero where none was.
+    """The first observed value of every feature, (D,); zero where there is none.
 
-    Sums of what is less than it do not lose to rounding what an offset would take from them.
+    Sums of differences from it lose less to rounding than sums of the values.
     """
     if not len(x):
         return np.zeros(x.shape[1])
@@ -93,7 +93,7 @@ def _first(x: np.ndarray) -> np.ndarray:
 
 
 def _parts(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames in double precision, some at a time, and which of their features were observed."""
+    """Blocks of frames in double precision, and which of their features were observed."""
     frames = max(1, NUMBERS_AT_ONCE // x.shape[1])
     for start in range(0, len(x), frames):
         part = x[start : start + frames].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Names of the arrays in a data file: those that are known, and those that are nearly so."""
+"""Names of the arrays in a data file, and hints for misspelt ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyrodgm.data.facts import FACTS
 from pyrodgm.data.info import SPLITS
 from pyrodgm.errors import DataError, did_you_mean
 
-FURTHER = ("lengths", "held_out", "conditions")  # what may stand beside the frames of a split
+FURTHER = ("lengths", "held_out", "conditions")  # arrays that can accompany the frames of a split
 KEYS = tuple(name for split in SPLITS for name in (split, *(f"{split}_{f}" for f in FURTHER)))
 SYNONYMS = {
     "training": "train",
@@ -25,7 +25,7 @@ SIMILAR = 0.8  # as difflib measures it
 
 
 def check_names(arrays: Iterable[str], others: Iterable[str]) -> None:
-    """Refuse names that were meant otherwise, and arrays of which others are not there.
+    """Refuse names that are probably misspelt, and arrays whose companions are missing.
 
     A misspelt train_lengths must not silently turn sequences into independent rows.
 
@@ -53,11 +53,11 @@ def check_names(arrays: Iterable[str], others: Iterable[str]) -> None:
     for name in arrays:
         split = name.partition("_")[0]
         if split not in arrays:
-            raise DataError(f"there is an array '{name}' and none '{split}'; add it, or drop both")
+            raise DataError(f"there is an array '{name}' but no '{split}'; add it, or drop both")
 
 
 def _check_all_have_lengths(arrays: list[str]) -> None:
-    """Refuse splits of which one has lengths and another has none."""
+    """Refuse splits if only some of them have lengths."""
     for split in SPLITS:
         with_lengths = f"{split}_lengths" in arrays
         if split in arrays and with_lengths != ("train_lengths" in arrays):
@@ -68,11 +68,11 @@ def _check_all_have_lengths(arrays: list[str]) -> None:
 
 
 def near(name: str, known: Mapping[str, str]) -> str | None:
-    """What a person must have meant by an unknown name; None where it resembles no known one.
+    """The known name closest to an unknown one; None if none is similar.
 
     Args:
-        name: the unknown one.
-        known: what each known spelling stands for.
+        name: the unknown name.
+        known: names by their known spellings.
 
     >>> near("lengths", {"lengths": "train_lengths"}), near("Validation", {"valid": "valid"})
     ('train_lengths', 'valid')
@@ -84,7 +84,7 @@ def near(name: str, known: Mapping[str, str]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """A name without capitals, signs between its words, and synonyms.
+    """A name in lower case, without separators, with synonyms replaced.
 
     >>> _plain("val_lens")
     'validlengths'

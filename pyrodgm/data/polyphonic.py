@@ -1,7 +1,7 @@
 """Polyphonic music: four collections of piano rolls with 88 keys (Boulanger-Lewandowski, 2012).
 
-Each is looked for on this machine (`pyrodgm.data.local`), and then downloaded. What is found must
-have the sequences and frames of the published splits.
+Each is searched for on this machine (`pyrodgm.data.local`), and else downloaded. The data must have
+the number of sequences and frames of the published splits.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Collection:
     """A collection of pieces.
 
     Args:
-        name: what a person types.
-        stem: file name, without its suffix, that the collection goes by.
+        name: of the dataset, as typed by the user.
+        stem: name of the file, without its suffix.
         shape: published (sequences, frames) of train, valid and test.
         frame_rate: frames per second at 120 quarter notes a minute.
         url: address of the pickle.
@@ -44,7 +44,7 @@ class Collection:
     url: str
 
     def load(self, path: str | Path | None = None, *, transpose: int = 0) -> Splits:
-        """The collection from a file, or from wherever it is found, or from the internet.
+        """The collection from a given file, from this machine, or from the internet.
 
         Args:
             path: a ragged npz, or a pickle of lists of notes as published.
@@ -52,7 +52,7 @@ class Collection:
                 `transposed`.
 
         Raises:
-            DataError: it is not to be had, or what was found is not the published collection.
+            DataError: the collection was not found, or it is not the published one.
             UsageError: a negative number of semitones.
         """
         if transpose < 0:
@@ -71,7 +71,7 @@ class Collection:
         return replace(splits, info=info, augmented=augmented)
 
     def _download(self) -> Splits:
-        """Fetch and verify the pickle, and leave nothing but a ragged npz in the cache."""
+        """Download and verify the pickle, and keep only a ragged npz in the cache."""
         target = local.cache() / f"{self.stem}.npz"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -128,14 +128,14 @@ MUSE = Collection(
 
 
 def loader(collection: Collection) -> Callable[..., Splits]:
-    """The collection's loader, with the signature that configurations and `data.load` read."""
+    """The collection's loader; configurations and `data.load` read its signature."""
 
     def load(*, path: str | None = None, transpose: int = 0) -> Splits:
         return collection.load(path, transpose=transpose)
 
     load.__doc__ = (
-        f"Polyphonic music as piano rolls: {collection.name}. `path` names a file of it; training "
-        "also sees its pieces moved by up to `transpose` semitones."
+        f"Polyphonic music as piano rolls: {collection.name}. `path` is a file with it; training "
+        "also uses its pieces transposed by up to `transpose` semitones."
     )
     return load
 
@@ -145,7 +145,7 @@ def transposed(pieces: Sequences, most: int) -> Sequences:
 
     Args:
         pieces: piano rolls in bytes.
-        most: semitones up and down; a piece is left out where a note would leave the keyboard.
+        most: semitones up and down; a transposition that leaves the keyboard is omitted.
 
     >>> piece = Sequences(np.eye(1, 88, 86, dtype=np.uint8), np.array([1]))
     >>> transposed(piece, 2).x.numpy().argmax(1).tolist()
@@ -166,10 +166,10 @@ def transposed(pieces: Sequences, most: int) -> Sequences:
 def read_pickle(path: Path) -> Splits:
     """Read a pickled collection, {split: pieces}, a piece being a list of tuples of MIDI pitches.
 
-    Only lists, tuples, dicts, strings and integers are unpickled, so no program in it can run.
+    Only lists, tuples, dicts, strings and integers are unpickled, so it cannot run code.
 
     Raises:
-        DataError: it holds anything else, or is cut short.
+        DataError: it holds anything else, or is truncated.
     """
     try:
         with access_in_words(DataError), path.open("rb") as file:
@@ -179,7 +179,7 @@ def read_pickle(path: Path) -> Splits:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
         raise DataError(
-            f"'{path.name}' is not a collection of piano rolls, or is cut short "
+            f"'{path.name}' is not a collection of piano rolls, or is truncated "
             f"({type(error).__name__}: {error}); download it again"
         ) from error
     return replace(Splits.of(path.stem, "binary", parts), sha256=local.sha256(path))
@@ -187,7 +187,7 @@ def read_pickle(path: Path) -> Splits:
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"refused: it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"refused: it refers to {module}.{name}")
 
 
 def _piano_rolls(pieces: list[list[tuple[int, ...]]]) -> Sequences:

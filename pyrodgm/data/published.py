@@ -1,4 +1,4 @@
-"""A published dataset in the ragged format, found on this machine and checked for its size."""
+"""Published datasets in the ragged format, found on this machine and checked for their size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pyrodgm.data.base import Splits
 
 @dataclass(frozen=True)
 class Published:
-    """A file that a person has to bring.
+    """A dataset whose file the user must provide.
 
     Args:
-        name: what a person types.
-        folder: where it may be, below the places of `pyrodgm.data.local`.
-        file: its name.
-        what: what it holds and where it comes from, for those who do not have it.
+        name: of the dataset, as typed by the user.
+        folder: subfolder of the places of `pyrodgm.data.local`.
+        file: name of the file.
+        what: description of the data and its source, for the error message.
         shape: published (sequences, frames) of train, valid and test, as they are read.
         dim: features per frame.
         options: of `ragged.read`.
-        notes: what a person should know of it.
+        notes: remarks on the data.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Published:
     notes: tuple[str, ...] = ()
 
     def load(self, path: str | None = None, **options: Any) -> Splits:
-        """The dataset from a file, or from wherever it is found.
+        """The dataset from a given file, or from this machine.
 
         Args:
             path: the npz file.
             options: further options of `ragged.read`.
 
         Raises:
-            DataError: it is not there, or not what was published.
+            DataError: the file was not found, or it is not the published dataset.
         """
         found = Path(path) if path else local.need(self.name, self.folder, self.what, self.file)
         splits = ragged.read(found, **self.options, **options)

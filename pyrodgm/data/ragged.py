@@ -1,13 +1,12 @@
-"""The file format users bring: an npz with all sequences of a split end to end, and their lengths.
+"""The file format for users' data: an npz with the sequences of a split end to end, and lengths.
 
     train (frames, D), train_lengths (sequences,), and the same for valid and test
 
-Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a value that
-is missing. Of counts there may be more in train_held_out, valid_held_out and test_held_out, of the
-same frames, which are for evaluation alone. Features that models are given and do not model are
-train_conditions, valid_conditions and test_conditions, (frames, conditions). What the frames are
-may stand beside them, in image_shape, lowest_pitch, frame_rate, words and frame_labels; see
-`pyrodgm.data.facts`.
+Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a missing
+value. Optional arrays are train_held_out, valid_held_out and test_held_out, (frames, D), further
+counts of the same frames for evaluation alone; train_conditions, valid_conditions and
+test_conditions, (frames, conditions), inputs that are not modelled; and image_shape, lowest_pitch,
+frame_rate, words and frame_labels, which describe the frames (see `pyrodgm.data.facts`).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ HELD_OUT = 0.1
 NO_LENGTHS = "no 'train_lengths' in the file: its {} frames are independent rows, not sequences"
 PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
 CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
-# All that zipfile and NumPy were seen to raise on files with bytes changed at random.
+# The errors that zipfile and NumPy raised in tests on files with bytes changed at random.
 DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -54,18 +53,18 @@ def read(
 
     Args:
         path: the npz file.
-        kind: of the values, "binary", "unit", "categorical", "count" or "real"; "auto" looks at
-            them.
+        kind: of the values, "binary", "unit", "categorical", "count" or "real"; "auto" infers it
+            from them.
         image_shape: (height, width) or (channels, height, width) where a frame is a picture, if the
-            file does not say so.
-        lowest_pitch: MIDI number of feature 0, if the file does not say so; 21 where the data is
-            binary with 88 features.
-        frame_rate: frames per second, if the file does not say so; 10 if nobody does.
+            file has no such array.
+        lowest_pitch: MIDI number of feature 0, if the file has no such array; 21 for binary data
+            with 88 features.
+        frame_rate: frames per second, if the file has no such array; 10 by default.
         split_seed: for holding out a missing valid or test split, by sequence.
 
     Raises:
         DataError: the file cannot be read, its arrays are not sequences, or its values are not of
-            the kind that was asked for.
+            the requested kind.
     """
     path = Path(path).expanduser()
     arrays, others = read_arrays(path)
@@ -82,8 +81,8 @@ def read(
         facts["lowest_pitch"] = LOWEST_PIANO_PITCH
     if chosen == "categorical" and "image_shape" in facts:
         raise DataError(
-            "image_shape says that frames are pictures, and symbols are none; leave it out, or "
-            "take the kind 'unit', 'binary' or 'real'"
+            "image_shape says that frames are pictures, but the data is categorical; leave it out, "
+            "or use kind 'unit', 'binary' or 'real'"
         )
     notes = [f"ignored arrays: {', '.join(others)}"] if others else []
     notes += [] if "train_lengths" in arrays else [NO_LENGTHS.format(len(frames["train"]))]
@@ -95,11 +94,11 @@ def read(
 
 
 def write(path: str | Path, splits: Splits) -> None:
-    """Write sequences in the ragged format; a reader never sees half a file.
+    """Write sequences in the ragged format; the file appears complete or not at all.
 
     Args:
-        path: where to; replaced if it exists.
-        splits: the sequences to write, and what is known of their frames.
+        path: of the file; replaced if it exists.
+        splits: the sequences to write, and the facts about their frames.
 
     Raises:
         OSError: the folder is missing or full; an older file is untouched.
@@ -137,10 +136,10 @@ def read_arrays(path: Path) -> tuple[Arrays, tuple[str, ...]]:
 
 
 def read_facts(path: Path) -> Arrays:
-    """The arrays of a file that `read_arrays` could read which tell of its frames, unchecked.
+    """The arrays with facts about the frames, unchecked; `read_arrays` must accept the file.
 
     Raises:
-        DataError: one of them is no plain array.
+        DataError: one of them is not a plain array.
     """
     return {name: array_of(path, name) for name in names_of(path) if name in FACTS}
 
@@ -178,25 +177,25 @@ def array_of(path: Path, name: str) -> np.ndarray:
             )
         )
         raise DataError(
-            f"'{name}' in '{path}' holds objects, which are pickles: reading one can run any "
-            f"program hidden in it, so they are refused. Store plain values: {how}"
+            f"'{name}' in '{path}' holds Python objects, which are stored as pickles. Reading a "
+            f"pickle can run arbitrary code, so it is refused. Store plain values: {how}"
         ) from error
 
 
 def refuse_other_formats(path: Path) -> None:
-    """Refuse what is no npz file, and say how to make one of it.
+    """Refuse a file that is not an npz, and say how to convert it.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not an npz.
     """
     with access_in_words(DataError):
         if not path.is_file():
             raise DataError(f"there is no file '{path}'")
-        path.open("rb").close()  # what follows would take it for damaged
+        path.open("rb").close()  # otherwise an unreadable file would be reported as damaged
     if path.suffix in {".pkl", ".pickle"}:
         raise DataError(
-            f"'{path}' is a pickle: reading one can run any program hidden in it, so it is "
-            f"refused. Where you trust it, load it yourself and store it with {CONVERT}"
+            f"'{path}' is a pickle. Reading a pickle can run arbitrary code, so it is refused. If "
+            f"you trust it, load it yourself and store it with {CONVERT}"
         )
     if path.suffix == ".npy":
         raise DataError(
@@ -205,19 +204,19 @@ def refuse_other_formats(path: Path) -> None:
         )
     if not zipfile.is_zipfile(path):
         raise DataError(
-            f"'{path}' is not an npz file, or is cut short; expected one written by {CONVERT}"
+            f"'{path}' is not an npz file, or is truncated; expected one written by {CONVERT}"
         )
 
 
 def _kind(arrays: Arrays, asked: KindOption) -> Kind:
-    """The kind of all values; what is held out must be counts."""
+    """The kind of all values; held-out values must be counts."""
     beside = ("_lengths", "_conditions")
     values = {name: x for name, x in arrays.items() if not name.endswith(beside)}
     kind = choose_kind(values, asked)
     held_out = [name for name in values if name.endswith("_held_out")]
     if held_out and kind != "count":
         raise DataError(
-            f"'{held_out[0]}' must be counts, and this data is '{kind}'; store counts as "
+            f"'{held_out[0]}' must be counts, but this data is '{kind}'; store counts as "
             "integers of more than a byte, or give the option kind=count"
         )
     return kind
@@ -233,13 +232,13 @@ def _sequences(arrays: Arrays, split: str) -> Sequences:
 
 
 def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:
-    """Values of the type by which `read` knows their kind."""
+    """Values in the type from which `read` infers their kind."""
     whole = kind in ("categorical", "count") and not np.isnan(x).any()
     return x.astype(np.uint32) if whole else x
 
 
 def _doubts(frames: Arrays, kind: Kind) -> list[str]:
-    """What a person may have meant otherwise."""
+    """Notes on values whose inferred kind may not be the intended one."""
     if kind == "categorical":
         return [
             "a column of few different whole numbers is read as categories, which have no order; "
@@ -261,8 +260,8 @@ def _hold_out(parts: dict[str, Sequences], seed: int) -> list[str]:
     missing = [split for split in SPLITS if split not in parts]
     if total <= len(missing):
         raise DataError(
-            f"'train' has {total} sequence and the file has no {' and no '.join(missing)}; "
-            "cut it into several sequences by train_lengths, or add these arrays"
+            f"'train' has {total} sequence, and the file has no {' and no '.join(missing)}; "
+            "cut it into several sequences with train_lengths, or add these arrays"
         )
     size = max(1, round(HELD_OUT * total))
     rows = numpy_generator(seed, "hold out").permutation(total)

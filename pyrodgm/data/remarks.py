@@ -1,4 +1,4 @@
-"""What decides a fit and can be seen in the data: to be said before anything is trained."""
+"""Remarks on the data that a user should read before training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import DataWarning
 
-SHOWN = 8  # features that a remark names
+SHOWN = 8  # features that a remark lists
 
 
 def remarks(splits: Splits) -> tuple[str, ...]:
-    """What the reader of the data did or noticed, and constant features; one sentence each."""
+    """Notes of the reader of the data, and constant features; one sentence each."""
     return (*splits.notes, *constant_features(np.array(splits.info.std) == 0))
 
 
@@ -24,7 +24,7 @@ def warn_of(splits: Splits) -> None:
 
 
 def constant_features(constant: np.ndarray) -> list[str]:
-    """Which features never change in training, in at most one sentence.
+    """A sentence that lists the features that never change in training; empty if all do.
 
     Args:
         constant: whether a feature is, (D,).

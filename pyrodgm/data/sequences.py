@@ -1,4 +1,4 @@
-"""Sequences of unequal length, stored end to end, and the padded batches of them."""
+"""Sequences of unequal length, stored end to end, and their padded batches."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ TINY = float(np.finfo(np.float32).tiny)
 class Sequences:
     """N sequences of unequal length, stored end to end.
 
-    Numbers are stored as they are given: single and double precision are kept, bytes and booleans
-    take a byte, other integers become double. Batches are of torch's default type, which is single
-    precision as a rule. Real numbers are centred before they are narrowed to it, since numbers far
-    from zero would lose what moves: of 5,411,000 m single precision holds half a metre.
+    Single and double precision are kept, bytes and booleans take a byte, other integers become
+    double. Batches are of torch's default type, usually single precision. Real numbers are centred
+    before the conversion: numbers far from zero would lose their variation. Single precision
+    represents 5,411,000 m with a resolution of half a metre.
 
     Args:
         x: all frames of all sequences, (sum of lengths, D), NaN where a feature is missing.
         lengths: frames per sequence, (N,).
-        fill: what stands where a feature is missing, (D,); `Splits.of` gives the training means.
+        fill: values used where a feature is missing, (D,); `Splits.of` gives the training means.
             Zeros if not given.
-        centre: what batches hold is x less these numbers, (D,); `Splits.of` gives the training
-            means of real numbers. None takes nothing off.
+        centre: numbers subtracted from x in batches, (D,); `Splits.of` gives the training means of
+            real numbers. None subtracts nothing.
         held_out: further counts of the same frames, (sum of lengths, D). They are for evaluation:
-            `batch` leaves them out, so no model or guide is given them. All zero is as good as
-            none.
-        conditions: features of the same frames that models are given and do not model,
-            (sum of lengths, U); held in double precision.
-        name: what error messages call the frames.
+            `batch` leaves them out, so models and guides never receive them. All zeros are the
+            same as None.
+        conditions: inputs of the same frames that are not modelled, (sum of lengths, U); held in
+            double precision.
+        name: of the frames, for error messages.
 
     Raises:
         DataError: frames are not a table of finite numbers, lengths do not add up to them, or
@@ -92,7 +92,7 @@ class Sequences:
         return self.x[self.starts[row] : self.starts[row] + self.lengths[row]]
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """The given rows, less the centre, as a padded batch of torch's default dtype."""
+        """The given rows, centred, as a padded batch of torch's default dtype."""
         index = np.asarray(rows, dtype=np.int64)
         frames, mask = self._frames(index)
         x, seen = self.centred(self.x[frames]), None
@@ -104,19 +104,19 @@ class Sequences:
         return Batch(x, mask, torch.from_numpy(index), seen, given)
 
     def centred(self, x: Tensor) -> Tensor:
-        """Numbers of the data, (..., D), as batches hold them: less the centre, then narrowed."""
+        """Numbers of the data, (..., D), as in batches: centred, then in torch's default dtype."""
         if self.centre is not None:
             x = x - torch.from_numpy(self.centre)
         x = x.to(torch.get_default_dtype())
         return x if self.scale is None else x / self.scale
 
     def uncentred(self, x: Tensor) -> Tensor:
-        """Numbers as batches hold them, (..., D), as the data has them; double where centred."""
+        """The inverse of `centred`, (..., D); in double precision where there is a centre."""
         x = x if self.scale is None else x * self.scale
         return x if self.centre is None else x.double() + torch.from_numpy(self.centre).to(x.device)
 
     def held_out_batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """What is held out of the given rows, (B, T, D), zero where padded, frames as in `batch`.
+        """Held-out counts of the given rows, (B, T, D), with frames as in `batch`, zero in padding.
 
         Raises:
             DataError: nothing is held out.
@@ -150,11 +150,11 @@ class Sequences:
         return self._taken(np.concatenate(parts), lengths)
 
     def placed(self, fill: np.ndarray, centre: np.ndarray | None) -> Sequences:
-        """The same sequences with other numbers in place of what is missing, and another centre."""
+        """The same sequences with another fill for missing values and another centre."""
         return self._with(fill=fill, centre=centre)
 
     def scaled(self, scale: Tensor) -> Sequences:
-        """The same sequences, what batches hold divided by a scale, (D,); see `centred`."""
+        """The same sequences with values in batches divided by a scale, (D,); see `centred`."""
         return self._with(scale=scale)
 
     def narrowed(self, dtype: torch.dtype) -> Sequences:
@@ -162,13 +162,13 @@ class Sequences:
         return self._with(x=self.x.to(dtype))
 
     def _with(self, **changes: object) -> Sequences:
-        """A copy with some attributes changed; what was checked is not checked again."""
+        """A copy with some attributes changed, without repeating the checks."""
         other = copy(self)
         vars(other).update(changes)
         return other
 
     def _frames(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Which frames a padded batch holds, and which of them are data, both (B, T)."""
+        """Indices of the frames in a padded batch, and its mask, both (B, T)."""
         time = np.arange(self.lengths[rows].max())
         frames = np.minimum(self.starts[rows, None] + time, self.num_frames - 1)
         return torch.from_numpy(frames), torch.from_numpy(time < self.lengths[rows, None])
@@ -185,6 +185,6 @@ def _stored(x: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(x, np.uint8)
     single = x.dtype.kind == "f" and x.dtype.itemsize <= np.dtype(np.float32).itemsize
     x = np.ascontiguousarray(x, np.float32 if single else np.float64)
-    # Over numbers this close to zero many processors take ten times as long as over zero.
+    # Many processors are ten times slower with numbers this close to zero than with zero.
     subnormal = (np.abs(x) < TINY) & (x != 0)
     return np.where(subnormal, 0, x) if subnormal.any() else x

@@ -1,8 +1,9 @@
-"""State of the Union: what presidents speak about, as counts of words in every year since 1790.
+"""State of the Union addresses as counts of words in every year since 1790.
 
-One sequence with a frame per year. Train, valid and test give a model the same tokens of the same
-years; valid and test hold other tokens of these years out, to be predicted and never given. Test
-has one frame more, the last year, of which all is missing and all is held out:
+One sequence with a frame per year. Train, valid and test contain the same tokens of the same years.
+Valid and test also hold out other tokens of these years, which are scored and never given to a
+model. Test has one more frame, the last year: all of its values are missing, and all its tokens are
+held out.
 
     train   x: most tokens of the years before the last
     valid   x: the same                  held out: some others of these years
@@ -46,18 +47,18 @@ def load(
     """Counts of words in the State of the Union addresses, one frame a year.
 
     Args:
-        path: the folder with both files, where it is in no usual place.
+        path: the folder with both files, if it is not in a usual place.
         held_out_share: of the tokens of every year, rounded up, for testing.
-        valid_share: of the tokens of every year, rounded up, for validation; none of them is one
+        valid_share: of the tokens of every year, rounded up, for validation; disjoint from those
             for testing. The published protocol has no validation.
-        least_total: words that are used less often in all years together are dropped.
-        least_in_a_year: words that no year uses as often are dropped. Both look at the last year
-            too, as the published protocol does.
+        least_total: words with a smaller total count over all years are dropped.
+        least_in_a_year: words with a smaller count in every year are dropped. Both counts include
+            the last year, as in the published protocol.
         seed: of the tokens that are held out.
 
     Raises:
-        DataError: it is not on this machine, or not what was published.
-        UsageError: nothing would be left to learn from.
+        DataError: the data is not on this machine, or it is not the published dataset.
+        UsageError: no tokens would be left for training.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks for sequence modeling, 2015; their
     own counts were never published, so only numbers from this corpus are comparable.
@@ -83,8 +84,8 @@ def load(
     notes = (
         f"{kept.sum()} of {len(words)} words are used at least {least_total} times, and "
         f"{least_in_a_year} in some year",
-        "one sequence: valid and test give the tokens of train and hold out others of its years; "
-        f"in test, {years[-1]} follows, wholly held out",
+        "one sequence: valid and test contain the tokens of train and hold out others of the same "
+        f"years; test ends with the year {years[-1]}, which is held out completely",
     )
     return replace(splits, sha256=local.sha256(folder / COUNTS, folder / VOCABULARY), notes=notes)
 
@@ -97,7 +98,7 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Counts (years, words), the years, and the words.
 
     Raises:
-        DataError: a file is missing, damaged, or not what was published.
+        DataError: a file is missing, damaged, or not the published one.
     """
     try:
         words = (folder / VOCABULARY).read_text(encoding="utf-8").splitlines()
@@ -122,7 +123,7 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 def _split(
     counts: np.ndarray, years: np.ndarray, held_out_share: float, valid_share: float, seed: int
 ) -> dict[str, Sequences]:
-    """The three splits as the top of this file says, from counts (years, words)."""
+    """The three splits described at the top of this file, from counts (years, words)."""
     test, valid = np.zeros_like(counts[:-1]), np.zeros_like(counts[:-1])
     for t, tokens in enumerate(counts[:-1]):
         rng = numpy_generator(seed, "stu", str(years[t]))
@@ -145,5 +146,5 @@ def _split(
 
 
 def _share(share: float, tokens: np.ndarray) -> int:
-    """A share of the number of tokens, rounded up; 0.2 of 555 is 111 and not one more."""
+    """A share of the number of tokens, rounded up; 0.2 of 555 is exactly 111."""
     return math.ceil(round(share * int(tokens.sum()), 9))

@@ -1,4 +1,4 @@
-"""Which symbols does categorical data have, and how often does each occur?"""
+"""Symbols of categorical data and their frequencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SymbolTuples = tuple[tuple[int, ...], ...]
 
 
 def symbol_facts(splits: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The facts of `DataInfo` about symbols: those of all splits, and how often training has each.
+    """The facts of `DataInfo` about symbols: those of all splits, with training frequencies.
 
     Args:
         splits: frames under "train", "valid" and "test", each (frames, D).
@@ -37,7 +37,7 @@ def symbols_of(arrays: Iterable[np.ndarray]) -> SymbolTuples:
 
 
 def indicators(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> np.ndarray:
-    """Which symbol every feature has, (..., D) to (..., S) zeros and ones; zeros where missing.
+    """One-hot coding of the symbol of every feature, (..., D) to (..., S); zeros where missing.
 
     >>> indicators(np.array([[2.0, 5.0]]), [(1, 2), (5, 6, 7)])
     array([[0., 1., 1., 0., 0.]], dtype=float32)
@@ -47,7 +47,7 @@ def indicators(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def frequencies_of(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> tuple[float, ...]:
-    """How often every symbol occurs among what was observed of its feature, end to end, (S,).
+    """The share of every symbol among the observed values of its feature, end to end, (S,).
 
     Args:
         x: (frames, D); NaN where a value is missing.
@@ -66,7 +66,7 @@ def frequencies_of(x: np.ndarray, symbols: Sequence[Sequence[int]]) -> tuple[flo
 
 
 def refuse_other_symbols(x: np.ndarray, symbols: Sequence[Sequence[int]], name: str) -> None:
-    """Raise where a value is none of the symbols that a model knows.
+    """Raise if a value is not among the symbols of the data that a model was fitted on.
 
     Args:
         x: (frames, D); NaN where a value is missing.
@@ -83,6 +83,6 @@ def refuse_other_symbols(x: np.ndarray, symbols: Sequence[Sequence[int]], name: 
             shown = ", ".join(map(str, own[:8])) + (", ..." if len(own) > 8 else "")
             raise DataError(
                 f"frame {frame} of '{name}' has the symbol {column[frame]:g} in feature {feature}, "
-                f"which the data of the fit does not have: it knows {shown}; fit again with data "
-                "that has it, or give NaN for a value that is missing"
+                f"which the data of the fit does not have (it has {shown}); fit again with data "
+                "that has it, or give NaN for a missing value"
             )

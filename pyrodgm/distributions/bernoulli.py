@@ -1,4 +1,4 @@
-"""Vectors of independent Bernoulli variables, the workhorse of sigmoid belief networks."""
+"""Vectors of independent Bernoulli variables, as used by sigmoid belief networks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BernoulliVector(TorchDistribution):
     has_enumerate_support = True
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = False) -> None:
-        # A sampling loop makes one of these per frame: what the base class does, without its cost.
+        # One is made per frame of a sampling loop; the base class's __init__ would be too slow.
         self.logits = logits
         self._batch_shape, self._event_shape = logits.shape[:-1], logits.shape[-1:]
         self._validate_args = bool(validate_args)
@@ -57,7 +57,9 @@ class BernoulliVector(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D) in [0,1]."""
         if self._validate_args and not bool(((value >= 0) & (value <= 1)).all()):
-            raise ValueError("values must be within the support, zeros and ones, or grey between")
+            raise ValueError(
+                "values must be within the support: zeros, ones, or grey values between"
+            )
         logits = self.logits.to(value.dtype)
         if has_torch_function((logits, value)):
             # Tensor subclasses, such as those by which Pyro's TraceGraph_ELBO tracks dependencies,
@@ -66,7 +68,7 @@ class BernoulliVector(TorchDistribution):
         return _CrossEntropy.apply(logits, value)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the features that were seen; seen (..., D)."""
+        """Nats of the observed features; seen (..., D)."""
         logits = self.logits.to(value.dtype)
         each = value * logits - F.softplus(logits)
         return (each * seen).sum(-1)
@@ -80,29 +82,29 @@ class BernoulliVector(TorchDistribution):
 
     @property
     def _noise_dtype(self) -> torch.dtype:
-        """Never below single precision: a uniform number of eight bits would bias the draws."""
+        """At least single precision: uniform numbers with eight bits would bias the draws."""
         return torch.promote_types(self.logits.dtype, torch.float32)
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Standard logistic noise, drawn ahead of a loop that consumes it frame by frame."""
+        """Standard logistic noise, drawn before a loop that uses it frame by frame."""
         return torch.rand(shape, dtype=self._noise_dtype, device=self.logits.device).logit_()
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """One where the log-odds exceed this noise, else zero; written over the noise."""
+        """One where the log-odds exceed this noise, else zero; overwrites the noise."""
         logits = self.logits.detach() if torch.is_grad_enabled() else self.logits
         return noise.lt_(logits)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """Refused: some of Pyro's enumeration takes the features of a vector for its batch.
+        """Refused: parts of Pyro's enumeration read the features of a vector as a batch.
 
         Raises:
             CompatibilityError: always.
         """
         del expand
         raise CompatibilityError(
-            f"a vector of {self.event_shape[0]} bits is not enumerated as such; take "
-            "pyrodgm.engine.programs.unrolled(program, enumerable=True), or in a program of your "
-            "own state its number, pyrodgm.distributions.numbered"
+            f"a vector of {self.event_shape[0]} bits cannot be enumerated directly; use "
+            "pyrodgm.engine.programs.unrolled(program, enumerable=True), or in your own program "
+            "sample its number, with pyrodgm.distributions.numbered"
         )
 
     def entropy(self) -> Tensor:
@@ -111,7 +113,7 @@ class BernoulliVector(TorchDistribution):
 
 
 def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
-    """sum_d x_d l_d - softplus(l_d); the softplus is not repeated for values that share logits."""
+    """sum_d x_d l_d - softplus(l_d); the softplus is computed once for values that share logits."""
     return dot(value, logits) - F.softplus(logits).sum(-1)
 
 

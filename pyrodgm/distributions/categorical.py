@@ -1,4 +1,4 @@
-"""Vectors of categorical variables, each with symbols of its own."""
+"""Vectors of categorical variables, each with its own symbols."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Symbols(nn.Module):
 
     Attributes:
         size: S.
-        owner: which feature a symbol is of, (S,).
+        owner: the feature of each symbol, (S,).
         values: the symbols, (S,).
 
     >>> dice = Symbols([(1, 2, 3), (0, 5)])
@@ -46,7 +46,7 @@ class Symbols(nn.Module):
         self.size, self.same = int(sizes.sum()), bool((sizes == most).all())
         self._buffer("owner", torch.arange(len(symbols)).repeat_interleave(sizes))
         self._buffer("values", torch.tensor(list(chain.from_iterable(symbols))))
-        # The same as a table with a row for every feature, (D, C), the shorter ones filled up.
+        # The same as a table with a row for every feature, (D, C), shorter rows padded.
         self._buffer("place", start[:, None] + column.clamp(max=sizes[:, None] - 1))
         self._buffer("table", self.values[self.place])
         self._buffer("blank", column >= sizes[:, None])
@@ -57,11 +57,11 @@ class Symbols(nn.Module):
         self.register_buffer(name, value, persistent=False)
 
     def one_hot(self, x: Tensor) -> Tensor:
-        """Which symbol every feature has, (..., D) to (..., S); all zeros where it has none."""
+        """One-hot coding of the symbol of every feature, (..., D) to (..., S); zeros for none."""
         return (x[..., self.owner] == self.values).to(x.dtype)
 
     def rows(self, numbers: Tensor, blank: float) -> Tensor:
-        """Numbers of symbols, (..., S), with a row for every feature, (..., D, C)."""
+        """One number per symbol, (..., S), arranged with a row per feature, (..., D, C)."""
         if self.same:
             return numbers.unflatten(-1, self.place.shape)
         return numbers[..., self.place].masked_fill(self.blank, blank)
@@ -71,11 +71,11 @@ class Symbols(nn.Module):
         return rows.flatten(-2) if self.same else rows.flatten(-2)[..., self.flat]
 
     def likeliest(self, probs: Tensor) -> Tensor:
-        """The symbol of the highest probability of every feature, (..., S) to (..., D)."""
+        """The most probable symbol of every feature, (..., S) to (..., D)."""
         return self.chosen(self.rows(probs, -1.0).argmax(-1)).to(probs.dtype)
 
     def chosen(self, index: Tensor) -> Tensor:
-        """The symbols of their numbers, counted from zero for every feature, (..., D)."""
+        """The symbols with these indices, counted from zero for every feature, (..., D)."""
         return self.table.expand(*index.shape, -1).gather(-1, index[..., None]).squeeze(-1)
 
 
@@ -86,11 +86,10 @@ class CategoricalVector(TorchDistribution):
 
     Args:
         logits: l of all symbols end to end, (..., S).
-        symbols: which they are. A value of another symbol must not be scored; where data is read,
-            such values are refused.
+        symbols: the symbols. Values must be among them; this is checked where data is read.
 
-    >>> law = CategoricalVector(torch.zeros(6), Symbols([(1, 2, 3, 4, 5, 6)]))
-    >>> round(float(law.log_prob(torch.tensor([3.0])).exp() * 6), 5)
+    >>> die = CategoricalVector(torch.zeros(6), Symbols([(1, 2, 3, 4, 5, 6)]))
+    >>> round(float(die.log_prob(torch.tensor([3.0])).exp() * 6), 5)
     1.0
     """
 
@@ -109,7 +108,7 @@ class CategoricalVector(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """Of the indicators of all symbols, (..., S), which are their probabilities."""
+        """Mean of the one-hot coding, (..., S), that is, the probabilities."""
         return self.probs
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> CategoricalVector:
@@ -123,7 +122,7 @@ class CategoricalVector(TorchDistribution):
         return dot(self.symbols.one_hot(value), logits) - self._normalisers(logits).sum(-1)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the features that were seen; seen (..., D)."""
+        """Nats of the observed features; seen (..., D)."""
         logits = self._exact_logits(value)
         one_hot = self.symbols.one_hot(value) * seen[..., self.symbols.owner]
         return dot(one_hot, logits) - (self._normalisers(logits) * seen).sum(-1)
@@ -141,12 +140,12 @@ class CategoricalVector(TorchDistribution):
         return self.from_noise(self.noise(self._extended_shape(sample_shape)))
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Uniform numbers, drawn ahead of a loop that consumes them frame by frame."""
+        """Uniform numbers, drawn before a loop that uses them frame by frame."""
         dtype = torch.promote_types(self.logits.dtype, torch.float32)
         return torch.rand(shape, dtype=dtype, device=self.logits.device)
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """The symbols whose share of the unit interval holds this noise, (..., D)."""
+        """The symbols at this noise by the inverse of the cumulative distribution, (..., D)."""
         logits = self.logits.detach().to(noise.dtype)
         reached = self.symbols.rows(logits, -math.inf).softmax(-1).cumsum(-1)
         passed = (noise[..., None] >= reached) & ~self.symbols.last

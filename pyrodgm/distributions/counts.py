@@ -1,4 +1,4 @@
-"""Vectors of counts whose total is given: words of a document."""
+"""Vectors of counts with a given total, such as the words of a document."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class CountVector(TorchDistribution):
 
     .. math:: \log p(x) = \sum_d x_d \log \mathrm{softmax}(l)_d
 
-    The coefficient depends on the data alone; without it the numbers are nats per token, and
-    comparable between documents.
+    The coefficient depends on the data alone; without it, values are nats per token and comparable
+    between documents.
 
     Args:
         logits: l, (..., D).
@@ -58,18 +58,18 @@ class CountVector(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D), counts."""
         logits = self._as_exact_as(value)
-        # The normaliser once per set of logits, not once per value that shares them.
+        # The normaliser is computed once per set of logits, not once per value.
         return dot(value, logits) - logits.logsumexp(-1) * value.sum(-1)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the counts seen, given their total: a multinomial over the kinds seen."""
         logits, value = self._as_exact_as(value), value * seen
-        # Finite, so that a frame of which nothing was seen has a gradient of zero and not NaN.
+        # Finite, so that a completely missing frame has a gradient of zero and not NaN.
         normaliser = logits.masked_fill(~seen, -1e9).logsumexp(-1)
         return dot(value, logits) - normaliser * value.sum(-1)
 
     def _as_exact_as(self, value: Tensor) -> Tensor:
-        """The logits; a rounding of them would be multiplied by the total."""
+        """The logits in the value's precision; rounding errors would be multiplied by the total."""
         return self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

@@ -1,4 +1,4 @@
-"""The sum over features, in the precision of its factors."""
+"""The dot product over features, in the precision of its factors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 def dot(a: Tensor, b: Tensor) -> Tensor:
     r"""The sum of products, :math:`\sum_d a_d b_d`, over the last dimension.
 
-    Under autocast too, where `torch.linalg.vecdot` rounds its factors and the sum to bfloat16: a
-    log-likelihood of -60 nats would be known to a quarter of a nat, and signals, which are
-    differences of such, would be noise.
+    This holds under autocast too, where `torch.linalg.vecdot` rounds its factors and the sum to
+    bfloat16. A log-likelihood of -60 nats would then have an error of up to a quarter of a nat, and
+    learning signals, which are differences of log-likelihoods, would be mostly noise.
 
     Args:
         a: (..., D).

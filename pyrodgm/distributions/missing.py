@@ -1,4 +1,4 @@
-"""What do the features that were seen say of those that were not?"""
+"""Distributions of missing features given the observed ones."""
 
 from __future__ import annotations
 
@@ -17,53 +17,59 @@ from pyrodgm.errors import CompatibilityError
 INDEPENDENT = (BernoulliVector, CategoricalVector, NormalVector, RateVector, Independent)
 
 
-def given_seen(law: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDistribution:
-    r"""A law whose missing features are distributed as given the seen ones.
+def given_seen(distribution: TorchDistribution, value: Tensor, seen: Tensor) -> TorchDistribution:
+    r"""The distribution of missing features given the observed ones.
 
     .. math:: p(x_{\text{missing}} \mid x_{\text{seen}})
 
-    Its seen features are not those of `value`: only what is missing may be taken from its draws.
+    An event of the result is a whole vector (D,), but only its missing features may be used: the
+    observed features of a draw do not equal those of `value`.
 
     Args:
-        law: of an event (D,), with independent features, a mixture of such laws, or a normal one.
-        value: the vector, (..., D); what it holds where nothing was seen does not matter.
+        distribution: of an event (D,); it has independent features, or is a mixture of such
+            distributions, or normal.
+        value: the vector, (..., D); its numbers where nothing was observed have no effect.
         seen: True where a feature was observed, (..., D).
 
     Raises:
-        CompatibilityError: the law cannot tell.
+        CompatibilityError: the conditional distribution is not available.
 
-    Reference: for the normal law, Tipping and Bishop, Probabilistic principal component analysis,
-    1999, equation 6, with noise of one variance per feature.
+    Reference: for the normal distribution, Tipping and Bishop, Probabilistic principal component
+    analysis, 1999, equation 6, with noise of one variance per feature.
 
     >>> import pyro.distributions as dist
     >>> components = dist.Normal(torch.tensor([[0.0, 0.0], [9.0, 9.0]]), 1.0).to_event(1)
     >>> mixed = Mixture(torch.zeros(2), components)
-    >>> told = given_seen(mixed, torch.tensor([9.0, 0.0]), torch.tensor([True, False]))
-    >>> round(float(told.mean[1]), 3)
+    >>> conditional = given_seen(mixed, torch.tensor([9.0, 0.0]), torch.tensor([True, False]))
+    >>> round(float(conditional.mean[1]), 3)
     9.0
     """
-    if isinstance(law, INDEPENDENT):
-        return law
-    if isinstance(law, Mixture):
-        component = partial(law.components, seen[..., None, :]).log_prob(value[..., None, :])
-        return Mixture(law.log_weights + component, law.components)
-    if isinstance(law, LowRankNormal):
-        return _factors_given(law, value, seen)
+    if isinstance(distribution, INDEPENDENT):
+        return distribution
+    if isinstance(distribution, Mixture):
+        component = partial(distribution.components, seen[..., None, :]).log_prob(
+            value[..., None, :]
+        )
+        return Mixture(distribution.log_weights + component, distribution.components)
+    if isinstance(distribution, LowRankNormal):
+        return _factors_given(distribution, value, seen)
     if bool((seen.all(-1) | ~seen.any(-1)).all()):
-        return law
+        return distribution
     raise CompatibilityError(
-        f"{type(law).__name__} cannot draw some features of a frame given the others; take the "
-        "model hmm for gaps within counts, or the emission bernoulli for bits"
+        f"{type(distribution).__name__} cannot draw some features of a frame given the others; for "
+        "missing values within counts use the model hmm, for bits the emission bernoulli"
     )
 
 
-def _factors_given(law: LowRankNormal, value: Tensor, seen: Tensor) -> LowRankNormal:
-    r"""With :math:`x = m + F u + e`, the law of x for u given the features seen."""
-    weight = seen[..., None] * law.factor / law.diagonal[..., None]  # R^-1 F
-    eye = torch.eye(law.factor.shape[-1], dtype=value.dtype, device=value.device)
-    precision = eye + law.factor.mT @ weight
-    rest = torch.where(seen, value - law.loc, 0.0)
+def _factors_given(distribution: LowRankNormal, value: Tensor, seen: Tensor) -> LowRankNormal:
+    r"""The distribution of :math:`x = m + F u + e` with u given the observed features."""
+    weight = seen[..., None] * distribution.factor / distribution.diagonal[..., None]  # R^-1 F
+    eye = torch.eye(distribution.factor.shape[-1], dtype=value.dtype, device=value.device)
+    precision = eye + distribution.factor.mT @ weight
+    rest = torch.where(seen, value - distribution.loc, 0.0)
     u = torch.linalg.solve(precision, (weight.mT @ rest[..., None]))
-    loc = law.loc + (law.factor @ u).squeeze(-1)
+    loc = distribution.loc + (distribution.factor @ u).squeeze(-1)
     spread = torch.linalg.cholesky(torch.linalg.inv(precision))
-    return LowRankNormal(loc, law.factor @ spread, law.diagonal, law.constant)
+    return LowRankNormal(
+        loc, distribution.factor @ spread, distribution.diagonal, distribution.constant
+    )

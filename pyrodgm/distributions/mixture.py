@@ -28,7 +28,7 @@ class Mixture(TorchDistribution):
 
     @property
     def support(self) -> Any:
-        """That of the components."""
+        """The support of the components."""
         return self.components.support
 
     @property
@@ -46,21 +46,21 @@ class Mixture(TorchDistribution):
         return (self.log_weights + self.components.log_prob(value[..., None, :])).logsumexp(-1)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the features that were seen."""
-        law = partial(self.components, seen[..., None, :])
-        return (self.log_weights + law.log_prob(value[..., None, :])).logsumexp(-1)
+        """Nats of the observed features."""
+        distribution = partial(self.components, seen[..., None, :])
+        return (self.log_weights + distribution.log_prob(value[..., None, :])).logsumexp(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """A draw of the component, then one of the frame."""
+        """A frame drawn from a component drawn by its weight."""
         return self._chosen(self.components.expand(self.log_weights.shape).sample(sample_shape))
 
     def sample_mean(self, sample_shape: torch.Size) -> Tensor:
-        """A draw of the component, then its mean."""
+        """The mean of a component drawn by its weight."""
         shape = torch.Size(sample_shape) + self.log_weights.shape
         return self._chosen(self.components.mean.expand(*shape, *self.event_shape))
 
     def _chosen(self, values: Tensor) -> Tensor:
-        """Of values of all components, (..., C, D), that of one drawn by its weight, (..., D)."""
+        """The value, (..., D), of one component drawn by its weight, among values (..., C, D)."""
         leading = values.shape[: values.ndim - self.log_weights.ndim - 1]
         chosen = torch.distributions.Categorical(logits=self.log_weights).sample(leading)
         place = chosen[..., None, None].expand(*chosen.shape, 1, values.shape[-1])

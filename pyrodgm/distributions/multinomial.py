@@ -1,4 +1,4 @@
-"""Draws from a multinomial distribution, at a cost that does not grow with its total."""
+"""Draws from a multinomial distribution at a cost that does not grow with its total."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 def multinomial(total: int, probs: Tensor) -> Tensor:
     r"""Counts of N tokens of D kinds, (..., D), in the type of the probabilities.
 
-    The kinds are halved again and again. What a set S of kinds has of the total is split between
-    its halves L and R by one binomial draw:
+    The set of kinds is halved recursively. The count of a set S is split between its halves L and R
+    by one binomial draw:
 
     .. math:: n_L \mid n_S \sim \mathrm{Binomial}\Big(n_S, \frac{p_L}{p_L + p_R}\Big), \qquad
         n_R = n_S - n_L
 
-    This takes D - 1 binomial draws in log D rounds, and memory for a few times D numbers, whatever
-    N is. Where N is at most D, the tokens themselves are drawn and counted.
+    This takes D - 1 binomial draws in log D rounds and memory for a few times D numbers, for any N.
+    If N is at most D, the tokens themselves are drawn and counted.
 
     Args:
         total: tokens N.
@@ -32,7 +32,7 @@ def multinomial(total: int, probs: Tensor) -> Tensor:
     kinds = probs.shape[-1]
     if total <= kinds:
         return _counted(total, probs)
-    # Single precision counts up to 2^24, and rounds the shares of kinds that are rare.
+    # Single precision holds whole numbers up to 2^24 and rounds the shares of rare kinds.
     levels = [F.pad(probs.double(), (0, (1 << (kinds - 1).bit_length()) - kinds))]
     while levels[-1].shape[-1] > 1:
         levels.append(levels[-1].unflatten(-1, (-1, 2)).sum(-1))

@@ -25,11 +25,11 @@ class NADE(TorchDistribution):
         weight_in: W, (D, H).
         weight_out: V, (D, H).
 
-    The hidden units change only after a variable that is one. Where few are, as in piano rolls,
+    The hidden units change only after a variable that is one. In sparse data, such as piano rolls,
     they are computed once for each of the M ones of a frame and not for each of its D variables:
-    (M + 1) H sigmoids in the place of D H, and two matrix products.
+    (M + 1) H sigmoids instead of D H, and two matrix products.
 
-    There is no closed form of the mean: average draws.
+    The mean has no closed form; average draws instead.
 
     Reference: Larochelle and Murray, The neural autoregressive distribution estimator, 2011,
     equations 8 and 9; biases that depend on the past are those of Boulanger-Lewandowski, Bengio and
@@ -73,7 +73,7 @@ class NADE(TorchDistribution):
         return self.visible_bias + (hidden * self.weight_out).sum(-1)
 
     def _by_ones(self, value: Tensor) -> Tensor:
-        """V_d h_d for all d, (..., D), with hidden units computed once per beginning of a frame."""
+        """V_d h_d for all d, (..., D), with hidden units computed once per prefix of a frame."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.hidden_bias.shape[:-1])
         split = len(batch) - value.dim() + 1
         value = value.expand(batch[split:] + value.shape[-1:])
@@ -102,11 +102,11 @@ class NADE(TorchDistribution):
 
 
 def _prefixes(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All different beginnings of frames (N, D): without their ones, with the first, the first two.
+    """All different prefixes of frames (N, D): without their ones, with the first one, and so on.
 
     Returns:
-        The frame of each beginning (R,), the beginning itself (R, D), and for every frame and
-        variable the number of the beginning that ends before it (N, D).
+        The frame of each prefix (R,), the prefix itself (R, D), and for every frame and variable
+        the index of the prefix that ends before it (N, D).
     """
     so_far = frames.cumsum(-1)
     sizes = so_far[:, -1].long() + 1

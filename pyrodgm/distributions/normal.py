@@ -1,4 +1,4 @@
-"""Normal vectors: of independent features, and with a covariance of a few factors."""
+"""Normal vectors with independent features, and with a low-rank plus diagonal covariance."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class NormalVector(TorchDistribution):
     Args:
         loc: means, (..., D).
         scale: standard deviations, (..., D), positive.
-        constant: features that are drawn as their mean, whatever their scale, (D,); see `Gaussian`
-            of `pyrodgm.networks.emissions`.
+        constant: features whose draws equal their mean for any scale, (D,); see `Gaussian` of
+            `pyrodgm.networks.emissions`.
 
     >>> NormalVector(torch.zeros(2), torch.ones(2)).log_prob(torch.zeros(3, 2)).shape
     torch.Size([3])
@@ -69,7 +69,7 @@ class NormalVector(TorchDistribution):
         return -0.5 * dot(z, z) - scale.log().sum(-1) - constant
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the features that were seen."""
+        """Nats of the observed features."""
         scale = self.scale.to(torch.promote_types(self.scale.dtype, value.dtype))
         z = (value - self.loc) / scale
         each = 0.5 * z.square() + scale.log() + 0.5 * math.log(2 * math.pi)
@@ -80,11 +80,11 @@ class NormalVector(TorchDistribution):
         return self.from_noise(self.noise(torch.Size(sample_shape) + self.loc.shape))
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Standard normal noise, drawn ahead of a loop that consumes it frame by frame."""
+        """Standard normal noise, drawn before a loop that uses it frame by frame."""
         return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """The draws that this noise stands for, (..., D); they carry gradients."""
+        """The draws with this noise, (..., D); they carry gradients."""
         if self.constant is not None:
             noise = noise.masked_fill(self.constant, 0)
         return self.loc + self.scale * noise
@@ -102,7 +102,7 @@ class LowRankNormal(TorchDistribution):
         loc: mean, (..., D).
         factor: F, (..., D, S).
         diagonal: d, (..., D).
-        constant: features that are drawn as their mean, (D,), as of `NormalVector`.
+        constant: features whose draws equal their mean, (D,), as in `NormalVector`.
     """
 
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
@@ -125,7 +125,7 @@ class LowRankNormal(TorchDistribution):
         return (self.factor.square().sum(-1) + self.diagonal).expand(self.loc.shape)
 
     def scaled(self, centre: Tensor, scale: Tensor) -> LowRankNormal:
-        """The law of centre + scale x, both (D,)."""
+        """The distribution of centre + scale x, both (D,)."""
         return LowRankNormal(
             centre + scale * self.loc,
             scale[:, None] * self.factor,
@@ -143,7 +143,7 @@ class LowRankNormal(TorchDistribution):
         return self._normal(self.factor, self.diagonal).log_prob(value)
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the features that were seen: the others become standard normal at their mean."""
+        """Nats of the observed features; the others count as standard normal at their mean."""
         factor = self.factor * seen[..., None]
         diagonal = torch.where(seen, self.diagonal, 1.0)
         nats = self._normal(factor, diagonal).log_prob(torch.where(seen, value, self.loc))

@@ -1,4 +1,4 @@
-"""Vectors of bits by their number among all of their length, which Pyro can enumerate."""
+"""Bit vectors as whole numbers, which Pyro can enumerate."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from pyrodgm.errors import CompatibilityError
 
-MOST_BITS = 12  # that are enumerated: 4096 vectors, 17 million pairs of one frame and the next
+MOST_BITS = 12  # limit of enumeration: 4096 vectors, 17 million pairs of successive frames
 
 
 def bit_vectors(dim: int, like: Tensor | None = None) -> Tensor:
-    """All vectors of J bits in the order of their numbers, (2^J, J), the first bit the highest.
+    """All vectors of J bits in the order of their numbers, (2^J, J), the most significant first.
 
     Args:
         dim: bits J.
-        like: gives dtype and device.
+        like: tensor with the dtype and device of the result.
 
     >>> bit_vectors(2).tolist()
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
@@ -30,31 +30,34 @@ def bit_vectors(dim: int, like: Tensor | None = None) -> Tensor:
     return bits.to(torch.get_default_dtype() if like is None else like.dtype)
 
 
-def is_bits(law: TorchDistribution) -> bool:
+def is_bits(distribution: TorchDistribution) -> bool:
     """Whether an event is a vector of bits."""
-    support: Any = law.support
-    return law.event_dim == 1 and getattr(support, "base_constraint", None) is constraints.boolean
+    support: Any = distribution.support
+    return (
+        distribution.event_dim == 1
+        and getattr(support, "base_constraint", None) is constraints.boolean
+    )
 
 
-def numbered(law: TorchDistribution, like: Tensor) -> dist.Categorical:
-    """The number of a vector of bits that is distributed by a law.
+def numbered(distribution: TorchDistribution, like: Tensor) -> dist.Categorical:
+    """The distribution of the number of a bit vector.
 
     Args:
-        law: of vectors of J bits.
-        like: gives dtype and device.
+        distribution: of vectors of J bits.
+        like: tensor with the dtype and device of the result.
 
     Raises:
         CompatibilityError: there are too many vectors.
 
-    >>> law = dist.Bernoulli(torch.tensor([0.5, 0.9])).to_event(1)
-    >>> [round(p, 2) for p in numbered(law, torch.ones(())).probs.tolist()]  # 00, 01, 10, 11
+    >>> bits = dist.Bernoulli(torch.tensor([0.5, 0.9])).to_event(1)
+    >>> [round(p, 2) for p in numbered(bits, torch.ones(())).probs.tolist()]  # 00, 01, 10, 11
     [0.05, 0.45, 0.05, 0.45]
     """
-    dim = law.event_shape[0]
+    dim = distribution.event_shape[0]
     if dim > MOST_BITS:
         raise CompatibilityError(
-            f"vectors of {dim} bits have 2^{dim} values, and at most 2^{MOST_BITS} are enumerated"
+            f"vectors of {dim} bits have 2^{dim} values; at most 2^{MOST_BITS} can be enumerated"
         )
     vectors = bit_vectors(dim, like=like)
-    nats = law.log_prob(vectors.view(-1, *[1] * len(law.batch_shape), dim))
+    nats = distribution.log_prob(vectors.view(-1, *[1] * len(distribution.batch_shape), dim))
     return dist.Categorical(logits=nats.movedim(0, -1), validate_args=False)

@@ -1,4 +1,4 @@
-"""Observations of which some features are missing."""
+"""Distributions of observations with missing features."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pyrodgm.errors import CompatibilityError
 
 
 def partial(distribution: TorchDistribution, seen: Tensor | None) -> TorchDistribution:
-    """The same distribution, scored by the features that were seen.
+    """The same distribution, whose log-probability counts only observed features.
 
     Args:
-        distribution: of an event (D,). Independent features are summed over those seen; another
-            distribution must have a method ``log_prob_seen(value, seen)``.
-        seen: True where a feature was observed, (..., D); None where all were.
+        distribution: of an event (D,). If its features are independent, the sum is over the
+            observed ones; otherwise it must have a method ``log_prob_seen(value, seen)``.
+        seen: True where a feature was observed, (..., D); None if all were.
 
     Raises:
-        CompatibilityError: the distribution cannot leave features out.
+        CompatibilityError: the distribution does not support missing features.
     """
     return distribution if seen is None else Partial(distribution, seen)
 
 
 class Partial(TorchDistribution):
-    r"""A vector of which only some features count, :math:`\log p(x_{\text{seen}})`.
+    r"""A vector with missing features, :math:`\log p(x_{\text{seen}})`.
 
     Args:
         base: the distribution of the whole vector.
-        seen: True where a feature counts, (..., D).
+        seen: True where a feature was observed, (..., D).
 
     >>> import pyro.distributions as dist
     >>> pair = dist.Normal(torch.zeros(2), 1.0).to_event(1)
@@ -49,7 +49,7 @@ class Partial(TorchDistribution):
 
     @property
     def support(self) -> Any:
-        """That of the whole vector."""
+        """The support of the whole vector."""
         return self.base.support
 
     @property
@@ -71,13 +71,13 @@ class Partial(TorchDistribution):
         return self.base.expand(self.batch_shape).rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats of the features that were seen."""
+        """Nats of the observed features."""
         base: Any = self.base
         if hasattr(base, "log_prob_seen"):
             return base.log_prob_seen(value, self.seen)
         if isinstance(base, Independent) and base.reinterpreted_batch_ndims == 1:
             return (base.base_dist.log_prob(value) * self.seen).sum(-1)
         raise CompatibilityError(
-            f"{type(base).__name__} cannot score a frame of which some features are missing; fill "
-            "them in, or choose another emission"
+            f"{type(base).__name__} cannot score a frame with missing features; fill them in, or "
+            "choose another emission"
         )

@@ -1,4 +1,4 @@
-"""Vectors of counts with totals of their own: Poisson and negative binomial."""
+"""Vectors of independent counts without a given total: Poisson and negative binomial."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 class RateVector(TorchDistribution):
-    """D independent counts as one event, of any distribution with a method `each`.
+    """D independent counts as one event; subclasses define the method `each`.
 
-    Log-probabilities are computed in double precision: terms as large as the logarithm of the
-    factorial of a count cancel in them.
+    Log-probabilities are computed in double precision, because terms as large as the logarithm of
+    the factorial of a count cancel.
 
     Args:
         log_mean: logarithms of the means, (..., D).
@@ -41,7 +41,7 @@ class RateVector(TorchDistribution):
         return self.each(value.double()).sum(-1).to(self._dtype(value))
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
-        """Nats of the counts that were seen; seen (..., D)."""
+        """Nats of the observed counts; seen (..., D)."""
         each = self.each(torch.where(seen, value, 0).double())
         return (each * seen).sum(-1).to(self._dtype(value))
 
@@ -101,8 +101,8 @@ class NegativeBinomialVector(RateVector):
         log_shape: logarithms of the shapes r of the gamma distributions, (..., D); the larger, the
             closer to a Poisson distribution.
 
-    >>> law = NegativeBinomialVector(torch.zeros(1), torch.zeros(1))
-    >>> round(float(law.log_prob(torch.tensor([2.0])).exp()), 6)  # (1/2)^3, a geometric one
+    >>> count = NegativeBinomialVector(torch.zeros(1), torch.zeros(1))
+    >>> round(float(count.log_prob(torch.tensor([2.0])).exp()), 6)  # (1/2)^3, geometric
     0.125
     """
 

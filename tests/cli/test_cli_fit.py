@@ -222,7 +222,7 @@ BAD = {
     "no file": (None, "there is no file"),
     "text": (changed(train=np.full((FRAMES, 6), "a")), "encode them as numbers"),
     "complex": (changed(train=np.full((FRAMES, 6), 1j)), "complex128 values"),
-    "objects": (changed(train=np.array([[1], [2, 3]], dtype=object)), "holds objects"),
+    "objects": (changed(train=np.array([[1], [2, 3]], dtype=object)), "holds Python objects"),
     "nothing but NaN": (changed(train=np.full((FRAMES, 6), np.nan)), "NaN"),
     "infinite": (changed(train=np.full((FRAMES, 6), np.inf)), "infinite"),
     "empty split": (

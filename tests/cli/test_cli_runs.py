@@ -111,7 +111,7 @@ def test_evaluate_refuses(cli, fitted, words, code, part):
 def test_data_of_another_dimension_is_refused(cli, fitted, save_data):
     said = cli("evaluate", fitted, "--data", save_data(**ragged(dim=5)))
     assert said.code == 3
-    assert "6 features per frame, and 'tiny' has 5" in said.err
+    assert "6 features per frame, but 'tiny' has 5" in said.err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "check", "compare", "sample"])

@@ -87,7 +87,7 @@ def test_batches_leave_the_gaps_in_what_is_stored(gaps):
 
 @pytest.mark.parametrize(
     ("missing", "message"),
-    [([1], r"1 of the 2 features of 'toy' \(1\)"), ([0, 1], "'train' is NaN throughout")],
+    [([1], r"1 of the 2 features of 'toy' \(1\)"), ([0, 1], "'train' has only missing values")],
 )
 def test_a_feature_that_training_never_observes_is_refused(missing, message):
     x = GAPS.copy()
@@ -186,7 +186,7 @@ def test_changes_of_bytes_do_not_wrap():
             "'x' has infinite values .*: 1, the first in sequence 1",
         ),
         (np.array([[1.0], [1e300]]), "infinite values"),
-        (np.array([[1], [2**53 + 1]]), r"whole numbers beyond 2\^53.*; take an offset off them"),
+        (np.array([[1], [2**53 + 1]]), r"whole numbers beyond 2\^53.*; subtract an offset"),
         (np.array([["a"], ["b"]]), "'x' holds <U1 values"),
         (np.zeros((0, 1)), "'x' is empty"),
         (np.array([[1.0], [1j]]), "complex128"),
@@ -224,5 +224,7 @@ def test_a_feature_that_its_type_cannot_show_to_move_is_named():
     splits = Splits.of("gps", "real", dict.fromkeys(("train", "valid", "test"), part))
     assert splits.info.std[0] == 0
     (note,) = splits.notes
-    assert "1 of 2 features move by no more than the rounding" in note
-    assert note.endswith(": 0; if they do move, store them in double precision, or less their mean")
+    assert "1 of 2 features vary by no more than the rounding" in note
+    assert note.endswith(
+        ": 0; if they do vary, store them in double precision, or subtract their mean"
+    )

@@ -63,7 +63,7 @@ def test_rows_stay_rows(save_data):
     rows = facts(lengths=[1] * 5)
     found = read_evaluation(save_data(x=X), rows)
     assert found["x"].lengths.tolist() == [1] * 5
-    assert found.notes == ("no lengths of x: its frames are independent rows",)
+    assert found.notes == ("no lengths of x: its frames are read as independent rows",)
     assert given_data(X, rows)["given"].lengths.tolist() == [1] * 5
 
 
@@ -75,7 +75,7 @@ def test_gaps_hold_the_means_that_were_fitted_with():
 
 
 REFUSED = {
-    "several arrays": ({"x": X, "y": X}, "several arrays: x, y; leave one"),
+    "several arrays": ({"x": X, "y": X}, "several arrays: x, y; keep one"),
     "nothing": ({"frame_rate": 5.0}, "no array of frames"),
     "misspelt lengths": ({"x": X, "x_lenghts": [2, 3]}, "did you mean 'x_lengths'"),
     "lengths of one of two": ({"train": X, "test": X, "lengths": [5]}, "mean 'train_lengths'"),

@@ -68,5 +68,7 @@ def test_facts_of_another_form_are_refused(save_data, name, value):
 
 
 def test_words_in_an_array_of_objects_are_refused_unread(save_data):
-    with pytest.raises(DataError, match=r"'words' in .* holds objects.*numpy.array\(words, dtype"):
+    with pytest.raises(
+        DataError, match=r"'words' in .* holds Python objects.*numpy.array\(words, dtype"
+    ):
         ragged.read(save_data(**ragged_arrays(), words=WORDS.astype(object)))

@@ -133,7 +133,7 @@ def test_rows_that_are_owned_meet_others_of_their_length():
     [
         (
             {"lengths": [1], "batch_size": 2, "world_size": 2, "owned": True},
-            "1 sequences leave some of 2 processes without any of their own",
+            "there are 1 sequences for 2 processes",
         ),
         ({"lengths": [], "batch_size": 1}, "no sequences"),
         ({"lengths": [1], "batch_size": 0}, "batch size 0"),

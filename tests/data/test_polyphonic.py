@@ -67,7 +67,7 @@ def test_downloaded_once_then_read_from_the_cache(web, cache):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps(PIECES)[:-9], "'tiny.pickle' is not a collection.*cut short"),
+        (pickle.dumps(PIECES)[:-9], "'tiny.pickle' is not a collection.*truncated"),
         (b"<html>busy</html>", "not a collection of piano rolls"),
         (pickle.dumps({**PIECES, "train": PIECES["train"][:1]}), "not the published tiny.*found"),
         (pickle.dumps({"train": PIECES["train"]}), "KeyError: 'valid'"),
@@ -95,7 +95,7 @@ class Malicious:
 def test_a_program_in_a_pickle_is_not_run(web, cache, tmp_path):
     tiny, file = web
     file.write_bytes(pickle.dumps({**PIECES, "valid": Malicious(tmp_path / "owned")}))
-    with pytest.raises(DataError, match=r"refused: it asks for _?io.open"):
+    with pytest.raises(DataError, match=r"refused: it refers to _?io.open"):
         tiny.load()
     assert not (tmp_path / "owned").exists()
     assert left_behind(cache) == []
@@ -104,7 +104,7 @@ def test_a_program_in_a_pickle_is_not_run(web, cache, tmp_path):
 def test_even_numpy_is_not_unpickled(tmp_path):
     file = tmp_path / "numpy.pickle"
     file.write_bytes(pickle.dumps({**PIECES, "train": np.ones(3)}))
-    with pytest.raises(DataError, match="refused: it asks for numpy"):
+    with pytest.raises(DataError, match="refused: it refers to numpy"):
         polyphonic.read_pickle(file)
 
 

@@ -58,7 +58,7 @@ def test_facts_name_words_and_years(corpus):
     assert splits.info.frame_labels == ("1790", "1791", "1793")
     assert (splits.info.kind, splits.info.dim, splits.info.max_length) == ("count", 3, 3)
     assert "3 of 4 words are used at least 20 times" in splits.notes[0]
-    assert "1793 follows" in splits.notes[1]
+    assert "the year 1793" in splits.notes[1]
 
 
 @pytest.mark.parametrize(

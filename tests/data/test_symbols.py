@@ -45,7 +45,7 @@ def test_other_data_takes_the_symbols_of_the_fit_and_new_ones_are_refused() -> N
     assert other.info.symbols == ((2,), (9,))
     known = EvaluationData.of_splits(other, info).info
     assert (known.symbols, known.frequencies) == (info.symbols, info.frequencies)
-    with pytest.raises(DataError, match=r"frame 0 of 'train' has the symbol 1 in feature 0.*2;"):
+    with pytest.raises(DataError, match=r"frame 0 of 'train' has the symbol 1 in feature 0.*2\)"):
         EvaluationData.of_splits(splits(), other.info)
 
 
@@ -65,5 +65,7 @@ def test_a_written_file_is_read_as_the_same(tmp_path) -> None:
 @pytest.mark.parametrize("wrong", [-1.0, 0.5, 2.0**24 + 2])
 def test_what_is_no_symbol_is_refused(wrong: float, save_data) -> None:
     path = save_data(train=np.array([[1.0], [wrong], [3.0], [4.0]]))
-    with pytest.raises(DataError, match=r"'categorical' was asked .*whole number from zero to 167"):
+    with pytest.raises(
+        DataError, match=r"'categorical' was requested.*whole number from zero to 167"
+    ):
         read(path, kind="categorical")

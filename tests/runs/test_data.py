@@ -162,7 +162,7 @@ def test_arrays_of_python_are_asked_about(moved):
     assert run.impute(gaps).missing == 1
     assert run.to_datatree(x[:9], draws=2)["observed_data"]["x"].shape[-2:] == (9, 6)
     assert run.floors(x[:9])["independent"].frames == 9
-    with pytest.raises(DataError, match="6 features per frame, and 'given' has 5"):
+    with pytest.raises(DataError, match="6 features per frame, but 'given' has 5"):
         run.evaluate(x[:9, :5])
 
 

@@ -182,7 +182,7 @@ def test_saving_to_an_occupied_place_is_refused(fitted):
 
 def test_data_with_other_features_is_refused(fitted, save_data):
     other = ragged.read(save_data(**ragged_arrays(dim=5)))
-    with pytest.raises(DataError, match="6 features per frame, and 'tiny' has 5"):
+    with pytest.raises(DataError, match="6 features per frame, but 'tiny' has 5"):
         Run.load(fitted, other)
 
 
