@@ -38,12 +38,14 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "rnn-nade": {"hidden_dim": 3, "nade_dim": 2},
     "hmm": {"num_states": 3},
     "lds": {"state_dim": 2},
+    "vae": {"latent_dim": 2, "hidden_dim": (4, 4)},
     "vrnn": {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 16},
     "generator": {"noise_dim": 2, "hidden_dim": 8},
     "rbm": {"hidden_dim": 3},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "bernoulli": {},
+    "gaussian": {"hidden_dim": (16, 16)},
     "none": {},
     "recurrent-bernoulli": {},
     "recurrent-deterministic": {"layer_dim": 5},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrodgm.access import access_in_words
-from pyrodgm.data import balls, mixtures, mnist, mocap, polyphonic, ragged, stu
+from pyrodgm.data import balls, mixtures, mnist, mocap, points, polyphonic, ragged, stu
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
 from pyrodgm.data.loader import BatchSampler, evaluation_batches
 from pyrodgm.errors import DataError, UsageError, did_you_mean
@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "avb-points": points.load_avb,
     "balls": balls.load,
     "cmu35-walk": mocap.load_cmu35,
     "gmm5": mixtures.load_gmm5,

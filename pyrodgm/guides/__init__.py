@@ -1,12 +1,14 @@
 """What q is: approximate posteriors."""
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
+from pyrodgm.guides.gaussian import DiagonalNormal
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
+    "gaussian": DiagonalNormal,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
@@ -15,6 +17,7 @@ GUIDES: dict[str, type[Guide]] = {
 
 __all__ = [
     "GUIDES",
+    "DiagonalNormal",
     "Guide",
     "GuideTraits",
     "LayeredBernoulli",

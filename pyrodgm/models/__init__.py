@@ -13,6 +13,7 @@ from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
+from pyrodgm.models.vae import VAE
 from pyrodgm.models.vrnn import VRNN
 
 MODELS: dict[str, type[Model]] = {
@@ -26,6 +27,7 @@ MODELS: dict[str, type[Model]] = {
     "rnn-nade": RNNNADE,
     "hmm": HMM,
     "lds": LDS,
+    "vae": VAE,
     "vrnn": VRNN,
     "generator": FeedForwardGenerator,
     "rbm": RBM,
@@ -44,6 +46,7 @@ __all__ = [
     "RNNNADE",
     "SBN",
     "TSBN",
+    "VAE",
     "VRNN",
     "Annealing",
     "Companions",

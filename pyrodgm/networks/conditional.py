@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
+from pyrodgm.networks.layers import layer_sizes
 
 LEAST_SCALE = 1e-3  # standard deviations stay above, so that no density blows up,
 MOST_SCALE = 2.0  # and bounded ones below, so that no forecast runs away
@@ -112,24 +114,34 @@ SCALES = {"softplus": softplus_scale, "bounded": bounded_scale}
 
 
 class Conditional(nn.Module):
-    r"""A distribution given features, through one hidden layer.
+    r"""A distribution given features, through hidden layers.
 
-    .. math:: p(z \mid v) = \text{family}(A h + a), \qquad h = \mathrm{relu}(C v + c)
+    .. math:: p(z \mid v) = \text{family}(A h^L + a), \qquad
+        h^l = \mathrm{relu}(C^l h^{l-1} + c^l), \qquad h^0 = v
 
     Args:
         input_dim: features v.
         family: from numbers to a distribution, such as ``Normals(J)`` or an emission.
-        hidden_dim: units of the hidden layer.
+        hidden_dim: units of every hidden layer; a number is a single layer.
         start: numbers a that it starts from, up to small weights A; zeros if not given.
     """
 
     def __init__(
-        self, input_dim: int, family: Family, hidden_dim: int, *, start: Tensor | None = None
+        self,
+        input_dim: int,
+        family: Family,
+        hidden_dim: int | tuple[int, ...],
+        *,
+        start: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.family = family
-        self.first = nn.Linear(input_dim, hidden_dim)
-        self.last = nn.Linear(hidden_dim, family.size)
+        sizes = layer_sizes(hidden_dim)
+        self.first = nn.Linear(input_dim, sizes[0])
+        self.between = nn.Sequential(
+            *(part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU()))
+        )
+        self.last = nn.Linear(sizes[-1], family.size)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
             self.last.bias.copy_(torch.zeros(family.size) if start is None else start)
@@ -139,11 +151,11 @@ class Conditional(nn.Module):
         return self.of_hidden(self.first(features))
 
     def of_hidden(self, hidden: Tensor) -> TorchDistribution:
-        """The same given C v + c, (..., H), parts of which may have been computed ahead."""
-        return self.family(self.last(hidden.relu()))
+        """The same given C^1 v + c^1, (..., H), parts of which may have been computed ahead."""
+        return self.family(self.last(self.between(hidden.relu())))
 
 
-def normal_conditional(input_dim: int, dim: int, hidden_dim: int) -> Conditional:
+def normal_conditional(input_dim: int, dim: int, hidden_dim: int | tuple[int, ...]) -> Conditional:
     """A normal distribution of J numbers given features, near the standard one at first."""
     family = Normals(dim)
     return Conditional(input_dim, family, hidden_dim, start=family.start())

@@ -1,0 +1,95 @@
+"""The variational autoencoder: its formulas, both executions, and the gradient of its bound."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.draws import score
+from pyrodgm.engine.terms import terms
+from pyrodgm.guides import DiagonalNormal
+from pyrodgm.models import VAE
+from pyrodgm.objectives import ELBO
+from variants import INFOS, WITH_CONDITIONS, conditions, frames, path_log_probs, randomised
+
+STEPS, EDGE = 800, 14.0  # of the grid on which the latent number is integrated out
+
+
+def made(emission="bernoulli", std=0.5, latent_dim=2, hidden_dim=(4, 3), **facts):
+    info = replace(INFOS[emission], **facts)
+    sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim}
+    model = randomised(VAE(info, **sizes, emission=emission), std)
+    return model, randomised(DiagonalNormal(model, hidden_dim=(3, 4)), std)
+
+
+def layers(conditional, value):
+    """A network of two hidden layers, by hand."""
+    first, between, last = conditional.first, conditional.between[0], conditional.last
+    h = (value @ first.weight.T + first.bias).clamp(min=0)
+    h = (h @ between.weight.T + between.bias).clamp(min=0)
+    return h @ last.weight.T + last.bias
+
+
+def test_log_probabilities_are_those_of_the_formulas():
+    torch.manual_seed(0)
+    given, seen = conditions(5, 1)
+    model, guide = made(**WITH_CONDITIONS)
+    batch = Batch.of(frames("bernoulli", 5, 1), given)
+    found = terms(model, guide, batch, 3)
+    z = found.values["z"]
+    standard = torch.distributions.Normal(torch.zeros(2).double(), 1.0)
+    torch.testing.assert_close(found.p["z"], standard.log_prob(z).sum(-1))
+    logits = layers(model.decoder, torch.cat([z, seen.expand(3, -1, -1, -1)], -1))
+    x = batch.x.expand_as(logits)
+    each = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    torch.testing.assert_close(found.p["x"], -each.sum(-1))
+    mean, raw = layers(guide.posteriors["z"], torch.cat([batch.x, seen], -1)).chunk(2, -1)
+    q = torch.distributions.Normal(mean, F.softplus(raw) + 1e-3)
+    torch.testing.assert_close(found.q["z"], q.log_prob(z).sum(-1))
+    assert list(found.path) == ["z"]
+
+
+@pytest.mark.parametrize("emission", ["bernoulli", "gaussian", "categorical", "multinomial"])
+def test_both_executions_agree(emission):
+    torch.manual_seed(1)
+    model, guide = made(emission)
+    mask = torch.arange(3) < torch.tensor([3, 1])[:, None]
+    batch = Batch(frames(emission, 2, 3) * mask[..., None], mask, torch.arange(2))
+    found = terms(model, guide, batch, 4)
+    for program, expected in ((model, found.p), (guide, found.q)):
+        for fused in (True, False):
+            nats = path_log_probs(program, batch, found.values, fused=fused)
+            for name, each in nats.items():
+                torch.testing.assert_close(each, expected[name])
+
+
+def test_the_gradient_is_that_of_the_bound_by_quadrature():
+    torch.manual_seed(2)
+    model, guide = made(std=0.3, latent_dim=1)
+    for network in (model.decoder, guide.posteriors["z"]):
+        for layer in (network.first, network.between[0]):
+            torch.nn.init.constant_(layer.bias, 3.0)  # away from the kink
+        torch.nn.init.normal_(network.last.weight, std=0.05)
+    x = frames("bernoulli", 1)
+    points = torch.linspace(-EDGE, EDGE, STEPS, dtype=torch.float64)
+    values, batch = {"z": points.reshape(-1, 1, 1, 1)}, Batch.of(x[None])
+    log_p = sum(score(model, batch, values).values()).flatten()
+    log_q = score(guide, batch, values)["z"].flatten()
+    mass = (log_q + (points[1] - points[0]).log()).exp()
+    torch.testing.assert_close(mass.sum(), torch.ones(()).double(), rtol=0, atol=1e-6)
+    parameters = [*model.parameters(), *guide.parameters()]
+    exact = gradient((mass * (log_p - log_q)).sum(), parameters)
+    many = Batch.of(x.expand(400, 1, -1))
+    objective = ELBO(model, guide)
+    samples = sample_gradients(lambda: -objective(many).surrogate, parameters, calls=60)
+    assert_mean(samples, exact)
+
+
+@pytest.mark.parametrize(("dim", "expected"), [(4, 2), (5, 3), (784, 20)])
+def test_latents_are_half_of_the_features_and_at_most_twenty(dim, expected):
+    model = VAE(DataInfo("rows", "binary", dim, (0.5,) * dim, 1.0, 1), hidden_dim=2)
+    assert model.latents["z"].dim == expected
