@@ -12,7 +12,10 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
+from pyrodgm.networks.emission import RATE_FLOOR
+from pyrodgm.networks.inputs import means
 
 
 class Annealing(Protocol):
@@ -46,6 +49,10 @@ class EnergyModel(Model):
     Hidden units, if any, are summed out of :math:`\phi`. The normaliser Z, or an estimate of it,
     belongs to the objective or the evaluation.
 
+    Of bits, `potential` is all that has to be written: draws, annealing paths and, up to 16 bits,
+    the normaliser follow from it by `pyrodgm.models.bitwise`, with D evaluations for a sweep. A
+    model that knows better ways, such as draws of many bits at once, overrides them.
+
     Args:
         info: the data's facts; its features are D.
     """
@@ -76,18 +83,16 @@ class EnergyModel(Model):
             batch: gives conditions and mask.
 
         Raises:
-            CompatibilityError: the model has no conditional draws.
+            CompatibilityError: observations are not bits, and the model has no draws of its own.
         """
-        del x, batch
-        raise CompatibilityError(
-            f"{type(self).__name__} has no conditional draws for a Markov chain; write "
-            "gibbs(x, batch), or take an objective that needs no chain"
-        )
+        self._refuse_unless_bits("gibbs(x, batch)", "draws for a Markov chain")
+        return bitwise.sweep(lambda x: self.potential(x, batch), x)
 
     @property
     def enumerable(self) -> bool:
-        """Whether `log_normaliser` can be computed."""
-        return False
+        """Whether `log_normaliser` can be computed; here of independent rows of at most 16 bits."""
+        bits = self.info.kind == "binary" and self.info.dim <= bitwise.MOST_BITS
+        return bits and self.traits.sequential is False
 
     def log_normaliser(self) -> Tensor:
         """The exact log Z of a frame by enumeration, in nats, in double precision, a scalar.
@@ -95,21 +100,40 @@ class EnergyModel(Model):
         Raises:
             CompatibilityError: it cannot be enumerated.
         """
-        raise CompatibilityError(
-            f"{type(self).__name__} has too many states to enumerate, or defines no "
-            "log_normaliser(); its normaliser can be estimated, as --estimator ais does"
-        )
+        if not self.enumerable:
+            raise CompatibilityError(
+                f"{type(self).__name__} has too many states to enumerate, or defines no "
+                "log_normaliser(); its normaliser can be estimated, as --estimator ais does"
+            )
+        return bitwise.log_sum(self._of_rows, self._rates())
 
     def annealing(self) -> Annealing:
         """A path from a known distribution of rows to this model.
 
         Raises:
-            CompatibilityError: the model has none.
+            CompatibilityError: observations are not bits, and the model has no path of its own.
         """
-        raise CompatibilityError(
-            f"{type(self).__name__} has no path from a known distribution to itself, so that its "
-            "normaliser cannot be estimated; write annealing(), see pyrodgm.models.RBM"
-        )
+        self._refuse_unless_bits("annealing()", "path from a known distribution to itself")
+        return bitwise.BitwisePath(self._of_rows, self._rates().logit())
+
+    def _of_rows(self, x: Tensor) -> Tensor:
+        """The potential of independent rows, (..., D) to (...)."""
+        frames = x.unsqueeze(-2)
+        flat = frames.flatten(0, -3)
+        return self.potential(flat, Batch.of(flat)).view(x.shape[:-1])
+
+    def _rates(self) -> Tensor:
+        """How often every bit of the training data is on, kept from 0 and 1, (D,)."""
+        rates = means(self.info).clamp(RATE_FLOOR, 1 - RATE_FLOOR)
+        return rates.to(next(self.parameters()))
+
+    def _refuse_unless_bits(self, method: str, what: str) -> None:
+        if self.info.kind != "binary":
+            raise CompatibilityError(
+                f"{type(self).__name__} has no {what}, and only for bits does one follow from the "
+                f"potential (the data has {self.info.kind} values); write {method}, see "
+                "pyrodgm.models.EnergyModel"
+            )
 
     def forward(self, batch: Batch) -> None:
         """State the potential of the batch to Pyro as the factor ``x``, of batch shape (B, T).

@@ -1,16 +1,19 @@
 """What is optimised: learning algorithms, each a class over a model and a guide."""
 
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
+from pyrodgm.objectives.optimizer import OptimizerOptions
 from pyrodgm.objectives.pcd import PCD
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
+from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.wgan import WGAN
 
@@ -40,13 +43,19 @@ __all__ = [
     "RLOO",
     "RWS",
     "WGAN",
+    "Chains",
     "LocalRLOO",
     "Loss",
     "Needs",
     "Objective",
     "ObjectiveELBO",
+    "OptimizerOptions",
     "Phase",
+    "RowCache",
+    "Running",
+    "Schedule",
     "SinglePhase",
     "TraceELBO",
     "TraceGraphELBO",
+    "Validation",
 ]

@@ -37,12 +37,6 @@ class Bias(StepModel):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def own(here):
     (here / "own.py").write_text(OWN)
     return here / "own.py"

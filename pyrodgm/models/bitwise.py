@@ -1,0 +1,87 @@
+"""Sampling and enumeration of rows of bits for any potential, one bit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOST_BITS = 16  # of a row, whose states are enumerated
+ROWS_AT_ONCE = 2**12  # states enumerated together: bounds memory
+
+Potential = Callable[[Tensor], Tensor]
+
+
+def sweep(potential: Potential, x: Tensor) -> Tensor:
+    r"""Draw every bit of a row given the others, one after the other in a random order.
+
+    .. math:: p(x_d = 1 \mid x_{-d}) = \sigma\big(\phi(x^{d=1}) - \phi(x^{d=0})\big)
+
+    The order is the same for all rows. It and its reverse have the same probability, so that the
+    sweep satisfies detailed balance. It takes D evaluations of the potential of two states a row.
+
+    Args:
+        potential: unnormalised log-density :math:`\phi`, (..., D) to (...), in nats.
+        x: rows of bits, (..., D).
+
+    Reference: Geman and Geman, Stochastic relaxation, Gibbs distributions, and the Bayesian
+    restoration of images, 1984.
+    """
+    x = x.clone()
+    for bit in torch.randperm(x.shape[-1]).tolist():
+        both = torch.stack([x, x])
+        both[0, ..., bit], both[1, ..., bit] = 0.0, 1.0
+        off, on = potential(both)
+        x[..., bit] = (on - off).sigmoid().bernoulli()
+    return x
+
+
+def log_sum(potential: Potential, like: Tensor) -> Tensor:
+    r"""The exact log Z of rows of bits, in nats, in double precision, a scalar.
+
+    .. math:: \log \sum_{x \in \{0,1\}^D} e^{\phi(x)}
+
+    Args:
+        potential: unnormalised log-density, (S, D) to (S,), in nats.
+        like: a row, (D,), of the wanted dtype and device.
+    """
+    bits = torch.arange(len(like), device=like.device)
+    parts = []
+    for numbers in torch.arange(2 ** len(like), device=like.device).split(ROWS_AT_ONCE):
+        states = ((numbers[:, None] >> bits) & 1).to(like)
+        parts.append(potential(states).double().logsumexp(0))
+    return torch.stack(parts).logsumexp(0)
+
+
+@dataclass(frozen=True)
+class BitwisePath:
+    r"""Annealing of rows of bits from independent bits to any potential.
+
+    .. math:: \phi_\beta(x) = (1 - \beta)\, a^\top x + \beta\, \phi(x)
+
+    Args:
+        potential: unnormalised log-density :math:`\phi` of the end, (..., D) to (...), in nats.
+        base: log-odds a of the start, (D,).
+    """
+
+    potential: Potential
+    base: Tensor
+
+    def log_normaliser(self) -> Tensor:
+        """Of the independent bits."""
+        return F.softplus(self.base.double()).sum()
+
+    def start(self, num: int) -> Tensor:
+        """Independent bits, (num, D)."""
+        return self.base.sigmoid().expand(num, -1).bernoulli()
+
+    def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
+        """The potential at beta = high less that at beta = low, of rows (num, D), (num,)."""
+        return (high - low) * (self.potential(x) - x @ self.base)
+
+    def move(self, x: Tensor, beta: float) -> Tensor:
+        """One sweep over the bits of rows (num, D)."""
+        return sweep(lambda x: (1 - beta) * (x @ self.base) + beta * self.potential(x), x)
