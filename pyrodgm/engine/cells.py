@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,9 +67,19 @@ class StochasticCell:
         """
         frames, lags = sampler.frames(drive), start.shape[-2]
         before = Windows(start, len(frames)) if lags > 1 else Newest(start)
-        for t, now in enumerate(frames):
-            before.push(sampler(t, self.distribution(now, before.last())))
+        self.draw_frames(frames, before, sampler)
         return before.values()
+
+    def draw_frames(
+        self,
+        drive: Sequence[Tensor],
+        before: Newest | Windows,
+        sampler: SiteSampler,
+        first: int = 0,
+    ) -> None:
+        """Draw frames one after the other, from `first` on, onto what lies before them."""
+        for t in range(first, len(drive)):
+            before.push(sampler(t, self.distribution(drive[t], before.last())))
 
 
 @dataclass(frozen=True)

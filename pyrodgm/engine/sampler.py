@@ -64,6 +64,11 @@ class SiteSampler:
                 self._kept[self.name] = self._noise.movedim(0, -2).clone()
         return self._noise
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """That of the noise; None where there is none yet."""
+        return None if self._noise is None else self._noise.dtype
+
     def frames(self, value: Tensor) -> tuple[Tensor, ...]:
         """All frames of (..., T, E), each as one is drawn."""
         return self.as_drawn(value).unbind(-2)
