@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option(
     "--estimator",
-    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "ais"]),
+    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]),
     default="auto",
     show_default=True,
-    help="auto: exact without latents, else elbo for one particle and iwae for more; of energy "
+    help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature, "
+    "for rows with one or two continuous latents, where the guide has no density; of energy "
     "models, exact where the normaliser can be enumerated and ais otherwise.",
 )
 @click.option("--chains", type=int, help="Of ais: chains in each direction [default: 100].")

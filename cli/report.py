@@ -27,14 +27,14 @@ def command(
     run: Path, out: Path | None, data: str | None, split: str, with_check: bool, seed: int
 ) -> None:
     """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
-    from pyrodgm.evaluate.likelihood.bounds import has_bound
+    from pyrodgm.evaluate.likelihood.bounds import has_weights
     from pyrodgm.report import write_report
     from pyrodgm.runs.check import last_check
     from pyrodgm.runs.run import Run
 
     loaded = Run.load(run, data)
-    bounded = has_bound(loaded.model, loaded.guide)
-    if with_check and bounded and last_check(loaded, split) is None:
+    weighted = has_weights(loaded.model, loaded.guide)
+    if with_check and weighted and last_check(loaded, split) is None:
         click.echo(
             "checking guide and model first, which may take minutes; --no-check leaves it out",
             err=True,

@@ -74,11 +74,11 @@ def _advice(run: Run, *, worse: bool) -> Iterator[str]:
             "The weights kept are those of the first of several evaluations: a smaller "
             "fit.evaluate_every looks sooner, and may find better ones"
         )
+    from pyrodgm.evaluate.likelihood.bounds import has_weights
+
     path = shlex.quote(str(run.folder.path))
-    yield (
-        f"Next: pyrodgm check {path}; and pyrodgm evaluate {path} for the test data, which no "
-        "choice has seen yet"
-    )
+    check = f"pyrodgm check {path}; and " if has_weights(run.model, run.guide) else ""
+    yield (f"Next: {check}pyrodgm evaluate {path} for the test data, which no choice has seen yet")
 
 
 def _kept_the_first(run: Run) -> bool:

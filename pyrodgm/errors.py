@@ -66,6 +66,10 @@ class ChainWarning(UserWarning):
     """A Markov chain hardly moves, so that its states do not stand for their distribution."""
 
 
+class QuadratureWarning(UserWarning):
+    """An integral over a grid has not converged on the finest one."""
+
+
 class Interrupted(PyrodgmError):
     """Training was asked to stop and did, after writing a checkpoint."""
 

@@ -287,6 +287,12 @@ class Enumerated:
         return (q * (ahead * self.log_q + self.log_p).sum(-1)).sum()
 
 
+def ppca_log_prob(weight: Tensor, mean: Tensor, scale: float, x: Tensor) -> Tensor:
+    """Log N(x; c, W W' + s^2 I) of rows x (N, D) under probabilistic PCA, W (D, J), c (D,)."""
+    covariance = weight @ weight.T + scale**2 * torch.eye(len(weight)).to(weight)
+    return torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
+
+
 def gradient(scalar: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The gradient of a scalar as one vector, zero where it does not depend on a parameter."""
     grads = torch.autograd.grad(scalar, list(parameters), allow_unused=True, retain_graph=True)

@@ -132,6 +132,10 @@ class Sequences:
         parts = [np.arange(self.starts[row], self.starts[row] + self.lengths[row]) for row in rows]
         return self._taken(np.concatenate(parts), self.lengths[np.asarray(rows, dtype=np.int64)])
 
+    def single(self, places: np.ndarray) -> Sequences:
+        """The frames at some places, each as a sequence of its own."""
+        return self._taken(places, np.ones(len(places), np.int64))
+
     def _taken(self, places: np.ndarray, lengths: np.ndarray) -> Sequences:
         """Sequences of the frames at some places."""
         frames = torch.from_numpy(places)

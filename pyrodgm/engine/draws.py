@@ -1,7 +1,8 @@
 """The verbs `draw`, `score` and `simulate`: values of a program's sites, and their densities.
 
-A sequence program is run by its step alone. Any other Pyro program is traced under a plate of
-draws at dimension -3, and its sites must have batch shape (B, T).
+A sequence program is run by its step alone. A program of noise has values and no densities. Any
+other Pyro program is traced under a plate of draws at dimension -3, and its sites must have batch
+shape (B, T).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
+from pyrodgm.engine.implicit import NOISE, NoiseProgram
 from pyrodgm.engine.rollout import Rollout, SequenceProgram
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.turns import PROCESS
@@ -96,7 +98,7 @@ def draw(
         particles: number of draws K.
         pathwise: whether gradients flow through draws that can carry them.
         noise: what draws are made from, (K, B, T, D), by site, such as the noise of other draws;
-            the rest is drawn.
+            the rest is drawn. A program of noise has a single one, "noise".
         keep_noise: whether the noise that is drawn is kept; it takes as much memory as the draws.
 
     Raises:
@@ -109,6 +111,8 @@ def draw(
             return _rolled(
                 rollout, batch, pathwise=pathwise, noise=noise or {}, keep_noise=keep_noise
             )
+        if isinstance(program, NoiseProgram):
+            return _of_noise(program, batch, particles, pathwise=pathwise, noise=noise or {})
         if noise:
             raise CompatibilityError(
                 f"{_name(program)} is not a sequence program, and its draws of "
@@ -154,6 +158,8 @@ def factors(
 ) -> Factors:
     """The factor of every site at given values; see `score`."""
     with PROCESS.taken():
+        if isinstance(program, NoiseProgram):
+            return _without_density(program)
         if not isinstance(program, SequenceProgram):
             return _conditioned(program, batch, values)
         refuse_other_sites(set(program.latents), set(values))
@@ -218,6 +224,38 @@ def pair_factors(
         shared = getattr(model, "states", ())
         states = {name: value for name, value in draws.states.items() if name in shared}
         return factors(model, batch, draws.values, states=states), proposed
+
+
+def _of_noise(
+    program: NoiseProgram,
+    batch: Batch,
+    particles: int,
+    *,
+    pathwise: bool,
+    noise: Mapping[str, Tensor],
+) -> Draws:
+    """Draws of a program of noise, which is always kept."""
+    if other := sorted(noise.keys() - {NOISE}):
+        raise CompatibilityError(
+            f"{_name(program)} draws all its sites from one site '{NOISE}', and noise of "
+            f"{', '.join(other)} is given"
+        )
+    made = noise[NOISE] if noise else program.noise(batch, particles)
+    with torch.set_grad_enabled(pathwise and torch.is_grad_enabled()):
+        values = program.values(made, batch)
+    return Draws(values, {NOISE: made}, {}, lambda: _without_density(program))
+
+
+def _without_density(program: NoiseProgram) -> Factors:
+    """Nothing: the density of a function of noise is not known.
+
+    Raises:
+        CompatibilityError: always.
+    """
+    raise CompatibilityError(
+        f"{_name(program)} computes its draws from noise, and their log-probability is not known; "
+        "an objective with a critic estimates it"
+    )
 
 
 def _rolled(
@@ -298,5 +336,5 @@ def refuse_other_sites(latent: set[str], given: set[str]) -> None:
         )
 
 
-def _name(program: Program) -> str:
+def _name(program: Program | NoiseProgram) -> str:
     return getattr(program, "__name__", type(program).__name__)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.draws import Factors, factors, pair_factors
+from pyrodgm.engine.draws import Factors, draw, factors, pair_factors
+
+LogQ = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,36 @@ def terms(
     """
     p, q = pair_factors(model, guide, batch, particles, pathwise=pathwise)
     return _of_factors(p, q, batch, particles)
+
+
+def estimated_terms(
+    model: Callable[[Batch], Any],
+    guide: Callable[[Batch], Any],
+    batch: Batch,
+    particles: int,
+    log_q: LogQ,
+) -> Terms:
+    """Log-probabilities by site of K draws from a guide whose own are estimated, as by a critic.
+
+    All draws carry gradients, and the guide's density is not evaluated, whether it has one or not.
+
+    Args:
+        model: the model p.
+        guide: the guide q, over the same latent sites; its draws carry gradients.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+        log_q: gives the guide's estimated log-probabilities by site, (K, B, T), zero where a frame
+            is padding, from the values and from the model's log-probabilities by site.
+
+    Raises:
+        CompatibilityError: the two do not draw the same latent sites.
+    """
+    values = draw(guide, batch, particles).values
+    shape = (particles, batch.size, batch.length)
+    found = factors(model, batch, values)
+    p = {name: factor.log_prob.expand(shape) for name, factor in found.items()}
+    q = log_q(values, p)
+    return Terms(p=p, q=q, path=q, score={}, values=values, mask=batch.mask, x=batch.x)
 
 
 def scored_terms(

@@ -2,6 +2,7 @@
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.gaussian import DiagonalNormal
+from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.vrnn import VRNNGuide
@@ -9,6 +10,7 @@ from pyrodgm.guides.vrnn import VRNNGuide
 GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
     "gaussian": DiagonalNormal,
+    "implicit": FeedForwardImplicit,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
@@ -18,8 +20,10 @@ GUIDES: dict[str, type[Guide]] = {
 __all__ = [
     "GUIDES",
     "DiagonalNormal",
+    "FeedForwardImplicit",
     "Guide",
     "GuideTraits",
+    "ImplicitGuide",
     "LayeredBernoulli",
     "NoGuide",
     "RecurrentBernoulli",

@@ -45,7 +45,7 @@ class DiagonalNormal(StepGuide):
         features = self.inputs.dim + self.conditions.dim
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(features, dim, hidden_dim)
+                name: normal_conditional(features, dim, hidden_dim, shrink=1.0)
                 for name, dim in sizes(self.latents).items()
             }
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -61,12 +63,16 @@ class Model(Checked, nn.Module):
     dimension. Parameters live in the module; one that runs under a handler states them to Pyro.
     `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` take it, for priors on weights.
 
+    `fit_defaults` are options of training that are taken where a person gives none, and the
+    objective has none of its own.
+
     Args:
         info: the data's facts, kept for guides to read.
     """
 
     traits: ClassVar[ModelTraits]
     companions: ClassVar[Companions | None] = None
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     latents: dict[str, Site]
     observed: dict[str, int]
 

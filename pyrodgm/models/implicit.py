@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import pyro
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.implicit import NOISE, NoiseProgram
 from pyrodgm.engine.weights import Weights
 from pyrodgm.models.base import Model, ModelTraits
 
 
-class Generator(Model):
+class Generator(NoiseProgram, Model):
     r"""A model given by a map from noise to observations.
 
     .. math:: x_t = g(\epsilon_t), \qquad \epsilon_t \sim \mathcal N(0, I)
@@ -47,15 +47,10 @@ class Generator(Model):
             batch: gives conditions and mask; its observations are not to be looked at.
         """
 
-    def noise(self, batch: Batch, particles: int = 1) -> Tensor:
-        """Standard normal noise in the shape of a batch, (K, B, T, N)."""
-        shape = particles, batch.size, batch.length, self.noise_dim
-        return self.standard(batch).noise(torch.Size(shape))
-
-    def standard(self, batch: Batch) -> NormalVector:
-        """The distribution of the noise of a frame, on the device of a batch."""
-        zeros = batch.x.new_zeros(self.noise_dim)
-        return NormalVector(zeros, torch.ones_like(zeros))
+    def values(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        """Observations from noise, zero where a batch is padded."""
+        x = self.generate(noise, batch)
+        return {"x": x.masked_fill(~batch.mask[..., None], 0.0)}
 
     def draw(self, batch: Batch, particles: int = 1) -> Tensor:
         """Observations in the shape of a batch, (K, B, T, D), zero where it is padded.
@@ -64,8 +59,7 @@ class Generator(Model):
             batch: B sequences of T frames.
             particles: number of draws K.
         """
-        x = self.generate(self.noise(batch, particles), batch)
-        return x.masked_fill(~batch.mask[..., None], 0.0)
+        return self.values(self.noise(batch, particles), batch)["x"]
 
     def forward(self, batch: Batch) -> None:
         """Sample the site ``noise`` of batch shape (B, T) and state ``x``, which follows from it.
@@ -78,6 +72,5 @@ class Generator(Model):
                 pyro.plate("frames", batch.length, dim=-1),
                 poutine.mask(mask=batch.mask),  # pyright: ignore[reportArgumentType]
             ):
-                noise = pyro.sample("noise", self.standard(batch))
-            x = self.generate(noise, batch)
-            pyro.deterministic("x", x.masked_fill(~batch.mask[..., None], 0.0), event_dim=1)
+                noise = pyro.sample(NOISE, self.standard(batch))
+            pyro.deterministic("x", self.values(noise, batch)["x"], event_dim=1)

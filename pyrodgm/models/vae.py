@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 from torch import Tensor
@@ -53,6 +55,7 @@ class VAE(StepModel):
         latents="continuous", sequential=False, conditions=True
     )
     companions: ClassVar[Companions] = Companions("gaussian", "elbo", "mnist")
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 128})
 
     def __init__(
         self,
@@ -71,7 +74,8 @@ class VAE(StepModel):
         self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
         features, start = dim + self.conditions.dim, self.emission.start(info)
-        self.decoder = Conditional(features, self.emission, hidden_dim, start=start)
+        # Small weights would start at a saddle point, where latents are of no use.
+        self.decoder = Conditional(features, self.emission, hidden_dim, start=start, shrink=1.0)
 
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every row, (B, T, U); None where there are none."""

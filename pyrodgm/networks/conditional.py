@@ -123,7 +123,8 @@ class Conditional(nn.Module):
         input_dim: features v.
         family: from numbers to a distribution, such as ``Normals(J)`` or an emission.
         hidden_dim: units of every hidden layer; a number is a single layer.
-        start: numbers a that it starts from, up to small weights A; zeros if not given.
+        start: numbers a that it starts from, up to the weights A; zeros if not given.
+        shrink: factor on the usual initial weights A, by which it starts near these numbers.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Conditional(nn.Module):
         hidden_dim: int | tuple[int, ...],
         *,
         start: Tensor | None = None,
+        shrink: float = 0.1,
     ) -> None:
         super().__init__()
         self.family = family
@@ -143,7 +145,7 @@ class Conditional(nn.Module):
         )
         self.last = nn.Linear(sizes[-1], family.size)
         with torch.no_grad():
-            self.last.weight.mul_(0.1)
+            self.last.weight.mul_(shrink)
             self.last.bias.copy_(torch.zeros(family.size) if start is None else start)
 
     def forward(self, features: Tensor) -> TorchDistribution:
@@ -155,7 +157,9 @@ class Conditional(nn.Module):
         return self.family(self.last(self.between(hidden.relu())))
 
 
-def normal_conditional(input_dim: int, dim: int, hidden_dim: int | tuple[int, ...]) -> Conditional:
+def normal_conditional(
+    input_dim: int, dim: int, hidden_dim: int | tuple[int, ...], *, shrink: float = 0.1
+) -> Conditional:
     """A normal distribution of J numbers given features, near the standard one at first."""
     family = Normals(dim)
-    return Conditional(input_dim, family, hidden_dim, start=family.start())
+    return Conditional(input_dim, family, hidden_dim, start=family.start(), shrink=shrink)

@@ -1,13 +1,17 @@
-"""Critics: networks that compare draws with data, and what keeps their slope in bounds."""
+"""Critics: networks that compare draws of two distributions, and what bounds their slope."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.past import join
+from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.mlp import relu_network
 
@@ -34,6 +38,30 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Of frames as batches hold them, (..., D) to (...)."""
         return self.of_inputs(self.inputs(x))
+
+
+class JointCritic(nn.Module):
+    r"""A number T(x, z) for every frame and its latents, from rectified layers over both together.
+
+    Args:
+        info: the data's facts.
+        latents: the latent sites.
+        hidden_dim: units of every hidden layer; a number is a single layer.
+    """
+
+    def __init__(
+        self, info: DataInfo, latents: Mapping[str, Site], hidden_dim: int | tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.inputs, self.conditions = Inputs(info), Conditions(info)
+        dim = self.inputs.dim + self.conditions.dim + sum(sizes(latents).values())
+        self.network = relu_network(dim, hidden_dim, 1)
+
+    def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
+        """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""
+        given = self.conditions(batch)
+        parts = [self.inputs(batch.x), *([] if given is None else [given])]
+        return self.network(join(*parts, *latents.values())).squeeze(-1)
 
 
 def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.critic_elbo import CriticELBO
+from pyrodgm.objectives.critic_term import CriticTerm
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.jsa import JSA
@@ -44,6 +46,8 @@ __all__ = [
     "RWS",
     "WGAN",
     "Chains",
+    "CriticELBO",
+    "CriticTerm",
     "LocalRLOO",
     "Loss",
     "Needs",

@@ -93,8 +93,9 @@ def _result_tiles(results: Results) -> list[tuple[str, str]]:
     if results.test is None:
         measured = results.numbers["test"].items()
         return [(number(value), f"test, {key.replace('_', ' ')}") for key, value in measured]
-    exact = results.test.estimator == "exact"
-    what = "exact" if exact else "lower bound"
+    what = {"exact": "exact", "quadrature": "by quadrature"}.get(
+        results.test.estimator, "lower bound"
+    )
     shown = [(number(results.test.nats_per_frame), f"test, nats per frame ({what})")]
     floors = {n: b for n, b in results.test_floors.items() if n != "entropy"}
     if floors:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
-from pyrodgm.evaluate.likelihood.bounds import has_bound
+from pyrodgm.evaluate.likelihood.bounds import has_weights
 from pyrodgm.report import facts, figures, latents
 from pyrodgm.report.blocks import Page, Section, Text
 from pyrodgm.runs.results import Results
@@ -66,18 +66,18 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
     or guides without a density, what needs one is left out.
     """
     missing = _missing(run, split)
-    there, bounded = missing is None, has_bound(run.model, run.guide)
+    there, weighted = missing is None, has_weights(run.model, run.guide)
     found, figures_of_check = None, files
-    if with_check and bounded:
+    if with_check and weighted:
         found, figures_of_check = facts.checked(run, split, files, anew=there)
     results = _results(run)
     sections = [
         facts.fitted(run),
         facts.results_section(run, results),
         facts.learning(run),
-        *([figures.prediction(run, split, seed)] if there and bounded else []),
+        *([figures.prediction(run, split, seed)] if there and weighted else []),
         figures.samples(run, split, seed),
-        *(_learned(run, split, seed) if there and bounded else []),
+        *(_learned(run, split, seed) if there and weighted else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),
         facts.environment(run),

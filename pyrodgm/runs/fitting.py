@@ -61,7 +61,7 @@ def fit(
             `Run.save`, and stays where training fails.
         watcher: told of progress and evaluations.
         options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``; others are as
-            the objective's `fit_defaults` say, or that class.
+            `fit_defaults` of the objective or of its model say, or that class.
 
     Raises:
         ConfigError: an unknown option or a wrong value.
@@ -75,7 +75,7 @@ def fit(
     chosen = fit_options(options)
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
-    chosen = fit_options(with_defaults(objective, options))
+    chosen = fit_options(with_defaults(getattr(objective, "model", None), objective, options))
     check_runs(objective, splits, restarts=chosen.restarts)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:

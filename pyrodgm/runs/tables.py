@@ -38,6 +38,8 @@ def estimate(bound: Bound) -> str:
     """What kind of number a log-likelihood is."""
     if bound.estimator == "exact":
         return "exact log-likelihood"
+    if bound.estimator == "quadrature":
+        return "log-likelihood by quadrature"
     if bound.estimator == "ais":
         return "lower bound by reverse annealing"
     if bound.particles == 1:

@@ -133,7 +133,7 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
         if group == "data" and options.get("path"):
             options["path"] = str(Path(options["path"]).expanduser().resolve())
         components[group] = Component(registry.absolute(group, str(names[group])), options)
-    given_to_fit = with_defaults(found.get("objective"), groups["fit"])
+    given_to_fit = with_defaults(found.get("model"), found.get("objective"), groups["fit"])
     fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
     return RunConfig(**components, fit=FitOptions(**fit))
@@ -153,15 +153,16 @@ def _companions(model: type[Model] | None) -> dict[str, str]:
     return {} if model is None else asdict(compat.companions_of(model))
 
 
-def with_defaults(objective: object, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of training where those that are not given are an objective's own.
+def with_defaults(model: object, objective: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of training where those that are not given are the objective's own, or the model's.
 
     Args:
-        objective: the objective or its class; anything else has no options of its own.
+        model: the model or its class; anything else has no options of its own.
+        objective: the same of the objective, whose options come first.
         given: options by name; with another optimiser than Adam, the objective's betas are not
             taken.
     """
-    usual = dict(getattr(objective, "fit_defaults", {}))
+    usual = {**getattr(model, "fit_defaults", {}), **getattr(objective, "fit_defaults", {})}
     if given.get("optimizer", "adam") != "adam":
         usual.pop("betas", None)
     return {**usual, **given}

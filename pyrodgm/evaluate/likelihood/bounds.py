@@ -15,6 +15,7 @@ from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
+from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.passes import Tell, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import EnergyModel, Model
@@ -22,7 +23,8 @@ from pyrodgm.models import EnergyModel, Model
 if TYPE_CHECKING:
     import pandas as pd
 
-Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "ais"]
+Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]
+LIKELIHOODS = ("exact", "quadrature")  # estimators of the log-likelihood itself
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Bound:
     """A lower bound on the log-likelihood of a split; higher is better.
 
     Args:
-        estimator: "elbo", "iwae", "fivo" or "ais", or "exact" where it is no bound.
-        particles: draws per sequence, K; 1 of exact numbers and of ais.
+        estimator: "elbo", "iwae", "fivo" or "ais", or "exact" or "quadrature" where it is no bound.
+        particles: draws per sequence, K; 1 where nothing is drawn, and of ais.
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.
         nats_per_frame: total over all frames, divided by their number (frame-weighted).
@@ -63,7 +65,7 @@ class Bound:
             per_sequence: nats of each sequence, (N,).
             lengths: its frames, (N,).
             estimator: how the numbers were made.
-            particles: draws per sequence, K; exact numbers and ais need one.
+            particles: draws per sequence, K; ais and what is no bound need one.
         """
         count = len(per_sequence)
         per_frame = per_sequence.sum() / lengths.sum()
@@ -72,7 +74,7 @@ class Bound:
         beside = (per_sequence - per_frame * lengths) / lengths.mean()
         return cls(
             estimator=estimator,
-            particles=1 if estimator in ("exact", "ais") else particles,
+            particles=1 if estimator in (*LIKELIHOODS, "ais") else particles,
             nats_per_example=float(per_sequence.mean()),
             standard_error_nats_per_example=standard_error(per_sequence),
             nats_per_frame=float(per_frame),
@@ -93,22 +95,32 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def has_bound(model: Model, guide: Guide) -> bool:
-    """Whether the log-likelihood, or a bound on it, can be computed: both must have densities."""
+def has_weights(model: Model, guide: Guide) -> bool:
+    """Whether the guide's draws have importance weights: both must have normalised densities."""
     return model.traits.density == "normalised" and guide.traits.has_density
 
 
-def refuse_without_bound(model: Model, guide: Guide) -> None:
-    """Raise where there is no log-likelihood and no bound on it.
+def has_bound(model: Model, guide: Guide) -> bool:
+    """Whether the log-likelihood, or a bound on it, is computed unasked.
+
+    By importance weights, or by quadrature where there are few latents and little data; see
+    `pyrodgm.evaluate.likelihood.quadrature`.
+    """
+    return has_weights(model, guide) or (model.traits.density == "normalised" and integrates(model))
+
+
+def refuse_without_weights(model: Model, guide: Guide) -> None:
+    """Raise where draws from the guide have no importance weights.
 
     Raises:
         UsageError: the model or the guide has no density.
     """
-    if not has_bound(model, guide):
+    if not has_weights(model, guide):
         without = guide if model.traits.density == "normalised" else model
         raise UsageError(
-            f"{type(without).__name__} has no density that could be computed, so there is no bound "
-            "on the log-likelihood; run.validation() gives what the objective measures instead"
+            f"{type(without).__name__} has no density that could be computed, so there are no "
+            "importance weights and there is no bound on the log-likelihood; run.validation() "
+            "gives what the objective measures instead"
         )
 
 
@@ -138,7 +150,9 @@ def bound(
         sequences: the split.
         particles: draws per sequence, K.
         estimator: "auto" is elbo for one particle and iwae for more. For models without latents
-            these three are the log-likelihood, and called exact. For energy models "auto" is
+            these three are the log-likelihood, and called exact. Of rows with one or two continuous
+            latents "quadrature" integrates over a grid of them, which needs no guide, and "auto" is
+            that where the guide has no density. For energy models "auto" is
             exact where the normaliser can be enumerated and ais otherwise; see
             `pyrodgm.evaluate.likelihood.energy`, which has its options and the bound from above.
         seed: of the draws; the global generator is left alone.
@@ -168,8 +182,10 @@ def sequence_bounds(
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
     if isinstance(model, EnergyModel):
         return _energy_bounds(model, sequences, estimator, particles, seed)
-    refuse_without_bound(model, guide)
-    used = _chosen(model, estimator, particles)
+    used = _chosen(model, guide, estimator, particles)
+    if used == "quadrature":
+        return quadrature(model, sequences), used
+    refuse_without_weights(model, guide)
     if used == "fivo":
         return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
     draws = 1 if used == "exact" else particles
@@ -225,7 +241,7 @@ def sequence_scores(
     )
 
 
-def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
+def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) -> Estimator:
     """The estimator that "auto" stands for, or the one asked for."""
     known = get_args(Estimator)
     if estimator not in known:
@@ -243,8 +259,10 @@ def _chosen(model: Model, estimator: Estimator, particles: int) -> Estimator:
             f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "
             "iwae and fivo, which rise with --particles"
         )
-    if is_exact and estimator != "fivo":
+    if is_exact and estimator not in ("fivo", "quadrature"):
         return "exact"
+    if estimator == "auto" and not has_weights(model, guide) and has_bound(model, guide):
+        return "quadrature"
     if estimator != "auto":
         return estimator
     return "elbo" if particles == 1 else "iwae"
@@ -266,7 +284,7 @@ def importance_weights(
     Raises:
         UsageError: no particles, or no densities.
     """
-    refuse_without_bound(model, guide)
+    refuse_without_weights(model, guide)
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)

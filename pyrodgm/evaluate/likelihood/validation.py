@@ -11,11 +11,13 @@ import torch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.errors import NonFiniteError
-from pyrodgm.evaluate.likelihood.bounds import Bound, bound
+from pyrodgm.evaluate.likelihood.bounds import LIKELIHOODS, Bound, bound, has_weights
+from pyrodgm.evaluate.likelihood.quadrature import quadrature
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
+COARSE = 256  # cells along every latent, of quadrature in training
 EXACT, BOUND, HELD_OUT, NOTHING = "exact", "bound", "held-out tokens", "nothing"
 WORDS = {
     EXACT: "the log-likelihood on validation",
@@ -62,7 +64,7 @@ class Validation:
             "nats_per_frame_sequence_weighted": bound.nats_per_frame_sequence_weighted,
         }
         if held_out is None:
-            by = EXACT if bound.estimator == "exact" else BOUND
+            by = EXACT if bound.estimator in LIKELIHOODS else BOUND
             return cls(by, bound.nats_per_frame, numbers)
         return cls(HELD_OUT, held_out, {**numbers, "nats_per_held_out_token": held_out})
 
@@ -82,6 +84,8 @@ def choice(by: str) -> str:
 def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> Validation:
     """Look at the validation split once, with one draw per sequence.
 
+    Where the guide has no density, by quadrature on a coarse grid.
+
     Args:
         model: the model p.
         guide: the guide q.
@@ -91,7 +95,11 @@ def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> 
     Raises:
         NonFiniteError: the bound is not finite.
     """
-    found = bound(model, guide, valid, seed=seed)
+    if has_weights(model, guide):
+        found = bound(model, guide, valid, seed=seed)
+    else:
+        nats = quadrature(model, valid, finest=COARSE)
+        found = Bound.of(nats, valid.lengths, "quadrature")
     if not math.isfinite(found.nats_per_example):
         raise NonFiniteError(f"the bound on validation is {found.nats_per_example}")
     if valid.held_out is None:

@@ -17,7 +17,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.draws import pair_factors
-from pyrodgm.evaluate.likelihood.bounds import refuse_without_bound
+from pyrodgm.evaluate.likelihood.bounds import refuse_without_weights
 from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
 from pyrodgm.evaluate.posterior.compact import (
     BLANK,
@@ -80,7 +80,7 @@ def to_datatree(
         UsageError: no draws, or so many that the arrays would not fit into 2 GiB; or the model or
             the guide has no density.
     """
-    refuse_without_bound(model, guide)
+    refuse_without_weights(model, guide)
     rows = np.arange(len(splits[split]))
     refuse_large(model, splits, split, Kept(rows, draws, flat))
     tree = compact_tree(

@@ -1,0 +1,167 @@
+"""The log-likelihood of rows with one or two continuous latents, by a grid over these."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.engine.draws import score
+from pyrodgm.engine.sites import sizes
+from pyrodgm.errors import CompatibilityError, QuadratureWarning
+from pyrodgm.evaluate.passes import chunks
+from pyrodgm.models import Model, StepModel
+
+MOST_DIM = 2
+EDGE = 8.0  # of the grid, in every latent; a standard normal prior has 1e-15 outside
+COARSEST, FINEST = 64, 512  # cells along every latent
+TOLERANCE = 0.01  # nats that no row may change by when cells become half as wide
+POINTS_AT_ONCE = 4096  # bounds memory, not results
+MASS = 1e-4  # by which the integral of the prior may be off
+AFFORDABLE = 100_000  # numbers in the training data, up to which it is done unasked
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+def log_integral(log_density: LogDensity, dim: int, *, finest: int = FINEST) -> Tensor:
+    r"""The logarithm of the integral of functions of one or two variables, (N,).
+
+    .. math:: \log \int e^{f_n(z)} dz \approx \log \sum_i h^J e^{f_n(z_i)}
+
+    on a grid of :math:`[-8, 8]^J`, whose cells are halved until no result changes by more than
+    0.01.
+
+    Args:
+        log_density: f of all N functions at S points, from (S, J) to (S, N).
+        dim: number of variables J.
+        finest: cells along a variable that it ends with.
+
+    Warns:
+        QuadratureWarning: results still change on the finest grid.
+
+    >>> normal = torch.distributions.Normal(torch.zeros(1), 1.0)
+    >>> log_integral(normal.log_prob, 1).abs() < 1e-6
+    tensor([True])
+    """
+    cells, before, change = COARSEST, _on_grid(log_density, dim, COARSEST), math.inf
+    while cells < finest and change > TOLERANCE:
+        cells *= 2
+        now = _on_grid(log_density, dim, cells)
+        change = float((now - before).nan_to_num(0.0).abs().max())
+        before = now
+    if change > TOLERANCE and finest == FINEST:
+        warnings.warn(
+            f"the log-likelihood of a row still changes by {change:.2g} nats when the grid of "
+            f"{cells // 2} cells along every latent becomes one of {cells}: what is integrated is "
+            "too narrow for it",
+            QuadratureWarning,
+            stacklevel=2,
+        )
+    return before
+
+
+def points(dim: int, cells: int) -> Tensor:
+    """The points of a grid, (S, J)."""
+    line = torch.linspace(-EDGE, EDGE, cells + 1)
+    return torch.cartesian_prod(*[line] * dim).reshape(-1, dim)
+
+
+def _on_grid(log_density: LogDensity, dim: int, cells: int) -> Tensor:
+    """The sum over one grid, (N,), in double precision."""
+    with torch.no_grad():
+        parts = [log_density(z).double() for z in points(dim, cells).split(POINTS_AT_ONCE)]
+        total = torch.stack([part.logsumexp(0) for part in parts]).logsumexp(0)
+    return total + dim * math.log(2 * EDGE / cells)
+
+
+def obstacle(model: Model) -> str | None:
+    """Why the latents of a model cannot be integrated over a grid; None where they can."""
+    name = type(model).__name__
+    dim = sum(sizes(model.latents).values())
+    if not isinstance(model, StepModel) or model.traits.sequential is not False:
+        return f"{name} is no model of independent rows (a StepModel without time)"
+    if {site.kind for site in model.latents.values()} != {"continuous"}:
+        return f"{name} has no continuous latents, or others beside them"
+    if dim > MOST_DIM:
+        return f"{name} has {dim} latents, and a grid is for at most {MOST_DIM}"
+    blank = torch.zeros(1, 1, model.info.dim)
+    given = torch.zeros(1, 1, model.info.num_conditions) if model.info.num_conditions else None
+    device = next(model.parameters(), blank).device
+    batch = Batch.of(blank, given).to(device)
+    mass = float(_on_grid(lambda z: _prior(model, batch, z), dim, COARSEST).exp())
+    if abs(mass - 1) > MASS:
+        return (
+            f"the prior of {name} has probability {mass:.4f} on the grid, which goes from "
+            f"{-EDGE:g} to {EDGE:g} in every latent"
+        )
+    return None
+
+
+def integrates(model: Model) -> bool:
+    """Whether the log-likelihood is integrated over a grid where nothing else is asked for.
+
+    It must be possible, and cheap: with at most 100,000 numbers in the training data.
+    """
+    size = model.info.num_frames * model.info.dim
+    return size <= AFFORDABLE and obstacle(model) is None
+
+
+def quadrature(model: Model, sequences: Sequences, *, finest: int = FINEST) -> np.ndarray:
+    r"""The log-likelihood of every sequence of independent rows, (N,), in nats.
+
+    .. math:: \log p(x) = \log \int p(z) \, p(x \mid z) \, dz
+
+    Rows that are equal are integrated once.
+
+    Args:
+        model: a model of rows with one or two continuous latents.
+        sequences: the split.
+        finest: cells along every latent that it ends with.
+
+    Raises:
+        CompatibilityError: the model is another, or its prior is not on the grid.
+    """
+    if (why := obstacle(model)) is not None:
+        raise CompatibilityError(f"the log-likelihood cannot be had by quadrature: {why}")
+    rows, which = _distinct(sequences)
+    dim = sum(sizes(model.latents).values())
+    nats = log_integral(lambda z: _joint(model, rows, z), dim, finest=finest).numpy()
+    return np.add.reduceat(nats[which], sequences.starts)
+
+
+def _distinct(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
+    """The frames that differ, as sequences of their own, and which of them each frame is, (F,)."""
+    x, given = sequences.x.numpy(), sequences.conditions
+    table = x if given is None else np.concatenate([x, given.numpy()], 1)
+    _, places, which = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    return sequences.single(places), which.reshape(-1)
+
+
+def _joint(model: Model, rows: Sequences, z: Tensor) -> Tensor:
+    """The joint log p(x, z) of all rows at all points (S, J), (S, N)."""
+    device = next(model.parameters()).device
+    nats = torch.empty(len(z), len(rows), dtype=torch.float64)
+    for places, part in chunks(rows.lengths, len(z), width=model.frame_size):
+        batch = rows.batch(places).to(device)
+        found = score(model, batch, _by_site(model, z[part], batch))
+        total = torch.stack([each.expand(-1, len(places), 1) for each in found.values()]).sum(0)
+        nats[part, torch.from_numpy(places)] = total[..., 0].double().cpu()
+    return nats
+
+
+def _prior(model: Model, batch: Batch, z: Tensor) -> Tensor:
+    """The prior log p(z) at all points, (S, 1)."""
+    found = score(model, batch, _by_site(model, z, batch))
+    return torch.stack([found[name] for name in model.latents]).sum(0)[..., 0]
+
+
+def _by_site(model: Model, z: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Points (S, J) as values of the latent sites, (S, 1, 1, J) each."""
+    parts = z.to(batch.x)[:, None, None].split(list(sizes(model.latents).values()), -1)
+    return dict(zip(model.latents, parts, strict=True))

@@ -1,0 +1,172 @@
+"""The critic term: a critic in the place of a log density ratio, and what q is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.draws import draw
+
+Values = Mapping[str, Tensor]
+LEAST_SCALE = 1e-3  # of q's standard deviations, below which draws count as equal
+
+
+class CriticTerm(nn.Module):
+    r"""A critic T(x, z) that estimates the logarithm of the ratio of two densities of z given x.
+
+    .. math::
+        \min_T \; E_q\, \mathrm{softplus}(-T(x, z)) + E_r\, \mathrm{softplus}(T(x, z)), \qquad
+        T^*(x, z) = \log q(z \mid x) - \log r(z \mid x)
+
+    where only draws of q are needed, and r is a distribution with a known density, such as the
+    prior. :math:`\log r + T` then stands for :math:`\log q`: as a function of z, its gradient is
+    that of log q where the critic is at its optimum. The optimum also depends on the parameters of
+    q, and the expectation of that gradient is zero (proposition 2 of the reference).
+
+    The critic is called with what model and guide are called with, and with latents by the names of
+    their sites, and sees as much of both as it likes: of z alone, of pairs, of whole paths.
+
+    Args:
+        critic: a module, ``critic(*args, **latents)``; for models and guides of ours
+            ``critic(batch, z=z)``, from (K, B, T, J) to (K, B, T).
+
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3
+    and 3.4.
+    """
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def ratio(self, values: Values, *args: Any, **kwargs: Any) -> Tensor:
+        """The estimate T of log q(z | x) - log r(z | x), in nats.
+
+        Args:
+            values: of every latent site, by name.
+            *args: what model and guide are called with.
+            **kwargs: the same, by keyword.
+        """
+        return self.critic(*args, **kwargs, **values)
+
+    def loss(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
+        """The logistic loss of telling draws of q from draws of r, for every pair of draws.
+
+        At the optimum, and where q equals r, it is 2 log 2.
+
+        Args:
+            of_q: draws from q, by site, without gradients.
+            of_r: as many from r.
+            *args: what model and guide are called with.
+            **kwargs: the same, by keyword.
+        """
+        q, r = (self.ratio(values, *args, **kwargs) for values in (of_q, of_r))
+        return F.softplus(-q) + F.softplus(r)
+
+    def log_q(
+        self, batch: Batch, contrast: Contrast, values: Values, of_model: Values
+    ) -> dict[str, Tensor]:
+        """The estimate of log q(z | x) by site, (K, B, T), zero where a frame is padding.
+
+        The critic looks at all sites together, and its estimate is counted with the first.
+
+        Args:
+            batch: B sequences of T frames.
+            contrast: the distribution r that the critic compares q with.
+            values: of every latent site, (K, B, T, J).
+            of_model: the model's log-probabilities of them, by site.
+        """
+        log_q = contrast.log_prob(values, of_model)
+        first = next(iter(values))
+        log_q[first] = log_q[first] + self.ratio(contrast.seen(values), batch)
+        return {name: nats.masked_fill(~batch.mask, 0.0) for name, nats in log_q.items()}
+
+
+class Contrast(Protocol):
+    """The distribution r(z | x) that the critic of a batch compares q with."""
+
+    def draws(self, particles: int) -> Values:
+        """Draws of r as the critic sees them, (K, B, T, J) by site."""
+        ...
+
+    def seen(self, values: Values) -> Values:
+        """Latents as the critic sees them."""
+        ...
+
+    def log_prob(self, values: Values, of_model: Values) -> dict[str, Tensor]:
+        """Log-probabilities under r by site, (K, B, T).
+
+        Args:
+            values: of every latent site.
+            of_model: the model's log-probabilities of them.
+        """
+        ...
+
+
+class PriorContrast:
+    """The prior of the model: r(z | x) = p(z).
+
+    Args:
+        model: the model p.
+        batch: B sequences of T frames.
+    """
+
+    def __init__(self, model: Callable[[Batch], Any], batch: Batch) -> None:
+        self.model, self.batch = model, batch
+
+    def draws(self, particles: int) -> Values:
+        """Draws from the prior."""
+        return draw(self.model, self.batch, particles, pathwise=False).values
+
+    def seen(self, values: Values) -> Values:
+        """Latents as they are."""
+        return values
+
+    def log_prob(self, values: Values, of_model: Values) -> dict[str, Tensor]:
+        """The model's own."""
+        return {name: of_model[name] for name in values}
+
+
+class AdaptiveContrast:
+    r"""Independent normal latents with q's moments at x: r(z | x) = N(m(x), diag s(x)^2).
+
+    The critic sees :math:`(z - m) / s`, so that what it has to find is only how far q is from
+    normal. The moments are those of M draws, and carry no gradient.
+
+    Args:
+        guide: the guide q.
+        batch: B sequences of T frames.
+        particles: number of draws M, at least 2.
+
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, adaptive contrast
+    of the later version.
+    """
+
+    def __init__(self, guide: Callable[[Batch], Any], batch: Batch, particles: int) -> None:
+        values = draw(guide, batch, particles, pathwise=False).values
+        self.mean = {name: value.mean(0) for name, value in values.items()}
+        self.scale = {name: value.std(0) + LEAST_SCALE for name, value in values.items()}
+
+    def draws(self, particles: int) -> Values:
+        """Standard normal numbers, which is what draws of r are to the critic."""
+        return {
+            name: torch.randn(particles, *mean.shape, dtype=mean.dtype, device=mean.device)
+            for name, mean in self.mean.items()
+        }
+
+    def seen(self, values: Values) -> Values:
+        """Latents less q's mean, in units of q's standard deviation."""
+        return {n: (value - self.mean[n]) / self.scale[n] for n, value in values.items()}
+
+    def log_prob(self, values: Values, of_model: Values) -> dict[str, Tensor]:
+        """Of the normal distribution."""
+        del of_model
+        return {
+            name: NormalVector(self.mean[name], self.scale[name]).log_prob(value)
+            for name, value in values.items()
+        }
