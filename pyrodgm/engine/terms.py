@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.draws import Factors, draw, factors, pair_factors
+from pyrodgm.engine.frozen import frozen
 
 LogQ = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -83,7 +84,8 @@ class Terms:
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The sum over sites of some of the terms, (K, B, T); zero where there are none."""
-        return sum(parts.values(), self._zero)
+        with torch.enable_grad():  # sums are kept, and the first to ask may want no gradient
+            return sum(parts.values(), self._zero)
 
     def by_name(self) -> dict[str, Tensor]:
         """Every term by its name in messages: ``p(z)``, ``p(x)``, ``q(z)``; without gradients."""
@@ -173,6 +175,25 @@ def scored_terms(
     particles = max((len(value) for value in values.values()), default=1)
     p, q = factors(model, batch, values), factors(guide, batch, values)
     return _of_factors(p, q, batch, particles)
+
+
+def path_terms(
+    model: nn.Module, guide: nn.Module, batch: Batch, values: Mapping[str, Tensor]
+) -> Terms:
+    r"""Log-probabilities by site of given draws, where log q has the gradient of its draws alone.
+
+    What is left out, :math:`\nabla_\phi \log q_\phi(z \mid x)` at fixed z, has mean zero.
+
+    Args:
+        model: the model p.
+        guide: the guide q, over the same latent sites.
+        batch: B sequences of T frames.
+        values: of every latent site, (K, B, T, D), pathwise draws from the guide.
+    """
+    particles = max((len(value) for value in values.values()), default=1)
+    with frozen([*model.parameters(), *guide.parameters()]):
+        q = factors(guide, batch, values)
+    return _of_factors(factors(model, batch, values), q, batch, particles)
 
 
 def _of_factors(of_model: Factors, of_guide: Factors, batch: Batch, particles: int) -> Terms:

@@ -6,6 +6,7 @@ from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.fivo import FIVO
+from pyrodgm.objectives.iwae import IWAE
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.nvil import NVIL
@@ -16,12 +17,15 @@ from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
+from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.svi import ObjectiveELBO
+from pyrodgm.objectives.vimco import VIMCO
 from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
     "fivo": FIVO,
+    "iwae": IWAE,
     "jsa": JSA,
     "ml": ML,
     "nvil": NVIL,
@@ -29,14 +33,17 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
+    "stl": STL,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
+    "vimco": VIMCO,
     "wgan": WGAN,
 }
 
 __all__ = [
     "ELBO",
     "FIVO",
+    "IWAE",
     "JSA",
     "ML",
     "NVIL",
@@ -44,6 +51,8 @@ __all__ = [
     "PCD",
     "RLOO",
     "RWS",
+    "STL",
+    "VIMCO",
     "WGAN",
     "Chains",
     "CriticELBO",

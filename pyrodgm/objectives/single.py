@@ -33,7 +33,8 @@ class SinglePhase(Objective):
     Raises:
         UsageError: no draws, or another execution.
 
-    `unbiased` holds the options by which its gradient is that of the bound, without bias.
+    `unbiased` holds the options that `ObjectiveELBO` takes where none are given: those by which its
+    gradient is that of the bound, without bias, and by which it draws as any Pyro program can.
     """
 
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -47,6 +48,11 @@ class SinglePhase(Objective):
             )
         self.particles = particles
         self.execution: Execution = execution
+
+    @property
+    def draws_itself(self) -> bool:
+        """Whether it draws in a way that plain Pyro programs do not offer."""
+        return type(self).trace is not SinglePhase.trace
 
     @abstractmethod
     def estimate(self, terms: Terms) -> Loss:

@@ -85,6 +85,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         options = {**objective.unbiased, **own}
         program: Any = PlainProgram()
         self._unused = objective(program, program, **options)
+        _refuse_own_draws(self._unused)
         self.objectives = nn.ModuleList([deepcopy(self._unused)])
         super().__init__(
             num_particles=self._unused.particles,
@@ -227,10 +228,13 @@ def _refuse_objective(objective: type[SinglePhase]) -> None:
             f"{objective.__name__} is no function of the log-probabilities of independent draws "
             "alone, and cannot be a Pyro ELBO; use pyrodgm.fit with it"
         )
-    if objective.trace is not SinglePhase.trace:
+
+
+def _refuse_own_draws(objective: SinglePhase) -> None:
+    if objective.draws_itself:
         raise UsageError(
-            f"{objective.__name__} draws frame by frame, which only a sequence model and guide "
-            "of pyrodgm offer; use pyrodgm.fit with it, or RLOO here"
+            f"{type(objective).__name__} draws in a way of its own, which only models and guides "
+            "of pyrodgm offer; use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
         )
 
 

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
 from pyrodgm.data.loader import BatchSampler
+from pyrodgm.engine.frozen import frozen
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives import Loss, Objective
 from pyrodgm.objectives.state import OwnState, RowCache, Running
@@ -22,7 +23,7 @@ from pyrodgm.seeds import Stream
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.averaging import Average
 from pyrodgm.train.nonfinite import NonFiniteLoss
-from pyrodgm.train.turns import Stepping, frozen
+from pyrodgm.train.turns import Stepping
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

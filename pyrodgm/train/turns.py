@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,16 +47,3 @@ class Stepping:
     def is_due(self, step: int) -> bool:
         """Whether the phase has turns in a step, counted from one."""
         return step % self.phase.every == 0
-
-
-@contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """While it lasts, parameters that ask for gradients do not."""
-    asking = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in asking:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in asking:
-            parameter.requires_grad_(True)
