@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+import pyrodgm as dgm
+from processes import equal_weights
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides import Guide, GuideTraits
@@ -141,3 +143,15 @@ def adversarial(splits, kind=Adversarial, **own):
         torch.manual_seed(0)
         model = Shift(splits.info)
         return kind(model, Nobody(model), **own)
+
+
+def fit_or_resume(out, options):
+    """Fit, or resume without options; whether weights are equal, and which rows were written."""
+    splits = ragged_points()
+    made = adversarial(splits)
+    if options:
+        dgm.fit(made, splits, out=out, **options)
+    else:
+        dgm.resume(out, objective=made, splits=splits)
+    everything = splits.train.batch(range(len(splits.train)))
+    return equal_weights(made), made.rows.written(everything).tolist()

@@ -1,8 +1,6 @@
 """Seeded tests; what a test changes for all others is a failure; tiny data to fit."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,26 +118,3 @@ def cli(capsys) -> Callable[..., Said]:
         return Said(int(stopped.value.code or 0), said.out, " ".join(said.err.split()))
 
     return run
-
-
-@pytest.fixture
-def start() -> Callable[..., "subprocess.Popen[str]"]:
-    """Start the command line as a process of its own."""
-    processes = []
-
-    def run(*words: Any, cwd: Path | None = None) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(Path(sys.executable).with_name("pyrodgm"))]
-        process = subprocess.Popen(
-            [*command, *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=cwd,
-        )
-        processes.append(process)
-        return process
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.communicate()

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from models.test_rbm import INFO, D, joint, machine, one_hot, states
 
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
+from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
@@ -177,35 +176,17 @@ def test_killed_and_resumed(tiny, tmp_path, options):
     assert "valid_nats_per_frame" in metrics(tmp_path / "whole")[-1]
 
 
-TWO = """
-import json, sys
-from pathlib import Path
-from pyrodgm.runs.fitting import fit_config, resume
-from pyrodgm.setup.config import resolve
-values, out, mode = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-run = fit_config(resolve(json.loads(values)), out) if mode == "fit" else resume(out)
-"""
-
-
 def test_two_processes_have_chains_of_their_own(tiny, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
     given = values(tiny)
     given["fit"] |= {"devices": 2, "device": "cpu"}
-
-    def both(out, mode):
-        command = [sys.executable, script, json.dumps(given), out, mode]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-        assert done.returncode == 0, done.stderr
-
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    both(whole, "fit")
+    assert together(fit_or_resume, given, whole) == [True, True]
     first, second = checkpoint.read_state(RunFolder.open(whole).latest())["own"]
     assert first["chains"]["x"].shape == second["chains"]["x"].shape == (7, 1, 6)
     assert not torch.equal(first["chains"]["x"], second["chains"]["x"])
     shutil.copytree(whole, killed)
     shutil.rmtree(RunFolder.open(killed).checkpoint(12))
-    both(killed, "resume")
+    together(fit_or_resume, None, killed)
     assert_same_run(whole, killed)
 
 

@@ -1,10 +1,7 @@
 """Wasserstein distances by a critic: its optimum, its penalty, its gradients, and runs."""
 
 import json
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ from torch import nn
 
 import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
+from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.loader import BatchSampler
@@ -256,26 +254,11 @@ def test_commands_work_or_say_why_not(cli, tmp_path):
     assert "rows of the test split" in (run / "report.html").read_text()
 
 
-TWO = """
-import json, pathlib, sys, torch
-sys.path[:0] = sys.argv[1:3]
-import pyrodgm as dgm
-from test_wgan import OPTIONS, points, tiny
-splits = points()
-made = tiny(splits)
-dgm.fit(made, splits, out=sys.argv[3], devices=2, **OPTIONS)
-weights = torch.cat([v.flatten().double() for v in made.state_dict().values()])
-gathered = [torch.empty_like(weights) for _ in range(2)]
-torch.distributed.all_gather(gathered, weights)
-name = f"{sys.argv[3]}-{torch.distributed.get_rank()}.json"
-pathlib.Path(name).write_text(json.dumps(torch.equal(*gathered)))
-"""
-
-
 def test_two_processes_have_the_same_weights(tmp_path):
-    script, here = tmp_path / "two.py", Path(__file__).parent
-    script.write_text(TWO)
-    command = [sys.executable, script, here, here.parent, tmp_path / "run"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert all(json.loads((tmp_path / f"run-{rank}.json").read_text()) for rank in range(2))
+    values = {
+        "model": {"name": "generator", "hidden_dim": 4},
+        "objective": {"name": "wgan", "critic_dim": 4},
+        "data": {"num_train": 40},
+        "fit": {**OPTIONS, "devices": 2},
+    }
+    assert together(fit_or_resume, values, tmp_path / "run") == [True, True]

@@ -2,17 +2,22 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from adversarial import Adversarial, Chosen, adversarial, points, ragged_points
+from adversarial import (
+    Adversarial,
+    Chosen,
+    adversarial,
+    fit_or_resume,
+    points,
+    ragged_points,
+)
 from safetensors.torch import load_file
 
 import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
+from processes import together
 from pyrodgm.errors import UsageError
 from pyrodgm.report import write_report
 from pyrodgm.runs.check import check
@@ -74,41 +79,8 @@ def test_a_checkpoint_holds_the_objective_once(tmp_path):
     assert not any("rows" in name or "chains" in name for name in names)
 
 
-TWO = """
-import json, pathlib, sys, torch
-sys.path.insert(0, sys.argv[1])
-import pyrodgm as dgm
-from adversarial import adversarial, ragged_points
-splits = ragged_points()
-out, mode = sys.argv[2:4]
-options = dict(steps=12, evaluate_every=5, batch_size=8, devices=2, device="cpu")
-made = adversarial(splits)
-if mode == "fit":
-    dgm.fit(made, splits, out=out, **options)
-else:
-    dgm.resume(out, objective=made, splits=splits)
-rank = torch.distributed.get_rank()
-weights = torch.cat([v.flatten().double() for v in made.state_dict().values()])
-gathered = [torch.empty_like(weights) for _ in range(2)]
-torch.distributed.all_gather(gathered, weights)
-everything = splits.train.batch(range(len(splits.train)))
-written = made.rows.written(everything).tolist()
-pathlib.Path(f"{out}-{rank}.json").write_text(json.dumps([torch.equal(*gathered), written]))
-"""
-
-
-def two_processes(script: Path, out: Path, mode: str):
-    """Run both; what each says of its weights and its rows."""
-    command = [sys.executable, script, Path(__file__).parents[1], out, mode]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(Path(f"{out}-{rank}.json").read_text()) for rank in range(2)]
-
-
 def test_two_processes_share_averages_and_keep_rows_and_chains_apart(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    said = two_processes(script, tmp_path / "whole", "fit")
+    said = together(fit_or_resume, tmp_path / "whole", {**OPTIONS, "devices": 2})
     (equal, first), (_, second) = said
     assert equal
     # Every row was written on one process, and on that one alone.
@@ -119,7 +91,7 @@ def test_two_processes_share_averages_and_keep_rows_and_chains_apart(tmp_path):
     assert set(first["rows"]["rows"].tolist()).isdisjoint(second["rows"]["rows"].tolist())
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     shutil.rmtree(RunFolder.open(tmp_path / "killed").checkpoint(12))
-    assert two_processes(script, tmp_path / "killed", "resume") == said
+    assert together(fit_or_resume, tmp_path / "killed", {}) == said
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 

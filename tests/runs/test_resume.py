@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from killing import Killed, Killer, assert_same_run, contents
+from processes import started, wait_for
 from pyrodgm.data import ragged as ragged_files
 from pyrodgm.errors import CheckpointError, DataError, Interrupted, RunFolderError
 from pyrodgm.guides import RecurrentBernoulli
@@ -88,18 +89,14 @@ def kill_at(patched, moment, call, after):
     patched.setattr(owner, name, killing)
 
 
-def test_killed_by_the_system_at_a_random_moment(tiny, tmp_path, start):
+def test_killed_by_the_system_at_a_random_moment(tiny, tmp_path):
     words = ["fit", "--data", tiny, "--set", "model.hidden_dim=3", "--steps", 400]
     words += ["--set", "fit.evaluate_every=50", "--set", "fit.patience=1000", "--device", "cpu"]
-    process = start(*words, "--out", tmp_path / "killed")
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("killed/checkpoints/step-*")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(random.SystemRandom().uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    words += ["--out", tmp_path / "killed"]
+    with started(*words, out=tmp_path / "out", err=tmp_path / "err") as process:
+        wait_for(process, lambda: list(tmp_path.glob("killed/checkpoints/step-*")))
+        time.sleep(random.SystemRandom().uniform(0, 0.3))
+    assert process.exitcode == -signal.SIGKILL
     stopped_at = RunFolder.open(tmp_path / "killed").latest().name
     assert stopped_at < "step-00000400"
     resume(tmp_path / "killed")
