@@ -18,7 +18,9 @@ import pyrodgm as dgm
 @click.option("--units", default=500, help="Deterministic units of the middle layer.")
 @click.option("--out", default=None, help="Where to keep the run.")
 def main(videos, steps, units, out):
-    splits = dgm.data.load("balls", num_train=videos, num_test=min(videos, 50))
+    splits = dgm.data.load(
+        "balls", num_train=videos, num_valid=min(videos, 40), num_test=min(videos, 50)
+    )
     sizes = {"hidden_dim": 50, "history": 2}
     model = dgm.models.DTSBND(splits.info, layer_dim=units, **sizes)
     guide = dgm.guides.RecurrentDeterministic(model, layer_dim=100)
