@@ -16,7 +16,7 @@ fit: $(VENV)/.installed
 	$(BIN)/pyrodgm fit --model tsbn --set model.history=2 --time-limit 150
 
 test: $(VENV)/.installed
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 gpu: $(VENV)/.installed
 	bash tests/gpu.sh $(BIN)/python

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor, nn
 
 from pyrodgm.engine.sites import sizes
@@ -303,21 +303,21 @@ def gradient(scalar: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 def assert_mean(samples: Tensor, exact: Tensor | float, *, power: float = 0.05) -> None:
     """The mean of independent samples (M, ...) equals the exact value, and the test has power.
 
-    Each coordinate may be off by as many standard errors as keep the chance of a false alarm, over
-    all coordinates, at 2e-5. Along the exact value itself an error of `power` (5 %) must be larger
-    than that, so that it would be caught.
+    Each coordinate may be off by as many standard errors as keep the rate of false alarms, over all
+    coordinates, at 2e-5: by Student's t, since the samples may be few. Along the exact value itself
+    an error of `power` (5 %) must be larger than that, so that it would be caught.
     """
     samples = samples.reshape(len(samples), -1)
     exact = torch.as_tensor(exact, dtype=samples.dtype).reshape(-1)
     error = samples.std(0) / math.sqrt(len(samples))
-    limit = float(norm.isf(FALSE_POSITIVE_RATE / 2 / exact.numel()))
+    limit = float(student.isf(FALSE_POSITIVE_RATE / 2 / exact.numel(), len(samples) - 1))
     off = (samples.mean(0) - exact).abs()
     assert bool((off <= limit * error + 1e-9).all()), (
         f"off by {float((off / (error + 1e-12)).max()):.1f} standard errors, limit {limit:.1f}"
     )
     along = samples @ exact / exact.square().sum()
     ratio_error = float(along.std() / math.sqrt(len(along)))
-    limit = float(norm.isf(FALSE_POSITIVE_RATE / 2))
+    limit = float(student.isf(FALSE_POSITIVE_RATE / 2, len(samples) - 1))
     assert limit * ratio_error < power, f"no power: a {limit * ratio_error:.0%} error would pass"
     assert abs(float(along.mean()) - 1) <= limit * ratio_error + 1e-9
 

@@ -18,6 +18,7 @@ from variants import VARIANTS, frames, pair, scoring
 D, J = 3, 2
 LENGTHS = [3, 2, 1]
 COPIES = 400  # rows of a batch that repeat one sequence: independent draws at vector speed
+CALLS = 24
 
 
 def tiny(history: int = 1) -> tuple[TSBN, RecurrentBernoulli]:
@@ -88,8 +89,9 @@ def test_mean_gradient_is_that_of_the_stated_target(name: str, history: int) -> 
     exact = sum(
         gradient(Enumerated(model, guide, x).score_surrogate(discount), parameters) for x in rows
     ) / len(rows)
-    batch = ragged_batch(rows, COPIES, padding=1)
-    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    plain = not name.startswith(("nvil", "rloo"))  # larger variance
+    batch = ragged_batch(rows, 1000 if plain else COPIES, padding=1)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=CALLS)
     assert_mean(samples, exact)
 
 
@@ -104,7 +106,7 @@ def test_the_bound_that_is_reported_is_that_of_enumeration(name: str, particles:
     exact = sum(Enumerated(model, guide, x).elbo() for x in rows) / sum(map(len, rows))
     batch = ragged_batch(rows, 50, padding=1)
     with torch.no_grad():
-        reports = [objective(batch).report["elbo_nats_per_frame"] for _ in range(40)]
+        reports = [objective(batch).report["elbo_nats_per_frame"] for _ in range(16)]
     assert_mean(torch.stack(reports)[:, None], exact.detach())
 
 
@@ -135,7 +137,7 @@ def test_mean_gradients_of_the_variants(variant: str, emission: str, name: str) 
     parameters = [*model.parameters(), *guide.parameters()]
     surrogate = Enumerated(model, guide, x, **scoring(model, emission)).score_surrogate(discount)
     batch = ragged_batch([x], 4 * COPIES, padding=1)
-    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=CALLS)
     assert_mean(samples, gradient(surrogate, parameters))
 
 
@@ -150,7 +152,7 @@ def test_mean_gradients_where_features_are_missing(name: str) -> None:
     batch = ragged_batch([x], 4 * COPIES)
     batch.seen = torch.zeros_like(batch.x, dtype=torch.bool)
     batch.seen[..., seen] = True
-    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=CALLS)
     assert_mean(samples, gradient(exact.score_surrogate(discount), parameters))
 
 
@@ -230,10 +232,10 @@ def test_baselines_lower_the_variance_of_plain_scores() -> None:
     torch.manual_seed(1)
     model, guide = tiny()
     rows = sequences()[:1]
-    batch = ragged_batch(rows, copies=200)
+    batch = ragged_batch(rows, copies=50)
     nvil = NVIL(model, guide, signal="future", normalise=False).double()
     optimizer = torch.optim.Adam(nvil.baseline.parameters(), lr=0.02)
-    for _ in range(300):
+    for _ in range(200):
         optimizer.zero_grad()
         nvil(batch).surrogate.backward()
         optimizer.step()

@@ -14,7 +14,7 @@ from pyrodgm.objectives import FIVO
 from variants import VARIANTS, frames, mild, output_log_probs, pair, randomised
 
 COPIES, ALWAYS, NEVER = 1500, 1.1, 0.0
-FALSE_POSITIVE_ERRORS = 4.3  # standard errors of a normal variable, at a rate of 2e-5
+FALSE_POSITIVE_ERRORS = 4.7  # standard errors of the mean of 60, at a rate of 2e-5
 
 
 def copies(x, number=COPIES, padding=1):
@@ -75,7 +75,7 @@ def test_without_resampling_the_gradient_is_that_of_the_bound_of_several_draws(v
     exact = gradient(Enumerated(model, guide, x).iwae(2), parameters)
     objective = FIVO(model, guide, particles=2, threshold=NEVER, signal="future")
     batch = copies(x)
-    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=80)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=24)
     assert_mean(samples, exact)
 
 
@@ -92,7 +92,7 @@ def test_stop_gradient_resampling_has_no_bias_on_the_scale_of_the_likelihood(var
         found = run_filter(model, guide, batch, 3, threshold=ALWAYS)
         return found.increments(stop_gradient=stop_gradient).sum(-1).exp().mean()
 
-    samples = sample_gradients(lambda: likelihood(True), parameters, calls=60)
+    samples = sample_gradients(lambda: likelihood(True), parameters, calls=24)
     assert_mean(samples, exact)
     dropped = sample_gradients(lambda: likelihood(False), parameters, calls=60)
     off = (dropped.mean(0) - exact).abs() / (dropped.std(0) / 60**0.5 + 1e-12)
@@ -111,10 +111,10 @@ def test_draws_with_gradients_are_differentiated_through():
         lambda: -objective(batch).surrogate,
         lambda: (terms(model, guide, batch, 3).log_w.sum(-1).logsumexp(0)).mean(),
     ]
-    one, other = (sample_gradients(each, parameters, calls=60) for each in several)
-    error = (one.var(0) / 60 + other.var(0) / 60).sqrt() + 1e-9
+    one, other = (sample_gradients(each, parameters, calls=24) for each in several)
+    error = (one.var(0) / 24 + other.var(0) / 24).sqrt() + 1e-9
     off = (one.mean(0) - other.mean(0)).abs() / error
-    assert off.max() < 5.5  # 2e-5 over a hundred coordinates, with the heavier tails of 60 calls
+    assert off.max() < 6.2  # 2e-5 over a hundred coordinates, with the heavier tails of 24 calls
     assert (one.mean(0).abs() > 8 * error).any()
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
 
 import mido
@@ -19,6 +20,7 @@ from pyrodgm.report.blocks import Page, Section, Text
 from pyrodgm.report.page import render
 from pyrodgm.runs.check import check
 from pyrodgm.tables import Column, Table
+from tiny import blank_figures
 
 VOID = {"meta", "link", "img"}
 
@@ -105,7 +107,9 @@ SECTIONS["words"] = ["Prediction", "Prediction of words", "Topics"]
 def shown(request, tmp_path_factory):
     """A run on each kind of data, checked, and its report."""
     run = fit(DATA[request.param](), tmp_path_factory.mktemp("report"))
-    check(run, draws=50, posterior_draws=10)
+    drawn = nullcontext() if request.param == "music" else blank_figures()
+    with drawn:
+        check(run, draws=50, posterior_draws=10)
     path = write_report(run)
     return request.param, run, path, Reader(path.read_text())
 

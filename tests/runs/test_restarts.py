@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from killing import Killed, Killer, assert_same_run
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
-from tiny import TINY_FIT, metrics, tiny_values
+from tiny import TINY_FIT, metrics, ragged, tiny_values
 
 
 def evaluations(run):
@@ -44,14 +45,22 @@ def test_the_best_of_all_evaluations_is_kept(tiny, tmp_path, lr):
     assert kept.nats_per_frame == pytest.approx(best["valid_nats_per_frame"], rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Three starts, of which none was killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    np.savez(folder / "tiny.npz", **ragged())
+    fit_config(resolve(tiny_values(folder / "tiny.npz", restarts=3)), folder / "run")
+    return folder / "run"
+
+
 @pytest.mark.parametrize("step", [3, 12, 13, 25, 36])
-def test_killed_in_any_start(tiny, tmp_path, step):
-    values = tiny_values(tiny, restarts=3)
-    fit_config(resolve(values), tmp_path / "whole")
+def test_killed_in_any_start(tiny, tmp_path, whole, step):
+    values = resolve(tiny_values(tiny, restarts=3))
     with pytest.raises(Killed):
-        fit_config(resolve(values), tmp_path / "killed", Killer(step))
+        fit_config(values, tmp_path / "killed", Killer(step))
     assert resume(tmp_path / "killed").steps == 36
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(whole, tmp_path / "killed")
 
 
 def test_every_start_waits_with_a_patience_of_its_own(tiny, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -29,25 +30,32 @@ from pyrodgm.train import recorder
 from pyrodgm.train.recorder import Recorder
 from tiny import ragged, tiny_values
 
+OBJECTIVES = {
+    "rloo": {},
+    "nvil": {},
+    "tracegraph-elbo": {"baseline": "decaying-average"},
+}
+
+
+@pytest.fixture(scope="module", params=OBJECTIVES)
+def whole(request, tmp_path_factory):
+    """What a run is made of, and one that was never killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    np.savez(folder / "tiny.npz", **ragged())
+    objective = {"name": request.param, **OBJECTIVES[request.param]}
+    values = {**tiny_values(folder / "tiny.npz"), "objective": objective}
+    fit_config(resolve(values), folder / "run")
+    return values, folder / "run"
+
 
 @pytest.mark.parametrize("step", [3, 6, 10])
-@pytest.mark.parametrize(
-    "objective",
-    [
-        {"name": "rloo"},
-        {"name": "nvil"},
-        {"name": "tracegraph-elbo", "baseline": "decaying-average"},
-    ],
-    ids=lambda objective: objective["name"],
-)
-def test_killed_after_a_step(tiny, tmp_path, objective, step):
-    values = {**tiny_values(tiny), "objective": objective}
-    fit_config(resolve(values), tmp_path / "whole")
+def test_killed_after_a_step(whole, tmp_path, step):
+    values, expected = whole
     with pytest.raises(Killed):
         fit_config(resolve(values), tmp_path / "killed", Killer(step))
     run = resume(tmp_path / "killed")
     assert run.steps == 12
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(expected, tmp_path / "killed")
 
 
 @pytest.mark.parametrize(
@@ -60,14 +68,13 @@ def test_killed_after_a_step(tiny, tmp_path, objective, step):
     ],
 )
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_an_awkward_moment(tiny, tmp_path, monkeypatch, moment, after, call):
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
+def test_killed_at_an_awkward_moment(tiny, tmp_path, fitted, monkeypatch, moment, after, call):
     with monkeypatch.context() as patched:
         kill_at(patched, moment, call, after)
         with pytest.raises(Killed):
             fit_config(resolve(tiny_values(tiny)), tmp_path / "killed")
     resume(tmp_path / "killed")
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(fitted, tmp_path / "killed")
 
 
 def kill_at(patched, moment, call, after):
@@ -106,18 +113,17 @@ def test_killed_by_the_system_at_a_random_moment(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint_to_continue_from(tiny, tmp_path, number):
+def test_a_signal_leaves_a_checkpoint_to_continue_from(tiny, tmp_path, fitted, number):
     class Interrupter(Killer):
         def on_progress(self, progress):
             if progress.step == self.step:
                 signal.raise_signal(number)
 
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
     with pytest.raises(Interrupted, match=r"stopped after step 7; .*pyrodgm fit --resume"):
         fit_config(resolve(tiny_values(tiny)), tmp_path / "stopped", Interrupter(7))
     assert RunFolder.open(tmp_path / "stopped").latest().name == "step-00000007"
     resume(tmp_path / "stopped")
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(fitted, tmp_path / "stopped")
 
 
 def test_a_second_signal_acts_at_once(tiny, tmp_path):
@@ -162,9 +168,8 @@ def test_more_steps_end_where_a_longer_run_ends(tiny, tmp_path):
 
 
 def test_a_full_disk_in_a_checkpoint_costs_only_the_steps_since_the_last(
-    tiny, tmp_path, monkeypatch
+    tiny, tmp_path, fitted, monkeypatch
 ):
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
     original = checkpoint.save_file
 
     def full(tensors, path):
@@ -178,19 +183,18 @@ def test_a_full_disk_in_a_checkpoint_costs_only_the_steps_since_the_last(
             fit_config(resolve(tiny_values(tiny)), tmp_path / "full")
     assert RunFolder.open(tmp_path / "full").latest().name == "step-00000005"
     resume(tmp_path / "full")
-    assert_same_run(tmp_path / "whole", tmp_path / "full")
+    assert_same_run(fitted, tmp_path / "full")
 
 
-def test_from_a_damaged_checkpoint_one_can_go_back_to_the_one_before(tiny, tmp_path):
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "hurt")
+def test_from_a_damaged_checkpoint_one_can_go_back_to_the_one_before(tiny, tmp_path, fitted):
+    shutil.copytree(fitted, tmp_path / "hurt")
     newest = RunFolder.open(tmp_path / "hurt").latest()
     (newest / checkpoint.STATE).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="Remove that folder"):
         resume(tmp_path / "hurt")
     shutil.rmtree(newest)
     resume(tmp_path / "hurt")
-    assert_same_run(tmp_path / "whole", tmp_path / "hurt")
+    assert_same_run(fitted, tmp_path / "hurt")
 
 
 def test_what_would_make_it_another_run_is_refused(tiny, tmp_path):
@@ -297,16 +301,15 @@ def test_two_that_find_a_place_free_do_not_share_it(tiny, tmp_path, monkeypatch)
     assert stored(tmp_path / "run") == before
 
 
-def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path):
+def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path, fitted):
     class Late(Killer):
         def on_evaluation(self, step, *_):
             if step == 12:
                 signal.raise_signal(signal.SIGINT)
 
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "whole")
     with pytest.raises(Interrupted, match="training is over, and kept whole"):
         fit_config(resolve(tiny_values(tiny)), tmp_path / "late", Late(0))
-    assert_same_run(tmp_path / "whole", tmp_path / "late")
+    assert_same_run(fitted, tmp_path / "late")
 
 
 def test_a_checkpoint_of_an_older_version_says_which_one_reads_it(tiny, tmp_path):
