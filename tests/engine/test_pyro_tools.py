@@ -54,7 +54,7 @@ FORMS: dict[str, Form] = {
 DOCS = Path(__file__).parents[2] / "docs" / "pyro.md"
 COPIES = 400  # rows that repeat one sequence: independent draws at vector speed
 REFUSALS = (
-    r"use pyrodgm\.engine\.programs\.unrolled|"
+    r"pyrodgm\.engine\.programs\.unrolled|"
     r"Continuous inference cannot handle discrete sample site|"
     r"must be fully reparameterized|a handler gives '.*' another value"
 )
