@@ -41,13 +41,13 @@ def command(
     from pyrodgm.runs.check import check
     from pyrodgm.runs.run import Run
 
-    from .progress import telling
+    from .progress import showing_progress
     from .text import print_json
 
     given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
     loaded = Run.load(run, data)
-    with telling(quiet=as_json) as tell:
-        found = check(loaded, split=split, seed=seed, out=out, tell=tell, **given)
+    with showing_progress(quiet=as_json) as progress:
+        found = check(loaded, split=split, seed=seed, out=out, progress=progress, **given)
     if as_json:
         print_json(found.to_dict())
         return

@@ -81,7 +81,7 @@ def command(
         _show_validation(loaded, split, seed, as_json)
         return
     bound = loaded.evaluate(split, **given)
-    trivial = loaded.floors(split)
+    trivial = loaded.trivial_bounds(split)
     words = loaded.word_scores(split, seed=seed)
     if as_json:
         beside = {name: floor.to_dict() for name, floor in trivial.items()}
@@ -101,12 +101,12 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
     """The log-likelihood of a model whose density lacks its normaliser."""
     from pyrodgm.runs.tables import likelihood_table
 
-    from .progress import telling
+    from .progress import showing_progress
     from .text import print_json, print_table
 
-    with telling(quiet=as_json) as tell:
-        found = run.energy_likelihood(split, tell=partial(tell, "annealing"), **options)
-    trivial = run.floors(split)
+    with showing_progress(quiet=as_json) as progress:
+        found = run.energy_likelihood(split, progress=partial(progress, "annealing"), **options)
+    trivial = run.trivial_bounds(split)
     if as_json:
         beside = {name: floor.to_dict() for name, floor in trivial.items()}
         values = {"split": split, **found.to_dict(), "floors": beside}

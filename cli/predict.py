@@ -147,11 +147,11 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
     """One frame ahead: errors of every method."""
     from pyrodgm.runs.tables import prediction_table
 
-    from .progress import telling
+    from .progress import showing_progress
     from .text import print_table
 
-    with telling(quiet=as_json) as tell:
-        found = run.predict(tell=tell, **options)
+    with showing_progress(quiet=as_json) as progress:
+        found = run.predict(progress=progress, **options)
     if not as_json:
         data, split = run.data.asked(options["split"])
         print_table(prediction_table(run.model, found, data.info, split))
@@ -192,9 +192,9 @@ def _impute(
     run: Run, out: Path, truth: str | None, as_json: bool, **options: Any
 ) -> dict[str, Any]:
     """What is missing, filled in, into a file; and how well, where the truth is given."""
-    from pyrodgm.evaluate.prediction.gap_scores import gap_scores
+    from pyrodgm.evaluate.prediction.imputation_scores import imputation_scores
     from pyrodgm.figures.prediction_files import check_ending, save_imputation
-    from pyrodgm.runs.tables import gap_table
+    from pyrodgm.runs.tables import imputation_table
 
     from .text import print_table
 
@@ -202,14 +202,18 @@ def _impute(
     split = options["split"]
     known = None if truth is None else run.data.truth(truth, split)
     found = run.impute(**options)
-    scores = None if known is None else gap_scores(found, run.splits[split], known, run.splits.info)
+    scores = (
+        None
+        if known is None
+        else imputation_scores(found, run.splits[split], known, run.splits.info)
+    )
     paths = save_imputation(found, out, run.splits.info)
     if not as_json:
         values = f"{found.missing} of {found.seen.size} values"
         click.echo(f"{split}: filled in {values}")
         if scores is not None:
             click.echo()
-            print_table(gap_table(scores))
+            print_table(imputation_table(scores))
         _print_paths(paths)
     files = [str(path) for path in paths]
     values = {"missing": found.missing, "values": int(found.seen.size), "files": files}

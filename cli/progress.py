@@ -163,7 +163,7 @@ def watching() -> Iterator[Watcher]:
 
 
 @contextmanager
-def telling(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+def showing_progress(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
     """Says which share of each part of some work is done: a bar in a terminal, lines elsewhere.
 
     Args:
@@ -189,10 +189,10 @@ def _line_now_and_then() -> Callable[[str, float], None]:
     """Prints a line every few seconds, and none where all is over before."""
     last = time.monotonic()
 
-    def tell(name: str, share: float) -> None:
+    def show(name: str, share: float) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
             click.echo(f"{name}: {100 * share:.0f} %", err=True)
 
-    return tell
+    return show

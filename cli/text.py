@@ -53,7 +53,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         numbers = {"valid": run.validation("valid").numbers}
         print_table(objective_table(run.model, numbers, run.chosen_by))
         return
-    valid, trivial = run.evaluate("valid"), run.floors("valid")
+    valid, trivial = run.evaluate("valid"), run.trivial_bounds("valid")
     print_table(likelihood_table(run.model, {"valid": valid}, {"valid": trivial}))
     if words := run.word_scores("valid"):
         click.echo()

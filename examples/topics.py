@@ -28,8 +28,8 @@ def main(data, steps, units):
     for name, score in run.word_scores("test").items():
         print(f"{score.nats:.3f} nats per held-out token, {name}")
     for topic in run.topics() if splits.info.words else []:
-        years = [*map(int, splits.info.frame_labels[: len(topic.odds)])]
-        on = [str(year) for year, odds in zip(years, topic.odds, strict=True) if odds > 0.5]
+        years = [*map(int, splits.info.frame_labels[: len(topic.probability)])]
+        on = [str(year) for year, p in zip(years, topic.probability, strict=True) if p > 0.5]
         print(f"{on[0] if on else '-'} to {on[-1] if on else '-'}: {', '.join(topic.words)}")
 
 

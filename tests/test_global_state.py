@@ -10,7 +10,7 @@ import torch
 
 import pyrodgm as dgm
 from pyrodgm.evaluate.likelihood.compare import compare
-from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.objectives import Objective
 from pyrodgm.report import write_report
 from pyrodgm.runs.check import check
@@ -105,7 +105,7 @@ CALLS = {
     "save": lambda f: f.bits.save(f.new()),
     "data.load of a file": lambda f: dgm.data.load(str(f.files["bits"])),
     "data.load of what is generated": lambda _: generated(),
-    "trivial predictors": lambda f: floors(f.bits.splits, "test"),
+    "trivial predictors": lambda f: trivial_bounds(f.bits.splits, "test"),
     "validation": lambda f: f.bits.validation(),
     "evaluate": lambda f: f.bits.evaluate(particles=3),
     "evaluate by a filter": lambda f: f.bits.evaluate(particles=3, estimator="fivo"),
@@ -114,7 +114,7 @@ CALLS = {
     "energy_likelihood": energy_likelihood,
     "scored": lambda f: f.bits.scored(particles=3).nats,
     "sequences": lambda f: f.bits.sequences("test").x,
-    "floors": lambda f: f.bits.floors(),
+    "floors": lambda f: f.bits.trivial_bounds(),
     "results": lambda f: f.bits.results().test,
     "metrics": lambda f: f.bits.metrics(),
     "to_datatree": lambda f: f.bits.to_datatree(draws=2),

@@ -12,7 +12,7 @@ from pyrodgm.evaluate import passes
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
 from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import predict
-from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import AR, HMM, LDS, TSBN
 from pyrodgm.objectives import ML, LocalRLOO
@@ -134,8 +134,8 @@ def same_forecast(run, own, units):
 @pytest.mark.parametrize("case", UNITS)
 def test_trivial_predictors_know_no_units(case):
     splits = splits_in(UNITS[case])
-    own = floors(splits_in(Units()), "test")
-    for name, floor in floors(splits, "test").items():
+    own = trivial_bounds(splits_in(Units()), "test")
+    for name, floor in trivial_bounds(splits, "test").items():
         nats = floor.nats_per_example + log_scale(splits, UNITS[case], "test")
         assert nats == pytest.approx(own[name].nats_per_example, **REL)
 

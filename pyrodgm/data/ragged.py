@@ -74,9 +74,9 @@ def read(
     chosen = _kind(arrays, kind)
     dim = frames["train"].shape[1]
     given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
-    told = {name: np.array(value) for name, value in given.items() if value is not None}
+    options = {name: np.array(value) for name, value in given.items() if value is not None}
     longest = max(int(part.lengths.max()) for part in parts.values())
-    facts = facts_of(read_facts(path) | told, dim, longest)
+    facts = facts_of(read_facts(path) | options, dim, longest)
     if "lowest_pitch" not in facts and (chosen, dim) == ("binary", PIANO_KEYS):
         facts["lowest_pitch"] = LOWEST_PIANO_PITCH
     if chosen == "categorical" and "image_shape" in facts:

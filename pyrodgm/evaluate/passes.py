@@ -1,4 +1,4 @@
-"""Passes over sequences: which of them, and how many draws of each, are held in memory together."""
+"""Passes over sequences in portions of bounded memory."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
 FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, not results
-NUMBERS_AT_ONCE = 10_000_000  # frames x numbers in a frame, where frames are wide
-PARTICLE_NUMBERS_AT_ONCE = 20_000_000  # frames x features held together by a particle filter
-PARTICLE_ROWS_AT_ONCE = 5_000  # particles x sequences that move together
-DRAWS_AT_ONCE = 8  # at least, of long sequences: a loop over frames costs as much for one
+NUMBERS_AT_ONCE = 10_000_000  # the same for wide frames: frames x numbers in a frame
+PARTICLE_NUMBERS_AT_ONCE = 20_000_000  # frames x features held by one particle filter
+PARTICLE_ROWS_AT_ONCE = 5_000  # particles x sequences of one particle filter
+DRAWS_AT_ONCE = 8  # minimum for long sequences: a loop over frames costs about the same for one
 
-Tell = Callable[[float], None]
+Progress = Callable[[float], None]
 
 
 def silent(share: float) -> None:
-    """Tell nobody which share of a pass is done."""
+    """Ignore progress."""
     del share
 
 
 @contextmanager
 def drawing(model: Model, seed: int, *stream: str) -> Iterator[torch.device]:
-    """Draw without gradients, from a stream of its own; the global generator is left alone.
+    """Draw without gradients, from a separate random stream; the global generator is left alone.
 
     Args:
-        model: whose device it gives.
+        model: its device is the result.
         seed: of the draws.
-        stream: names that tell the stream from others of the seed.
+        stream: names that distinguish this stream from others with the same seed.
     """
     with torch.no_grad(), forked(seed, *stream):
         yield next(model.parameters()).device
 
 
 def chunks(
-    lengths: np.ndarray, draws: int, *, width: int = 1, tell: Tell = silent
+    lengths: np.ndarray, draws: int, *, width: int = 1, progress: Progress = silent
 ) -> Iterator[tuple[np.ndarray, slice]]:
-    """Rows of similar length, and which of their draws; together all draws of all rows.
+    """Portions of the draws of all rows: rows of similar length, and a slice of their draws.
 
-    Few sequences with many draws each, rather than the other way round: what observations add to
-    every distribution is then computed once for many draws.
+    Portions have few sequences with many draws each, because contributions of the observations are
+    computed once for all draws.
 
     Args:
         lengths: frames per sequence, (N,).
         draws: of every sequence.
-        width: numbers that a draw of a frame takes.
-        tell: called with the share that is done after each.
+        width: numbers per draw of a frame.
+        progress: called with the share done, in [0, 1].
 
     >>> list(chunks(np.array([3, 3]), 2))
     [(array([0, 1]), slice(0, 2, None))]
@@ -74,7 +74,7 @@ def chunks(
             part = slice(start, min(start + size, draws))
             yield rows, part
             done += frames * (part.stop - part.start)
-            tell(done / total)
+            progress(done / total)
 
 
 def _padded(lengths: np.ndarray, rows: np.ndarray) -> int:
@@ -82,11 +82,11 @@ def _padded(lengths: np.ndarray, rows: np.ndarray) -> int:
 
 
 def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
-    """Rows of sequences that are run together, of similar length: what bounds memory.
+    """Portions of rows of similar length, which bound memory.
 
     Args:
         sequences: N of them.
-        particles: K of each.
+        particles: per sequence, K.
     """
     frames = max(1, PARTICLE_NUMBERS_AT_ONCE // sequences.x.shape[1])
     for rows in evaluation_batches(sequences.lengths, frames):
@@ -114,15 +114,15 @@ def sequence_evidence(
 
 
 def over_time(model: Model, guide: Guide) -> tuple[StepModel, StepGuide]:
-    """The same two, which must run over time.
+    """The same model and guide, checked to be sequence models.
 
     Raises:
-        UsageError: one of them does not.
+        UsageError: one of them is not.
     """
     if isinstance(model, StepModel) and isinstance(guide, StepGuide):
         return model, guide
     other = guide if isinstance(model, StepModel) else model
     raise UsageError(
-        f"{type(other).__name__} is not given frame by frame; a particle filter, and all that is "
-        "built on it, needs a sequence model with a sequence guide"
+        f"{type(other).__name__} is not defined frame by frame; particle filtering needs a "
+        "sequence model and a sequence guide"
     )

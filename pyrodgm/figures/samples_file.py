@@ -59,8 +59,8 @@ def save_samples(
             f"probabilities have shape {tuple(probabilities.shape)} and samples {tuple(x.shape)}; "
             "they must be the same"
         )
-    chances = None if probabilities is None else as_numbers(probabilities)
-    return write(as_numbers(x), chances, info, path)
+    shown = None if probabilities is None else as_numbers(probabilities)
+    return write(as_numbers(x), shown, info, path)
 
 
 def as_numbers(x: Tensor) -> np.ndarray:
@@ -91,14 +91,16 @@ def _writer(path: Path, info: DataInfo) -> Writer:
     return _WRITERS[ending]
 
 
-def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+def _write_npz(
+    x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
     arrays: dict[str, np.ndarray] = {"x": x, "frame_rate": np.array(info.frame_rate)}
     if info.kind == "binary" and np.isin(x, (0, 1)).all():
         arrays["x"] = x.astype(np.uint8)
     if info.kind == "categorical":
         arrays["x"] = x.astype(np.int32)
-    if chances is not None:
-        arrays["probabilities"] = chances
+    if probabilities is not None:
+        arrays["probabilities"] = probabilities
     for name in ("image_shape", "lowest_pitch"):
         if getattr(info, name) is not None:
             arrays[name] = np.array(getattr(info, name))
@@ -107,8 +109,10 @@ def _write_npz(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
     return [path]
 
 
-def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
-    shown = (x if chances is None else chances)[:PANELS]
+def _write_png(
+    x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
+    shown = (x if probabilities is None else probabilities)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
     if lines and x.shape[1] == 1:
@@ -118,16 +122,18 @@ def _write_png(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: 
     return [path]
 
 
-def _write_gif(x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path) -> list[Path]:
+def _write_gif(
+    x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
     with replacing(path) as unfinished:
-        save_gif(grid(x if chances is None else chances, info), info, unfinished)
+        save_gif(grid(x if probabilities is None else probabilities, info), info, unfinished)
     return [path]
 
 
 def _write_midi(
-    x: np.ndarray, chances: np.ndarray | None, info: DataInfo, path: Path
+    x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
 ) -> list[Path]:
-    del chances
+    del probabilities
     paths = [path]
     if len(x) > 1:
         digits = max(3, len(str(len(x))))

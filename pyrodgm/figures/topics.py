@@ -1,4 +1,4 @@
-"""When is a topic spoken of? The odds of every unit over the years, below its words."""
+"""Figures of topics: the probability of every unit over time, below its words."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ TITLE_WORDS = 6
 
 
 def topic_trajectories(labels: Sequence[float], topics: Sequence[Topic]) -> Figure:
-    r"""How probable each topic is in every frame, q(z_t = 1 | x), titled with its words.
+    r"""The probability of each topic in every frame, q(z_t = 1 | x), titled with its words.
 
     Args:
         labels: of the frames, for example years, T of them.
-        topics: what to draw, with odds (T,).
+        topics: the topics to draw, with probabilities (T,).
     """
     lines = math.ceil(len(topics) / COLUMNS)
     figure = Figure(figsize=(9.6, 0.4 + 1.25 * lines), layout="constrained")
     axes = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
     for ax, topic in zip(axes.flat, topics, strict=False):
-        ax.fill_between(labels, 0, topic.odds, color=ONE_STEP, alpha=0.3, lw=0)
-        ax.plot(labels, topic.odds, color=ONE_STEP, lw=1.1)
+        ax.fill_between(labels, 0, topic.probability, color=ONE_STEP, alpha=0.3, lw=0)
+        ax.plot(labels, topic.probability, color=ONE_STEP, lw=1.1)
         ax.set_title(
             f"{topic.unit}: {', '.join(topic.words[:TITLE_WORDS])}", fontsize=8, loc="left"
         )

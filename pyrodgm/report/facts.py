@@ -97,10 +97,10 @@ def _result_tiles(results: Results) -> list[tuple[str, str]]:
         results.test.estimator, "lower bound"
     )
     shown = [(number(results.test.nats_per_frame), f"test, nats per frame ({what})")]
-    floors = {n: b for n, b in results.test_floors.items() if n != "entropy"}
-    if floors:
-        best = max(floors, key=lambda name: floors[name].nats_per_frame)
-        ahead = results.test.nats_per_frame - floors[best].nats_per_frame
+    trivial_bounds = {n: b for n, b in results.test_trivial.items() if n != "entropy"}
+    if trivial_bounds:
+        best = max(trivial_bounds, key=lambda name: trivial_bounds[name].nats_per_frame)
+        ahead = results.test.nats_per_frame - trivial_bounds[best].nats_per_frame
         sign = "+" if ahead > 0 else ""
         shown.append((f"{sign}{number(ahead)}", f"against the best trivial one, {NAMES[best]}"))
     return shown
@@ -113,7 +113,7 @@ def results_section(run: Run, results: Results | None) -> Section:
     if results.valid is None or results.test is None:
         return Section("Results", [objective_table(run.model, results.numbers, results.chosen_by)])
     bounds = {"valid": results.valid, "test": results.test}
-    trivial = {"valid": results.valid_floors, "test": results.test_floors}
+    trivial = {"valid": results.valid_trivial, "test": results.test_trivial}
     return Section("Results", [likelihood_table(run.model, bounds, trivial)])
 
 

@@ -26,12 +26,12 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
     if run.model.traits.latents != "binary":
         return []
     info = run.splits.info
-    odds = expected_latents(run.model, run.guide, run.splits[split], draws=PATHS, seed=seed)
+    expected = expected_latents(run.model, run.guide, run.splits[split], draws=PATHS, seed=seed)
     dictionary = read_dictionary(run.model, len(info.frequencies) or info.dim)
-    found = [activity(run, split, odds)]
+    found = [activity(run, split, expected)]
     if dictionary is None:
         return found
-    frames = odds.get(dictionary.site)
+    frames = expected.get(dictionary.site)
     if run.splits.info.words:
         return found if frames is None else [topics(run, split, seed), *found]
     if frames is not None:
@@ -53,14 +53,14 @@ def units(run: Run, dictionary: Dictionary) -> Section:
     return Section("What the latents stand for", [Picture(figure, caption)])
 
 
-def activity(run: Run, split: str, odds: dict[str, np.ndarray]) -> Section:
+def activity(run: Run, split: str, expected: dict[str, np.ndarray]) -> Section:
     """When the units of every layer are on: in the first sequence, or in rows far apart."""
     sequences, blocks = run.splits[split], []
     shown, what = np.arange(len(seen_counts(sequences))), f"{split} sequence 0"
     if sequences.lengths.max() == 1:
         shown = np.linspace(0, len(sequences) - 1, min(FRAMES_SHOWN, len(sequences))).astype(int)
         what = f"{len(shown)} rows of the {split} split, in its order"
-    for name, frames in odds.items():
+    for name, frames in expected.items():
         share = frames.mean(0)
         idle = int(((share < 0.01) | (share > 0.99)).sum())
         caption = (
@@ -79,7 +79,7 @@ def topics(run: Run, split: str, seed: int) -> Section:
         [
             topic.unit,
             topic.coherence,
-            float(topic.odds.mean()),
+            float(topic.probability.mean()),
             *map(", ".join, (topic.words, topic.own_words, topic.heavy_words)),
         ]
         for topic in found
@@ -92,7 +92,7 @@ def topics(run: Run, split: str, seed: int) -> Section:
         "off; its own are those that it adds and other units do not. Words of largest weight, as "
         "published, are often rare."
     )
-    labels = times(run.splits.info, len(found[0].odds))
+    labels = times(run.splits.info, len(found[0].probability))
     figure = topic_trajectories(labels, found)
     caption = "How probable each topic is, given the words: q(z = 1 | x)."
     columns = [

@@ -19,7 +19,7 @@ from pyrodgm.evaluate.prediction.one_step import (
     one_step,
     predict,
 )
-from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus, WordScore
@@ -142,11 +142,11 @@ def trivial_likelihoods(
 
     Args:
         splits: the data.
-        rows: what each of `pyrodgm.evaluate.trivial.likelihoods.floors` is called.
+        rows: what each of `pyrodgm.evaluate.trivial.likelihoods.trivial_bounds` is called.
         metrics: "by frame" or "by sequence", for every metric.
     """
     weighting = {"by frame": by_frame, "by sequence": by_sequence}
-    found = floors(splits, "test")
+    found = trivial_bounds(splits, "test")
     return {
         name: {
             metric: Measured(weighting[how](found[floor]).value) for metric, how in metrics.items()

@@ -30,7 +30,7 @@ from pyrodgm.storage.files import replacing
 NAME, FIGURES = "check.json", "figures"
 EXAMPLE_FRAMES = 64
 
-Tell = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 
 
 def check(
@@ -42,7 +42,7 @@ def check(
     sequences: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    tell: Tell = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> Check:
     """Check guide and model on a split; writes posterior.nc, figures and check.json.
 
@@ -59,7 +59,7 @@ def check(
         seed: of all draws.
         out: folder that the files go into, which is made where there is none; that of the run by
             default.
-        tell: called with the name of each part of the work, and which share of it is done.
+        progress: called with the name of each part of the work, and which share of it is done.
 
     Raises:
         UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
@@ -72,7 +72,7 @@ def check(
     kept = affordable(run.model, run.splits, split, posterior_draws)
     folder = _prepared(_place(run) if out is None else Path(out))
     with replacing(folder / NAME) as unfinished:
-        found = _found(run, folder, split, rows, draws, kept, seed, tell)
+        found = _found(run, folder, split, rows, draws, kept, seed, progress)
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
     return found
 
@@ -95,7 +95,7 @@ def _found(
     draws: int,
     kept: Kept,
     seed: int,
-    tell: Tell,
+    progress: Progress,
 ) -> Check:
     """What there is to find; all files but the last are written."""
     judged = run.splits[split].select(rows)
@@ -105,11 +105,11 @@ def _found(
         judged,
         particles=draws,
         seed=seed,
-        tell=partial(tell, "importance weights"),
+        progress=partial(progress, "importance weights"),
     )
     k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
     paths = {"posterior": folder / "posterior.nc"}
-    p_values = _check_model(run, split, kept, seed, paths, tell)
+    p_values = _check_model(run, split, kept, seed, paths, progress)
     found = Check(
         checkpoint=run.checkpoint,
         split=split,
@@ -155,11 +155,11 @@ def _place(run: Run) -> Path:
 
 
 def _check_model(
-    run: Run, split: str, kept: Kept, seed: int, paths: dict[str, Path], tell: Tell
+    run: Run, split: str, kept: Kept, seed: int, paths: dict[str, Path], progress: Progress
 ) -> dict[str, dict[str, float]]:
     """Keep the draws, compare data with replicates, and draw that; the p-values."""
     which = {"rows": kept.rows, "draws": kept.draws, "seed": seed}
-    given = {"split": split, "flat": kept.flat, "tell": partial(tell, "draws to keep")}
+    given = {"split": split, "flat": kept.flat, "progress": partial(progress, "draws to keep")}
     tree = compact_tree(run.model, run.guide, run.splits, **which, **given)
     write_netcdf(tree, paths["posterior"])
     totals = scores_totals(run.model)
@@ -167,7 +167,7 @@ def _check_model(
     replicates = {"posterior": predictive.posterior_replicates(tree, run.splits, totals=totals)}
     if isinstance(run.model, StepModel):
         replicates["ancestral"] = predictive.prior_replicates(
-            run.model, run.splits, split, tell=partial(tell, "replicates"), **which
+            run.model, run.splits, split, progress=partial(progress, "replicates"), **which
         )
     p_values = {kind: predictive.p_values(data, drawn) for kind, drawn in replicates.items()}
     paths["predictive"] = paths["posterior"].with_name(FIGURES) / "predictive.png"

@@ -139,7 +139,7 @@ class RunData:
         """Of what the run can be asked about."""
         return SPLITS if self.other is None else tuple(name for name, _ in self.other.items())
 
-    def floors(self, data: Data, name: str, *, totals: bool = False) -> dict[str, Bound]:
+    def trivial_bounds(self, data: Data, name: str, *, totals: bool = False) -> dict[str, Bound]:
         """Log-likelihoods of the trivial predictors of the training data of the run.
 
         Nothing, with a warning, where they were not kept and that data is not there.

@@ -314,7 +314,7 @@ def _train(
 def _keep_results(run: Run) -> None:
     """Keep what the fit came to; what goes wrong here must not cost the fit."""
     try:
-        keep_results(run.folder, score_splits(run, run.floors))
+        keep_results(run.folder, score_splits(run, run.trivial_bounds))
     except (PyrodgmError, RuntimeError, MemoryError) as error:
         warnings.warn(
             f"what {run.folder.path} came to is not kept in it, and needs its data: {error}",

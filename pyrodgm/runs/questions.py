@@ -116,9 +116,9 @@ class Questions:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""
         return states(self.model, self.sequences(split))
 
-    def floors(self, split: Asked = None) -> dict[str, Bound]:
+    def trivial_bounds(self, split: Asked = None) -> dict[str, Bound]:
         """Trivial predictors of the run's training data; see `pyrodgm.evaluate.trivial`."""
-        return self.data.floors(*self.data.asked(split), totals=scores_totals(self.model))
+        return self.data.trivial_bounds(*self.data.asked(split), totals=scores_totals(self.model))
 
     def word_scores(self, split: Asked = None, *, seed: int = 0) -> dict[str, WordScore]:
         """How well held-out tokens are predicted, beside trivial predictors; empty without them.

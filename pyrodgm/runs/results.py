@@ -19,8 +19,8 @@ class Results:
         seconds: spent in training.
         valid: bound on the validation split; None where model or guide has no density.
         test: bound on the test split; None where `valid` is.
-        valid_floors: trivial predictors on the validation split.
-        test_floors: trivial predictors on the test split.
+        valid_trivial: trivial predictors on the validation split.
+        test_trivial: trivial predictors on the test split.
         chosen_by: what the weights were chosen by; see `Validation.by`.
         numbers: of objectives without a bound, what they measure instead, by split.
     """
@@ -30,8 +30,8 @@ class Results:
     seconds: float
     valid: Bound | None
     test: Bound | None
-    valid_floors: dict[str, Bound]
-    test_floors: dict[str, Bound]
+    valid_trivial: dict[str, Bound]
+    test_trivial: dict[str, Bound]
     chosen_by: str
     numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Results:
             "valid": self.valid.to_dict() if self.valid else dict(self.numbers["valid"]),
             "test": self.test.to_dict() if self.test else dict(self.numbers["test"]),
             "floors": {
-                "valid": {name: bound.to_dict() for name, bound in self.valid_floors.items()},
-                "test": {name: bound.to_dict() for name, bound in self.test_floors.items()},
+                "valid": {name: bound.to_dict() for name, bound in self.valid_trivial.items()},
+                "test": {name: bound.to_dict() for name, bound in self.test_trivial.items()},
             },
         }

@@ -122,10 +122,10 @@ class Run(Questions):
         done |= {"steps": self.steps, "seconds": self.seconds}
         if not has_bound(self.model, self.guide):
             numbers = {name: self.validation(name).numbers for name in HELD_OUT}
-            floors = {f"{name}_floors": self.floors(name) for name in HELD_OUT}
-            return Results(valid=None, test=None, numbers=numbers, **floors, **done)
+            trivial_bounds = {f"{name}_trivial": self.trivial_bounds(name) for name in HELD_OUT}
+            return Results(valid=None, test=None, numbers=numbers, **trivial_bounds, **done)
         try:
-            kept = score_splits(self, self.floors)
+            kept = score_splits(self, self.trivial_bounds)
         except MissingDataError:
             kept = stored_results(self.folder, self.info)
             if not kept:
@@ -134,8 +134,8 @@ class Run(Questions):
         return Results(
             valid=valid.scored.bound(),
             test=test.scored.bound(),
-            valid_floors=valid.floors,
-            test_floors=test.floors,
+            valid_trivial=valid.trivial_bounds,
+            test_trivial=test.trivial_bounds,
             **done,
         )
 

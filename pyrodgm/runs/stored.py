@@ -25,11 +25,11 @@ class Kept:
 
     Args:
         scored: the fit.
-        floors: the trivial predictors, by name.
+        trivial_bounds: the trivial predictors, by name.
     """
 
     scored: Scored
-    floors: dict[str, Bound]
+    trivial_bounds: dict[str, Bound]
 
 
 def keep_results(folder: RunFolder, kept: dict[str, Kept]) -> None:
@@ -59,15 +59,16 @@ def stored_results(folder: RunFolder, info: DataInfo) -> dict[str, Kept]:
         return {}
 
 
-def score_splits(fit: Fitted, floors: Callable[[str], dict[str, Bound]]) -> dict[str, Kept]:
+def score_splits(fit: Fitted, trivial_bounds: Callable[[str], dict[str, Bound]]) -> dict[str, Kept]:
     """What a run makes of its held-out splits, with one draw per sequence.
 
     Args:
         fit: the run.
-        floors: the trivial predictors on a split.
+        trivial_bounds: the trivial predictors on a split.
     """
     return {
-        name: Kept(score(fit.model, fit.guide, fit.splits, name), floors(name)) for name in HELD_OUT
+        name: Kept(score(fit.model, fit.guide, fit.splits, name), trivial_bounds(name))
+        for name in HELD_OUT
     }
 
 
@@ -77,15 +78,15 @@ def _plain(kept: Kept) -> dict[str, Any]:
         "totals": kept.scored.totals,
         "lengths": kept.scored.lengths.tolist(),
         "nats": kept.scored.nats.tolist(),
-        "floors": {name: bound.to_dict() for name, bound in kept.floors.items()},
+        "floors": {name: bound.to_dict() for name, bound in kept.trivial_bounds.items()},
     }
 
 
 def _kept(values: dict[str, Any], kind: str, sha256: str) -> Kept:
     nats, lengths = np.array(values["nats"], np.float64), np.array(values["lengths"], np.int64)
-    floors = {name: _bound(bound) for name, bound in values["floors"].items()}
+    trivial_bounds = {name: _bound(bound) for name, bound in values["floors"].items()}
     scored = Scored(nats, lengths, values["estimator"], kind, sha256, values["totals"])
-    return Kept(scored, floors)
+    return Kept(scored, trivial_bounds)
 
 
 def _bound(values: dict[str, Any]) -> Bound:

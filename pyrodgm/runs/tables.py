@@ -13,7 +13,7 @@ from pyrodgm.evaluate.likelihood.compare import Comparison
 from pyrodgm.evaluate.likelihood.validation import Validation, choice
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
-from pyrodgm.evaluate.prediction.gap_scores import GapScores
+from pyrodgm.evaluate.prediction.imputation_scores import ImputationScores
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
 from pyrodgm.evaluate.words.predictors import NAMES as WORD_PREDICTORS
 from pyrodgm.evaluate.words.scores import TOP, WordScore
@@ -250,7 +250,7 @@ def horizon_table(found: Forecast) -> Table:
     ).without_blanks()
 
 
-def gap_table(scores: GapScores) -> Table:
+def imputation_table(scores: ImputationScores) -> Table:
     """Errors of what was filled in, the least first."""
     ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
     right = scores.accuracy or {}

@@ -108,7 +108,7 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     other = save_data("other.npz", **{**arrays, "test": 1 - arrays["test"].astype(np.float32)})
     said = cli(*words, "--truth", other)
     assert said.code == 3
-    assert "has other values where there is no gap" in said.err
+    assert "differs from the data in values that are not missing" in said.err
     for source in (data, truth):
         said = cli("predict", fitted, "--data", data, "--truth", truth, "--impute", "--out", source)
         assert (said.code, "is data that is read here" in said.err) == (2, True)
@@ -146,7 +146,7 @@ def test_what_a_run_folder_says_is_read_once(cli, fitted, save_data, tmp_path, m
         (["--impute"], 2, "--impute needs --out"),
         (["--truth", "x.npz"], 2, "--truth goes with --impute"),
         (["--impute", "--horizon", 2, "--out", "x.npz"], 2, "give one"),
-        (["--impute", "--out", "x.npz"], 3, "nothing is missing"),
+        (["--impute", "--out", "x.npz"], 3, "no missing values"),
         (["--impute", "--out", "x.png"], 2, "endings that fit: .npz"),
         (["--from", 2], 2, "--from goes with --horizon"),
         (["--out", "x.npz"], 2, "--out goes with --horizon or --impute"),

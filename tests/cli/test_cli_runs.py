@@ -59,7 +59,7 @@ def test_states_of_an_hmm_and_of_nothing_else(cli, fitted, save_data, tmp_path):
         said = cli("predict", run, *wrong)
         assert said.code == 2
         assert f"takes no {wrong[1]}" in said.err
-    assert "fit hmm" in cli("predict", fitted, "--states").err
+    assert "use the model hmm" in cli("predict", fitted, "--states").err
 
 
 def test_other_data_of_the_same_kind_is_evaluated(cli, fitted, save_data):

@@ -9,7 +9,7 @@ from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.loop import Progress
-from pyrodgm_cli.progress import telling, watching
+from pyrodgm_cli.progress import showing_progress, watching
 
 
 def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
@@ -34,19 +34,19 @@ def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
 
 
 def test_long_work_tells_its_share_now_and_then(capsys, monkeypatch):
-    with telling() as tell:
-        tell("weights", 0.5)
+    with showing_progress() as progress:
+        progress("weights", 0.5)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("pyrodgm_cli.progress.LINE_EVERY", 0.0)
-    with telling() as tell:
-        tell("weights", 0.5)
-    with telling(quiet=True) as tell:
-        tell("weights", 1.0)
+    with showing_progress() as progress:
+        progress("weights", 0.5)
+    with showing_progress(quiet=True) as progress:
+        progress("weights", 1.0)
     assert capsys.readouterr().err == "weights: 50 %\n"
 
 
 def test_long_work_is_a_bar_in_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with telling(quiet=True) as tell:
-        tell("weights", 0.5)
+    with showing_progress(quiet=True) as progress:
+        progress("weights", 0.5)
     assert "50%  weights" in capsys.readouterr().err

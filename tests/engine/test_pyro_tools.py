@@ -160,24 +160,24 @@ def marginals(form: Form) -> None:
     (model, guide), x = pair("tsbn"), bits()
     elbo = TraceEnum_ELBO(max_plate_nesting=1)
     found = elbo.compute_marginals(config_enumerate(form(model)), nothing, rows(x, 2))
-    paths, chances = posterior(model, guide, x)
+    paths, probabilities = posterior(model, guide, x)
     for t, law in enumerate(found.values()):
-        mean = (chances[:, None] * paths[:, t]).sum(0).expand(2, -1)
+        mean = (probabilities[:, None] * paths[:, t]).sum(0).expand(2, -1)
         torch.testing.assert_close(law.probs @ bit_vectors(2).double(), mean)
 
 
 def discrete_posterior(form: Form) -> None:
     """Viterbi's path, and draws from the posterior."""
     (model, guide), x = pair("tsbn"), bits()
-    paths, chances = posterior(model, guide, x)
+    paths, probabilities = posterior(model, guide, x)
     for temperature, copies in ((0, 2), (1, 4000)):
         program = infer_discrete(config_enumerate(form(model)), -2, temperature=temperature)
         nodes = poutine.trace(program).get_trace(rows(x, copies)).nodes
         found = path_of(nodes, "z", form).flatten(1)
         if temperature == 0:
-            assert torch.equal(found, paths[chances.argmax()].flatten().expand(2, -1))
+            assert torch.equal(found, paths[probabilities.argmax()].flatten().expand(2, -1))
         else:
-            assert_mean(found, (chances[:, None] * paths.flatten(1)).sum(0), power=0.1)
+            assert_mean(found, (probabilities[:, None] * paths.flatten(1)).sum(0), power=0.1)
 
 
 class Walk(StepModel):
@@ -349,8 +349,8 @@ def one_layer(form: Form, handler: Callable[..., Any] = poutine.condition) -> No
     program = handler(form(model), data=data_of("z2", above[None], form))
     nodes = poutine.trace(program).get_trace(rows(x, 6000)).nodes
     paths = {"z1": all_paths(2, 2)[:, None], "z2": above.expand(16, 1, 2, 2)}
-    chances = path_log_probs(model, Batch.of(x[None]), paths)["z1"].sum(-1).exp()
-    mean = (chances * paths["z1"][:, 0].flatten(1)).sum(0).detach()
+    probabilities = path_log_probs(model, Batch.of(x[None]), paths)["z1"].sum(-1).exp()
+    mean = (probabilities * paths["z1"][:, 0].flatten(1)).sum(0).detach()
     assert_mean(path_of(nodes, "z1", form).flatten(1), mean, power=0.1)
 
 

@@ -299,7 +299,7 @@ def test_estimators_that_do_not_fit_are_refused(split):
     class Whole(torch.nn.Module):
         traits = model.traits
 
-    with pytest.raises(UsageError, match="Whole is not given frame by frame"):
+    with pytest.raises(UsageError, match="Whole is not defined frame by frame"):
         sequence_bounds(Whole(), guide, split, estimator="fivo")
 
 

@@ -22,7 +22,7 @@ from pyrodgm.evaluate.posterior.predictive import (
 )
 from pyrodgm.evaluate.prediction.errors import sequence_errors
 from pyrodgm.evaluate.prediction.forecast import forecast
-from pyrodgm.evaluate.prediction.gap_scores import gap_scores
+from pyrodgm.evaluate.prediction.imputation_scores import imputation_scores
 from pyrodgm.evaluate.prediction.impute import impute
 from pyrodgm.evaluate.prediction.one_step import baseline_predictions, one_step, predictions
 from pyrodgm.evaluate.trivial.predictors import baselines
@@ -147,7 +147,7 @@ def test_gaps_are_filled_with_exact_probabilities_where_states_are_summed_out() 
     )
     np.testing.assert_array_equal(found.x, np.where(np.isnan(GAPS), likeliest, GAPS))
     assert found.quantiles.shape == (0, 5, 2)
-    scores = gap_scores(found, WITH_GAPS.test, DATA.test, info)
+    scores = imputation_scores(found, WITH_GAPS.test, DATA.test, info)
     gap = np.isnan(GAPS)
     assert scores.accuracy["this model"] == pytest.approx((found.x == X)[gap].mean())
     assert scores.accuracy["last value seen"] == pytest.approx(1 / 4)  # 1 3 2 3 for 2 3 6 0

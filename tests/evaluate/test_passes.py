@@ -29,7 +29,7 @@ def test_long_sequences_are_drawn_several_at_a_time():
 
 def test_the_share_that_is_done_is_told():
     told = []
-    for _ in chunks(LENGTHS, 20, tell=told.append):
+    for _ in chunks(LENGTHS, 20, progress=told.append):
         pass
     assert told == sorted(told)
     assert told[-1] == 1

@@ -89,9 +89,9 @@ def test_gif_has_every_frame_at_the_frame_rate(tmp_path):
 
 
 def test_pictures_show_probabilities_where_given(tmp_path):
-    x, chances = torch.zeros(1, 2, 12), torch.ones(1, 2, 12)
-    chances[0, 1] = 0.5
-    save_samples(x, VIDEO, tmp_path / "a.gif", probabilities=chances)
+    x, probabilities = torch.zeros(1, 2, 12), torch.ones(1, 2, 12)
+    probabilities[0, 1] = 0.5
+    save_samples(x, VIDEO, tmp_path / "a.gif", probabilities=probabilities)
     with Image.open(tmp_path / "a.gif") as image:
         assert np.array(image.convert("L")).max() == 255
 

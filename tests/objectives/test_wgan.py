@@ -244,7 +244,7 @@ def test_commands_work_or_say_why_not(cli, tmp_path):
     assert cli("sample", run, "--num", 3, "--out", drawn).code == 0
     assert np.load(drawn)["x"].shape == (3, 1, D)
     said = cli("sample", run, "--num", 3, "--prefix", 1, "--length", 2, "--out", drawn)
-    assert (said.code, "cannot go on after a prefix" in said.err) == (2, True)
+    assert (said.code, "cannot continue a prefix" in said.err) == (2, True)
     for command in ("check", "predict", "compare"):
         said = cli(command, run)
         assert said.code == 2

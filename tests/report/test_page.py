@@ -163,7 +163,7 @@ def test_numbers_of_the_run_are_on_the_page(shown):
     results = run.results()
     assert f"{results.test.nats_per_frame:.3f}" in text
     assert f"{results.valid.nats_per_frame_sequence_weighted:.3f}" in text
-    for floor in results.test_floors.values():
+    for floor in results.test_trivial.values():
         assert f"{floor.nats_per_frame:.3f}" in text
     found = json.loads((run.folder.path / "check.json").read_text())
     assert found["verdict"].replace(">", "&gt;").replace("'", "&#39;") in text

@@ -8,7 +8,7 @@ import pytest
 from pyrodgm.data import balls, ragged
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.evaluate.prediction.one_step import predict
-from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus
 from pyrodgm.reproduce import TABLES
@@ -79,7 +79,7 @@ def test_music_without_latents_is_exact_twice(run):
 def test_baselines_of_music_are_the_floors(save_data):
     splits = ragged.read(save_data(**arrays()))
     found = TABLES["tsbn-music"].baselines(splits)
-    for name, floor in floors(splits, "test").items():
+    for name, floor in trivial_bounds(splits, "test").items():
         shown = {"independent": "independent notes", "markov": "two-state Markov chain per note"}
         row = found[shown[name]]
         assert row["tiny single"].value == floor.nats_per_frame_sequence_weighted
@@ -93,7 +93,7 @@ def test_baselines_of_motion_are_copy_last_and_two_autoregressions(save_data):
 
 def test_baselines_of_balls_stand_where_physics_puts_them():
     splits = balls.load(num_train=3, num_valid=2, num_test=20)
-    found, floor = TABLES["tsbn-balls"].baselines(splits), floors(splits, "test")
+    found, floor = TABLES["tsbn-balls"].baselines(splits), trivial_bounds(splits, "test")
     assert found["no prediction can exceed"]["bound"].value == floor["entropy"].nats_per_frame
     chain = found["two-state Markov chain per pixel"]["bound"].value
     assert chain == floor["markov"].nats_per_frame

@@ -122,7 +122,7 @@ def test_a_refusal_comes_before_the_work(run, monkeypatch):
 @pytest.mark.usefixtures("without_drawing")
 def test_a_check_tells_how_far_it_is(run):
     told = {}
-    check(run, draws=30, posterior_draws=5, tell=lambda name, share: told.update({name: share}))
+    check(run, draws=30, posterior_draws=5, progress=lambda name, share: told.update({name: share}))
     assert told == {"importance weights": 1.0, "draws to keep": 1.0, "replicates": 1.0}
 
 

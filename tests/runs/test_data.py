@@ -31,7 +31,7 @@ def original(tmp_path_factory):
     told = {
         "results": before.results().to_dict(),
         "predictions": {n: p.to_dict() for n, p in before.predict().items()},
-        "floors": {n: b.to_dict() for n, b in before.floors("valid").items()},
+        "floors": {n: b.to_dict() for n, b in before.trivial_bounds("valid").items()},
     }
     (folder / "elsewhere").mkdir()
     (folder / "old.npz").rename(folder / "elsewhere" / "new.npz")
@@ -161,7 +161,7 @@ def test_arrays_of_python_are_asked_about(moved):
     gaps = np.where(np.arange(54).reshape(9, 6) == 20, np.nan, x[:9])
     assert run.impute(gaps).missing == 1
     assert run.to_datatree(x[:9], draws=2)["observed_data"]["x"].shape[-2:] == (9, 6)
-    assert run.floors(x[:9])["independent"].frames == 9
+    assert run.trivial_bounds(x[:9])["independent"].frames == 9
     with pytest.raises(DataError, match="6 features per frame, but 'given' has 5"):
         run.evaluate(x[:9, :5])
 
@@ -173,11 +173,11 @@ def test_trivial_predictors_are_those_of_the_training_data(save_data, tmp_path, 
     values = {**tiny_values(path), "model": {"name": "hmm", "num_states": 2}}
     fit_config(resolve(values), tmp_path / "run")
     own = Run.load(tmp_path / "run")
-    expected = own.floors("test"), own.predict("test")
+    expected = own.trivial_bounds("test"), own.predict("test")
     path.unlink()
     new = save_data("new.npz", x=arrays["test"], lengths=arrays["test_lengths"])
     other = Run.load(tmp_path / "run", new)
-    assert other.floors() == expected[0]
+    assert other.trivial_bounds() == expected[0]
     found = other.predict()
     assert {n: p.squared_error for n, p in found.items()} == {
         n: p.squared_error for n, p in expected[1].items()
@@ -197,15 +197,15 @@ def test_folders_of_older_versions_still_answer(moved, save_data):
         Run.load(run).results()
     new = save_data("new.npz", x=ragged_arrays(kind="real")["test"])
     with pytest.warns(DataWarning, match="no trivial predictors: the data that"):
-        assert Run.load(run, new).floors() == {}
+        assert Run.load(run, new).trivial_bounds() == {}
     with pytest.warns(DataWarning, match="no linear autoregression"):
         assert "copy-last" in Run.load(run, new).predict()
     again = Run.load(run, now)
     assert again.results().to_dict()["test"] == told["results"]["test"]
-    assert again.floors("valid")["markov"].to_dict() == told["floors"]["markov"]
+    assert again.trivial_bounds("valid")["markov"].to_dict() == told["floors"]["markov"]
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
-        assert Run.load(run, save_data("b.npz", x=np.zeros((3, 6)), lengths=[3])).floors()
+        assert Run.load(run, save_data("b.npz", x=np.zeros((3, 6)), lengths=[3])).trivial_bounds()
 
 
 def test_runs_of_python_objects_need_no_data_either(save_data, tmp_path):

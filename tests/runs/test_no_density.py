@@ -125,7 +125,7 @@ def test_results_and_reports_say_what_was_measured(runs, tmp_path):
 def test_what_needs_a_density_is_refused_in_words(runs):
     run = runs["none"]
     for question in (run.evaluate, run.scores, run.scored, lambda: check(run)):
-        with pytest.raises(UsageError, match="Shift has no density that could be computed"):
+        with pytest.raises(UsageError, match="Shift has no density that can be computed"):
             question()
 
 

@@ -1,1 +1,1 @@
-"""What latent variables do."""
+"""Activity and meaning of latent variables."""

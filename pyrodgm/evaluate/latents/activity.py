@@ -1,4 +1,4 @@
-"""When is each latent on? What the guide expects of every unit in every frame."""
+"""Expected value of every latent unit in every frame under the guide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyrodgm.models import Model
 def expected_latents(
     model: Model, guide: Guide, sequences: Sequences, *, draws: int = 20, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    r"""What the guide expects of every latent in every frame; of a binary one, its odds to be on.
+    r"""Mean of every latent in every frame under the guide; a probability for binary latents.
 
     .. math:: \frac1K \sum_k \mathbb{E}_q[z_t \mid z^k_{<t}, x], \qquad z^k \sim q(z \mid x)
 
@@ -27,11 +27,11 @@ def expected_latents(
         model: the model p, over the same latents.
         guide: the guide q.
         sequences: the split.
-        draws: paths that the mean is taken over, K.
+        draws: number of paths averaged over, K.
         seed: of the draws; the global generator is left alone.
 
     Returns:
-        By site, all frames of all sequences end to end, (sum of lengths, J); empty for a model
+        Arrays by site, frames of all sequences end to end, (sum of lengths, J); empty for a model
         without latents.
     """
     found = {

@@ -1,4 +1,4 @@
-"""What does each latent unit stand for? The weights from units to features."""
+"""The weights from latent units to features, which show what each unit represents."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pyrodgm.models import Model
 
 @dataclass(frozen=True)
 class Dictionary:
-    """What every unit of a layer adds to a frame.
+    """Contribution of every unit of a layer to a frame.
 
     Args:
         site: the layer, "z" or "z1" for latents, "h" for deterministic units.
-        weights: what each unit adds to every feature when it is on, (J, D): to log-odds of bits,
-            to logits of words, to means in standard deviations.
-        activity: share of the frames in which each is on, (J,); None where that is unknown.
+        weights: contribution of each unit to every feature when it is on, (J, D): to log-odds of
+            bits, to logits of words, to means in standard deviations.
+        activity: share of the frames in which each unit is on, (J,); None if unknown.
     """
 
     site: str
@@ -27,12 +27,12 @@ class Dictionary:
 
     @property
     def effect(self) -> np.ndarray:
-        r"""How much each unit moves the frames, (J,).
+        r"""Size of the variation that each unit causes in the frames, (J,).
 
         .. math:: \|W_j\| \sqrt{a_j (1 - a_j)}
 
-        Its weights times the standard deviation of a switch that is on with frequency a: a unit
-        that never changes is a bias, however large its weights are.
+        The norm of its weights times the standard deviation of a bit that is on with probability a.
+        A unit that never changes has no effect beyond a bias, so its value is zero.
         """
         size = np.linalg.norm(self.weights, axis=1)
         if self.activity is None:
@@ -41,14 +41,14 @@ class Dictionary:
 
     @property
     def order(self) -> np.ndarray:
-        """Units, the one with most effect first, (J,)."""
+        """Units in descending order of effect, (J,)."""
         return np.argsort(-self.effect, kind="stable")
 
 
 def read_dictionary(model: Model, dim: int) -> Dictionary | None:
-    """The weights of the layer next to the observation; None where a model has no such layer.
+    """The weights of the layer next to the observation; None if a model has no such layer.
 
-    Of a Gaussian's numbers those of the mean, and of a NADE's those of the visible units.
+    For a Gaussian emission these are the weights of the mean, for NADE those of the visible units.
 
     Args:
         model: a model whose latents, or the deterministic units that they drive, enter the

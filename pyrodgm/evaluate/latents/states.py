@@ -44,10 +44,10 @@ class States:
         return pd.DataFrame(columns | {f"p{c}": p for c, p in enumerate(probabilities.T)})
 
     def summary(self) -> list[dict[str, Any]]:
-        """Of every state: its share of frames by either reading, and how long it lasts.
+        """Frequency and mean duration of every state.
 
         Keys: ``state``, ``share`` of frames on the most likely paths, ``probability`` averaged over
-        frames, and ``mean_length`` of its stays on those paths, in frames (None if it has none).
+        frames, and ``mean_length`` of its visits on those paths, in frames (None if never visited).
         """
         num_states = self.probabilities[0].shape[1]
         frames = np.concatenate(self.most_likely)
@@ -69,7 +69,7 @@ class States:
 
 
 def states(model: Model, sequences: Sequences) -> States:
-    """The states of every sequence by smoothing and by the Viterbi algorithm.
+    """The states of every sequence, by smoothing and by the Viterbi algorithm.
 
     Args:
         model: a hidden Markov model.
@@ -82,7 +82,7 @@ def states(model: Model, sequences: Sequences) -> States:
     """
     if not isinstance(model, HMM):
         raise UsageError(
-            f"{type(model).__name__} has no states of a hidden Markov chain; fit hmm for these. "
+            f"{type(model).__name__} has no states of a hidden Markov chain; use the model hmm. "
             "Draws of other latent variables are in posterior.nc (pyrodgm check) and "
             "run.to_datatree()"
         )

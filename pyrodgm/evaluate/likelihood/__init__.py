@@ -1,1 +1,1 @@
-"""Bounds on log-likelihoods, and exact values where there are any."""
+"""Bounds on log-likelihoods, and exact values where they are available."""

@@ -1,31 +1,31 @@
-"""Annealed importance sampling: the normaliser of an energy model, from below and from above."""
+"""Annealed importance sampling: lower and upper estimates of an energy model's normaliser."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from pyrodgm.evaluate.passes import Tell, silent
+from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.models.energy import Annealing
 
 
 def forward_weights(
-    path: Annealing, chains: int, temperatures: int, *, tell: Tell = silent
+    path: Annealing, chains: int, temperatures: int, *, progress: Progress = silent
 ) -> Tensor:
-    r"""Log importance weights of chains that go from the start of a path to the model, (M,).
+    r"""Log importance weights of chains from the start of a path to the model, (M,).
 
     .. math::
         \log w = \log Z_0 + \sum_{k=1}^n \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
         \qquad x_0 \sim p_0, \quad x_k \sim T_{\beta_k}(x_{k-1})
 
-    with :math:`\beta_k = k/n`. Without bias, :math:`\mathrm{E}\, w = Z`; so the log of a mean of
-    them is below log Z in expectation, and is above it by a nats with probability at most
+    with :math:`\beta_k = k/n`. The weights are unbiased, :math:`\mathrm{E}\, w = Z`. So the log of
+    their mean is below log Z in expectation, and exceeds it by a nats with probability at most
     :math:`e^{-a}`.
 
     Args:
         path: from a known distribution to the model.
         chains: independent ones, M.
         temperatures: intermediate steps n.
-        tell: called with the share that is done.
+        progress: called with the share done, in [0, 1].
 
     Reference: Neal, Annealed importance sampling, 2001.
     """
@@ -35,14 +35,14 @@ def forward_weights(
         log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
         if k < temperatures:
             x = path.move(x, k / temperatures)
-        tell(k / temperatures)
+        progress(k / temperatures)
     return log_w
 
 
 def reverse_weights(
-    path: Annealing, x: Tensor, temperatures: int, *, tell: Tell = silent
+    path: Annealing, x: Tensor, temperatures: int, *, progress: Progress = silent
 ) -> Tensor:
-    r"""Log importance weights of chains that go from given rows to the start of a path, (M,).
+    r"""Log importance weights of chains from given rows back to the start of a path, (M,).
 
     .. math::
         \log w = \log Z_0 + \sum_{k=n}^1 \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
@@ -54,9 +54,9 @@ def reverse_weights(
 
     Args:
         path: from a known distribution to the model.
-        x: where the chains begin, (M, D).
+        x: initial states of the chains, (M, D).
         temperatures: intermediate steps n.
-        tell: called with the share that is done.
+        progress: called with the share done, in [0, 1].
 
     Reference: Burda, Grosse and Salakhutdinov, Accurate and conservative estimates of MRF
     log-likelihood using reverse annealing, 2015.
@@ -66,14 +66,14 @@ def reverse_weights(
         log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
         if k > 1:
             x = path.move(x, (k - 1) / temperatures)
-        tell(1 - (k - 1) / temperatures)
+        progress(1 - (k - 1) / temperatures)
     return log_w
 
 
 def annealed_draws(path: Annealing, num: int, *, sweeps: int = 2000) -> Tensor:
-    """Draws from a model by chains of their own, (num, D).
+    """Draws from a model, each by its own Markov chain, (num, D).
 
-    The first half of the sweeps goes along the path, the other half stays at the model.
+    The first half of the sweeps follows the path, the second half samples the model itself.
 
     Args:
         path: from a known distribution to the model.

@@ -1,4 +1,4 @@
-"""How good is it: bounds on the log-likelihood from importance weights of the guide."""
+"""Bounds on the log-likelihood from importance weights of the guide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
-from pyrodgm.evaluate.passes import Tell, chunks, drawing, sequence_evidence, silent
+from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import EnergyModel, Model
 
@@ -32,8 +32,9 @@ class Bound:
     """A lower bound on the log-likelihood of a split; higher is better.
 
     Args:
-        estimator: "elbo", "iwae", "fivo" or "ais", or "exact" or "quadrature" where it is no bound.
-        particles: draws per sequence, K; 1 where nothing is drawn, and of ais.
+        estimator: "elbo", "iwae", "fivo" or "ais" for bounds; "exact" or "quadrature" for the
+            log-likelihood itself.
+        particles: draws per sequence, K; 1 for exact values, quadrature and ais.
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.
         nats_per_frame: total over all frames, divided by their number (frame-weighted).
@@ -59,13 +60,13 @@ class Bound:
     def of(
         cls, per_sequence: np.ndarray, lengths: np.ndarray, estimator: str, particles: int = 1
     ) -> Bound:
-        """Both weightings from one number per sequence.
+        """The bound in both weightings, from one number per sequence.
 
         Args:
             per_sequence: nats of each sequence, (N,).
-            lengths: its frames, (N,).
-            estimator: how the numbers were made.
-            particles: draws per sequence, K; ais and what is no bound need one.
+            lengths: frames of each sequence, (N,).
+            estimator: name of the estimator.
+            particles: draws per sequence, K; 1 for exact values, quadrature and ais.
         """
         count = len(per_sequence)
         per_frame = per_sequence.sum() / lengths.sum()
@@ -91,7 +92,7 @@ class Bound:
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent numbers; NaN where there is one."""
+    """Standard error of the mean of independent numbers; NaN for a single number."""
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
@@ -101,16 +102,16 @@ def has_weights(model: Model, guide: Guide) -> bool:
 
 
 def has_bound(model: Model, guide: Guide) -> bool:
-    """Whether the log-likelihood, or a bound on it, is computed unasked.
+    """Whether the log-likelihood, or a bound on it, is computed by default.
 
-    By importance weights, or by quadrature where there are few latents and little data; see
+    By importance weights, or by quadrature if there are few latents and little data; see
     `pyrodgm.evaluate.likelihood.quadrature`.
     """
     return has_weights(model, guide) or (model.traits.density == "normalised" and integrates(model))
 
 
 def refuse_without_weights(model: Model, guide: Guide) -> None:
-    """Raise where draws from the guide have no importance weights.
+    """Raise if draws from the guide have no importance weights.
 
     Raises:
         UsageError: the model or the guide has no density.
@@ -118,9 +119,9 @@ def refuse_without_weights(model: Model, guide: Guide) -> None:
     if not has_weights(model, guide):
         without = guide if model.traits.density == "normalised" else model
         raise UsageError(
-            f"{type(without).__name__} has no density that could be computed, so there are no "
-            "importance weights and there is no bound on the log-likelihood; run.validation() "
-            "gives what the objective measures instead"
+            f"{type(without).__name__} has no density that can be computed, so there are no "
+            "importance weights and no bound on the log-likelihood; run.validation() gives the "
+            "objective's own measure"
         )
 
 
@@ -139,10 +140,10 @@ def bound(
         \text{elbo} = \frac1K \sum_k \log w_k, \qquad
         \text{iwae} = \log \frac1K \sum_k w_k, \qquad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
 
-    and fivo is the logarithm of the estimate of p(x) by a particle filter, which resamples as it
-    goes (`pyrodgm.engine.smc`). All are lower bounds in expectation; iwae and fivo rise with K to
-    log p(x), fivo sooner where sequences are long, and all are the same at K = 1. Without latents
-    the log-likelihood itself is known: exact.
+    and fivo is the logarithm of the estimate of p(x) by a particle filter with resampling
+    (`pyrodgm.engine.smc`). All are lower bounds in expectation. They are equal at K = 1; iwae and
+    fivo increase with K to log p(x), fivo faster on long sequences. For models without latents the
+    log-likelihood itself is computed: exact.
 
     Args:
         model: the model p.
@@ -150,16 +151,16 @@ def bound(
         sequences: the split.
         particles: draws per sequence, K.
         estimator: "auto" is elbo for one particle and iwae for more. For models without latents
-            these three are the log-likelihood, and called exact. Of rows with one or two continuous
-            latents "quadrature" integrates over a grid of them, which needs no guide, and "auto" is
-            that where the guide has no density. For energy models "auto" is
-            exact where the normaliser can be enumerated and ais otherwise; see
-            `pyrodgm.evaluate.likelihood.energy`, which has its options and the bound from above.
+            both are the log-likelihood, and called exact. For rows with one or two continuous
+            latents "quadrature" integrates over a grid of latents without a guide; "auto" chooses
+            it if the guide has no density. For energy models "auto" is exact if the normaliser can
+            be enumerated and ais otherwise; `pyrodgm.evaluate.likelihood.energy` has the options of
+            ais and the upper bound.
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no particles, no densities, an unknown estimator, or one that does not fit the
-            model.
+        UsageError: no particles, no densities, or an estimator that is unknown or does not apply
+            to the model.
 
     Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 8;
     Maddison et al., Filtering variational objectives, 2017, equation 6.
@@ -198,11 +199,11 @@ def sequence_bounds(
 def _energy_bounds(
     model: EnergyModel, sequences: Sequences, estimator: Estimator, particles: int, seed: int
 ) -> tuple[np.ndarray, str]:
-    """The potential less log Z, or less the estimate that is above it in expectation."""
+    """The potential minus log Z, or minus its upper estimate."""
     if particles != 1:
         raise UsageError(
-            f"{type(model).__name__} has no latents to draw, and {particles} particles are asked "
-            "for; accuracy is a matter of chains and temperatures (--chains, --temperatures)"
+            f"{type(model).__name__} has no latents to draw, but {particles} particles were "
+            "requested; its accuracy depends on --chains and --temperatures"
         )
     # Any other estimator is refused there.
     found = normaliser(
@@ -242,7 +243,7 @@ def sequence_scores(
 
 
 def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) -> Estimator:
-    """The estimator that "auto" stands for, or the one asked for."""
+    """The requested estimator, or the one chosen by "auto"."""
     known = get_args(Estimator)
     if estimator not in known:
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
@@ -250,14 +251,14 @@ def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) ->
         raise UsageError(f"particles is {particles}; give at least 1")
     if estimator == "ais":
         raise UsageError(
-            f"ais estimates the normaliser of a density, and that of {type(model).__name__} is "
-            "known; the bounds are elbo, iwae and fivo"
+            f"ais estimates an unknown normaliser, but the density of {type(model).__name__} is "
+            "normalised; the bounds are elbo, iwae and fivo"
         )
     is_exact = model.traits.latents == "none" and model.traits.density == "normalised"
     if estimator == "exact" and not is_exact:
         raise UsageError(
-            f"{type(model).__name__} has latents that cannot be summed out; the bounds are elbo, "
-            "iwae and fivo, which rise with --particles"
+            f"{type(model).__name__} has latents that cannot be summed out, so there is no exact "
+            "value; the bounds are elbo, iwae and fivo; the last two increase with --particles"
         )
     if is_exact and estimator not in ("fivo", "quadrature"):
         return "exact"
@@ -275,11 +276,11 @@ def importance_weights(
     *,
     particles: int,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> Tensor:
     """Log importance weights of K draws for every sequence, (K, N), in double precision.
 
-    `tell` is called with the share that is done.
+    `progress` is called with the share done, in [0, 1].
 
     Raises:
         UsageError: no particles, or no densities.
@@ -289,7 +290,9 @@ def importance_weights(
         raise UsageError(f"particles is {particles}; give at least 1")
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
     with drawing(model, seed, "importance weights") as device:
-        for rows, part in chunks(sequences.lengths, particles, width=model.frame_size, tell=tell):
+        for rows, part in chunks(
+            sequences.lengths, particles, width=model.frame_size, progress=progress
+        ):
             batch = sequences.batch(rows).to(device)
             drawn = terms(model, guide, batch, part.stop - part.start)
             log_w[part, torch.from_numpy(rows)] = drawn.log_w.sum(-1).double().cpu()
@@ -299,13 +302,13 @@ def importance_weights(
 def latent_nats(
     model: Model, guide: Guide, sequences: Sequences, *, draws: int = 10, seed: int = 0
 ) -> float:
-    r"""How much the latents tell of the data according to the guide, in nats per frame.
+    r"""KL divergence from the prior to the guide, in nats per frame.
 
     .. math:: E_q \Big[\sum_t \log q(z_t \mid z_{<t}, x) - \log p(z_t \mid z_{<t}, x_{<t})\Big]
         \Big/ T
 
-    The term of the ELBO that is not reconstruction. Zero where the guide draws what the model would
-    have drawn without seeing the frame: such latents are of no use, and such a guide is exact.
+    This is the part of the ELBO that is not reconstruction. It is zero if the guide equals the
+    prior: the latents are then unused (posterior collapse).
     """
     nats = 0.0
     with drawing(model, seed, "latent nats") as device:

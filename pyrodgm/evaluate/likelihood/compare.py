@@ -1,4 +1,4 @@
-"""Which of several fits is better on the same data, by paired differences."""
+"""Comparison of fits on the same data by paired differences."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Comparison:
     Args:
         name: its name.
         bound: its own bound.
-        difference: mean over sequences of how far it is below the best, in nats.
-        standard_error: of that mean; zero for the best itself, NaN where there is one sequence.
+        difference: mean over sequences of its difference to the best fit, in nats.
+        standard_error: of that mean; zero for the best itself, NaN for a single sequence.
     """
 
     name: str
@@ -57,15 +57,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scored:
-    """What one fit makes of every sequence, and by what these are known again.
+    """Bounds of one fit on every sequence, and facts that identify the sequences.
 
     Args:
         nats: a bound on the log-likelihood of every sequence, (N,).
         lengths: frames of each, (N,).
         estimator: of the bounds.
-        kind: that the values are taken for.
+        kind: as which values are read.
         sha256: digest of the sequences.
-        totals: of counts, whether the bound is on how many there are too.
+        totals: for counts, whether the total of each frame is scored too.
     """
 
     nats: np.ndarray
@@ -98,7 +98,7 @@ def compare(
 
     Args:
         fits: by name, all on the same data.
-        split: where they are compared.
+        split: name of the split.
         particles: draws per sequence, K.
         seed: of the draws.
 
@@ -113,11 +113,11 @@ def compare(
 
 
 def ranked(scores: Mapping[str, Scored], particles: int = 1) -> list[Comparison]:
-    """Fits from best to worst, by what each makes of the same sequences.
+    """Fits from best to worst, by their bounds on the same sequences.
 
     Args:
         scores: by name.
-        particles: draws per sequence, K, behind each bound.
+        particles: draws per sequence, K, of each bound.
 
     Raises:
         UsageError: the fits are on different data.
@@ -126,8 +126,8 @@ def ranked(scores: Mapping[str, Scored], particles: int = 1) -> list[Comparison]
     for name, each in scores.items():
         if each.kind != first.kind:
             raise UsageError(
-                f"{name} takes the values for {each.kind} and {first_name} for {first.kind}: "
-                "their likelihoods have no common measure"
+                f"{name} reads the values as {each.kind} and {first_name} as {first.kind}: "
+                "their likelihoods cannot be compared"
             )
         if each.sha256 != first.sha256:
             raise UsageError(
@@ -136,8 +136,8 @@ def ranked(scores: Mapping[str, Scored], particles: int = 1) -> list[Comparison]
             )
         if each.totals != first.totals:
             raise UsageError(
-                f"of {name} and {first_name} one scores how many counts there are and the other is "
-                "given it: their likelihoods have no common measure"
+                f"only one of {name} and {first_name} scores the total number of counts per frame: "
+                "their likelihoods cannot be compared"
             )
     best = max(scores, key=lambda name: scores[name].nats.sum())
     rows = []

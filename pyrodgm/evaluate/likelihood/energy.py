@@ -1,4 +1,4 @@
-"""The log-likelihood of energy models: exact, between two bounds, or by the pseudo-likelihood."""
+"""The log-likelihood of energy models: exact, bracketed by two bounds, or pseudo-likelihood."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pyrodgm.evaluate.likelihood.normaliser import (
     potentials,
 )
 from pyrodgm.evaluate.likelihood.validation import Validation
-from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
+from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
 
 CROSSED = (
-    "The two have crossed: what separates them is noise of the chains, or rows of the data are not "
-    "as if drawn from the model. Raise --chains and --temperatures."
+    "The lower estimate is above the upper one: the chains are too noisy, or rows of the data are "
+    "unlike draws from the model. Increase --chains and --temperatures."
 )
-BITS = 16  # of every frame, that the pseudo-likelihood looks at
+BITS = 16  # number of bits per frame used by the pseudo-likelihood
 
 
 @dataclass(frozen=True)
 class EnergyLikelihood:
-    """The log-likelihood of a split under an energy model, between two bounds.
+    """The log-likelihood of a split under an energy model, bracketed by two bounds.
 
     Args:
         lower: by the upper estimate of log Z: conservative.
-        upper: by the lower estimate of log Z: optimistic. Both are the same where it is exact.
+        upper: by the lower estimate of log Z: optimistic. Both are equal if log Z is exact.
         normaliser: the estimates of log Z.
     """
 
@@ -48,25 +48,25 @@ class EnergyLikelihood:
 
     @property
     def exact(self) -> bool:
-        """Whether the log-likelihood is known."""
+        """Whether the log-likelihood is exact."""
         return self.normaliser.estimator == "exact"
 
     def text(self) -> str:
-        """What the numbers are, in words."""
+        """A sentence that explains the numbers."""
         z = self.normaliser
         if self.exact:
             return f"log Z = {z.lower:.4f} nats, by enumeration."
         return (
             f"log Z is at least {z.lower:.2f} (standard error {z.standard_error_lower:.2f}) by "
             f"{z.chains} chains of {z.temperatures} temperatures from a known distribution, and at "
-            f"most {z.upper:.2f} (standard error {z.standard_error_upper:.2f}) by chains that go "
-            "back from the data. Both hold in expectation, the second for the distribution that "
-            "forward chains end in. Standard errors of the table do not contain these. "
-            + ("More --temperatures bring the two together." if z.lower <= z.upper else CROSSED)
+            f"most {z.upper:.2f} (standard error {z.standard_error_upper:.2f}) by reverse chains "
+            "from the data. Both hold in expectation, the second for the distribution in which the "
+            "forward chains end. The standard errors in the table do not include these errors. "
+            + ("More --temperatures narrow the bracket." if z.lower <= z.upper else CROSSED)
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: the lower bound as of any model, and what is beside it."""
+        """Plain values, for JSON: the lower bound as for any model, then the further numbers."""
         return {
             **self.lower.to_dict(),
             "upper_nats_per_example": self.upper.nats_per_example,
@@ -83,26 +83,26 @@ def energy_likelihood(
     chains: int = CHAINS,
     temperatures: int = TEMPERATURES,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> EnergyLikelihood:
     r"""The log-likelihood of independent frames, :math:`\phi(x) - \log Z`.
 
-    Where log Z is estimated by annealed importance sampling, chains that go forward give an upper
-    bound of the log-likelihood in expectation, and chains that go back from frames of these
-    sequences a lower bound on the log-probability that forward chains end in a frame, which is the
-    model's where they are long enough. The two come together as temperatures are added.
+    If log Z is estimated by annealed importance sampling, forward chains give an upper bound on the
+    log-likelihood in expectation. Reverse chains, which start at frames of these sequences, give a
+    lower bound on the log-probability that forward chains end in a frame; for long chains this is
+    the log-likelihood. The bounds converge with the number of temperatures.
 
     Args:
         model: an energy model.
         sequences: the split.
-        estimator: as of `normaliser`, and so are the others.
-        chains: of ais, in each direction.
-        temperatures: of ais, steps of each chain.
+        estimator: as in `normaliser`.
+        chains: number of chains of ais, in each direction.
+        temperatures: steps of each chain of ais.
         seed: of the chains; the global generator is left alone.
-        tell: called with the share that is done.
+        progress: called with the share done, in [0, 1].
 
     Raises:
-        UsageError: the model is no energy model, or as of `normaliser`.
+        UsageError: the model is not an energy model, or as in `normaliser`.
 
     Reference: Burda, Grosse and Salakhutdinov, Accurate and conservative estimates of MRF
     log-likelihood using reverse annealing, 2015.
@@ -112,7 +112,7 @@ def energy_likelihood(
             f"{type(model).__name__} has no normaliser to estimate; run.evaluate gives its "
             "log-likelihood, or a bound on it"
         )
-    given = {"chains": chains, "temperatures": temperatures, "seed": seed, "tell": tell}
+    given = {"chains": chains, "temperatures": temperatures, "seed": seed, "progress": progress}
     found = normaliser(model, sequences, estimator=estimator, **given)
     nats, lengths = potentials(model, sequences), sequences.lengths
     lower, upper = (
@@ -127,14 +127,14 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
 
     .. math:: \sum_d \log p(x_d \mid x_{-d}) = \sum_d \log \sigma(\phi(x) - \phi(\bar x^d))
 
-    where :math:`\bar x^d` is x with bit d the other way. No normaliser is needed. Of frames with
-    more than 16 bits, 16 are looked at, drawn at random and weighted up; the same ones for the same
+    where :math:`\bar x^d` is x with bit d flipped. No normaliser is needed. For frames with more
+    than 16 bits, the sum is estimated from 16 bits drawn at random, the same ones for the same
     seed.
 
     Args:
         model: a model of bits.
         sequences: the split.
-        seed: of the bits that are looked at; the global generator is left alone.
+        seed: of the choice of bits; the global generator is left alone.
 
     Reference: Besag, Statistical analysis of non-lattice data, 1975.
     """
@@ -154,12 +154,12 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
 
 
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:
-    """What weights of a model of bits are chosen by: exact where it can be, else pseudo-likelihood.
+    """Validation score of a model of bits: the exact log-likelihood, or the pseudo-likelihood.
 
     Args:
         model: the model.
         sequences: a split.
-        seed: of the bits that the pseudo-likelihood looks at.
+        seed: of the choice of bits in the pseudo-likelihood.
 
     Raises:
         NonFiniteError: the score is not finite.

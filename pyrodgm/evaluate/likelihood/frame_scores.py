@@ -15,13 +15,13 @@ Move = Callable[[np.ndarray], np.ndarray]
 
 
 def carried(part: Sequences, known: np.ndarray, first: np.ndarray, move: Move) -> np.ndarray:
-    """What a chain expects of every frame, (P, frames, D).
+    """Parameters of every frame predicted by a Markov chain, (P, frames, D).
 
     Args:
         part: the sequences.
-        known: what every frame says of itself, (P, frames, D), where it was observed.
-        first: what is expected of a first frame, (P, D) or (D,).
-        move: from what is known or expected of a frame to what is expected of the next.
+        known: parameters of a frame given its observed values, (P, frames, D).
+        first: parameters of a first frame, (P, D) or (D,).
+        move: maps the parameters of a frame to those of the next.
     """
     seen = ~part.x.isnan().numpy()
     expected = np.empty_like(known)
@@ -33,17 +33,17 @@ def carried(part: Sequences, known: np.ndarray, first: np.ndarray, move: Move) -
     return expected
 
 
-def bernoulli(part: Sequences, chance: np.ndarray) -> np.ndarray:
+def bernoulli(part: Sequences, p: np.ndarray) -> np.ndarray:
     """Log-likelihood of every sequence under independent bits, (N,), in nats."""
     x = values(part)
     with np.errstate(divide="ignore"):
-        on = np.where(x > 0, x * np.log(np.where(x > 0, chance, 1)), 0)
-        off = np.where(x < 1, (1 - x) * np.log1p(-np.where(x < 1, chance, 0)), 0)
+        on = np.where(x > 0, x * np.log(np.where(x > 0, p, 1)), 0)
+        off = np.where(x < 1, (1 - x) * np.log1p(-np.where(x < 1, p, 0)), 0)
     return by_sequence(part, on + off)
 
 
 def normal(part: Sequences, error: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Log-density of every sequence by how far its numbers are from their means, (N,), in nats."""
+    """Log-density of every sequence under normal distributions, given the errors, (N,), in nats."""
     return by_sequence(part, -0.5 * (np.square(error) / variance + np.log(2 * np.pi * variance)))
 
 
@@ -54,7 +54,7 @@ def tokens(part: Sequences, shares: np.ndarray) -> np.ndarray:
 
 
 def by_sequence(part: Sequences, nats: np.ndarray) -> np.ndarray:
-    """Sums over what was observed of every sequence, (N,)."""
+    """Sums over the observed values of every sequence, (N,)."""
     return np.add.reduceat(np.nansum(nats, 1), part.starts)
 
 
@@ -63,7 +63,7 @@ def values(part: Sequences) -> np.ndarray:
 
 
 def frame_before(part: Sequences) -> np.ndarray:
-    """Every frame's predecessor, (frames, D); NaN where it has none."""
+    """The frame before every frame, (frames, D); NaN for first frames."""
     before = np.roll(values(part), 1, axis=0)
     before[part.starts] = np.nan
     return before
@@ -75,7 +75,7 @@ def over(sequences: Sequences, score: Score) -> np.ndarray:
 
 
 def portions(sequences: Sequences) -> Iterator[Sequences]:
-    """The sequences in order, some at a time."""
+    """Blocks of the sequences, in order."""
     frames = max(1, NUMBERS_AT_ONCE // sequences.x.shape[1])
     turn = np.cumsum(sequences.lengths) // frames
     for rows in np.split(np.arange(len(sequences)), np.flatnonzero(np.diff(turn)) + 1):

@@ -1,4 +1,4 @@
-"""The normaliser of an energy model: exact by enumeration, or from below and from above."""
+"""The normaliser of an energy model: exact by enumeration, or bracketed by two estimates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
-from pyrodgm.evaluate.passes import Tell, chunks, silent
+from pyrodgm.evaluate.passes import Progress, chunks, silent
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.seeds import forked, numpy_generator
 
@@ -28,13 +28,13 @@ class Normaliser:
     Args:
         estimator: "exact" or "ais".
         lower: log of the mean weight of forward chains, below log Z in expectation; log Z itself
-            where it is exact.
-        upper: mean log weight of chains that go back from rows of the data. It is above log Z in
-            expectation where rows are as if drawn from the model; see `reverse_weights`.
-        standard_error_lower: of the first, over chains; by the delta method.
-        standard_error_upper: of the second, over chains.
-        chains: in each direction; 0 where it is exact.
-        temperatures: steps of each chain; 0 where it is exact.
+            if it is exact.
+        upper: mean log weight of reverse chains from rows of the data. It is above log Z in
+            expectation if the rows are distributed as the model; see `reverse_weights`.
+        standard_error_lower: of `lower`, over chains; by the delta method.
+        standard_error_upper: of `upper`, over chains.
+        chains: in each direction; 0 if exact.
+        temperatures: steps of each chain; 0 if exact.
     """
 
     estimator: str
@@ -46,7 +46,7 @@ class Normaliser:
     temperatures: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; a standard error of a single chain is null."""
+        """Plain values, for JSON; the standard error of a single chain is null."""
         return {name: json_number(value) for name, value in asdict(self).items()}
 
 
@@ -58,18 +58,18 @@ def normaliser(
     chains: int = CHAINS,
     temperatures: int = TEMPERATURES,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> Normaliser:
     """The log Z of a model of independent frames.
 
     Args:
         model: the model.
-        sequences: frames that reverse chains begin at.
-        estimator: "auto" is exact where the model can be enumerated, and ais otherwise.
-        chains: of ais, in each direction.
-        temperatures: of ais, steps of each chain.
+        sequences: frames at which reverse chains start.
+        estimator: "auto" is exact if the model can be enumerated, and ais otherwise.
+        chains: number of chains of ais, in each direction.
+        temperatures: steps of each chain of ais.
         seed: of the chains; the global generator is left alone.
-        tell: called with the share that is done.
+        progress: called with the share done, in [0, 1].
 
     Raises:
         CompatibilityError: the model cannot be enumerated, or has no path to anneal along.
@@ -77,17 +77,17 @@ def normaliser(
     """
     if estimator not in get_args(NormaliserEstimator):
         raise UsageError(
-            f"'{estimator}' is no estimator of an unnormalised density as {type(model).__name__} "
-            f"has; known: {', '.join(get_args(NormaliserEstimator))}"
+            f"estimator '{estimator}' does not apply to {type(model).__name__}, whose density is "
+            f"unnormalised; choose among {', '.join(get_args(NormaliserEstimator))}"
         )
     if chains < 1 or temperatures < 1:
-        raise UsageError(f"{chains} chains of {temperatures} temperatures; give at least 1 of each")
+        raise UsageError(f"got {chains} chains and {temperatures} temperatures; give at least 1")
     with torch.no_grad():
         if estimator == "exact" or (estimator == "auto" and model.enumerable):
             exact = float(model.log_normaliser())
             return Normaliser("exact", exact, exact)
         with forked(seed, "annealing"):
-            return _annealed(model, sequences, chains, temperatures, seed, tell)
+            return _annealed(model, sequences, chains, temperatures, seed, progress)
 
 
 def _annealed(
@@ -96,15 +96,17 @@ def _annealed(
     chains: int,
     temperatures: int,
     seed: int,
-    tell: Tell,
+    progress: Progress,
 ) -> Normaliser:
     """Both directions."""
     path, like = model.annealing(), next(model.parameters())
-    forward = forward_weights(path, chains, temperatures, tell=lambda share: tell(share / 2))
+    forward = forward_weights(
+        path, chains, temperatures, progress=lambda share: progress(share / 2)
+    )
     rng = numpy_generator(seed, "annealing", "rows")
     frames = rng.choice(sequences.num_frames, chains, replace=chains > sequences.num_frames)
     x = sequences.centred(sequences.x[torch.from_numpy(frames)]).to(like)
-    back = reverse_weights(path, x, temperatures, tell=lambda share: tell((1 + share) / 2))
+    back = reverse_weights(path, x, temperatures, progress=lambda share: progress((1 + share) / 2))
     lower = forward.logsumexp(0) - math.log(chains)
     shares = (forward - lower).exp()
     return Normaliser(

@@ -1,4 +1,4 @@
-"""What weights are chosen by: how good a model and a guide are on the validation split."""
+"""Validation scores, by which the weights of a run are chosen."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Validation:
-    """What weights are chosen by.
+    """A validation score and the numbers reported beside it.
 
     Args:
-        by: what the score is: "exact" (the log-likelihood), "bound" (on it), "held-out tokens", a
-            phrase of an objective's own such as "pseudo-likelihood", or "nothing".
-        score: higher is better; None where nothing chooses, and then the last weights are kept.
-        numbers: what is shown and recorded, by key, each with its unit in the key.
+        by: name of the score: "exact" (the log-likelihood), "bound" (on it), "held-out tokens", a
+            phrase of an objective such as "pseudo-likelihood", or "nothing".
+        score: higher is better; None if there is no score, and then the last weights are kept.
+        numbers: shown and recorded, by key, each with its unit in the key.
 
     Raises:
         NonFiniteError: the score is not a number.
@@ -50,10 +50,10 @@ class Validation:
 
     @classmethod
     def of(cls, bound: Bound, held_out: float | None = None) -> Validation:
-        """By the bound, or by the tokens that are held out, where some are.
+        """The validation score by a bound, or by held-out tokens if there are any.
 
-        Where tokens are held out, the observations of validation are those of training, and only
-        what is held out can tell learning from learning by heart.
+        With held-out tokens, the observations of validation are those of training, so only the
+        held-out tokens reveal overfitting.
 
         Args:
             bound: of the observations.
@@ -70,19 +70,19 @@ class Validation:
 
 
 def in_words(by: str) -> str:
-    """What weights are chosen by, as part of a sentence."""
+    """The name of a validation score, as part of a sentence."""
     return WORDS.get(by, f"{by} on validation")
 
 
 def choice(by: str) -> str:
-    """How weights were chosen, as a sentence."""
+    """A sentence on how the weights were chosen."""
     if by == NOTHING:
         return "The weights are the last ones: the objective gives no validation score."
     return f"The weights were chosen by {in_words(by)}."
 
 
 def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> Validation:
-    """Look at the validation split once, with one draw per sequence.
+    """Evaluate on the validation split, with one draw per sequence.
 
     Where the guide has no density, by quadrature on a coarse grid.
 
@@ -110,7 +110,7 @@ def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> 
 def nats_per_held_out_token(
     model: Model, guide: Guide, sequences: Sequences, *, draws: int = 20, seed: int = 0
 ) -> float:
-    r"""How well the guide's draws, which have seen the other tokens, predict those held out.
+    r"""Mean log-probability of held-out tokens given the guide's draws, which depend on the others.
 
     .. math:: \sum_{t w} c_{tw} \log \frac1K \sum_k p(w \mid z^k_{\le t}, x_{<t}) \Big/
         \sum_{t w} c_{tw}, \qquad z^k \sim q(z \mid x)
@@ -124,7 +124,7 @@ def nats_per_held_out_token(
     """
     nats, tokens = 0.0, 0.0
     with drawing(model, seed, "held-out tokens") as device:
-        chances = torch.zeros(())
+        probabilities = torch.zeros(())
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, counts = sequences.batch(rows).to(device), sequences.held_out_batch(rows)
             paths = part.stop - part.start
@@ -132,9 +132,9 @@ def nats_per_held_out_token(
             (name,) = model.observed
             mean = terms[name].distribution.mean
             several = (mean / mean.sum(-1, keepdim=True)).expand(paths, *counts.shape).mean(0)
-            chances = chances + paths / draws * several
-            if part.stop == draws:  # all paths of these sequences
-                nats += float(torch.xlogy(counts.to(chances), chances).sum())
+            probabilities = probabilities + paths / draws * several
+            if part.stop == draws:  # all paths of these sequences are done
+                nats += float(torch.xlogy(counts.to(probabilities), probabilities).sum())
                 tokens += float(counts.sum())
-                chances = torch.zeros(())
+                probabilities = torch.zeros(())
     return nats / tokens

@@ -1,4 +1,4 @@
-"""Draws in the smallest types that hold them, with blanks where sequences have ended."""
+"""Arrays of draws in the smallest types that hold them, with blanks in padding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import BernoulliVector
 
-BLANK = -1  # in whole numbers, none of which is negative
+BLANK = -1  # for whole numbers, whose values are never negative
 WHOLE = (torch.int8, torch.int16, torch.int32)
 
 Groups = dict[str, dict[str, np.ndarray]]
@@ -25,7 +25,7 @@ class Arrays:
     Args:
         draws: S.
         sequences: the N sequences.
-        flat: whether frames lie end to end, (S, sum of lengths), and not padded, (S, N, T).
+        flat: whether frames are stored end to end, (S, sum of lengths), or padded, (S, N, T).
     """
 
     def __init__(self, draws: int, sequences: Sequences, *, flat: bool = False) -> None:
@@ -37,7 +37,7 @@ class Arrays:
         self.flat = flat
 
     def put(self, place: tuple[str, str], value: Tensor, part: slice, rows: np.ndarray) -> None:
-        """Keep (K, B), (K, B, T) or (K, B, T, D) of some draws of some sequences."""
+        """Store values (K, B), (K, B, T) or (K, B, T, D) of some draws of some sequences."""
         group, name = place
         arrays = self.groups.setdefault(group, {})
         values = value.cpu().numpy()
@@ -56,18 +56,18 @@ class Arrays:
             arrays[name][0][(part, rows, *inside)] = values
 
 
-def compact_type(law: TorchDistribution, value: Tensor) -> torch.dtype:
+def compact_type(distribution: TorchDistribution, value: Tensor) -> torch.dtype:
     """The smallest integer that holds all values of a discrete distribution, else a float.
 
     Args:
-        law: where the values are from.
+        distribution: of the values.
         value: the values.
     """
-    support = getattr(law.support, "base_constraint", law.support)
-    if not (isinstance(law, BernoulliVector) or getattr(support, "is_discrete", False)):
+    support = getattr(distribution.support, "base_constraint", distribution.support)
+    if not (isinstance(distribution, BernoulliVector) or getattr(support, "is_discrete", False)):
         return torch.float32
     value = value.double()
-    # Among integers a negative one would mean blank.
+    # A negative integer would mean blank.
     if not bool(((value >= 0) & (value == value.trunc())).all()):
         return torch.float64
     fitting = (dtype for dtype in WHOLE if value.max() <= torch.iinfo(dtype).max)
@@ -75,18 +75,18 @@ def compact_type(law: TorchDistribution, value: Tensor) -> torch.dtype:
 
 
 def blanked(value: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values of a compact type that holds them, blank where a frame is padding."""
+    """Values in a compact type, blank where a frame is padding."""
     mask = mask.view(mask.shape + (1,) * (value.dim() - 3))
     return value.to(dtype).masked_fill(~mask, math.nan if dtype.is_floating_point else BLANK)
 
 
 def is_blank(values: xr.DataArray) -> bool:
-    """Whether frames of a compact variable are padding."""
+    """Where frames of a compact variable are padding."""
     return values.dtype.kind == "i" and bool((values == BLANK).any())
 
 
 def _alike(kept: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in a type that holds all values of either; blanks stay blank."""
+    """Both in a common type that holds all values; blanks stay blank."""
     dtype = np.promote_types(kept.dtype, values.dtype)
     return _as_type(kept, dtype), _as_type(values, dtype)
 

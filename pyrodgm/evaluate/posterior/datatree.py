@@ -1,4 +1,4 @@
-"""Which latents explain the data? Draws from the guide in the container that arviz reads."""
+"""Draws from the guide, and their log-likelihoods and replicates, in arviz's container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.evaluate.likelihood.bounds import refuse_without_weights
-from pyrodgm.evaluate.passes import Tell, chunks, drawing, silent
+from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.evaluate.posterior.compact import (
     BLANK,
     Arrays,
@@ -43,18 +43,18 @@ def to_datatree(
     seed: int = 0,
     flat: bool = False,
 ) -> xr.DataTree:
-    """Draws from the guide for every sequence of a split, and what the model makes of them.
+    """Draws from the guide for every sequence of a split, with log-likelihoods and replicates.
 
     ==================== =========================================================================
-    posterior            the latents, z ~ q(z | x); there is no such group where a model has none
+    posterior            the latents, z ~ q(z | x); there is no such group for models without them
     sample_stats         log_p = log p(x, z), log_q = log q(z | x) and log_w = log_p - log_q per
                          draw and sequence, in nats; lp is log_p over all sequences together
     log_likelihood       log p(x_t | z, x_<t) of every frame, in nats. The latents are local, so
-                         leaving one frame out by these (loo) is no measure of prediction. Without
+                         leave-one-out values from it (loo) do not measure prediction. Without
                          latents it is log p(x_t | x_<t), exact and the same in every draw
     posterior_predictive one replicate per draw, frame by frame x_t ~ p(x_t | z, x_<t) with z from
-                         the guide and the past x_<t as observed: it has seen the frame that it
-                         replicates, so it checks the fit and not the forecasts. Without latents
+                         the guide and the observed past x_<t: z depends on the replicated frame, so
+                         this checks the fit and not forecasts. Without latents
                          x_t ~ p(x_t | x_<t), the distribution of the next frame
     observed_data        the sequences
     constant_data        their lengths, and the mask, True where a frame is data
@@ -64,21 +64,21 @@ def to_datatree(
         model: the model p.
         guide: the guide q.
         splits: the data.
-        split: whose sequences.
-        draws: per sequence, S. They are independent: there is one chain, and R-hat means nothing.
+        split: name of the split.
+        draws: per sequence, S. They are independent: there is one chain, and R-hat has no meaning.
         seed: of the draws; the global generator is left alone.
-        flat: put the frames of all sequences end to end along one dimension ``frame``, with
-            ``sequence`` and ``time`` as its coordinates, in the place of these two dimensions. It
-            takes no padding: for few long sequences among many short ones.
+        flat: store the frames of all sequences end to end along one dimension ``frame``, with
+            coordinates ``sequence`` and ``time``, instead of these two dimensions. It needs no
+            padding, which saves memory if a few sequences are much longer than the others.
 
     Returns:
         Dimensions chain, draw, sequence, time and one named after each site, such as ``z_dim``.
-        Padded frames are NaN. Where there are none, whole numbers are integers, of as many bytes
-        as the largest of them needs.
+        Padded frames are NaN. Without padding, whole numbers are integers of the smallest type
+        that holds them.
 
     Raises:
-        UsageError: no draws, or so many that the arrays would not fit into 2 GiB; or the model or
-            the guide has no density.
+        UsageError: no draws, or arrays of more than 2 GiB; or the model or the guide has no
+            density.
     """
     refuse_without_weights(model, guide)
     rows = np.arange(len(splits[split]))
@@ -104,17 +104,19 @@ def compact_tree(
     draws: int,
     seed: int,
     flat: bool = False,
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> xr.DataTree:
-    """The same for some sequences, with whole numbers as integers always; padded frames are -1.
+    """The same for some sequences, with whole numbers always as integers; padded frames are -1.
 
-    `write_netcdf` marks these as blank, so that they are NaN to whoever reads the file.
+    `write_netcdf` marks -1 as missing, so that readers of the file get NaN.
     """
     rows = np.arange(len(splits[split])) if rows is None else rows
     sequences = splits[split].select(rows)
     arrays = Arrays(draws, sequences, flat=flat)
     with drawing(model, seed, "posterior") as device:
-        for some, part in chunks(sequences.lengths, draws, width=model.frame_size, tell=tell):
+        for some, part in chunks(
+            sequences.lengths, draws, width=model.frame_size, progress=progress
+        ):
             batch = sequences.batch(some).to(device)
             for place, value in _collect(model, guide, batch, part.stop - part.start):
                 is_data = place[0] == "posterior_predictive"
@@ -135,7 +137,7 @@ def compact_tree(
 
 
 def write_netcdf(tree: xr.DataTree, path: Path) -> None:
-    """Write a tree to a compressed netCDF file, all of it or nothing; `arviz.from_netcdf` opens it.
+    """Write a tree to a compressed netCDF file, atomically; `arviz.from_netcdf` opens it.
 
     Args:
         tree: from `to_datatree`.
@@ -160,7 +162,7 @@ def write_netcdf(tree: xr.DataTree, path: Path) -> None:
 def _collect(
     model: Model, guide: Guide, batch: Batch, particles: int
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """What goes into a tree, by group and name, for K draws of the sequences of a batch."""
+    """Arrays of a tree, by group and name, for K draws of the sequences of a batch."""
     p, q = pair_factors(model, guide, batch, particles)
     shape = (particles, batch.size, batch.length)
     zero = torch.zeros(shape, dtype=torch.float64, device=batch.x.device)
@@ -175,17 +177,17 @@ def _collect(
             blanked(value, batch.mask, compact_type(term.distribution, value)),
         )
     for name in model.observed:
-        law, log_prob = p[name].distribution, p[name].log_prob.expand(shape)
-        replicate = law.expand(torch.Size(shape)).sample()
+        distribution, log_prob = p[name].distribution, p[name].log_prob.expand(shape)
+        replicate = distribution.expand(torch.Size(shape)).sample()
         yield ("log_likelihood", name), blanked(log_prob, batch.mask, torch.float32)
         yield (
             ("posterior_predictive", name),
-            blanked(replicate, batch.mask, compact_type(law, replicate)),
+            blanked(replicate, batch.mask, compact_type(distribution, replicate)),
         )
 
 
 def _flat(model: Model, sequences: Sequences) -> Groups:
-    """What does not depend on the draws, end to end."""
+    """Arrays that do not depend on the draws, end to end."""
     return {
         "observed_data": dict.fromkeys(model.observed, sequences.x.numpy()),
         "constant_data": {"length": sequences.lengths},
@@ -204,7 +206,7 @@ def _with_places(tree: xr.DataTree, sequences: Sequences, rows: np.ndarray) -> x
 
 
 def _padded(model: Model, splits: Data, sequences: Sequences) -> Groups:
-    """What does not depend on the draws."""
+    """Arrays that do not depend on the draws."""
     batch = sequences.batch(np.arange(len(sequences)))
     small = splits.info.kind == "binary" and batch.seen is None
     x = sequences.uncentred(batch.x)
@@ -227,7 +229,7 @@ def _dims(model: Model, *, flat: bool) -> dict[str, list[str]]:
 def _coords(
     model: Model, info: DataInfo, sequences: Sequences, rows: np.ndarray, *, flat: bool
 ) -> dict[str, np.ndarray]:
-    """Rows of the split, frames from zero, and features: MIDI numbers where they are pitches."""
+    """Rows of the split, frames from zero, and features, as MIDI numbers if they are pitches."""
     coords = {f"{name}_dim": np.arange(dim) for name, dim in _site_dims(model).items()}
     for name in model.observed:
         coords[f"{name}_dim"] += info.lowest_pitch or 0

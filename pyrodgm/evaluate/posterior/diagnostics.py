@@ -1,4 +1,4 @@
-"""Can the guide be trusted? Pareto k-hat, effective sample size and gap, per sequence."""
+"""Diagnostics of the guide per sequence: Pareto k-hat, effective sample size, variational gap."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from pyrodgm.errors import UsageError
 
-THRESHOLD = 0.7  # above it the error of an importance-sampling estimate falls too slowly with K
-MIN_DRAWS = 25  # below, the tail has fewer than five draws and no shape
+THRESHOLD = 0.7  # above, the error of importance sampling decreases too slowly with K
+MIN_DRAWS = 25  # below, the tail has fewer than five draws
 RELIABLE_DRAWS = 1000
-SMALL_EFFICIENCY = 0.1  # effective share of draws below which a tail of ties counts as hopeless
-FEWEST_BEYOND = 5  # different weights beyond the cutoff of the tail, for it to have a shape
-NEGLIGIBLE = 1e-100  # of the largest weight
-SAME = 0.01  # nats between the least and the largest weight that rounding may explain
-SHOWN = 8  # sequences that a verdict names
+SMALL_EFFICIENCY = 0.1  # effective share of draws below which a tail of ties has infinite k-hat
+FEWEST_BEYOND = 5  # different weights beyond the cutoff that a fit of the tail needs
+NEGLIGIBLE = 1e-100  # relative to the largest weight
+SAME = 0.01  # nats between the smallest and the largest weight that count as equal
+SHOWN = 8  # sequences that a verdict lists
 
 Weights = np.ndarray | Tensor
 
@@ -26,18 +26,18 @@ def pareto_k(log_w: Weights) -> np.ndarray:
 
     .. math:: P(w > u) \propto u^{-1/k} \; (u \to \infty), \qquad w = \frac{p(x, z)}{q(z \mid x)}
 
-    Weights have a variance where k < 0.5 and a mean where k < 1; estimates from up to k = 0.7 are
-    usable in practice. It says whether posterior expectations from the guide can be corrected,
-    hence whether the guide is close to the posterior where it matters.
+    Weights have a finite variance if k < 0.5 and a finite mean if k < 1; estimates up to k = 0.7
+    are usable in practice. A small k-hat means that importance weights can correct posterior
+    expectations under the guide.
 
     Args:
         log_w: log importance weights of K draws, (K, N), for example from
             `pyrodgm.evaluate.likelihood.bounds.importance_weights`; a thousand draws or more.
 
     Returns:
-        k-hat, (N,). 0 where all weights are equal to one percent, as they are for the exact
-        posterior, and where the tail is ties and the effective sample size at least a tenth of K;
-        infinity where it is less, or where a weight is not a number.
+        k-hat, (N,). It is 0 if all weights are equal to one percent, as for the exact posterior.
+        If the tail consists of ties, it is 0 for an effective sample size of at least K / 10, and
+        else infinity. It is infinity if a weight is not a number.
 
     Raises:
         UsageError: not (K, N), or fewer than 25 draws.
@@ -53,7 +53,7 @@ def pareto_k(log_w: Weights) -> np.ndarray:
 
 
 def effective_sample_size(log_w: Weights) -> np.ndarray:
-    r"""How many draws from the posterior K weighted draws are worth, (N,), between 1 and K.
+    r"""Effective sample size of K weighted draws, (N,), between 1 and K.
 
     .. math:: \Big(\sum_k w_k\Big)^2 \Big/ \sum_k w_k^2
 
@@ -69,13 +69,13 @@ def effective_sample_size(log_w: Weights) -> np.ndarray:
 
 
 def gap_per_frame(log_w: Weights, lengths: np.ndarray) -> np.ndarray:
-    r"""How far the guide is at least from the posterior, in nats per frame, (N,).
+    r"""Lower estimate of the divergence between guide and posterior, in nats per frame, (N,).
 
     .. math:: \frac1T \Big( \log \frac1K \sum_k w_k - \frac1K \sum_k \log w_k \Big)
         \;\lesssim\; \frac1T \, \mathrm{KL}(q \,\|\, p(z \mid x))
 
-    In expectation a lower bound of the divergence that rises to it with K, and zero where the
-    guide is exact.
+    In expectation this is a lower bound on the divergence. It converges to it with K, and is zero
+    if the guide is exact.
 
     Args:
         log_w: log importance weights, (K, N).
@@ -91,15 +91,15 @@ def gap_per_frame(log_w: Weights, lengths: np.ndarray) -> np.ndarray:
 
 
 def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None = None) -> str:
-    """k-hat in words: on how many sequences the guide can be trusted, on which not, what to do.
+    """k-hat in words: on how many sequences the guide can be trusted, the others, and advice.
 
     Args:
         k: k-hat of every sequence, (N,).
-        draws: importance draws K behind it, where the text should warn of too few.
+        draws: importance draws K; if given, the text warns of too few.
         rows: numbers of the sequences, (N,); 0, 1, 2 and so on if not given.
 
     >>> verdict(np.array([0.2, 0.9, 0.1]))  # doctest: +ELLIPSIS
-    'The guide can be trusted on 2 of 3 sequences; k-hat > 0.7 on: 1. There, take estimates ...'
+    'The guide can be trusted on 2 of 3 sequences; k-hat > 0.7 on: 1. There, estimates of ...'
     """
     bad = np.flatnonzero(~(k <= THRESHOLD))
     good = len(k) - len(bad)
@@ -111,8 +111,8 @@ def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None 
         text += f" (k-hat at most {k.max():.2f})."
     if draws is not None and draws < RELIABLE_DRAWS:
         text += (
-            f" These k-hat come from {draws} draws, and are unreliable below {RELIABLE_DRAWS};"
-            " repeat with more."
+            f" These values of k-hat are from {draws} draws, and are unreliable below"
+            f" {RELIABLE_DRAWS} draws; use more."
         )
     return text
 
@@ -120,14 +120,14 @@ def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None 
 def _advice(share: float) -> str:
     if share <= 0.5:
         return (
-            "There, take estimates of posterior means and log-likelihoods as bounds only; more "
-            "draws do not help much, a richer guide or longer training may."
+            "There, estimates of posterior means are unreliable, and estimates of log-likelihoods "
+            "are only lower bounds. More draws hardly help; a richer guide or longer training may."
         )
     return (
-        "Posterior means and importance-weighted estimates cannot be corrected by weights, which "
-        "is common for long sequences: the ELBO is still a valid bound, and the gap per frame "
-        "says how much it loses. Try a richer guide, longer training, or, for the likelihood "
-        "alone, a filtering bound, which weights frame by frame."
+        "Importance weights cannot correct posterior means there, which is common for long "
+        "sequences. The ELBO is still a valid bound, and the gap per frame estimates how far it is "
+        "below the log-likelihood. Try a richer guide or longer training; for the likelihood "
+        "alone, use the bound by a particle filter (fivo), which weights frame by frame."
     )
 
 
@@ -137,15 +137,15 @@ def _listed(rows: np.ndarray) -> str:
 
 
 def refuse_few(draws: int, at_least: int = MIN_DRAWS) -> None:
-    """Refuse so few draws that no tail can be fitted.
+    """Refuse a number of draws that is too small to fit a tail.
 
     Raises:
-        UsageError: there are.
+        UsageError: there are too few draws.
     """
     if draws < at_least:
         raise UsageError(
             f"{draws} draws per sequence are too few; give at least {at_least}, "
-            f"and {RELIABLE_DRAWS} or more for a k-hat to rely on"
+            f"and {RELIABLE_DRAWS} or more for a reliable k-hat"
         )
 
 
@@ -179,8 +179,8 @@ def _shape(y: np.ndarray) -> float:
         k(\theta) = \tfrac1n \sum_i \log(1 - \theta y_i)
 
     with :math:`\theta` averaged over its profile likelihood, and ten observations of k = 0.5 as a
-    prior. The same as `arviz_stats` where weights differ; ties with the cutoff are zeros to it, and
-    where they are a quarter of the tail it finds no shape and returns the prior: a tail to trust.
+    prior. Equal to `arviz_stats` if all weights differ. That code treats ties with the cutoff as
+    zeros; if they are a quarter of the tail, it returns the prior, which looks like a good tail.
 
     Reference: Zhang and Stephens, A new and efficient estimation method for the generalized Pareto
     distribution, 2009; the prior is that of Vehtari et al., 2024.
@@ -196,5 +196,5 @@ def _shape(y: np.ndarray) -> float:
 
 
 def _tail_draws(draws: int) -> int:
-    """The largest weights that the tail is fitted to, as many as arviz takes."""
+    """Number of largest weights to which the tail is fitted, as in arviz."""
     return math.floor(3 * math.sqrt(draws)) if draws > 225 else draws // 5

@@ -1,4 +1,4 @@
-"""How many draws of which sequences fit into memory? Decided by sizes, before anything is drawn."""
+"""The number of draws and sequences that fit into memory, computed before anything is drawn."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import UsageError
 from pyrodgm.models import Model
 
-MAX_BYTES = 2 * 2**30  # of a tree that is asked for
-CHECK_BYTES = 256 * 2**20  # of one that a check makes: what does not fit is not kept
+MAX_BYTES = 2 * 2**30  # limit for a requested tree
+CHECK_BYTES = 256 * 2**20  # limit for the tree of a check, which keeps what fits
 FEWEST_DRAWS = 10
-WORK = 4e12  # draws x frames x parameters that importance weights may cost: a minute or two
+WORK = 4e12  # limit on draws x frames x parameters for importance weights: a minute or two
 FEWEST_SEQUENCES = 10
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a tree of draws holds.
+    """The contents of a tree of draws.
 
     Args:
-        rows: of which sequences, (N',).
-        draws: of each, S.
-        flat: whether frames lie end to end, and not padded to the longest sequence.
+        rows: rows of its sequences, (N',).
+        draws: per sequence, S.
+        flat: whether frames are stored end to end, without padding.
     """
 
     rows: np.ndarray
@@ -33,16 +33,16 @@ class Kept:
 
 
 def affordable(model: Model, splits: Data, split: str, draws: int) -> Kept:
-    """As many of the draws asked for as fit into 256 MiB, and ten at least.
+    """As many of the requested draws as fit into 256 MiB, and at least ten.
 
-    Frames lie end to end where ten draws would not fit with their padding. Where they do not fit so
-    either, they are of fewer sequences, spread evenly over the split.
+    If ten draws do not fit with padding, frames are stored end to end. If they still do not fit,
+    fewer sequences are used, spread evenly over the split.
 
     Args:
         model: the model p.
         splits: the data.
-        split: whose sequences.
-        draws: of each that are asked for.
+        split: name of the split.
+        draws: requested draws per sequence.
 
     Raises:
         UsageError: no draws.
@@ -60,15 +60,15 @@ def affordable(model: Model, splits: Data, split: str, draws: int) -> Kept:
 
 
 def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> np.ndarray:
-    """Rows of the sequences that a guide is judged on, spread evenly over the split.
+    """Rows of the sequences used to check a guide, spread evenly over the split.
 
     Args:
         lengths: frames per sequence, (N,).
-        each: draws x parameters, what a frame costs.
-        wanted: how many; if not given, as many as take a minute or two, and ten at least.
+        each: cost of a frame, draws x parameters.
+        wanted: number of sequences; by default as many as take a minute or two, at least ten.
 
     Raises:
-        UsageError: none are wanted.
+        UsageError: the number is less than one.
     """
     if wanted is not None and wanted < 1:
         raise UsageError(f"sequences is {wanted}; give at least 1")
@@ -84,7 +84,7 @@ def _spread(total: int, count: int) -> np.ndarray:
 
 
 def spread(lengths: np.ndarray, frames: int) -> np.ndarray:
-    """Rows spread evenly over all, as many as have no more than so many frames; one at least.
+    """Evenly spread rows with at most so many frames in total, and at least one row.
 
     >>> spread(np.array([5, 5, 5, 5, 5]), 12).tolist()
     [0, 2]
@@ -99,7 +99,7 @@ def spread(lengths: np.ndarray, frames: int) -> np.ndarray:
 
 
 def bytes_of(model: Model, splits: Data, split: str, kept: Kept) -> int:
-    """Memory that the arrays of a tree take, its whole numbers stored as such."""
+    """Memory of the arrays of a tree, with whole numbers as integers."""
     lengths = splits[split].lengths[kept.rows]
     frames = int(lengths.sum()) if kept.flat else len(lengths) * int(lengths.max())
     return kept.draws * frames * bytes_per_frame(model, splits)
@@ -108,13 +108,13 @@ def bytes_of(model: Model, splits: Data, split: str, kept: Kept) -> int:
 def bytes_per_frame(model: Model, splits: Data) -> int:
     """Memory of one draw of a frame: its latents, a replicate and a log-likelihood."""
     latent = sum(site.dim * (1 if site.kind == "binary" else 4) for site in model.latents.values())
-    # Real numbers are stored as the data has them, in double precision.
+    # Real numbers are stored in the scale of the data, in double precision.
     observed = {"binary": 1, "unit": 1, "real": 8}.get(splits.info.kind, 4)
     return latent + observed * sum(model.observed.values()) + 4
 
 
 def refuse_large(model: Model, splits: Data, split: str, kept: Kept) -> None:
-    """Refuse a tree that would not fit into 2 GiB.
+    """Refuse a tree of more than 2 GiB.
 
     Raises:
         UsageError: no draws, or too many.
@@ -123,13 +123,13 @@ def refuse_large(model: Model, splits: Data, split: str, kept: Kept) -> None:
         raise UsageError(f"draws is {kept.draws}; give at least 1")
     lengths = splits[split].lengths[kept.rows]
     padded = not kept.flat and bool(lengths.min() < lengths.max())
-    # Where some frames are blank, whole numbers become floating-point ones, of four bytes.
+    # With blank frames, whole numbers become floats of four bytes.
     size = bytes_of(model, splits, split, kept) * (4 if padded else 1)
     if size <= MAX_BYTES:
         return
     most = kept.draws * MAX_BYTES // size
     ways = [f"at most {most} draws"] if most else []
-    ways += ["flat=True, which takes no padding"] if padded else []
+    ways += ["flat=True, which needs no padding"] if padded else []
     raise UsageError(
         f"{kept.draws} draws of {len(lengths)} sequences would take {size / 2**30:.1f} GiB; give "
         f"{', or '.join([*ways, 'a split with fewer sequences'])}"

@@ -1,4 +1,4 @@
-"""Does data drawn from the model look like the data? Predictive checks by test statistics."""
+"""Predictive checks: test statistics of the data beside those of replicates from the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.engine.programs import generate
-from pyrodgm.evaluate.passes import Tell, chunks, silent
+from pyrodgm.evaluate.passes import Progress, chunks, silent
 from pyrodgm.evaluate.posterior.statistics import p_value, share_off
 from pyrodgm.evaluate.posterior.summary import Summary
 from pyrodgm.evaluate.trivial.counts import scores_totals
@@ -21,9 +21,9 @@ from pyrodgm.seeds import forked, numpy_generator
 
 FEATURE_MEANS = "feature means"
 TRANSITIONS = "transitions"
-SHARES = (FEATURE_MEANS, TRANSITIONS)  # their p-values are shares of many that are off
-MANY = 4  # times as many as expected
-NUMBERS_AT_ONCE = 4_000_000  # that are compared together: bounds memory, not results
+SHARES = (FEATURE_MEANS, TRANSITIONS)  # reported as a share of extreme p-values
+MANY = 4  # factor by which this share must exceed its expectation
+NUMBERS_AT_ONCE = 4_000_000  # compared together: bounds memory, not results
 
 
 def observed(
@@ -37,16 +37,15 @@ def observed(
 ) -> Summary:
     """The statistics of the data.
 
-    Grey values are probabilities under the likelihood that scores them by cross-entropy, and
-    replicates of them are zeros and ones; so that like is compared with like, they are turned
-    into zeros and ones at random, once for every replicate.
+    Under cross-entropy, grey values are probabilities, and replicates are zeros and ones. To make
+    both comparable, grey values are turned into zeros and ones at random, once per replicate.
 
     Args:
         splits: the data.
-        split: whose sequences.
-        rows: which of them; all if not given.
+        split: name of the split.
+        rows: rows of its sequences; all if not given.
         draws: replicates S to compare with; only grey values need more than one.
-        totals: as of `Summary`.
+        totals: as in `Summary`.
         seed: of the zeros and ones.
     """
     sequences, grey = _chosen(splits, split, rows), splits.info.kind == "unit"
@@ -68,9 +67,9 @@ def _chosen(splits: Data, split: str, rows: np.ndarray | None) -> Sequences:
 def posterior_replicates(tree: xr.DataTree, splits: Data, *, totals: bool = False) -> Summary:
     """The statistics of the replicates in a tree of `to_datatree`.
 
-    Each frame was drawn given the observed frames before it and the guide's latents, which have
-    seen the frame itself: the easier test, of the fit. Frames of one replicate do not go on from
-    each other.
+    Each frame was drawn given the observed frames before it and the guide's latents, which depend
+    on the frame itself. This is the easier test, of the fit. Successive frames of a replicate are
+    drawn independently of each other.
     """
     x = tree["posterior_predictive"].to_dataset()["x"]
     rows = tree["constant_data"].to_dataset()["sequence"].values
@@ -100,25 +99,27 @@ def prior_replicates(
     rows: np.ndarray | None = None,
     draws: int = 100,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> Summary:
-    """The statistics of whole sequences drawn from the model, of the lengths that the data has.
+    """The statistics of whole sequences drawn from the model, with the lengths of the data.
 
-    The harder test: what the model does by itself, given conditions alone, its errors fed back.
+    This is the harder test: the model is given conditions alone, and its errors accumulate.
 
     Args:
         model: a sequence model.
         splits: the data.
-        split: whose lengths.
-        rows: of which of its sequences; of all if not given.
+        split: name of the split with the lengths.
+        rows: rows of its sequences; all if not given.
         draws: replicates S of the whole split.
         seed: of the draws; the global generator is left alone.
-        tell: called with the share that is done.
+        progress: called with the share done, in [0, 1].
     """
     sequences, like = _chosen(splits, split, rows), next(model.parameters())
     summary = Summary(splits.info, draws, sequences, totals=scores_totals(model))
     with forked(seed, "prior replicates"):
-        for some, part in chunks(sequences.lengths, draws, width=model.frame_size, tell=tell):
+        for some, part in chunks(
+            sequences.lengths, draws, width=model.frame_size, progress=progress
+        ):
             lengths = sequences.lengths[some]
             mask = np.arange(lengths.max()) < lengths[:, None]
             num = (part.stop - part.start) * len(some)
@@ -135,9 +136,9 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
 
     .. math:: P(T_{\text{rep}} > T_{\text{obs}}) + \tfrac12 P(T_{\text{rep}} = T_{\text{obs}})
 
-    Near 0 the replicates have too little of it, near 1 too much. ``feature means`` is the share
-    of features whose own p-value lies outside [0.025, 0.975]; about 0.05 where the model is right.
-    ``transitions`` is the same of the pairs of symbols that follow each other in the data.
+    Near 0 the statistic is too low in replicates, near 1 too high. ``feature means`` is the share
+    of features whose own p-value lies outside [0.025, 0.975]; about 0.05 if the model is right.
+    ``transitions`` is the same share for the pairs of successive symbols in the data.
 
     Args:
         data: from `observed`, with as many draws or one.
@@ -156,9 +157,10 @@ def p_values(data: Summary, replicates: Summary) -> dict[str, float]:
 
 
 def misfits(p: Mapping[str, float], level: float = 0.05) -> dict[str, str]:
-    """Which statistics the replicates miss, and in which direction.
+    """Statistics on which replicates and data disagree, and in which direction.
 
-    Of the means of features a few always are; they count where they are several times as many.
+    A few feature means always disagree; they are listed if there are several times more than
+    expected.
 
     >>> misfits({"activity": 0.4, "persistence": 0.0, "feature means": 0.3})
     {'persistence': 'too low', 'feature means': 'off'}

@@ -6,21 +6,24 @@ import numpy as np
 
 from pyrodgm.data.symbols import SymbolTuples
 
-MOST_SYMBOLS = 64  # whose pairs are counted
+MOST_SYMBOLS = 64  # limit for counting pairs of symbols
 
 
 def activity(x: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Mean over frames and features, (B,).
 
     Args:
-        x: (B, T, D), zero where a feature is not there.
-        there: which features count, (B, T, D).
+        x: (B, T, D), zero where a feature is missing or padding.
+        there: True where a feature was observed, (B, T, D).
     """
     return _ratio(x.sum((1, 2)), there.sum((1, 2)))
 
 
 def spread(x: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Of the sums of frames; where features are missing, D times the mean of the rest."""
+    """Standard deviation over time of a frame's sum, (B,).
+
+    With missing features, the sum is D times the mean of the observed ones.
+    """
     numbers = there.sum(-1)
     some = numbers > 0
     sums = np.divide(x.sum(-1), numbers, out=np.zeros(numbers.shape), where=some) * x.shape[-1]
@@ -37,23 +40,23 @@ def persistence(before: np.ndarray, x: np.ndarray, there: np.ndarray) -> np.ndar
 
 
 def symbols_kept(before: np.ndarray, x: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Share of the features that have the symbol of the frame before, (B,)."""
+    """Share of the features with the same symbol as in the frame before, (B,)."""
     both = there[:, 1:] & there[:, :-1]
     return _ratio(((x[:, 1:] == before[:, :-1]) & both).sum((1, 2)), both.sum((1, 2)))
 
 
 def num_pairs(symbols: SymbolTuples) -> int:
-    """How many symbols there are whose pairs are counted; zero where there are more than 64."""
+    """Number of symbols in the table of pairs; zero if there are more than 64."""
     size = sum(map(len, symbols))
     return size if size <= MOST_SYMBOLS else 0
 
 
 def symbol_pairs(before: np.ndarray, x: np.ndarray, symbols: SymbolTuples) -> np.ndarray:
-    """How often every symbol follows every other of the same feature, (S, S).
+    """Counts of successive symbols of the same feature, (S, S).
 
     Args:
-        before: which symbols the frames have that the others go on from, (B, T, S) zeros and ones.
-        x: which symbols those others have; frame t goes on from frame t - 1.
+        before: one-hot symbols of the preceding frames, (B, T, S); frame t - 1 precedes frame t.
+        x: one-hot symbols of the frames, (B, T, S).
         symbols: of every feature.
     """
     if not (size := num_pairs(symbols)):
@@ -64,12 +67,12 @@ def symbol_pairs(before: np.ndarray, x: np.ndarray, symbols: SymbolTuples) -> np
 
 
 def _ratio(total: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """A mean; NaN over nothing."""
+    """A mean; NaN if there are no values."""
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
 def p_value(data: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    """The share of replicates with more than the data, and half of those with as much."""
+    """The share of replicates above the data, plus half of the share equal to it."""
     return (replicated > data).mean(0) + 0.5 * (replicated == data).mean(0)
 
 

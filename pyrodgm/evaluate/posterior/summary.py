@@ -24,27 +24,27 @@ class Summary:
     """Test statistics of S replicates of N sequences, or of the data, for which S may be 1.
 
     Args:
-        info: facts of the data. Frames of counts enter as shares of their tokens, since a model of
-            counts is given how many there are, and have neither activity nor spread. Real numbers
-            enter standardised, so that none counts more for its units; constant ones are zero.
+        info: facts of the data. Counts are converted to shares of the frame's total, because the
+            total is given to the model; activity and spread are then undefined. Real numbers are
+            standardised, so that units have no effect; constant features are zero.
         draws: S.
         sequences: the N sequences that are replicated.
-        totals: whether a model of counts draws how many there are; they enter as they are then.
+        totals: whether the model draws the total of counts; they are then used unchanged.
 
     Attributes:
         values: per statistic, replicate and sequence, each (S, N), NaN where it is not defined.
             ``activity``: mean over frames and features. ``spread``: standard deviation over frames
             of a frame's sum, which is the number of ones in binary data. ``persistence``: one
             minus the mean absolute change from one frame to the next, in binary data the share of
-            features that stay the same. ``one-step persistence``: the same from the observed frame
-            before, for replicates that go on from the data and not from themselves.
+            features that stay the same. ``one-step persistence``: the same relative to the observed
+            frame before, for replicates drawn given the observed past.
         totals: sum of every feature over all frames, (S, D).
-        numbers: in how many frames every feature is there, (D,).
-        counts: how many frames have 0, 1, ... ones, (S, D + 1); of bits alone.
-        pairs: how often each of C symbols follows each of the same feature, (S, C, C); empty of
-            other than categorical data, and of more than 64 symbols. Totals and numbers are then
-            those of symbols, so that the means of features are frequencies; persistence is the
-            share of features that keep their symbol; activity and spread there are none.
+        numbers: number of frames in which every feature was observed, (D,).
+        counts: number of frames with 0, 1, ... ones, (S, D + 1); for bits only.
+        pairs: counts of successive symbols of the same feature, (S, C, C); empty if the data is not
+            categorical or has more than 64 symbols. For categorical data, totals and numbers are
+            those of symbols, so that feature means are frequencies; persistence is the share of
+            features that keep their symbol; activity and spread are undefined.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Summary:
         seen: np.ndarray | None = None,
         goes_on: bool = True,
     ) -> None:
-        """Take in some replicates of some sequences.
+        """Add some replicates of some sequences.
 
         Args:
-            x: the replicates as batches hold them, (K, B, T, D).
-            mask: True where a frame counts, (B, T).
-            part: which of the S replicates they are.
-            rows: which of the N sequences.
-            seen: the observed sequences that they go on from, frame by frame, (B, T, D).
-            goes_on: whether each frame of a replicate goes on from the one before in it.
+            x: the replicates, in the scale of batches, (K, B, T, D).
+            mask: True where a frame is data, (B, T).
+            part: slice of the S replicates.
+            rows: rows of the N sequences.
+            seen: the observed sequences that frames are conditioned on, if any, (B, T, D).
+            goes_on: whether each frame of a replicate was drawn given the one before in it.
         """
         there = self._there(rows, mask)
         kept = symbols_kept if self.info.kind == "categorical" else persistence
@@ -103,7 +103,7 @@ class Summary:
     def _count(
         self, draw: int, frames: np.ndarray, before: np.ndarray, there: np.ndarray, mask: np.ndarray
     ) -> None:
-        """Add to totals, ones and pairs of a replicate whose frames go on from those before."""
+        """Add a replicate to totals, ones and pairs, given the frames before its frames."""
         if self.info.kind == "categorical":
             before, frames = (self._hot(each, there) for each in (before, frames))
             self.pairs[draw] += symbol_pairs(before, frames, self.info.symbols)
@@ -114,16 +114,16 @@ class Summary:
             self.counts[draw] += np.bincount(ones, minlength=top)
 
     def _hot(self, frames: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Which symbols are there, (B, T, S)."""
+        """One-hot coding of the symbols, (B, T, S); zeros where missing."""
         return indicators(np.where(there, frames, NO_SYMBOL), self.info.symbols)
 
     def _of_features(self, there: np.ndarray) -> np.ndarray:
-        """What is known of features, (..., D), for each number whose mean is taken."""
+        """Values of features, (..., D), repeated for each of their symbols, (..., S)."""
         sizes = [len(own) for own in self.info.symbols]
         return np.repeat(there, sizes, axis=-1) if sizes else there
 
     def _scaled(self, frames: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Counts as shares of their frame's tokens, real numbers in standard deviations."""
+        """Counts as shares of their frame's total, real numbers in standard deviations."""
         if self.info.kind == "real":
             frames = ((frames - self.mean) * self.precision).astype(np.float32)
         frames = np.where(there, frames, 0)
@@ -132,18 +132,18 @@ class Summary:
         return frames / frames.sum(-1, keepdims=True).clip(1)
 
     def _there(self, rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Which features count, (B, T, D): of replicates too only those the data has."""
+        """Mask of observed features, (B, T, D), which is applied to replicates too."""
         if self.sequences.has_missing:
             return self.sequences.batch(rows).observed.numpy()
         return np.broadcast_to(mask[..., None], (*mask.shape, self.info.dim))
 
     def over_sequences(self) -> dict[str, np.ndarray]:
-        """Every statistic's mean over the sequences that have it, each (S,)."""
+        """Mean of every statistic over the sequences for which it is defined, each (S,)."""
         kept = {name: values[:, ~np.isnan(values[0])] for name, values in self.values.items()}
         return {name: values.mean(1) for name, values in kept.items() if values.size}
 
     @property
     def feature_means(self) -> np.ndarray:
-        """Mean of every feature over the frames that have it, (S, D); NaN where none does."""
+        """Mean of every feature over frames in which it was observed, (S, D); NaN if never."""
         blank = np.full_like(self.totals, np.nan)
         return np.divide(self.totals, self.numbers, out=blank, where=self.numbers > 0)

@@ -1,4 +1,4 @@
-"""A particle filter that completes frames: what was missing, as each particle has it."""
+"""A particle filter whose particles fill in missing values."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.guides import StepGuide
 from pyrodgm.models import StepModel
 
-LAG = 10  # frames after a gap that tell what was in it
-ENOUGH = 0.1  # of the particles, whose completions must be there still, effectively
+LAG = 10  # later frames used to smooth a completed frame
+ENOUGH = 0.1  # minimal effective share of completions that survive resampling
 
 
 class Completion:
-    """One frame completed by every particle, and what later frames tell about it.
+    """One frame completed by every particle, smoothed by later frames.
 
-    Later frames tell by choosing particles, and few may be left in the end: a completion then stays
-    as it was when effectively a tenth of them were.
+    Later frames act by resampling of particles, which reduces the number of different completions.
+    Smoothing stops before their effective number falls below a tenth of the particles.
 
     Args:
         frame: completed, (K, B, D).
 
     Attributes:
-        frame: along the ancestors of the particles as they are now.
-        kept, weights: completions and their normalised weights, as long as there were enough.
+        frame: completions along the ancestors of the current particles.
+        kept, weights: completions and their normalised weights when smoothing stopped.
     """
 
     def __init__(self, frame: Tensor) -> None:
@@ -42,25 +42,25 @@ class Completion:
         self._is_new = True
 
     def choose(self, index: Tensor) -> None:
-        """Go with the particles of an index (K, B)."""
+        """Resample with the particles, by an index (K, B)."""
         self.frame = self.frame[index, torch.arange(index.shape[1], device=index.device)]
         self._maker = self._maker.gather(0, index)
 
     def learn(self, weights: Tensor) -> None:
-        """Take in the weights of the particles after one more frame, (K, B), normalised."""
+        """Update with the normalised weights of the particles after one more frame, (K, B)."""
         self._open &= (self.different(weights) >= ENOUGH * len(weights)) | self._is_new
         self._is_new = False
         self.kept = torch.where(self._open[:, None], self.frame, self.kept)
         self.weights = torch.where(self._open, weights.to(self.weights), self.weights)
 
     def different(self, weights: Tensor) -> Tensor:
-        r"""How many completions there effectively are, (B,): 1 / sum of squared shares of each."""
+        r"""Effective number of different completions, (B,): 1 / sum of their squared weights."""
         shares = torch.zeros_like(weights).scatter_add_(0, self._maker, weights)
         return 1 / shares.square().sum(0)
 
 
 class CompletingFilter(ParticleFilter):
-    r"""A particle filter whose particles complete the frames as they go.
+    r"""A particle filter whose particles fill in missing values frame by frame.
 
     .. math:: x^k_{t,\text{missing}} \sim
         p(x_{t,\text{missing}} \mid x_{t,\text{seen}}, z^k_{\le t}, x^k_{<t}), \qquad
@@ -69,16 +69,15 @@ class CompletingFilter(ParticleFilter):
 
     Args:
         model: a sequence model.
-        guide: a sequence guide; it sees straight lines where features are missing, if they have an
-            order.
-        batch: B sequences of which features are missing.
+        guide: a sequence guide; ordered features are interpolated linearly in its input.
+        batch: B sequences with missing features.
         particles: per sequence, K.
-        means: missing features take their mean instead of a draw.
-        lag: how many frames after each tell what was in it, if particles last.
-        ordered: whether a value may lie between two others; symbols do not.
+        means: whether missing features take their mean instead of a draw.
+        lag: number of later frames used for smoothing, at most.
+        ordered: whether features can be interpolated; symbols cannot.
 
     Attributes:
-        frames: those completed that frames to come may tell about, by number.
+        frames: completed frames that are still being smoothed, by number.
     """
 
     def __init__(
@@ -103,41 +102,42 @@ class CompletingFilter(ParticleFilter):
         """The frame with its missing features drawn, (K, B, D)."""
         if seen is None or bool(seen.all()):
             return x
-        told = given_seen(law, x, seen)
-        drawn = told.mean if self.means else told.expand(self.shape).sample()
+        given = given_seen(law, x, seen)
+        drawn = given.mean if self.means else given.expand(self.shape).sample()
         completed = torch.where(seen, x, drawn).expand(*self.shape, -1)
         self.frames[self.t] = Completion(completed)
         return completed
 
     def choose(self, index: Tensor) -> None:
-        """Completions go with their particles."""
+        """Resample particles and their completions."""
         super().choose(index)
         for completion in self.frames.values():
             completion.choose(index)
 
     def advance(self) -> None:
-        """Take in one frame, which tells about those completed before."""
+        """Advance by one frame, and smooth the frames completed before."""
         super().advance()
         for completion in self.frames.values():
             completion.learn(self.weights)
 
     def completions(self) -> Iterator[tuple[int, Completion]]:
-        """Move on to the end; every completed frame, once no frame to come shall tell about it."""
+        """Advance to the end; yields every completed frame once its smoothing window has closed."""
         while self.t < self.batch.length:
             self.advance()
             yield from self.settled()
 
     def settled(self) -> Iterator[tuple[int, Completion]]:
-        """Take out the completed frames that no frame to come shall tell about."""
+        """Remove and yield the completed frames whose smoothing window has closed."""
         last = self.t - 1 if self.t == self.batch.length else self.t - 1 - self.lag
         for t in [t for t in self.frames if t <= last]:
             yield t, self.frames.pop(t)
 
 
 def bridged(batch: Batch) -> Tensor:
-    """Observations with a straight line over every gap of every feature, (B, T, D).
+    """Observations with missing values interpolated linearly per feature, (B, T, D).
 
-    At the ends of a sequence the nearest value that was seen; where there is none, as in the batch.
+    At the ends of a sequence the nearest observed value is used; a feature without any stays as in
+    the batch.
     """
     if batch.seen is None:
         return batch.x

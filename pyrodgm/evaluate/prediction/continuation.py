@@ -1,4 +1,4 @@
-"""How does a sequence go on? Draws from the model that begin where filtered particles are."""
+"""Continuations of sequences: draws from the model that start at filtered particles."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def continuations(
     *,
     means: bool,
 ) -> Iterator[tuple[TorchDistribution, Tensor]]:
-    """Frame after frame that the model draws once a batch has ended.
+    """Frames drawn by the model after the end of a batch, one after the other.
 
-    Without end, or as far as conditions are known, if the model takes any.
+    The iterator is endless, or ends with the known conditions if the model takes any.
 
     Args:
         model: a sequence model.
         guide: a sequence guide.
-        seen: B sequences, each of which goes on from its own end.
-        along: the same sequences and what comes, for its conditions; nothing else is looked at.
+        seen: B sequences, each continued from its own end.
+        along: the same sequences and future frames; only its conditions are used.
         particles: of the filter, K.
-        samples: continuations, S; particles are chosen for them by weight.
-        means: frames take their mean given the latents.
+        samples: continuations, S; their particles are drawn by weight.
+        means: whether frames take their mean given the latents.
 
     Yields:
-        The law of the frame, of batch shape (S, B) or less, and the frame, (S, B, D).
+        The distribution of the frame, of batch shape (S, B) or less, and the frame, (S, B, D).
     """
     filtered = ParticleFilter(model, guide, seen, particles).run()
     shape = torch.Size([samples, seen.size])
@@ -52,30 +52,32 @@ def continuations(
     going.encoded = model.encode(along)
     t = seen.lengths
     while True:
-        law, values = _draw_frame(model, going, t, shape, means)
+        distribution, values = _draw_frame(model, going, t, shape, means)
         if seen.seen is not None:
             values |= {seen_key(name): torch.ones_like(seen.seen[:, 0]) for name in model.observed}
         going.push(values)
-        yield law, values["x"]
+        yield distribution, values["x"]
         t = t + 1
 
 
 def _draw_frame(
     model: StepModel, particles: Particles, t: Tensor, shape: torch.Size, means: bool
 ) -> tuple[TorchDistribution, dict[str, Tensor]]:
-    """Every site of frame t, each (S, B, D), and the law of the observation."""
+    """Every site of frame t, each (S, B, D), and the distribution of the observation."""
     values: dict[str, Tensor] = {}
-    laws: dict[str, TorchDistribution] = {}
+    distributions: dict[str, TorchDistribution] = {}
 
-    def draw(name: str, law: TorchDistribution) -> Tensor:
+    def draw(name: str, distribution: TorchDistribution) -> Tensor:
         if name in model.observed:
-            laws[name] = law
+            distributions[name] = distribution
         take_mean = means and name in model.observed
-        values[name] = expected(law, shape) if take_mean else law.expand(shape).sample()
+        values[name] = (
+            expected(distribution, shape) if take_mean else distribution.expand(shape).sample()
+        )
         return values[name]
 
     particles.step(draw, t)
-    return laws["x"], values
+    return distributions["x"], values
 
 
 def continued(
@@ -90,24 +92,24 @@ def continued(
     means: bool = False,
     seed: int = 0,
 ) -> Tensor:
-    """Sequences that begin as those of a split do and go on as the model draws, (num, length, D).
+    """Sequences that start with frames of a split and are continued by the model.
 
-    They are numbers of the data, uncentred.
+    They have shape (num, length, D), in the scale of the data.
 
     Args:
         model: the model p.
         guide: the guide q.
-        sequences: the split; those with at least `prefix` frames take turns, and where frames come
-            with conditions, which are then those of the sequence, those with at least `length`.
-        num: how many.
-        prefix: frames that are those of the split.
-        length: frames of each, those included.
-        particles: of the filter by which the latents of the prefix are chosen.
-        means: frames take, and feed back, their mean given the latents; for grey values.
+        sequences: the split; sequences with at least `prefix` frames are used in turn. If frames
+            have conditions, these are those of the sequence, which needs `length` frames.
+        num: number of sequences to draw.
+        prefix: frames taken from the split.
+        length: frames of each, including the prefix.
+        particles: of the filter that draws the latents of the prefix.
+        means: whether frames take, and feed back, their mean given the latents; for grey values.
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no sequence model, nothing to draw, or no sequence that is long enough.
+        UsageError: no sequence model, nothing to draw, or no sequence is long enough.
     """
     p, q = over_time(model, guide)
     needed = prefix if sequences.conditions is None else length
@@ -117,7 +119,7 @@ def continued(
         raise UsageError(
             f"cannot draw {num} sequences of {length} frames after {prefix}: give at least one "
             f"sequence, and a prefix below the length and {bound}up to {sequences.lengths.max()} "
-            "frames, which the longest sequence has"
+            "frames, the length of the longest sequence"
         )
     chosen = sequences.select(np.resize(long, num))
     x = torch.empty(num, length, sequences.x.shape[1])

@@ -1,4 +1,4 @@
-"""How far is what was expected of a frame from what came?"""
+"""Errors of predicted frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrodgm.distributions import Symbols
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.passes import portions
 
-TINY = 1e-20  # where nothing is expected, nothing is scaled up
+TINY = 1e-20  # smallest divisor: a predicted total of zero is not scaled
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,16 @@ class Prediction:
     """Squared errors of predictions of every frame from those before it.
 
     Args:
-        method: how they were made.
-        samples: draws that one is a mean of; 1 where nothing is drawn.
-        errors: mean over a sequence's frames from the second on of the squared error summed over
-            features, (N,); of what was observed, over the frames in which something was. NaN where
-            there are none. Of categorical features it is that of the probabilities of their
-            symbols, the Brier score.
-        standardised: the same for every feature divided by its variance in training, and the mean
-            over features in the place of the sum, (N,): errors where features have units of their
-            own. Of real numbers; None for others.
-        nats: estimate of the log-likelihood of every sequence that came with them, (N,); None
-            where a predictor has none.
-        frames: of all sequences.
-        right: share of the categorical features whose likeliest symbol came, (N,); None for others.
+        method: name of the predictor.
+        samples: number of draws averaged in a prediction; 1 if nothing is drawn.
+        errors: squared error summed over observed features, averaged over the frames of a sequence
+            from the second on in which something was observed, (N,); NaN if there are none. For
+            categorical features the error is that of the probabilities of symbols (Brier score).
+        standardised: squared error divided by the feature's training variance, averaged over
+            features and frames, (N,); independent of units. For real numbers only, else None.
+        nats: estimate of the log-likelihood of every sequence, (N,); None if a predictor has none.
+        frames: number of frames of all sequences.
+        right: share of categorical features whose most probable symbol was right, (N,); else None.
     """
 
     method: str
@@ -56,7 +53,7 @@ class Prediction:
 
     @property
     def standardised_error(self) -> float | None:
-        """Mean over sequences of `standardised`; one is what the training mean comes to."""
+        """Mean over sequences of `standardised`; about one for the training mean."""
         return None if self.standardised is None else float(np.nanmean(self.standardised))
 
     @property
@@ -66,13 +63,13 @@ class Prediction:
 
     @property
     def sd(self) -> float:
-        """Standard deviation over sequences; NaN where there is one."""
+        """Standard deviation over sequences; NaN for a single sequence."""
         kept = self.errors[~np.isnan(self.errors)]
         return float(kept.std(ddof=1)) if len(kept) > 1 else math.nan
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, over sequences; NaN where there is one."""
+        """Standard error of the mean over sequences; NaN for a single sequence."""
         return self.sd / math.sqrt((~np.isnan(self.errors)).sum())
 
     @property
@@ -100,8 +97,8 @@ class Errors(NamedTuple):
 
     Args:
         summed: over features, (N,).
-        standardised: and averaged over features, (N,); None where there is nothing to divide by.
-        right: share of the features whose likeliest symbol came, (N,); None where there are none.
+        standardised: divided by the training variance and averaged over features, (N,), or None.
+        right: share of categorical features whose most probable symbol was right, (N,), or None.
     """
 
     summed: np.ndarray
@@ -117,15 +114,15 @@ def sequence_errors(
     std: Sequence[float] = (),
     known: Symbols | None = None,
 ) -> Errors:
-    """How far what is expected of frames from the second on is from what came.
+    """Errors of the predictions of frames from the second on.
 
     Args:
-        sequences: N of them.
-        predictor: from a batch to what is expected of its frames, (B, T, D).
+        sequences: N sequences.
+        predictor: maps a batch to predictions of its frames, (B, T, D).
         kind: of the values.
-        particles: that the predictor moves per sequence.
-        std: standard deviations of real features, (D,); those that are zero do not count.
-        known: the symbols of categorical features; predictions are then probabilities of all,
+        particles: of the predictor per sequence; they determine the memory.
+        std: standard deviations of real features, (D,); features with zero are ignored.
+        known: the symbols of categorical features; predictions are then their probabilities,
             (B, T, S).
 
     Raises:

@@ -1,4 +1,4 @@
-"""What comes after the frames seen? Mean, quantiles and errors of many draws."""
+"""Forecasts: mean, quantiles and errors of many continuations."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ Start = int | Literal["end"] | None
 
 @dataclass(frozen=True)
 class Forecast:
-    """Continuations of N' sequences over H frames, beside what came.
+    """Continuations of N' sequences over H frames, and their errors.
 
     Args:
         rows: of the sequences in their split, (N',).
-        starts: frames seen of each, (N',).
-        mean: of every frame, (N', H, D); of categorical features the probabilities of all symbols,
+        starts: number of observed frames used of each, (N',).
+        mean: of every frame, (N', H, D); for categorical features the probabilities of all symbols,
             (N', H, S).
-        levels: of the quantiles, (Q,); none of categorical features, which have no order.
+        levels: of the quantiles, (Q,); empty for categorical features, which have no order.
         quantiles: of the draws, (Q, N', H, D).
         draw: one continuation, (N', H, D).
-        errors: squared error of the mean, summed over features that were observed, (N', H); NaN
-            after a sequence's end and where nothing was.
-        copy_last: the same where the last value seen of every feature is repeated.
-        wrong: share of the categorical features whose likeliest symbol did not come, (N', H); None
-            for others.
-        copy_last_wrong: the same where the last symbol seen is repeated.
+        errors: squared error of the mean, summed over observed features, (N', H); NaN after the end
+            of a sequence and where nothing was observed.
+        copy_last: the same for repeating the last observed value of every feature.
+        wrong: share of categorical features whose most probable symbol was wrong, (N', H); None
+            for other data.
+        copy_last_wrong: the same for repeating the last observed symbol.
     """
 
     rows: np.ndarray
@@ -64,10 +64,9 @@ class Forecast:
         return self.mean.shape[1]
 
     def by_horizon(self) -> list[dict[str, Any]]:
-        """Mean squared errors over the sequences that reach so far, one row per frame ahead.
+        """Mean squared errors over sequences that are long enough, one row per frame ahead.
 
-        Of categorical features they are those of the probabilities, and the accuracy is beside
-        them.
+        For categorical features they are errors of the probabilities, and the accuracy is added.
         """
         rows = [
             {
@@ -115,7 +114,7 @@ def forecast(
     means: bool = False,
     seed: int = 0,
 ) -> Forecast:
-    r"""Filter the first frames of every sequence, then let the model go on.
+    r"""Filter the first frames of every sequence, then draw continuations from the model.
 
     .. math:: z^s_{\le T_0} \sim \hat p(z \mid x_{\le T_0}), \qquad
         (z^s_t, x^s_t) \sim p(z_t, x_t \mid z^s_{<t}, x_{\le T_0}, x^s_{T_0 < \cdot < t})
@@ -126,23 +125,23 @@ def forecast(
     Args:
         model: the model p.
         guide: the guide q.
-        sequences: the split; sequences that do not reach beyond the start are left out.
-        horizon: frames to forecast, H. Where frames come with conditions, those whose conditions
-            are not known are NaN; see `pyrodgm.data.ahead`.
-        start: frames seen, T_0; by default all but the last H of each sequence. "end" for all of
-            them: what comes next nobody knows yet, and there are no errors.
+        sequences: the split; sequences that end before the start are omitted.
+        horizon: frames to forecast, H. Frames with unknown conditions are NaN; see
+            `pyrodgm.data.ahead`.
+        start: number of observed frames used, T_0; by default all but the last H of each sequence.
+            "end" uses all frames; there are then no errors.
         samples: particles, and continuations of each sequence, S.
         quantiles: levels in [0, 1], `QUANTILES` if not given; categorical features have none.
-        means: frames take, and feed back, their mean given the latents; for grey values.
+        means: whether frames take, and feed back, their mean given the latents; for grey values.
         seed: of the draws; the global generator is left alone.
 
     Raises:
-        UsageError: no sequence model, nothing to forecast, or quantiles that there are not.
+        UsageError: no sequence model, nothing to forecast, or invalid quantiles.
     """
     p, q = over_time(model, guide)
     if horizon < 1 or samples < 1:
         raise UsageError(
-            f"cannot forecast {horizon} frames by {samples} samples; give at least 1 of each"
+            f"cannot forecast {horizon} frames with {samples} samples; give at least 1 of each"
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
     reach = _reach(sequences, rows, starts, horizon)
@@ -155,8 +154,8 @@ def forecast(
             seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
             going_on = continuations(p, q, seen, batch, samples, samples, means=means)
             shown, frames = int(torch.randint(samples, ())), range(int(reach[part].max()))
-            for ahead, (law, x) in zip(frames, going_on, strict=False):
-                drawn.keep(part, ahead, reach[part] > ahead, law, x, shown)
+            for ahead, (distribution, x) in zip(frames, going_on, strict=False):
+                drawn.keep(part, ahead, reach[part] > ahead, distribution, x, shown)
     errors = _errors(chosen, starts, drawn.mean, known)
     mean, between, draw = drawn.as_stored(sequences)
     found = Forecast(rows, starts, mean, levels.numpy(), between, draw, *errors)
@@ -166,7 +165,7 @@ def forecast(
 
 
 class _Drawn:
-    """What is kept of the draws of N sequences over H frames; NaN where there are none.
+    """Mean, quantiles and one draw of N sequences over H frames; NaN where nothing was drawn.
 
     Args:
         number: of sequences, N.
@@ -190,38 +189,38 @@ class _Drawn:
         rows: np.ndarray,
         ahead: int,
         there: np.ndarray,
-        law: TorchDistribution,
+        distribution: TorchDistribution,
         x: Tensor,
         shown: int,
     ) -> None:
-        """Take in one frame of some sequences.
+        """Store one frame of some sequences.
 
         Args:
-            rows: which, (B,).
-            ahead: which frame.
-            there: which of them have it, (B,).
-            law: its distribution given each path of latents.
+            rows: of the sequences, (B,).
+            ahead: number of the frame, counted from the start.
+            there: True for sequences that have this frame, (B,).
+            distribution: distribution of the frame given each path of latents.
             x: draws, (S, B, D).
-            shown: which of the draws is kept whole.
+            shown: index of the draw to store.
         """
         place = rows[there], ahead
         even = torch.tensor(1 / len(x)).expand(x.shape[:2])
-        self.mean[place] = expected(law, x.shape[:2]).mean(0).cpu().numpy()[there]
+        self.mean[place] = expected(distribution, x.shape[:2]).mean(0).cpu().numpy()[there]
         self.draw[place] = x[shown].cpu().numpy()[there]
         found = weighted_quantiles(x, even, self.levels)
         self.quantiles[:, *place] = found.cpu().numpy()[:, there]
 
     def as_stored(self, sequences: Sequences) -> Iterator[np.ndarray]:
-        """Mean, quantiles and draw, as numbers of the data."""
+        """Mean, quantiles and draw, in the scale of the data."""
         for x in (self.mean, self.quantiles, self.draw):
             yield sequences.uncentred(torch.from_numpy(x)).numpy()
 
 
 def levels_of(quantiles: Sequence[float] | None, known: Symbols | None) -> tuple[float, ...]:
-    """The levels of the quantiles to keep.
+    """The levels of the quantiles to compute.
 
     Args:
-        quantiles: as they were asked for; `QUANTILES` where they were not.
+        quantiles: the requested levels; `QUANTILES` if not given.
         known: the symbols of categorical features, which have no order and no quantiles.
 
     Raises:
@@ -229,8 +228,8 @@ def levels_of(quantiles: Sequence[float] | None, known: Symbols | None) -> tuple
     """
     if known is not None and quantiles:
         raise UsageError(
-            "categorical features have no order and therefore no quantiles; leave the quantiles "
-            "out: the probabilities of all symbols are kept"
+            "categorical features have no order and therefore no quantiles; do not give quantiles: "
+            "the result has the probabilities of all symbols"
         )
     levels = QUANTILES if quantiles is None else tuple(quantiles)
     if not all(0 <= level <= 1 for level in levels):
@@ -239,7 +238,7 @@ def levels_of(quantiles: Sequence[float] | None, known: Symbols | None) -> tuple
 
 
 def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarray, np.ndarray]:
-    """Which sequences can be forecast, and from which frame each."""
+    """Rows of the sequences that can be forecast, and the start of each."""
     if start == "end":
         return np.arange(len(lengths)), lengths
     starts = lengths - horizon if start is None else np.full(len(lengths), start)
@@ -248,7 +247,7 @@ def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarr
         seen = f"the last {horizon} frames" if start is None else f"frame {start} on"
         raise UsageError(
             f"no sequence can be forecast from {seen}: the longest has {lengths.max()} frames; "
-            "give another start, at least 1, or 'end' for what comes after all of them"
+            "give another start, at least 1, or 'end' to forecast after the last frame"
         )
     return rows, starts[rows]
 
@@ -256,9 +255,9 @@ def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarr
 def _what_came(
     sequences: Sequences, starts: np.ndarray, horizon: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Of every sequence the frames that came, which features were seen, and the last ones before.
+    """For every sequence the H' true frames, their observed features, and the last values before.
 
-    They are (H', D), (H', D) and (D,), of the H' frames that there are.
+    Their shapes are (H', D), (H', D) and (D,).
     """
     for row, start in enumerate(starts):
         batch, now = sequences.batch([row]), slice(start, start + horizon)
@@ -266,7 +265,7 @@ def _what_came(
 
 
 def _reach(sequences: Sequences, rows: np.ndarray, starts: np.ndarray, horizon: int) -> np.ndarray:
-    """How many frames ahead can be forecast of each sequence: those whose conditions are known."""
+    """Number of frames ahead with known conditions, for each sequence."""
     if sequences.conditions is None:
         return np.full(len(rows), horizon)
     known = np.minimum(sequences.lengths[rows] - starts, horizon)
@@ -282,9 +281,9 @@ def _reach(sequences: Sequences, rows: np.ndarray, starts: np.ndarray, horizon: 
 def _errors(
     sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared errors of the forecast, as batches hold it, and of repeating the last values seen.
+    """Squared errors of the forecast, and of repeating the last observed values, both (N', H).
 
-    Both (N', H).
+    The forecast is in the scale of batches.
     """
     errors, copied = np.full((2, *mean.shape[:2]), np.nan)
     for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
@@ -301,7 +300,7 @@ def _errors(
 def _mistakes(
     sequences: Sequences, starts: np.ndarray, mean: np.ndarray, known: Symbols
 ) -> dict[str, np.ndarray]:
-    """Shares of the categorical features that were predicted wrong, by field of `Forecast`."""
+    """Shares of wrongly predicted categorical features, by field of `Forecast`."""
     wrong, copied = np.full((2, *mean.shape[:2]), np.nan)
     for row, (came, seen, last) in enumerate(_what_came(sequences, starts, mean.shape[1])):
         likeliest = known.likeliest(torch.from_numpy(mean[row, : len(came)]))

@@ -1,4 +1,4 @@
-"""What was in the frames, or features of frames, that are missing?"""
+"""Imputation of missing frames and features."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Imputation:
     """Sequences with their missing features filled in, stored end to end.
 
     Args:
-        x: observed values as they were, and means of the missing ones, (sum of lengths, D); of
-            categorical features the likeliest symbols.
+        x: observed values unchanged, and means of the missing ones, (sum of lengths, D); for
+            categorical features the most probable symbols.
         seen: True where a feature was observed, (sum of lengths, D).
-        levels: of the quantiles, (Q,); none of categorical features, which have no order.
-        quantiles: of every feature, (Q, sum of lengths, D); observed values where there is one.
+        levels: of the quantiles, (Q,); empty for categorical features, which have no order.
+        quantiles: of every feature, (Q, sum of lengths, D); equal to the value if it was observed.
         lengths: frames of each sequence, (N,).
-        probabilities: of all symbols of categorical features, (sum of lengths, S), as the model has
-            them where one is missing, and one and zero where it was observed; None for others.
+        probabilities: of all symbols of categorical features, (sum of lengths, S): those of the
+            model if missing, one and zero if observed; None for other data.
     """
 
     x: np.ndarray
@@ -70,26 +70,26 @@ def impute(
 
     .. math:: p(x_{t,\text{missing}} \mid x_{\text{seen}, \le t + L})
 
-    by the completions that the particles of frame t + L descend from, with their weights. The more
-    frames tell about a gap, the fewer of the particles that completed it have descendants; where
-    these are effectively less than a tenth of all, no more frames are asked. More samples reach
-    further. A model with a state that is summed out, `hmm` or `lds`, is asked exactly, and given
-    all that was seen.
+    by the completed frames of the ancestors of the particles of frame t + L, with their weights.
+    Every further frame reduces the number of different ancestors. Smoothing stops before their
+    effective number falls below a tenth of the particles; with more samples it reaches further. For
+    models whose state is summed out, `hmm` and `lds`, the result is exact given all observations.
 
     Args:
         model: the model p.
         guide: the guide q.
         sequences: with missing features.
-        samples: particles K; draws for the quantiles where the model is asked exactly.
+        samples: particles K; for exact models, draws for the quantiles.
         quantiles: levels in [0, 1], `QUANTILES` if not given; categorical features have none.
-        means: missing features take, and feed back, their mean given the latents; for grey values.
-        lag: L; zero makes a filter, which knows nothing of what comes after. For particles.
+        means: whether missing features take, and feed back, their mean given the latents; for grey
+            values.
+        lag: L; zero gives a filter, which does not use later frames. Not used by exact models.
         seed: of the draws; the global generator is left alone.
 
     Raises:
         DataError: nothing is missing.
-        UsageError: no sequence model, no samples, a negative lag, or quantiles that there are not.
-        CompatibilityError: the model's frames cannot be completed.
+        UsageError: no sequence model, no samples, a negative lag, or invalid quantiles.
+        CompatibilityError: missing features of the model's frames cannot be drawn.
 
     Reference: Kitagawa, Monte Carlo filter and smoother for non-Gaussian nonlinear state space
     models, 1996, section 3; the fixed lag is that of Kitagawa and Sato, Monte Carlo smoothing and
@@ -121,7 +121,7 @@ def impute(
 def _imputation(
     sequences: Sequences, seen: Tensor, filled: Tensor, levels: Tensor, known: Symbols | None
 ) -> Imputation:
-    """What was filled in, of means and quantiles of every frame, (1 + Q, sum of lengths, D)."""
+    """The imputation from means and quantiles of every frame, (1 + Q, sum of lengths, D)."""
     x, between, probabilities = filled[0], filled[1:], None
     if known is not None:
         x = torch.where(seen, sequences.x, known.likeliest(filled[0]))
@@ -132,7 +132,7 @@ def _imputation(
 
 
 def _as_predicted(x: Tensor, seen: Tensor, known: Symbols | None) -> tuple[Tensor, Tensor]:
-    """Frames and what was seen of them; of categorical features one number for each symbol."""
+    """Frames and the mask of observed features; for categorical data one number per symbol."""
     return (x, seen) if known is None else (known.one_hot(x), seen[:, known.owner])
 
 
@@ -142,24 +142,28 @@ def _check(sequences: Sequences, samples: int, lag: int) -> None:
     if lag < 0:
         raise UsageError(f"lag is {lag}; give 0 or more")
     if not sequences.has_missing:
-        raise DataError("nothing is missing in these sequences: there is nothing to fill in")
+        raise DataError("these sequences have no missing values, so there is nothing to impute")
 
 
 def _smoothed(
     model: StateSpaceModel, batch: Batch, samples: int, levels: Tensor, *, means: bool
 ) -> Tensor:
-    """Mean and quantiles of every frame given all that was seen, (1 + Q, B, T, D)."""
-    law, shape = model.smoothed(batch), torch.Size([samples])
+    """Mean and quantiles of every frame given all observations, (1 + Q, B, T, D)."""
+    distribution, shape = model.smoothed(batch), torch.Size([samples])
     if not len(levels):
-        return law.mean[None]
-    drawn = law.sample_mean(shape) if means and isinstance(law, Mixture) else law.sample(shape)
+        return distribution.mean[None]
+    drawn = (
+        distribution.sample_mean(shape)
+        if means and isinstance(distribution, Mixture)
+        else distribution.sample(shape)
+    )
     even = drawn.new_full(drawn.shape[:2], 1 / samples)
     quantiles = weighted_quantiles(drawn.flatten(2), even, levels)
-    return torch.cat([law.mean[None], quantiles.unflatten(-1, drawn.shape[2:])])
+    return torch.cat([distribution.mean[None], quantiles.unflatten(-1, drawn.shape[2:])])
 
 
 def _filtered(particles: CompletingFilter, levels: Tensor, known: Symbols | None) -> Tensor:
-    """Mean and quantiles of every frame by completions and their weights, (1 + Q, B, T, D)."""
+    """Mean and quantiles of every frame from weighted completions, (1 + Q, B, T, D)."""
     x = particles.batch.x
     size = x.shape[-1] if known is None else known.size
     frames = torch.zeros(1 + len(levels), *x.shape[:2], size, dtype=x.dtype)
@@ -172,6 +176,6 @@ def _filtered(particles: CompletingFilter, levels: Tensor, known: Symbols | None
 
 
 def _portions(sequences: Sequences, samples: int) -> list[np.ndarray]:
-    """Rows that are completed together; every particle keeps some of its frames."""
+    """Rows that are completed together; every particle stores some of its frames."""
     frames = PARTICLE_NUMBERS_AT_ONCE // (samples * sequences.x.shape[1])
     return evaluation_batches(sequences.lengths, max(1, min(frames, PARTICLE_ROWS_AT_ONCE)))

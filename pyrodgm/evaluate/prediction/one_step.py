@@ -1,4 +1,4 @@
-"""How well is the next frame predicted, having seen a sequence up to it?"""
+"""One-step-ahead prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyrodgm.distributions import Symbols
 from pyrodgm.engine.particles import beginning, expected, symbols_of
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import Tell, drawing, over_time, portions, silent
+from pyrodgm.evaluate.passes import Progress, drawing, over_time, portions, silent
 from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_errors
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.predictors import Predictor
@@ -29,7 +29,7 @@ Tick = Callable[[int], None]
 
 
 class Step(Protocol):
-    """What is expected of every frame of a batch, and log-likelihoods; `one_step` is one."""
+    """Predictions of every frame of a batch, and log-likelihoods; `one_step` is an instance."""
 
     def __call__(
         self, model: StepModel, guide: StepGuide, batch: Batch, *, samples: int, tick: Tick
@@ -44,14 +44,14 @@ def one_step(
     samples: int = 20,
     tick: Tick = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
-    r"""What is expected of every frame having seen those before it.
+    r"""Expectation of every frame given those before it.
 
     .. math:: \sum_k W^k_{t-1}\, \mathbb{E}[x_t \mid z^k_{\le t}, x_{<t}], \qquad
         z^k_t \sim p(z_t \mid z^k_{<t}, x_{<t})
 
-    with particles of frames before t as of `ParticleFilter`. With one sample all weights are one
-    and :math:`z_{<t} \sim q(z_{<t} \mid x_{<t})`, the published predictor. A guide that looks ahead
-    runs anew on every beginning of the sequences, at a cost quadratic in T.
+    with the particles of `ParticleFilter` after frame t - 1. With one sample all weights are one
+    and :math:`z_{<t} \sim q(z_{<t} \mid x_{<t})`, the published predictor. A guide that is not
+    causal runs again on every prefix of the sequences, at a cost quadratic in T.
 
     Args:
         model: a sequence model.
@@ -61,7 +61,7 @@ def one_step(
         tick: called with the number of filter steps that were taken, see `_steps`.
 
     Returns:
-        Expectations (B, T, D), of categorical features the probabilities of their symbols
+        Expectations (B, T, D), for categorical features the probabilities of their symbols
         (B, T, S), and log-likelihood estimates of every frame (B, T), in nats.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 5.
@@ -74,11 +74,11 @@ def one_step(
 def before_each_frame(
     whole: ParticleFilter, guide: StepGuide, tick: Tick = lambda _: None
 ) -> Iterator[ParticleFilter]:
-    """Particles that have seen the frames before t, for every t.
+    """Particles given the frames before t, for every t.
 
     Args:
-        whole: a filter that has seen nothing yet; in the end it has seen everything.
-        guide: its guide. Where that looks ahead, every t has a filter of its own.
+        whole: a new filter; at the end it has processed all frames.
+        guide: its guide. If it is not causal, every t has its own filter.
         tick: called with the number of filter steps that were taken, see `_steps`.
     """
     batch = whole.batch
@@ -87,7 +87,7 @@ def before_each_frame(
         if not guide.traits.causal:
             start = beginning(batch, torch.full_like(batch.index, max(t, 1)))
             now = ParticleFilter(whole.model, guide, start, whole.shape[0])
-            now.p.encoded = whole.p.encoded  # the conditions of the frame to come are known
+            now.p.encoded = whole.p.encoded  # the conditions of the next frame are known
             for _ in range(t):
                 now.advance()
         yield now
@@ -96,22 +96,22 @@ def before_each_frame(
 
 
 def _steps(guide: StepGuide, length: int) -> int:
-    """Filter steps that predicting T frames takes: one each, or one a frame of every beginning."""
+    """Filter steps to predict T frames: one per frame, or one per frame of every prefix."""
     return length if guide.traits.causal else length * (length + 1) // 2
 
 
 def next_frame(particles: ParticleFilter) -> Tensor:
-    """What is expected of the frame to come, (B, D)."""
+    """Expectation of the next frame, (B, D)."""
     particles.resample()
-    _, law = particles.ahead()
-    means = expected(law, particles.shape)
+    _, distribution = particles.ahead()
+    means = expected(distribution, particles.shape)
     return torch.einsum("kb,kbd->bd", particles.weights.to(means.dtype), means)
 
 
 def expected_frames(
     model: StepModel, guide: StepGuide, batch: Batch, *, samples: int = 20, seed: int = 0
 ) -> Tensor:
-    """What is expected of every frame having seen those before it, (B, T, D); see `one_step`.
+    """Expectation of every frame given those before it, (B, T, D); see `one_step`.
 
     Args:
         model: a sequence model.
@@ -126,11 +126,11 @@ def expected_frames(
 
 @dataclass(frozen=True)
 class Method:
-    """A way of predicting the next frame.
+    """A method to predict the next frame.
 
     Args:
-        name: which its stream of random numbers is known by, too.
-        step: what is expected of the frames of a batch.
+        name: of the method, and of its stream of random numbers.
+        step: predicts the frames of a batch.
     """
 
     name: str
@@ -149,7 +149,7 @@ def predict(
     std: Sequence[float] = (),
     samples: int = 20,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
     method: Method = FILTERED,
 ) -> Prediction:
     """One-step-ahead prediction of every frame of every sequence.
@@ -162,8 +162,8 @@ def predict(
         std: standard deviations of real features, (D,), by which errors are standardised.
         samples: particles K; one is the published predictor.
         seed: of the draws; the global generator is left alone.
-        tell: called with the share that is done.
-        method: what frames are predicted by.
+        progress: called with the share done, in [0, 1].
+        method: of prediction.
 
     Raises:
         UsageError: no sequence model, or no samples.
@@ -180,7 +180,7 @@ def predict(
     def tick(steps: int) -> None:
         nonlocal done
         done += steps
-        tell(done / total)
+        progress(done / total)
 
     def expect(batch: Batch) -> Tensor:
         means, found = method.step(p, q, batch.to(device), samples=samples, tick=tick)
@@ -209,22 +209,22 @@ def predictions(
     *,
     samples: int = 20,
     seed: int = 0,
-    tell: Callable[[str, float], None] = lambda *_: None,
+    progress: Callable[[str, float], None] = lambda *_: None,
 ) -> dict[str, Prediction]:
-    """Predictions of sequences by a model, "filtered", and by trivial predictors beside it.
+    """Predictions of sequences by a model, "filtered", and by trivial predictors.
 
     Args:
         model: the model p.
         guide: the guide q.
-        sequences: what is predicted.
+        sequences: the sequences to predict.
         info: facts of the data, with the standard deviations of training.
-        trivial: as of `pyrodgm.evaluate.trivial.predictors.baselines`.
+        trivial: as in `pyrodgm.evaluate.trivial.predictors.baselines`.
         samples: of the model's prediction.
         seed: of the draws.
-        tell: called with the name of the method, and which share of it is done.
+        progress: called with the name of the method and the share of it that is done.
 
     Raises:
-        UsageError: as of `predict`.
+        UsageError: as in `predict`.
     """
     over_time(model, guide)
     kind: Kind = "real" if scores_totals(model) else info.kind  # counts are not scaled
@@ -236,13 +236,13 @@ def predictions(
         std=spread_of(info),
         samples=samples,
         seed=seed,
-        tell=partial(tell, "filtered"),
+        progress=partial(progress, "filtered"),
     )
     return {"filtered": found, **baseline_predictions(trivial, sequences, info, kind=kind)}
 
 
 def autoregressive_order(model: Model) -> int:
-    """How many frames back the autoregression beside a model looks: as many as the model."""
+    """Order of the autoregression beside a model: the order of the model."""
     return max(1, model.history) if isinstance(model, StepModel) else 1
 
 
@@ -257,9 +257,9 @@ def baseline_predictions(
 
     Args:
         trivial: the predictors, by name.
-        sequences: what is predicted.
+        sequences: the sequences to predict.
         info: facts of the data, with the standard deviations of training.
-        kind: that values are taken for where errors are measured, if it is another.
+        kind: of the values in the computation of errors, if it differs.
     """
     known = Symbols(info.symbols) if info.symbols else None
     found = {}
@@ -267,11 +267,11 @@ def baseline_predictions(
         errors = sequence_errors(sequences, predictor, kind or info.kind, 1, spread_of(info), known)
         nats = log_scores(predictor, sequences, info) if info.kind == "categorical" else None
         if nats is not None and not np.isfinite(nats).all():
-            nats = None  # copies are certain, and wrong now and then
+            nats = None  # a copy has probability one, so one error has infinite cost
         found[name] = _prediction(name, 1, errors, nats, sequences)
     return found
 
 
 def spread_of(info: DataInfo) -> tuple[float, ...]:
-    """Standard deviations of real features; nothing for data whose features are of one kind."""
+    """Standard deviations of real features; empty for other data, whose features share units."""
     return info.std if info.kind == "real" else ()

@@ -1,4 +1,4 @@
-"""What does a model draw? Whole sequences, from nothing or after real beginnings."""
+"""Samples from a model: whole sequences, or continuations of a prefix."""
 
 from __future__ import annotations
 
@@ -32,35 +32,34 @@ def sample(
 ) -> dict[str, Tensor]:
     """Ancestral draws from a model, every site (num, length, D).
 
-    Of energy models, draws by Markov chains along an annealing path.
+    Energy models are sampled by Markov chains along an annealing path.
 
-    Grey observations in [0,1] are their mean given the latents, not black or white.
+    Grey observations in [0,1] are means given the latents, not black or white.
 
     Args:
         model: the model p.
-        guide: the guide q, which reads a prefix.
+        guide: the guide q, which draws the latents of a prefix.
         info: facts of the data that the model was fitted on.
-        sequences: where a prefix comes from, and conditions that are not given; else not needed.
-        num: how many sequences.
-        length: frames of each; by default the mean training length, or what conditions give.
-        prefix: frames that are those of the sequences, which take turns; what follows is
-            drawn given them, and only the observations are returned.
-        conditions: what the model is given of the frames, (num, length, U), or (length, U) for the
-            same in all sequences. If not given, and with a prefix, those of the sequences that have
-            so many frames, which take turns.
+        sequences: the source of prefixes, and of conditions that are not given.
+        num: number of sequences to draw.
+        length: frames of each; by default the mean training length, or that of the conditions.
+        prefix: frames taken from the sequences, used in turn; the following frames are drawn given
+            them, and only the observations are returned.
+        conditions: of the frames, (num, length, U), or (length, U) for the same in all sequences.
+            If not given, or with a prefix, those of the sequences that are long enough, in turn.
         seed: of the draws; the global generator is left alone.
 
     Raises:
         UsageError: nothing to draw, the model cannot draw observations or not after a prefix, or
-            conditions are given beside a prefix or for fewer frames.
+            conditions are given together with a prefix or for too few frames.
         DataError: the model takes other conditions.
     """
     if isinstance(model, EnergyModel):
         return {"x": _of_energy(model, num, 1 if length is None else length, prefix, seed)}
     if not isinstance(model, StepModel | Generator):
         raise UsageError(
-            f"{type(model).__name__} cannot draw observations: it is none of StepModel, Generator "
-            "and EnergyModel of pyrodgm.models"
+            f"{type(model).__name__} cannot draw observations: it is not a StepModel, Generator or "
+            "EnergyModel of pyrodgm.models"
         )
     frames = _usual_length(info, sequences, conditions) if length is None else length
     if num < 1 or frames < 1:
@@ -85,15 +84,15 @@ def sample(
 
 
 def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
-    """Raise where a model cannot go on after a prefix, or not under these conditions."""
+    """Raise if a model cannot continue a prefix, or not under these conditions."""
     if isinstance(model, Generator):
         raise UsageError(
-            f"{type(model).__name__} draws whole sequences from noise and cannot go on after a "
-            "prefix; leave it out"
+            f"{type(model).__name__} draws whole sequences from noise and cannot continue a "
+            "prefix; leave the prefix out"
         )
     if conditions is not None:
         raise UsageError(
-            "after a prefix, conditions are those of its sequence; run.forecast takes others"
+            "with a prefix, conditions are those of its sequence; use run.forecast for others"
         )
 
 
@@ -104,11 +103,11 @@ def _generated(model: Generator, batch: Batch) -> dict[str, Tensor]:
 
 
 def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int) -> Tensor:
-    """Independent frames of an energy model, each by a Markov chain of its own, (num, length, D).
+    """Independent frames of an energy model, each by its own Markov chain, (num, length, D).
 
     Raises:
-        UsageError: nothing to draw, or a prefix, which says nothing of other frames.
-        CompatibilityError: the model has no path to anneal along.
+        UsageError: nothing to draw, or a prefix, although frames are independent.
+        CompatibilityError: the model has no annealing path.
     """
     if num < 1 or length < 1 or prefix:
         raise UsageError(
@@ -120,7 +119,7 @@ def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int
 
 
 def _uncentred(x: Tensor, info: DataInfo) -> Tensor:
-    """Frames as the data has them, of what a model draws less their centre."""
+    """Frames in the scale of the data, from centred frames drawn by a model."""
     if not info.centre:
         return x
     return x.double() + torch.tensor(info.centre, dtype=torch.float64, device=x.device)
@@ -129,7 +128,7 @@ def _uncentred(x: Tensor, info: DataInfo) -> Tensor:
 def _usual_length(
     info: DataInfo, sequences: Sequences | None, conditions: np.ndarray | None
 ) -> int:
-    """Frames that conditions are given of, or those of a mean training sequence, if known."""
+    """Number of frames with given conditions, or the mean training length, if known."""
     if conditions is not None and np.ndim(conditions) > 1:
         return int(np.shape(conditions)[-2])
     length = round(info.mean_length)

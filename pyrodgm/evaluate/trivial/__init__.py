@@ -1,1 +1,1 @@
-"""Trivial predictors that a model has to beat."""
+"""Trivial predictors, the baselines of every result."""

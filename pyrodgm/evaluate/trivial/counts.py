@@ -1,4 +1,4 @@
-"""Trivial predictors of counts whose totals are scored: negative binomial, by moments."""
+"""Trivial predictors of counts and their totals: negative binomial, fitted by moments."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import NegativeBinomialVector
 from pyrodgm.models import Model
 
-PSEUDO_COUNT = 0.5  # of a feature in one frame more: what training never shows may still happen
-LARGEST_SHAPE = 1e6  # at which a negative binomial is a Poisson distribution
-WEIGHTS = np.linspace(0, 0.95, 20)  # that the frame before may have
+PSEUDO_COUNT = 0.5  # added to every feature, so that unseen counts have positive probability
+LARGEST_SHAPE = 1e6  # a negative binomial with this shape is practically Poisson
+WEIGHTS = np.linspace(0, 0.95, 20)  # grid of weights of the frame before
 
 Score = Callable[[Sequences], np.ndarray]
 
 
 def scores_totals(model: Model) -> bool:
-    """Whether a model of counts scores how many there are, and not only of which kind."""
+    """Whether a model of counts scores the total per frame, and not only the shares."""
     return bool(getattr(getattr(model, "emission", None), "scores_totals", False))
 
 
 def count_moments(train: Sequences) -> dict[str, np.ndarray]:
-    """All that `count_predictors` know of the training sequences.
+    """Statistics of the training sequences used by `count_predictors`.
 
     Returns:
-        "mean" of every feature, (D,); the "weight" w that did best, (1,); and the "shapes" r
-        without it and with it, (2, D).
+        "mean" of every feature, (D,); the best "weight" w, (1,); and the "shapes" r without and
+        with this weight, (2, D).
     """
     x = train.x.numpy().astype(np.float64)
     mean = (np.nansum(x, 0) + PSEUDO_COUNT) / ((~np.isnan(x)).sum(0) + 1)
@@ -43,18 +43,18 @@ def count_moments(train: Sequences) -> dict[str, np.ndarray]:
 
 
 def count_predictors(known: Mapping[str, np.ndarray]) -> dict[str, Score]:
-    r"""Log-likelihoods of sequences, (N,), in nats, by what training shows.
+    r"""Log-likelihoods of sequences, (N,), in nats, from statistics of training.
 
     .. math:: x_{td} \sim \mathrm{NB}(\mu_{td}, r_d), \qquad
         \mu_{td} = (1 - w) m_d + w x_{t-1,d}, \qquad
         r_d = \frac{\sum_t \mu_{td}^2}{\sum_t (x_{td} - \mu_{td})^2 - \mu_{td}}
 
     Args:
-        known: as of `count_moments`.
+        known: from `count_moments`.
 
     Returns:
-        "independent": w is zero. "previous frame": w did best in training, where a frame has none
-        before it that was observed it is zero.
+        "independent": w is zero. "previous frame": w is the best value in training; it is zero for
+        frames without an observed predecessor.
     """
     mean, weight, shapes = known["mean"], float(known["weight"][0]), known["shapes"]
     return {
@@ -71,7 +71,7 @@ def _expected(part: Sequences, mean: np.ndarray, weight: float) -> np.ndarray:
 
 
 def _shape(part: Sequences, expected: np.ndarray) -> np.ndarray:
-    """The shapes r that give the variances seen, (D,)."""
+    """The shapes r that match the observed variances, (D,)."""
     x = part.x.numpy().astype(np.float64)
     more = np.nansum(np.square(x - expected) - expected, 0)
     squares = (np.square(expected) * ~np.isnan(x)).sum(0)
@@ -80,10 +80,10 @@ def _shape(part: Sequences, expected: np.ndarray) -> np.ndarray:
 
 
 def _nats(part: Sequences, expected: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Log-likelihoods of what was observed of every sequence, (N,)."""
+    """Log-likelihoods of the observed values of every sequence, (N,)."""
     x = part.x.double()
-    law = NegativeBinomialVector(
+    distribution = NegativeBinomialVector(
         torch.from_numpy(expected).log(), torch.from_numpy(shape).log().expand(expected.shape)
     )
-    each = law.log_prob_seen(x, ~x.isnan()).numpy()
+    each = distribution.log_prob_seen(x, ~x.isnan()).numpy()
     return np.add.reduceat(each, part.starts)

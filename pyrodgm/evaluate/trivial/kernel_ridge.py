@@ -1,4 +1,4 @@
-"""Ridge autoregression of wide frames: fewer frames than inputs, in the dual form."""
+"""Ridge autoregression in the dual form, for fewer frames than inputs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pyrodgm.evaluate.trivial.lookback import carried, lags, pairs
 
 
 class DualRidgeAR:
-    r"""`RidgeAR` by a system of N frames in the place of one of n D inputs.
+    r"""`RidgeAR` by a linear system of size N, the number of frames, instead of n D.
 
     .. math:: W = U^T A, \qquad
         A = (U U^T + \lambda \tfrac{\mathrm{tr}\, U U^T}{n D} I)^{-1} X, \qquad
         W^T u = A^T U u
 
-    Rows of X are the N frames t >= 2 of training, rows of U what they look back on. Predictions are
-    those of `RidgeAR`. Memory is for N n D numbers, where the primal form takes (n D) squared; the
+    Rows of X are the N frames t >= 2 of training, rows of U the n frames before each. Predictions
+    equal those of `RidgeAR`. Memory is for N n D numbers, where the primal form takes (n D)^2; the
     weights W are never formed.
 
     Args:
-        train: fitted on these.
-        valid: where the penalty is chosen.
-        order: how many frames back it looks, n.
+        train: training sequences.
+        valid: sequences on which the penalty is chosen.
+        order: number of frames before, n.
         centre: training mean, (D,).
         penalties: the grid.
 
@@ -56,19 +56,19 @@ class DualRidgeAR:
         self.penalty, self.dual = min(solved, key=lambda pair: self._error(valid, pair[1]))
 
     def state(self) -> dict[str, Tensor]:
-        """All that it knows of the data, for `from_state`."""
+        """The fitted parameters, for `from_state`."""
         return {"centre": self.centre, "inputs": self.inputs, "dual": self.dual}
 
     @classmethod
     def from_state(cls, order: int, state: Mapping[str, Tensor]) -> DualRidgeAR:
-        """The same autoregression as gave this state, without its data."""
+        """The autoregression with this state, without its data."""
         made = cls.__new__(cls)
         made.order, made.centre = order, state["centre"]
         made.inputs, made.dual = state["inputs"], state["dual"]
         return made
 
     def __call__(self, batch: Batch) -> Tensor:
-        """What is expected of every frame, (B, T, D)."""
+        """Predictions of every frame, (B, T, D)."""
         centre = self.centre.to(batch.x)
         u = lags(carried(batch) - centre, self.order).flatten(0, 1)
         return centre + (self._kernel(u) @ self.dual).view_as(batch.x).to(centre)
@@ -82,7 +82,7 @@ class DualRidgeAR:
         return found
 
     def _error(self, sequences: Sequences, dual: Tensor) -> float:
-        """The squared error of all frames, less what does not depend on the prediction.
+        """The squared error of all frames, without terms that do not depend on the prediction.
 
         Weighted over missing values as in `pyrodgm.evaluate.trivial.predictors.Moments`.
         """

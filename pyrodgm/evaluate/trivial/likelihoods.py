@@ -1,4 +1,4 @@
-"""What a trivial predictor reaches on the same data: no result is shown without it."""
+"""Log-likelihoods of trivial predictors, shown beside every result on the same data."""
 
 from __future__ import annotations
 
@@ -28,48 +28,47 @@ from pyrodgm.evaluate.trivial.symbols import (
 )
 from pyrodgm.networks.conditional import LEAST_SCALE
 
-PSEUDO_COUNT = 0.5  # of either outcome, or of any word: what training never shows may still happen
-WEIGHTS = np.linspace(0, 0.95, 20)  # that the frame before may have
-NAMES = {  # of the predictors, in a table
+PSEUDO_COUNT = 0.5  # added to every outcome or word, so that unseen ones have positive probability
+WEIGHTS = np.linspace(0, 0.95, 20)  # grid of weights of the frame before
+NAMES = {  # names of the predictors in tables
     "independent": "independent features",
     "markov": "Markov chain per feature",
     "previous frame": "mixture with the frame before",
-    "entropy": "no prediction can exceed",
+    "entropy": "upper limit of any prediction",
 }
 
 
-def floors(splits: Splits, split: str, *, totals: bool = False) -> dict[str, Bound]:
+def trivial_bounds(splits: Splits, split: str, *, totals: bool = False) -> dict[str, Bound]:
     """Exact log-likelihoods of trivial predictors fitted on the training sequences.
 
-    Missing features are left out of the score, and the chains carry what they expect over a gap,
-    as though it had been summed out. Held-out observations are neither fitted nor scored.
+    Missing features are not scored; the Markov chains sum them out. Held-out observations are
+    neither fitted nor scored.
 
     Args:
-        splits: the data; grey values score by cross-entropy, counts as tokens, without the
+        splits: the data; grey values are scored by cross-entropy, counts as tokens, without the
             multinomial coefficient.
-        split: where they are scored, "train", "valid" or "test".
-        totals: whether it is scored how many counts there are, see
-            `pyrodgm.evaluate.trivial.counts`, and not only of which kind.
+        split: "train", "valid" or "test".
+        totals: whether the total of counts per frame is scored too; see
+            `pyrodgm.evaluate.trivial.counts`.
 
     Returns:
-        "independent": every feature has its training mean, of real numbers also its variance, in
+        "independent": every feature has its training mean, real numbers also their variance, in
         every frame; symbols and words have their training shares. "markov": every feature is a
-        chain of its own, of as many states as it has values, or a normal autoregression of order
-        one. "previous frame": the share of
-        a word is a mixture of its share in the frame before and of that in training; its weight
-        did best in training. "entropy": the cross-entropy that no prediction can undercut, for
-        grey values only.
+        separate Markov chain over its values, or for real numbers a normal autoregression of order
+        one. "previous frame": the share of a word is a mixture of its share in the frame before and
+        its training share, with the best weight in training. "entropy": minus the entropy of grey
+        values, the upper limit of any prediction.
     """
     return scores(trivial_predictors(splits, totals=totals), splits[split])
 
 
 def trivial_predictors(splits: Splits, *, totals: bool = False) -> dict[str, Score]:
-    """The predictors of `floors`, fitted: each gives nats of every sequence, (N,)."""
+    """The fitted predictors of `trivial_bounds`: each gives nats of every sequence, (N,)."""
     return predictors(learned(splits.train, splits.info, totals=totals), splits.info)
 
 
 def learned(train: Sequences, info: DataInfo, *, totals: bool = False) -> dict[str, np.ndarray]:
-    """All that the predictors of `floors` know of the training sequences, by name."""
+    """Statistics of the training sequences used by the predictors of `trivial_bounds`, by name."""
     if info.kind == "categorical":
         return symbol_counts(train, info)
     if info.kind == "count":
@@ -80,11 +79,11 @@ def learned(train: Sequences, info: DataInfo, *, totals: bool = False) -> dict[s
 
 
 def predictors(known: Mapping[str, np.ndarray], info: DataInfo) -> dict[str, Score]:
-    """The predictors of `floors` from what `learned` gave.
+    """The predictors of `trivial_bounds` from the statistics of `learned`.
 
     Args:
-        known: learned from training sequences.
-        info: facts of the data to be scored; its kind decides how.
+        known: statistics of training sequences.
+        info: facts of the data to be scored, with its kind.
     """
     if info.kind == "categorical":
         found = symbol_predictors(known, info)
@@ -98,7 +97,7 @@ def predictors(known: Mapping[str, np.ndarray], info: DataInfo) -> dict[str, Sco
 
 
 def scores(predictors: Mapping[str, Score], sequences: Sequences) -> dict[str, Bound]:
-    """What fitted predictors come to on a split."""
+    """Bounds of fitted predictors on a split."""
     return {
         name: Bound.of(over(sequences, score), sequences.lengths, "exact")
         for name, score in predictors.items()
@@ -112,14 +111,14 @@ def _symbol_score(predictor: SymbolPredictor, info: DataInfo) -> Score:
 def _bit_shares(train: Sequences) -> dict[str, np.ndarray]:
     """Smoothed shares of ones: of all frames, and of those after a one and after a zero.
 
-    A grey predecessor counts as on with its value and as off with the rest.
+    A grey predecessor x counts as one with weight x and as zero with weight 1 - x.
     """
     ones, total = np.zeros((2, 3, train.x.shape[1]))
     for part in portions(train):
         x, before = values(part), frame_before(part)
-        seen, told = ~np.isnan(x), ~np.isnan(before)
-        x, before = np.where(seen, x, 0), np.where(told, before, 0)
-        for row, weight in enumerate((np.ones_like(x), before, told - before)):
+        seen, known = ~np.isnan(x), ~np.isnan(before)
+        x, before = np.where(seen, x, 0), np.where(known, before, 0)
+        for row, weight in enumerate((np.ones_like(x), before, known - before)):
             ones[row] += np.einsum("nd,nd->d", weight, x)
             total[row] += np.einsum("nd,nd->d", weight, seen)
     return dict(
@@ -128,20 +127,20 @@ def _bit_shares(train: Sequences) -> dict[str, np.ndarray]:
 
 
 def _bit_predictors(known: Mapping[str, np.ndarray]) -> dict[str, Score]:
-    chance, on, off = (known[name] for name in ("share", "on", "off"))
+    share, on, off = (known[name] for name in ("share", "on", "off"))
 
     def markov(part: Sequences) -> np.ndarray:
         known = values(part)[None]
-        return bernoulli(part, carried(part, known, chance, lambda p: p * on + (1 - p) * off)[0])
+        return bernoulli(part, carried(part, known, share, lambda p: p * on + (1 - p) * off)[0])
 
     return {
-        "independent": lambda part: bernoulli(part, np.broadcast_to(chance, part.x.shape)),
+        "independent": lambda part: bernoulli(part, np.broadcast_to(share, part.x.shape)),
         "markov": markov,
     }
 
 
 def _entropy(part: Sequences) -> np.ndarray:
-    """The score of a prediction that is the frame itself."""
+    """The score of predicting the frame itself."""
     return bernoulli(part, values(part))
 
 
@@ -149,8 +148,8 @@ def _normal_regression(train: Sequences, info: DataInfo) -> dict[str, np.ndarray
     """Mean and variance of every feature, and its regression on the frame before, each (D,)."""
     mean, std = np.array(info.mean), np.array(info.std)
     varies = std > 0
-    least = np.square(LEAST_SCALE * std)  # as sharp as an emission can be
-    variance = np.where(varies, np.square(std), 1)  # of a constant feature one, as an emission has
+    least = np.square(LEAST_SCALE * std)  # the smallest variance of an emission
+    variance = np.where(varies, np.square(std), 1)  # constant features have one, as in an emission
     slope, offset, noise = _regression(train, mean)
     slope, offset = slope * varies, offset * varies
     noise = np.where(varies, np.maximum(noise, least), 1)
@@ -202,7 +201,7 @@ def _regression(train: Sequences, mean: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _word_shares(train: Sequences, info: DataInfo) -> dict[str, np.ndarray]:
-    """Smoothed shares of words, (D,), and the weight that the frame before has beside them."""
+    """Smoothed shares of words, (D,), and the weight of the frame before."""
     totals = np.array(info.mean) * train.num_frames + PSEUDO_COUNT
     shares = totals / totals.sum()
 
@@ -213,7 +212,7 @@ def _word_shares(train: Sequences, info: DataInfo) -> dict[str, np.ndarray]:
 
 
 def _word_predictors(known: Mapping[str, np.ndarray]) -> dict[str, Score]:
-    """Words by their shares, alone and together with those of the frame before."""
+    """Predictors of words: training shares, alone and mixed with shares of the frame before."""
     shares, weight = known["shares"], float(known["weight"][0])
     return {
         "independent": lambda part: tokens(part, np.broadcast_to(shares, part.x.shape)),
@@ -225,7 +224,7 @@ def _previous(part: Sequences, shares: np.ndarray, weight: float) -> np.ndarray:
     """The score of a mixture of the words of the frame before with those of all frames, (N,)."""
     before = np.nan_to_num(frame_before(part))
     seen = ~np.isnan(frame_before(part))
-    told = before.sum(1, keepdims=True)
-    # What a frame says, it says of the words that were seen in it.
-    rescaled = before * (seen * shares).sum(1, keepdims=True) / np.maximum(told, 1)
-    return tokens(part, shares + weight * np.where(seen & (told > 0), rescaled - shares, 0))
+    total = before.sum(1, keepdims=True)
+    # The shares of a frame are relative to the words that were observed in it.
+    rescaled = before * (seen * shares).sum(1, keepdims=True) / np.maximum(total, 1)
+    return tokens(part, shares + weight * np.where(seen & (total > 0), rescaled - shares, 0))

@@ -1,4 +1,4 @@
-"""What does a linear predictor look back on? The last frames before each, across missing values."""
+"""Inputs of linear predictors: the frames before each frame, with missing values filled."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NUMBERS_AT_ONCE = 10_000_000  # frames x inputs: bounds memory, not results
 
 
 def carried(batch: Batch) -> Tensor:
-    """Observations where every feature keeps its last value over a gap, (B, T, D).
+    """Observations where missing values repeat the last observed value, (B, T, D).
 
-    Before its first value it has the training mean.
+    Before its first observed value a feature has the training mean.
     """
     if batch.seen is None:
         return batch.x
@@ -28,14 +28,14 @@ def carried(batch: Batch) -> Tensor:
 
 
 def lags(x: Tensor, order: int) -> Tensor:
-    """The last n frames before each, newest first, as though the first had stood still before it.
+    """The last n frames before each, newest first; the first frame is repeated before the start.
 
     Args:
         x: (B, T, D).
         order: n.
 
     Returns:
-        (B, T, n D); what the first frame has is itself.
+        (B, T, n D); for the first frame this is the frame itself.
 
     >>> lags(torch.tensor([[[1.0], [2.0], [3.0]]]), 2).tolist()
     [[[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]]]
@@ -47,7 +47,7 @@ def lags(x: Tensor, order: int) -> Tensor:
 def pairs(
     sequences: Sequences, order: int, centre: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Frames from the second on and what they look back on, all less a centre, some at a time.
+    """Blocks of frames from the second on and the n frames before each, centred.
 
     Args:
         sequences: frames of dimension D.
@@ -55,7 +55,7 @@ def pairs(
         centre: (D,).
 
     Yields:
-        Inputs (F, n D); frames (F, D), zero where nothing was observed; and where it was, (F, D).
+        Inputs (F, n D); frames (F, D), zero where missing; and the mask of observed values, (F, D).
     """
     frames = min(FRAMES_AT_ONCE, max(1, NUMBERS_AT_ONCE // (order * len(centre))))
     for rows in evaluation_batches(sequences.lengths, frames):

@@ -1,4 +1,4 @@
-"""How well is the next frame predicted without a model? No prediction is shown without these."""
+"""Trivial predictors of the next frame, shown beside every prediction."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pyrodgm.evaluate.trivial.lookback import carried, lags, pairs
 from pyrodgm.evaluate.trivial.symbols import symbol_counts, symbol_predictors
 from pyrodgm.networks.inputs import means, spread
 
-PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of the inputs
-MOST_NUMBERS = 20_000_000  # of the largest array that an autoregression may take: 160 MB
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the inputs' mean variance
+MOST_NUMBERS = 20_000_000  # size limit of the largest array of an autoregression: 160 MB
 
 Predictor = Callable[[Batch], Tensor]
 
 
 def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
-    """Predictors from a batch to what they expect of every frame, (B, T, D); see `predictors`.
+    """Predictors that map a batch to predictions of every frame, (B, T, D); see `predictors`.
 
     Args:
         splits: the data; fitted on training, with a penalty chosen on validation.
-        order: how many frames back the autoregression looks.
+        order: of the autoregression, in frames.
     """
     symbolic = splits.info.kind == "categorical"
     counts = symbol_counts(splits.train, splits.info) if symbolic else {}
@@ -39,16 +39,16 @@ def baselines(splits: Splits, order: int) -> dict[str, Predictor]:
 
 
 def autoregression(splits: Splits, order: int) -> Linear | None:
-    """The linear autoregression of a dataset, in the form that is cheaper.
+    """The linear autoregression of a dataset, in the cheaper of two forms.
 
-    Real features, which have units of their own, enter standardised: one penalty then suits all.
+    Real features are standardised, so that one penalty suits features with different units.
 
-    Counts and symbols have none; nor have frames so wide that either form would take gigabytes, of
-    which a `LeftOutWarning` tells.
+    The result is None for counts and symbols. It is None, with a `LeftOutWarning`, if frames are so
+    wide that both forms would need gigabytes.
 
     Args:
         splits: the data.
-        order: how many frames back it looks.
+        order: number of frames before.
     """
     if splits.info.kind in ("categorical", "count"):
         return None
@@ -56,7 +56,7 @@ def autoregression(splits: Splits, order: int) -> Linear | None:
     frames = splits.train.num_frames - len(splits.train)
     if min(frames, inputs) * inputs > MOST_NUMBERS:
         warnings.warn(
-            f"'linear AR({order})' is left out: it would take matrices of "
+            f"'linear AR({order})' is omitted: it would need matrices of "
             f"{min(frames, inputs):,} by {inputs:,} numbers for frames of {len(mean):,} features",
             LeftOutWarning,
             stacklevel=2,
@@ -71,7 +71,7 @@ def autoregression(splits: Splits, order: int) -> Linear | None:
 
 
 def from_state(order: int, state: Mapping[str, Tensor]) -> Linear:
-    """The autoregression that gave this state, without its data."""
+    """The autoregression with this state, without its data."""
     form = DualRidgeAR if "dual" in state else RidgeAR
     return form.from_state(order, state)
 
@@ -82,21 +82,21 @@ def predictors(
     linear: Linear | None,
     counts: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, Predictor]:
-    """Predictors from a batch to what they expect of every frame, (B, T, D).
+    """Predictors that map a batch to predictions of every frame, (B, T, D).
 
     Args:
         info: facts of the data, with the means of training.
-        order: how many frames back the autoregression looks.
-        linear: as of `autoregression`; without it there is none.
-        counts: of categorical data, as of `pyrodgm.evaluate.trivial.symbols.symbol_counts`.
+        order: of the autoregression, in frames.
+        linear: from `autoregression`; None for no autoregression.
+        counts: for categorical data, from `pyrodgm.evaluate.trivial.symbols.symbol_counts`.
 
     Returns:
-        "training mean"; "copy-last", the frame before; "linear extrapolation", every feature going
-        on as between the last two frames, which for bits would be the frame before; "linear AR(n)",
-        see `RidgeAR`. Over a gap a feature keeps its last value. Linear predictors stay within
-        [0, 1] where the data does, and counts have none. Of categorical data they give
-        probabilities of all symbols, (B, T, S): "training frequencies", "copy-last", which is
-        certain, and "Markov chain per feature"; see `pyrodgm.evaluate.trivial.symbols`.
+        "training mean"; "copy-last", the frame before; "linear extrapolation" from the last two
+        frames, not for bits; "linear AR(n)", see `RidgeAR`. Missing values repeat the last observed
+        value. Linear predictions are clipped to [0, 1] if the data lies there; counts have no
+        linear predictors. For categorical data the predictions are probabilities of all symbols,
+        (B, T, S): "training frequencies", "copy-last", with probability one, and "Markov chain per
+        feature"; see `pyrodgm.evaluate.trivial.symbols`.
     """
     if info.kind == "categorical":
         return _of_symbols(info, counts)
@@ -132,24 +132,24 @@ def _of_symbols(info: DataInfo, counts: Mapping[str, np.ndarray]) -> dict[str, P
 
 
 def _within_unit(predictor: Predictor) -> Predictor:
-    """The same, cut off at 0 and 1."""
+    """The same predictor, clipped to [0, 1]."""
     return lambda batch: predictor(batch).clamp(0.0, 1.0)
 
 
 def extrapolate(x: Tensor) -> Tensor:
-    r"""Every feature goes on as between the last two frames, :math:`2 x_{t-1} - x_{t-2}`."""
+    r"""Linear extrapolation from the last two frames, :math:`2 x_{t-1} - x_{t-2}`."""
     last, before = lags(x, 2).chunk(2, -1)
     return 2 * last - before
 
 
 class Moments:
-    r"""Sums over frames t >= 2 of products of a frame and the n before it, all less a centre.
+    r"""Sums over frames t >= 2 of products of a frame and the n before it, all centred.
 
     .. math:: G = \sum_t u_t u_t^T, \qquad C = \sum_t u_t x_t^T, \qquad s = \sum_t |x_t|^2,
         \qquad u_t = (x_{t-1}, \dots, x_{t-n})
 
-    Over a gap, what is looked back on keeps its last value; C and s are those of the values that
-    were observed, times the share of frames of which there are some.
+    In u, missing values repeat the last observed value. C and s are sums over the observed values,
+    scaled up by the share of frames with an observed value.
 
     Args:
         sequences: frames of dimension D.
@@ -185,12 +185,12 @@ class RidgeAR:
     .. math:: W = (G + \lambda \tfrac{\mathrm{tr}\, G}{n D} I)^{-1} C
 
     with :math:`\lambda` from a grid, chosen on validation; see `Moments`. Means and covariances are
-    those of training; the normal equations are summed up in parts, so that memory depends on n D
-    alone.
+    those of training; the normal equations are accumulated in blocks, so that memory depends on
+    n D alone.
 
     Args:
-        train: fitted on these.
-        valid: where the penalty is chosen.
+        train: training sequences.
+        valid: sequences on which the penalty is chosen.
         order: n.
         centre: training mean, (D,).
         penalties: the grid.
@@ -215,18 +215,18 @@ class RidgeAR:
         self.penalty, self.weight = min(weights, key=lambda pair: held_out.error(pair[1]))
 
     def state(self) -> dict[str, Tensor]:
-        """All that it knows of the data, for `from_state`."""
+        """The fitted parameters, for `from_state`."""
         return {"centre": self.centre, "weight": self.weight}
 
     @classmethod
     def from_state(cls, order: int, state: Mapping[str, Tensor]) -> RidgeAR:
-        """The same autoregression as gave this state, without its data."""
+        """The autoregression with this state, without its data."""
         made = cls.__new__(cls)
         made.order, made.centre, made.weight = order, state["centre"], state["weight"]
         return made
 
     def __call__(self, batch: Batch) -> Tensor:
-        """What is expected of every frame, (B, T, D)."""
+        """Predictions of every frame, (B, T, D)."""
         centre = self.centre.to(batch.x)
         return centre + lags(carried(batch) - centre, self.order) @ self.weight.to(batch.x)
 

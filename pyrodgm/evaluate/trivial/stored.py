@@ -1,4 +1,4 @@
-"""Trivial predictors of a run: fitted on its training data once, and kept in its folder."""
+"""Trivial predictors of a run: fitted once on its training data, and stored in its folder."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pyrodgm.storage.files import replacing
 from pyrodgm.storage.folder import RunFolder
 
 Arrays = dict[str, np.ndarray]
-MOST_KEPT = 2**23  # numbers of an autoregression; larger ones are fitted when they are needed
-AFFORDABLE = 2e10  # multiplications that an autoregression may cost a fit: a few seconds
+MOST_KEPT = 2**23  # size limit of a stored autoregression; larger ones are fitted when needed
+AFFORDABLE = 2e10  # limit of multiplications for an autoregression during a fit: a few seconds
 
 
 def keep_trivial(folder: RunFolder, splits: Splits, model: Model) -> None:
-    """Fit the predictors of a run and write down what they know of its training data.
+    """Fit the trivial predictors of a run and store their parameters.
 
     Args:
         folder: of the run.
         splits: the data that it is fitted on.
-        model: whose order the autoregression has; it is left out where it takes long, and where
-            the model has no time.
+        model: its order is that of the autoregression, which is omitted if it takes long or if the
+            model has no time.
     """
     found = learned(splits.train, splits.info, totals=scores_totals(model))
     known = {f"likelihood.{name}": x for name, x in found.items()}
@@ -43,27 +43,27 @@ def keep_trivial(folder: RunFolder, splits: Splits, model: Model) -> None:
 
 
 def autoregression_cost(splits: Splits, order: int) -> float:
-    """Multiplications that fitting a linear autoregression takes, about."""
+    """Approximate number of multiplications for fitting a linear autoregression."""
     size, frames = order * splits.info.dim, splits.train.num_frames + splits.valid.num_frames
     system = min(frames, size)
     return float(frames) * size * system + 7.0 * system**3
 
 
 def stored_likelihood(folder: RunFolder) -> Arrays:
-    """What `pyrodgm.evaluate.trivial.likelihoods.learned` gave; nothing where it was not kept."""
+    """Stored result of `pyrodgm.evaluate.trivial.likelihoods.learned`; empty if there is none."""
     prefix = "likelihood."
     return {k.removeprefix(prefix): x for k, x in _read(folder).items() if k.startswith(prefix)}
 
 
 def keep_likelihood(folder: RunFolder, splits: Splits, *, totals: bool = False) -> Arrays:
-    """Learn it now, and keep it where the folder can be written."""
+    """Compute it now, and store it if the folder is writable."""
     known = learned(splits.train, splits.info, totals=totals)
     _add(folder, {f"likelihood.{name}": x for name, x in known.items()})
     return known
 
 
 def stored_autoregression(folder: RunFolder, order: int) -> Linear | None:
-    """The linear autoregression of a run, if it was kept."""
+    """The linear autoregression of a run, if it was stored."""
     prefix = f"ar{order}."
     found = {k.removeprefix(prefix): x for k, x in _read(folder).items() if k.startswith(prefix)}
     if not found:
@@ -72,7 +72,7 @@ def stored_autoregression(folder: RunFolder, order: int) -> Linear | None:
 
 
 def keep_autoregression(folder: RunFolder, splits: Splits, order: int) -> Linear | None:
-    """Fit it now, and keep it where the folder can be written."""
+    """Fit it now, and store it if the folder is writable."""
     linear = autoregression(splits, order)
     _add(folder, _linear(linear, order))
     return linear
@@ -88,12 +88,12 @@ def _linear(linear: Linear | None, order: int) -> Arrays:
 def _read(folder: RunFolder) -> Arrays:
     try:
         return load_file(folder.trivial)
-    except (OSError, SafetensorError):  # not kept, or damaged: it is fitted anew
+    except (OSError, SafetensorError):  # not stored, or damaged: it is fitted again
         return {}
 
 
 def _add(folder: RunFolder, known: Mapping[str, np.ndarray]) -> None:
-    with suppress(UsageError):  # a folder that cannot be written is asked all the same
+    with suppress(UsageError):  # a read-only folder can still be evaluated
         _write(folder, {**_read(folder), **known})
 
 

@@ -1,4 +1,4 @@
-"""Trivial predictors of categorical data: how often symbols occur, and what follows each."""
+"""Trivial predictors of categorical data: symbol frequencies, and Markov chains per feature."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.distributions import Symbols
 
-PSEUDO_COUNT = 0.5  # of every symbol, and of every pair of them: what is never seen may happen
-MOST_SYMBOLS = 2_000  # whose pairs are counted
+PSEUDO_COUNT = 0.5  # added to every symbol and pair, so that unseen ones have positive probability
+MOST_SYMBOLS = 2_000  # limit for counting pairs of symbols
 NUMBERS_AT_ONCE = 2**22  # bounds memory, not results
 
 SymbolPredictor = Callable[[Batch], Tensor]
 
 
 def symbol_counts(train: Sequences, info: DataInfo) -> dict[str, np.ndarray]:
-    """All that `symbol_predictors` know of the training sequences.
+    """Statistics of the training sequences used by `symbol_predictors`.
 
     Args:
-        train: fitted on these.
+        train: training sequences.
         info: facts of the data.
 
     Returns:
-        "share" of every symbol, (S,), and "moves" from each to each, (S, S), each half a count up;
-        without moves where there are more than 2000 symbols.
+        "share" of every symbol, (S,), and "moves", the transitions between symbols, (S, S), both
+        smoothed by half a count; no moves if there are more than 2000 symbols.
     """
     symbols = Symbols(info.symbols)
     counted = torch.zeros(symbols.size, dtype=torch.float64)
@@ -44,18 +44,18 @@ def symbol_counts(train: Sequences, info: DataInfo) -> dict[str, np.ndarray]:
 def symbol_predictors(
     known: Mapping[str, np.ndarray], info: DataInfo
 ) -> dict[str, SymbolPredictor]:
-    r"""Predictors from a batch to the probabilities of all symbols in every frame, (B, T, S).
+    r"""Predictors that map a batch to the probabilities of all symbols in every frame, (B, T, S).
 
     Args:
-        known: as of `symbol_counts`; of nothing, there are none.
+        known: from `symbol_counts`; if empty, there are no predictors.
         info: facts of the data.
 
     Returns:
-        "independent": how often every symbol occurs in training, each with half a count more.
-        "markov": a Markov chain per feature,
+        "independent": training frequencies of the symbols, smoothed by half a count. "markov": a
+        Markov chain per feature,
         :math:`p(c' \mid c) = (n_{cc'} + 1/2) / (\sum_{c''} n_{cc''} + C/2)`, that starts from
-        these frequencies; what is missing is summed out. It is left out where there are more than
-        2000 symbols.
+        these frequencies; missing values are summed out. It is omitted if there are more than 2000
+        symbols.
     """
     if "share" not in known:
         return {}
@@ -70,7 +70,7 @@ def symbol_predictors(
 
 
 def log_scores(predictor: SymbolPredictor, sequences: Sequences, info: DataInfo) -> np.ndarray:
-    """The log-likelihood of what was observed of every sequence, (N,), in nats."""
+    """The log-likelihood of the observed values of every sequence, (N,), in nats."""
     symbols, nats = Symbols(info.symbols), np.empty(len(sequences))
     for batch in _batches(sequences, symbols):
         each = torch.xlogy(_seen_symbols(batch, symbols), predictor(batch))
@@ -85,18 +85,18 @@ def _batches(sequences: Sequences, symbols: Symbols) -> Iterator[Batch]:
 
 
 def _seen_symbols(batch: Batch, symbols: Symbols) -> Tensor:
-    """Which symbols were observed, (B, T, S); none where padded or missing."""
+    """One-hot coding of observed symbols, (B, T, S); zeros in padding and where missing."""
     return symbols.one_hot(batch.x).double() * batch.mask[..., None]
 
 
 def _shares(counts: Tensor, symbols: Symbols) -> Tensor:
-    """Shares of the symbols of every feature, (..., S), each half a count up."""
+    """Shares of the symbols of every feature, (..., S), smoothed by half a count."""
     rows = symbols.rows(counts + PSEUDO_COUNT, 0.0)
     return symbols.end_to_end(rows / rows.sum(-1, keepdim=True))
 
 
 def _moves(train: Sequences, symbols: Symbols) -> Tensor:
-    """What follows each symbol, (S, S), rows of features that are zero between features."""
+    """Transition probabilities between symbols of the same feature, (S, S); else zero."""
     pairs = torch.zeros(symbols.size, symbols.size, dtype=torch.float64)
     for batch in _batches(train, symbols):
         seen = _seen_symbols(batch, symbols)
@@ -106,7 +106,7 @@ def _moves(train: Sequences, symbols: Symbols) -> Tensor:
 
 
 def _chain(batch: Batch, symbols: Symbols, share: Tensor, moves: Tensor) -> Tensor:
-    """The probabilities of every frame given what was observed before it, (B, T, S)."""
+    """Probabilities of the symbols of every frame given earlier observations, (B, T, S)."""
     seen = _seen_symbols(batch, symbols)
     known = batch.observed[..., symbols.owner]
     now = share.expand(batch.size, -1)

@@ -1,1 +1,1 @@
-"""Words and topics of models of text."""
+"""Scores of words, and topics, for models of text."""

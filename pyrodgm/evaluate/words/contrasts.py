@@ -1,16 +1,16 @@
-"""What tells the frames with a unit on from those near by where it is off?"""
+"""Words that distinguish frames with a unit on from nearby frames with it off."""
 
 from __future__ import annotations
 
 import numpy as np
 
 PRIOR_TOKENS = 0.01  # pseudo-tokens of `contrasting` for each token of the corpus
-NEAR = 6.0  # frames that are near by
-REACH = 6.0  # of that, beyond which frames have no weight
+NEAR = 6.0  # standard deviation of the kernel over time, in frames
+REACH = 6.0  # truncation of the kernel, in standard deviations
 
 
 def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How surely every word is more frequent where a unit is on than near by where it is off.
+    r"""z-scores of every word's frequency with a unit on against nearby frames with it off.
 
     .. math::
         s_{jw} = \frac{l(y) - l(m)}{\sqrt{1 / y_w + 1 / m_w}}, \qquad
@@ -18,20 +18,20 @@ def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.nd
         y_w = \alpha_w + \sum_t z_{tj} \, (K (1 - z_j))_t \, c_{tw}, \qquad
         m_w = \alpha_w + \sum_t (1 - z_{tj}) \, (K z_j)_t \, c_{tw}
 
-    Every frame with the unit on counts as much as frames near by have it off, and the other way
-    round, so that what changes slowly in all of a corpus, such as language, tells nothing of a
-    unit. Pseudo-counts are in proportion to the words' shares, one for every hundred tokens.
+    Frames with the unit on are weighted by the share of nearby frames with it off, and vice versa.
+    Slow changes of the whole corpus, such as those of language, therefore cancel. Pseudo-counts are
+    proportional to the words' shares, one for every hundred tokens.
 
     Args:
-        counts: tokens c of each word in each frame, (T, D); words never read score zero.
-        on: the odds z that each unit is on, (T, J).
+        counts: tokens c of each word in each frame, (T, D); words that never occur score zero.
+        on: the probability z that each unit is on, (T, J).
         near: standard deviation of the kernel K over time, in frames.
 
     Returns:
         (J, D).
 
-    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22, on counts
-    that are weighted here by what is near.
+    Reference: Monroe, Colaresi and Quinn, Fightin' words, 2008, equations 16, 20 and 22, applied to
+    the weighted counts.
     """
     total = counts.sum(0)
     prior, read = PRIOR_TOKENS * total, total > 0
@@ -44,7 +44,7 @@ def contrasting(counts: np.ndarray, on: np.ndarray, near: float = NEAR) -> np.nd
 
 
 def near_by(x: np.ndarray, near: float = NEAR) -> np.ndarray:
-    """K x: the mean over the frames around each, with weights normal in their distance, (T, J).
+    """K x: the mean over nearby frames with a normal kernel over time, (T, J).
 
     Args:
         x: numbers of every frame, (T, J).
@@ -66,22 +66,22 @@ def _log_odds(counts: np.ndarray) -> np.ndarray:
 
 
 def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How much the words of a topic come and go together: the mean correlation of its pairs, (J,).
+    r"""Coherence of topics: the mean correlation over time of pairs of their words, (J,).
 
     .. math:: C_j = \binom n2^{-1} \sum_{v < w} \mathrm{corr}(r_v, r_w), \qquad
         r_w = (1 - K) \sqrt{c_{tw} / \textstyle\sum_v c_{tv}}
 
-    Over frames, once what changes slowly is taken away; roots of shares vary alike for rare and
-    for frequent words.
+    Slow changes over frames are removed by (1 - K). Square roots of shares have similar variances
+    for rare and for frequent words.
 
     Args:
         counts: tokens c of each word in each frame, (T, D).
-        words: places of each topic's words in the vocabulary, (J, n).
+        words: indices of each topic's words in the vocabulary, (J, n).
         near: standard deviation of the kernel K over time, in frames.
 
     Reference: after Röder, Both and Hinneburg, Exploring the space of topic coherence measures,
-    2015, whose measures ask in which documents words occur; a frame of thousands of tokens has
-    most of them.
+    2015. Their measures count documents in which words occur, which does not work here: a frame of
+    thousands of tokens contains most words.
 
     >>> counts = np.array([[9, 9, 1], [1, 1, 9], [9, 9, 1], [1, 1, 9]])
     >>> coherence(counts, np.array([[0, 1], [0, 2]]), near=9.0).round(2)
@@ -96,15 +96,15 @@ def coherence(counts: np.ndarray, words: np.ndarray, near: float = NEAR) -> np.n
 
 
 def contrasted(on: np.ndarray, near: float = NEAR) -> np.ndarray:
-    r"""How much of the time that a unit is on it is off near by, (J,), in [0, 1).
+    r"""Share of nearby frames with a unit off, averaged over frames with it on, (J,), in [0, 1).
 
     .. math:: \sum_t z_{tj} (K (1 - z_j))_t \Big/ \sum_t z_{tj}
 
-    Of a unit that is on for a century, with gaps at its end, the words of `contrasting` tell of
-    these gaps alone.
+    It is small for a unit that is on almost always. The words of `contrasting` then depend on a few
+    frames only.
 
     Args:
-        on: the odds z that each unit is on, (T, J).
+        on: the probability z that each unit is on, (T, J).
         near: standard deviation of the kernel K over time, in frames.
 
     >>> often, once = np.arange(40) % 2, np.arange(40) < 20

@@ -1,4 +1,4 @@
-"""Who predicts words well? A model and its guide, beside trivial predictors."""
+"""Predictions of words by a model and its guide, and by trivial predictors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.evaluate.words.probabilities import smoothed, word_chances
+from pyrodgm.evaluate.words.probabilities import smoothed, word_probabilities
 from pyrodgm.evaluate.words.scores import TOP, Corpus, Prediction, WordScore
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StepModel
@@ -27,29 +27,29 @@ NAMES = {
 def score_model(
     model: Model, guide: Guide, corpus: Corpus, *, seeds: int = 10, draws: int = 20, seed: int = 0
 ) -> dict[str, WordScore]:
-    """How well a model predicts words, by the weights of its draws.
+    """Scores of a model's predictions of words, with two choices of weights of its draws.
 
-    The overlaps are the published ones, from one draw of the latents for each seed: z_t from the
-    guide, which has seen the training tokens of the frame, and for the frame after the last from
-    the model. The nats are those of a mixture over draws.
+    The overlaps follow the published definition, with one draw of the latents per seed: z_t is from
+    the guide given the training tokens, and for the frame after the last from the model. The nats
+    are those of a mixture over draws.
 
     Args:
         model: a sequence model of counts.
         guide: the guide q.
         corpus: the counts.
-        seeds: single draws behind the overlaps.
+        seeds: number of single draws for the overlaps.
         draws: paths in a mixture, K.
         seed: of the mixtures, and the first of the single draws.
 
     Returns:
-        "guide", of equal weights, and "weighted", by those of a particle filter.
+        "guide", with equal weights, and "weighted", with those of a particle filter.
     """
     counts = torch.from_numpy(corpus.train)
-    chances = partial(word_chances, model, guide, counts, conditions=corpus.conditions)
-    single = np.stack([chances(seed=each) for each in range(seed, seed + seeds)])
+    probabilities = partial(word_probabilities, model, guide, counts, conditions=corpus.conditions)
+    single = np.stack([probabilities(seed=each) for each in range(seed, seed + seeds)])
     found = {}
     for name, weighted in (("guide", False), ("weighted", True)):
-        *here, ahead = chances(draws=draws, weighted=weighted, seed=seed)
+        *here, ahead = probabilities(draws=draws, weighted=weighted, seed=seed)
         prediction = Prediction(single[:, :-1], np.stack(here), single[:, -1], ahead)
         found[name] = WordScore.of(prediction, corpus)
     return found
@@ -58,7 +58,7 @@ def score_model(
 def word_scores(
     model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
 ) -> dict[str, WordScore]:
-    """How well held-out tokens are predicted: `score_model` and `trivial_scores` in one.
+    """Scores of predictions of held-out tokens: `score_model` and `trivial_scores` together.
 
     Args:
         model: the model p.
@@ -67,8 +67,8 @@ def word_scores(
         seed: of the draws.
 
     Returns:
-        By predictor; nothing where no tokens are held out, the words are fewer than the published
-        overlap counts, or the model is no sequence model.
+        Scores by predictor; empty if no tokens are held out, if there are fewer words than the
+        published overlap needs, or if the model is not a sequence model.
     """
     corpus = Corpus.of(sequences)
     if corpus is None or corpus.train.shape[-1] < TOP or not isinstance(model, StepModel):
@@ -77,12 +77,12 @@ def word_scores(
 
 
 def trivial_scores(corpus: Corpus) -> dict[str, WordScore]:
-    """How well trivial predictors do, which see the same training tokens.
+    """Scores of trivial predictors given the same training tokens.
 
     "unigram": the words of all frames. "previous frame": those of the frame before. "same frame":
-    those of the frame itself, with nothing to say of the next. The last two rank by counts; their
-    chances are mixed with the unigram ones, in a proportion fitted to the training tokens, each
-    predicted from all others.
+    those of the frame itself, without a prediction of the next. The last two rank by counts; their
+    probabilities are mixtures with the unigram ones, with a weight fitted to the training tokens,
+    each predicted from all others.
 
     Args:
         corpus: the counts.
@@ -109,14 +109,14 @@ def trivial_scores(corpus: Corpus) -> dict[str, WordScore]:
 
 
 def mixing_share(own: np.ndarray, rest: np.ndarray, counts: np.ndarray) -> float:
-    r"""The weight of one of two predictors in the mixture that gives tokens most likelihood.
+    r"""The weight of one of two predictors in the mixture with the highest likelihood.
 
     .. math:: \max_\lambda \sum_{t w} c_{tw} \log(\lambda a_{tw} + (1 - \lambda) b_w)
 
     Args:
-        own: chances by the one, a, (T, D).
-        rest: by the other, b, (D,).
-        counts: tokens c that neither has seen, (T, D).
+        own: probabilities of the one, a, (T, D).
+        rest: probabilities of the other, b, (D,).
+        counts: tokens c that neither was fitted on, (T, D).
 
     Reference: expectation maximisation of Dempster, Laird and Rubin, 1977.
     """

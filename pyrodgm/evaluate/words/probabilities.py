@@ -1,4 +1,4 @@
-"""How probable is every word? In a corpus, and to a model that has read some of a frame."""
+"""Probabilities of words in a corpus, and under a model given some tokens of a frame."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pyrodgm.evaluate.passes import drawing, over_time
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
-PSEUDO_COUNT = 0.5  # of every word: one that is never read may still be
+PSEUDO_COUNT = 0.5  # added to every word, so that unseen words have positive probability
 
 
 def smoothed(counts: np.ndarray, *, without: float = 0) -> np.ndarray:
-    """Shares of words, each a pseudo-count up so that none is impossible, (D,).
+    """Shares of words smoothed by a pseudo-count, (D,).
 
     Args:
         counts: tokens of each word, (D,).
@@ -27,7 +27,7 @@ def smoothed(counts: np.ndarray, *, without: float = 0) -> np.ndarray:
     return ((counts - without).clip(0) + PSEUDO_COUNT) / total
 
 
-def word_chances(
+def word_probabilities(
     model: Model,
     guide: Guide,
     counts: Tensor,
@@ -37,23 +37,23 @@ def word_chances(
     conditions: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    r"""The chance of every word in every frame of counts, and in the frame after the last.
+    r"""The probability of every word in every frame of counts, and in the frame after the last.
 
     .. math:: \sum_k W^k_t\, p(w \mid z^k_t, x_{<t}), \qquad
         z^k_{\le T} \sim q(z \mid x), \; z^k_{T+1} \sim p(z_{T+1} \mid z^k_{\le T}, x_{\le T})
 
-    Whatever the weights, it is a distribution over words that has seen these counts only, so its
-    score on others is an honest one.
+    For any weights, it is a distribution over words that depends on these counts alone, so its
+    score on other counts is a valid one.
 
     Args:
         model: a sequence model of counts.
         guide: a sequence guide.
         counts: one sequence, (T, D).
         draws: paths of the latents, K.
-        weighted: by the weights of a particle filter, `pyrodgm.engine.smc.ParticleFilter`, so
-            that paths come closer to those of the posterior as K grows; else all alike.
-        conditions: what the model is given of these frames and the next, (T + 1, U); where the
-            last is not there, the one before stands for it.
+        weighted: whether the weights are those of a particle filter,
+            `pyrodgm.engine.smc.ParticleFilter`, which converges to the posterior as K grows; else
+            they are equal.
+        conditions: of these frames and the next, (T + 1, U); with (T, U) the last is repeated.
         seed: of the draws; the global generator is left alone.
 
     Returns:
@@ -71,9 +71,9 @@ def word_chances(
         found = []
         for _ in range(batch.length):
             reader.advance()
-            found.append(reader.chances(reader.law, weighted))
+            found.append(reader.probabilities(reader.distribution, weighted))
         _, ahead = reader.ahead()
-        found.append(reader.chances(ahead, weighted))
+        found.append(reader.probabilities(ahead, weighted))
     return torch.stack(found).cpu().numpy()
 
 
@@ -88,17 +88,17 @@ def _along(counts: Tensor, conditions: np.ndarray | None) -> Batch:
 
 
 class _Reader(ParticleFilter):
-    """A particle filter that keeps the law of each frame given the latents."""
+    """A particle filter that stores the distribution of each frame given the latents."""
 
-    law: TorchDistribution
+    distribution: TorchDistribution
 
     def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
-        self.law = law
+        self.distribution = law
         return super().fed_back(law, x, seen)
 
-    def chances(self, law: TorchDistribution, weighted: bool) -> Tensor:
-        """The mixture over particles of the chances of words, (D,)."""
-        mean = law.mean.double()
+    def probabilities(self, words: TorchDistribution, weighted: bool) -> Tensor:
+        """The mixture over particles of the probabilities of words, (D,)."""
+        mean = words.mean.double()
         each = (mean / mean.sum(-1, keepdim=True)).expand(*self.shape, -1)
         weights = self.weights if weighted else torch.full_like(self.weights, 1 / self.shape[0])
         return torch.einsum("kb,kbd->d", weights, each)

@@ -1,4 +1,4 @@
-"""How well are words predicted? Overlap of the most frequent ones, and nats per held-out token."""
+"""Scores of predicted words: overlap of the most frequent ones, and nats per held-out token."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pyrodgm.evaluate.words.topics import top
 TOP = 50  # words of the published overlap
 
 
-def overlap(chances: np.ndarray, counts: np.ndarray, num: int = TOP) -> np.ndarray:
+def overlap(probabilities: np.ndarray, counts: np.ndarray, num: int = TOP) -> np.ndarray:
     r"""Share of the most frequent words that were predicted, for every frame, (T,).
 
     .. math:: \frac1M \left| \mathrm{top}_M(p_t) \cap \mathrm{top}_M(c_t) \right|
 
     Args:
-        chances: p, or any score that ranks the words, (T, D).
-        counts: what was read, c, (T, D).
-        num: M; ties are broken by place in the vocabulary.
+        probabilities: p, or any score that ranks the words, (T, D).
+        counts: observed counts, c, (T, D).
+        num: M; ties are broken by index in the vocabulary.
 
     Raises:
-        UsageError: there are fewer words than that.
+        UsageError: there are fewer words than M.
 
     Reference: the published code of Gan et al., Deep temporal sigmoid belief networks, 2015.
 
@@ -35,21 +35,21 @@ def overlap(chances: np.ndarray, counts: np.ndarray, num: int = TOP) -> np.ndarr
     """
     if counts.shape[-1] < num:
         raise UsageError(f"there are {counts.shape[-1]} words, too few for a top {num}")
-    pairs = zip(top(chances, num), top(counts, num), strict=True)
+    pairs = zip(top(probabilities, num), top(counts, num), strict=True)
     return np.array([len(np.intersect1d(one, other)) / num for one, other in pairs])
 
 
-def nats_per_token(chances: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def nats_per_token(probabilities: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     r"""Mean log-probability of a token, and its standard error over frames.
 
     .. math:: \sum_{t w} c_{tw} \log p_{tw} \Big/ \sum_{t w} c_{tw}
 
     Args:
-        chances: p, (T, D).
-        counts: tokens that were not seen, c, (T, D).
+        probabilities: p, (T, D).
+        counts: held-out tokens, c, (T, D).
     """
     tokens = counts.sum(-1)
-    nats = (counts * np.log(np.where(counts > 0, chances, 1))).sum(-1)
+    nats = (counts * np.log(np.where(counts > 0, probabilities, 1))).sum(-1)
     mean = nats.sum() / tokens.sum()
     frames = len(tokens)
     squares = ((nats - mean * tokens) ** 2).sum() * frames / max(frames - 1, 1)
@@ -62,10 +62,10 @@ class Corpus:
     """Counts of words over time.
 
     Args:
-        train: tokens that a predictor sees, (T, D).
+        train: tokens given to predictors, (T, D).
         held_out: other tokens of the same frames, (T, D).
-        final: all tokens of the frame that follows, (D,); None where there is none.
-        conditions: of all these frames, (T, U), or (T + 1, U); None where there are none.
+        final: all tokens of the next frame, (D,), or None.
+        conditions: of all these frames, (T, U), or (T + 1, U), or None.
     """
 
     train: np.ndarray
@@ -75,9 +75,9 @@ class Corpus:
 
     @classmethod
     def of(cls, sequences: Sequences) -> Corpus | None:
-        """The first of some sequences with what is held out of it; None if nothing is.
+        """The first sequence with its held-out tokens; None if there are none.
 
-        A last frame of which nothing was seen is the one that follows.
+        If the last frame was not observed, it is the next frame, `final`.
         """
         if sequences.held_out is None:
             return None
@@ -91,38 +91,37 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of words that were not seen.
+    """Predictions of held-out words.
 
     Args:
         ranking: scores that rank the words of every frame, by seed, (S, T, D).
-        chances: of the words of every frame, (T, D).
-        next_ranking: scores for the frame after the last, by seed, (S, D); None for what cannot
-            look ahead.
-        next_chances: of its words, (D,).
+        probabilities: of the words of every frame, (T, D).
+        next_ranking: scores for the frame after the last, by seed, (S, D); None if not predicted.
+        next_probabilities: of its words, (D,).
     """
 
     ranking: np.ndarray
-    chances: np.ndarray
+    probabilities: np.ndarray
     next_ranking: np.ndarray | None = None
-    next_chances: np.ndarray | None = None
+    next_probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class WordScore:
-    """How well words were predicted.
+    """Scores of a prediction of words.
 
     Args:
         overlap: share of the 50 most frequent words of the held-out tokens that were predicted, on
             average over frames, published as MP.
-        overlap_sd: standard deviation of that over seeds; NaN for a single one.
+        overlap_sd: standard deviation of that over seeds; NaN for a single seed.
         nats: per held-out token.
         nats_error: standard error of that over frames.
-        next_overlap: the overlap for the frame after the last, published as PP; NaN where there is
-            no prediction.
+        next_overlap: the overlap for the frame after the last, published as PP; NaN without a
+            prediction.
         next_overlap_sd: its standard deviation over seeds.
         next_nats: per token of the frame after the last.
-        mixture_overlap: the overlap where words are ranked by their chances, which for a model are
-            those of a mixture over draws, and not by one draw.
+        mixture_overlap: the overlap with words ranked by their probabilities, which for a model are
+            those of a mixture over draws, and not by a single draw.
         mixture_next_overlap: the same for the frame after the last.
     """
 
@@ -138,20 +137,20 @@ class WordScore:
 
     @classmethod
     def of(cls, prediction: Prediction, corpus: Corpus) -> WordScore:
-        """The scores of a prediction on the tokens that it has not seen."""
+        """The scores of a prediction on held-out tokens."""
         here = np.array([overlap(seed, corpus.held_out, TOP).mean() for seed in prediction.ranking])
         found = cls(
             *_mean_and_sd(here),
-            *nats_per_token(prediction.chances, corpus.held_out),
-            mixture_overlap=float(overlap(prediction.chances, corpus.held_out, TOP).mean()),
+            *nats_per_token(prediction.probabilities, corpus.held_out),
+            mixture_overlap=float(overlap(prediction.probabilities, corpus.held_out, TOP).mean()),
         )
-        ranking, chances = prediction.next_ranking, prediction.next_chances
-        if corpus.final is None or ranking is None or chances is None:
+        ranking, probabilities = prediction.next_ranking, prediction.next_probabilities
+        if corpus.final is None or ranking is None or probabilities is None:
             return found
         final = np.broadcast_to(corpus.final, ranking.shape)
         mean, sd = _mean_and_sd(overlap(ranking, final, TOP))
-        nats, _ = nats_per_token(chances[None], corpus.final[None])
-        (mixture,) = overlap(chances[None], corpus.final[None], TOP)
+        nats, _ = nats_per_token(probabilities[None], corpus.final[None])
+        (mixture,) = overlap(probabilities[None], corpus.final[None], TOP)
         return replace(
             found,
             next_overlap=mean,
@@ -161,7 +160,7 @@ class WordScore:
         )
 
     def to_dict(self) -> dict[str, float | None]:
-        """Plain values, for JSON; what is not defined is null."""
+        """Plain values, for JSON; undefined values are null."""
         return {name: json_number(value) for name, value in asdict(self).items()}
 
 

@@ -1,4 +1,4 @@
-"""What is a corpus about? The words of every unit, and when it is on."""
+"""Topics of a corpus: the words of every latent unit, and when it is on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pyrodgm.evaluate.words.probabilities import smoothed
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
-LEAST_MOVE = 0.05  # standard deviation of the odds about those near by, of a topic that has words
+LEAST_MOVE = 0.05  # smallest standard deviation of a topic's probability about nearby frames
 
 
 def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[list[str]]:
-    """The words with the largest scores, best first; ties by place in the vocabulary.
+    """The words with the largest scores, best first; ties by index in the vocabulary.
 
     Args:
         scores: of every word in every topic, (J, D), such as weights or `distinctive`.
@@ -29,7 +29,7 @@ def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[l
         num: words per topic.
 
     Raises:
-        UsageError: another number of words than of columns.
+        UsageError: the number of words differs from the number of columns.
 
     >>> top_words(np.array([[0.1, 2.0, 0.1]]), ["tax", "war", "corn"], 2)
     [['war', 'tax']]
@@ -40,25 +40,25 @@ def top_words(scores: np.ndarray, words: Sequence[str], num: int = 10) -> list[l
 
 
 def top(values: np.ndarray, num: int) -> np.ndarray:
-    """Places of the largest values in the last dimension, (..., num); ties by place."""
+    """Indices of the largest values in the last dimension, (..., num); ties by index."""
     descending = -values.astype(np.float64)  # unsigned counts have no negative
     return np.argsort(descending, axis=-1, kind="stable")[..., :num]
 
 
 def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
-    r"""How much every word does to tell a unit from the other units, (J, D), in nats.
+    r"""Contribution of every word to the difference of a unit from the others, (J, D), in nats.
 
     .. math::
         s_{jw} = p_j(w) \log \frac{p_j(w)}{p(w)}, \qquad
         p_j(w) \propto p(w)\, e^{W_{jw} - \frac{1}{J - 1} \sum_{i \ne j} W_{iw}}
 
-    A unit adds its weights W to the logits of the words. Many units are on at a time, so what they
-    all add tells nothing and is taken away. The lift p_j(w) / p(w) alone is largest for the words
-    with the largest weights, which are often rare ones; the probability alone for those that are
-    frequent everywhere. Summed over words this is the divergence of the unit.
+    A unit adds its weights W to the logits of the words. Many units are on at the same time, so the
+    mean weight of the other units is subtracted. The lift p_j(w) / p(w) alone would favour words
+    with the largest weights, which are often rare; the probability alone would favour words that
+    are frequent everywhere. The sum over words is the KL divergence of the unit.
 
     Args:
-        weights: what each unit adds to the logits, W, (J, D).
+        weights: contribution of each unit to the logits, W, (J, D).
         share: p, the share of each word in the corpus, (D,), positive.
 
     Reference: pointwise divergence of Tomokiyo and Hurst, A language model approach to keyphrase
@@ -71,14 +71,14 @@ def distinctive(weights: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def most_telling(scores: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
-    """The topics of the highest scores, (num,), of which none says again what one before it said.
+    """The topics with the highest scores, without repetition, (num,).
 
-    Topics that share more than a fifth of their words with one before come after all others.
+    Topics that share more than a fifth of their words with an earlier one come after all others.
 
     Args:
         scores: of every topic, (J,).
-        words: places of each topic's words in the vocabulary, (J, n).
-        num: how many.
+        words: indices of each topic's words in the vocabulary, (J, n).
+        num: number of topics.
 
     >>> words = np.array([[1, 2, 3, 4, 5], [5, 4, 7, 8, 9], [0, 7, 8, 6, 1]])
     >>> most_telling(np.array([0.3, 0.2, 0.1]), words, 2)
@@ -94,19 +94,19 @@ def most_telling(scores: np.ndarray, words: np.ndarray, num: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Topic:
-    """What one unit stands for.
+    """The topic of one latent unit.
 
     Args:
         unit: its number.
-        odds: that it is on in every frame of the first sequence that was seen, (T,).
-        coherence: how much its words come and go together, see `coherence`; 0 where it does not.
-        words: surely more frequent in its frames than near by, by `contrasting`.
-        own_words: that it adds and other units do not, see `distinctive`.
-        heavy_words: of largest weight, as published; often rare ones.
+        probability: of being on in every observed frame of the first sequence, (T,).
+        coherence: of its words, see `coherence`; 0 if the unit is constant.
+        words: more frequent in its frames than nearby, by `contrasting`.
+        own_words: contributed by this unit and not by others, see `distinctive`.
+        heavy_words: with the largest weights, as published; often rare ones.
     """
 
     unit: int
-    odds: np.ndarray
+    probability: np.ndarray
     coherence: float
     words: list[str]
     own_words: list[str]
@@ -124,49 +124,48 @@ def topics(
     draws: int = 20,
     seed: int = 0,
 ) -> list[Topic]:
-    """The units of the first sequence of a split that come and go with coherent words, best first.
+    """The units of the first sequence of a split that have coherent words, best first.
 
-    By `coherence` times `contrasted`: how well the words belong together, and how much of the time
-    that the unit is on they can be told for.
+    Units are ranked by `coherence` times `contrasted`.
 
     Args:
         model: a model of words, with binary latents that add to the logits of words.
         guide: the guide q.
         splits: the data; its facts name the words.
-        split: whose frames are looked at.
-        num: topics at most.
-        num_words: of each.
-        draws: paths behind the odds.
+        split: name of the split.
+        num: largest number of topics.
+        num_words: words per topic.
+        draws: number of paths averaged over for the probabilities.
         seed: of the draws.
 
     Raises:
-        UsageError: the data has no words, or the model no such units.
+        UsageError: the data has no names of words, or the model no such units.
     """
     dictionary = read_dictionary(model, splits.info.dim)
     if not splits.info.words or dictionary is None or dictionary.site not in model.latents:
         raise UsageError(
-            f"there are no topics in {type(model).__name__} of '{splits.info.name}'; they need the "
-            "names of words, and binary latents that add to the logits of words"
+            f"{type(model).__name__} on '{splits.info.name}' has no topics; topics need the names "
+            "of words, and binary latents that contribute linearly to the logits of words"
         )
-    odds = expected_latents(model, guide, splits[split], draws=draws, seed=seed)[dictionary.site]
+    p = expected_latents(model, guide, splits[split], draws=draws, seed=seed)[dictionary.site]
     counts = seen_counts(splits[split])
-    odds = odds[: len(counts)]
+    p = p[: len(counts)]
     share = smoothed(np.asarray(splits.info.mean) * splits.info.num_frames)
-    scores = contrasting(counts, odds), distinctive(dictionary.weights, share), dictionary.weights
+    scores = contrasting(counts, p), distinctive(dictionary.weights, share), dictionary.weights
     found = [top_words(score, splits.info.words, num_words) for score in scores]
     coming = top(scores[0], num_words)
-    moves = odds - near_by(odds)
+    moves = p - near_by(p)
     together = np.where(moves.std(0) < LEAST_MOVE, 0.0, coherence(counts, coming))
     return [
-        Topic(int(unit), odds[:, unit], float(together[unit]), *(words[unit] for words in found))
-        for unit in most_telling(together * contrasted(odds), coming, num)
+        Topic(int(unit), p[:, unit], float(together[unit]), *(words[unit] for words in found))
+        for unit in most_telling(together * contrasted(p), coming, num)
     ]
 
 
 def seen_counts(sequences: Sequences) -> np.ndarray:
-    """The counts of the first sequence up to the last frame of which something was seen, (T, D).
+    """The counts of the first sequence up to its last observed frame, (T, D).
 
-    All of its frames where nothing was.
+    All frames if none was observed.
     """
     batch = sequences.batch([0])
     seen = batch.mask if batch.seen is None else batch.seen.any(-1)

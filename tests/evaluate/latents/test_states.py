@@ -63,5 +63,5 @@ def test_sequences_keep_their_order_and_length():
 
 
 def test_other_models_have_none():
-    with pytest.raises(UsageError, match="fit hmm"):
+    with pytest.raises(UsageError, match="use the model hmm"):
         states(TSBN(SPLITS.info), SPLITS.test)

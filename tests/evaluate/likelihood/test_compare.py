@@ -72,5 +72,5 @@ def test_one_sequence_has_no_error():
 
 def test_densities_and_probabilities_have_no_common_measure():
     grey = np.clip(X / 10 + 0.5, 0, 1)
-    with pytest.raises(UsageError, match="b takes the values for unit and a for real"):
+    with pytest.raises(UsageError, match="b reads the values as unit and a as real"):
         compare({"a": fit(splits(grey)), "b": fit(splits(grey, kind="unit"))})

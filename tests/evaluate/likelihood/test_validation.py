@@ -29,9 +29,11 @@ def test_held_out_tokens_are_scored_by_the_mixture_of_the_guides_paths(variant):
     x = frames("multinomial", 2)
     exact = Enumerated(model, guide, x, **scoring(model, "multinomial"))
     with torch.no_grad():
-        chances = torch.einsum("s,std->td", exact.q, chances_given_paths(model, x, exact.paths))
+        probabilities = torch.einsum(
+            "s,std->td", exact.q, chances_given_paths(model, x, exact.paths)
+        )
     held_out = torch.arange(2 * D).reshape(2, D) % 3
-    nats = float((held_out * chances.log()).sum() / held_out.sum())
+    nats = float((held_out * probabilities.log()).sum() / held_out.sum())
     split = Sequences(x.float().numpy(), np.array([2]), held_out=held_out.float().numpy())
     found = nats_per_held_out_token(model.float(), guide.float(), split, draws=20_000)
     # Of a binary latent the mean of 20 000 draws is known to 0.0036; each nat moves by less.

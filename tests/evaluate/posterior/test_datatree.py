@@ -240,8 +240,8 @@ def test_too_many_draws_are_refused_before_they_are_made(data):
 
 def counted(total):
     """Frames of so many tokens of three kinds, and a model that knows their distribution."""
-    chances = np.array([0.7, 0.2, 0.1])
-    x = np.random.default_rng(0).multinomial(total, chances, LENGTHS.sum()).astype(np.float32)
+    probabilities = np.array([0.7, 0.2, 0.1])
+    x = np.random.default_rng(0).multinomial(total, probabilities, LENGTHS.sum()).astype(np.float32)
     part = Sequences(x, LENGTHS)
     data = Splits.of("tokens", "count", dict.fromkeys(("train", "valid", "test"), part))
     model, guide = pair(data)
@@ -249,7 +249,7 @@ def counted(total):
         for parameter in (*model.parameters(), *guide.parameters()):
             parameter.zero_()
         for bias in model.x_bias.parameters():
-            bias.copy_(torch.tensor(chances).log())
+            bias.copy_(torch.tensor(probabilities).log())
     return data, model, guide
 
 

@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
     data = splits([50, 2, 3])
     rows = np.arange(3)
     monkeypatch.setattr(kept, "MAX_BYTES", 4 * 150 * BITS - 1)
-    with pytest.raises(UsageError, match="give flat=True, which takes no padding, or a split"):
+    with pytest.raises(UsageError, match="give flat=True, which needs no padding, or a split"):
         refuse_large(model(data), data, "test", Kept(rows, 1, flat=False))
     with pytest.raises(UsageError, match="give at most 10 draws, or a split with fewer"):
         refuse_large(model(data), data, "test", Kept(rows, 11, flat=True))

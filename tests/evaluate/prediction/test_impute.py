@@ -254,7 +254,7 @@ def test_a_completion_learns_for_as_long_as_enough_are_left():
 def test_what_cannot_be_filled_is_refused():
     model, guide = mild("tsbn")
     whole = Sequences(np.ones((2, D), np.uint8), np.array([2]))
-    with pytest.raises(DataError, match="nothing is missing"):
+    with pytest.raises(DataError, match="no missing values"):
         impute(model, guide, whole)
     gaps = split_of(with_gaps(torch.ones(2, D), [(0, 0)]), 1)
     with pytest.raises(UsageError, match="samples is 0"):

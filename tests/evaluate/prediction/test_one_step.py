@@ -340,7 +340,7 @@ def test_wide_frames_are_a_system_of_frames(monkeypatch):
 
 def test_an_autoregression_dearer_than_all_else_is_left_out_with_a_word(monkeypatch):
     monkeypatch.setattr(baselines, "MOST_NUMBERS", 500)
-    with pytest.warns(LeftOutWarning, match=r"'linear AR\(1\)' is left out: .* 18 by 30"):
+    with pytest.warns(LeftOutWarning, match=r"'linear AR\(1\)' is omitted: .* 18 by 30"):
         found = baselines.baselines(wide_splits(20, 30), 1)
     assert list(found) == ["training mean", "copy-last", "linear extrapolation"]
 
@@ -381,7 +381,7 @@ def test_prediction_tells_how_far_it_is(splits, causal):
     model = TSBN(splits.info, hidden_dim=2)
     guide = (RecurrentBernoulli if causal else Smoother)(model)
     told = []
-    predict(model, guide, splits.test, kind="binary", samples=2, tell=told.append)
+    predict(model, guide, splits.test, kind="binary", samples=2, progress=told.append)
     assert told == sorted(told)
     assert 0 < told[0] < told[-1] == pytest.approx(1.0)
 

@@ -15,7 +15,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.compare import compare
 from pyrodgm.evaluate.posterior.predictive import misfits, observed, p_values, prior_replicates
 from pyrodgm.evaluate.prediction.one_step import predictions
-from pyrodgm.evaluate.trivial.likelihoods import floors
+from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM
@@ -53,7 +53,7 @@ def test_a_hidden_markov_model_is_the_sum_over_all_states(emission: str) -> None
 
 def test_trivial_predictors_score_totals_by_hand() -> None:
     splits = splits_of(X, LENGTHS)
-    found = floors(splits, "test", totals=True)
+    found = trivial_bounds(splits, "test", totals=True)
     assert list(found) == ["independent", "previous frame"]
     total = 0.0
     for d, (number, sum_) in enumerate([(6, 15), (5, 19)]):
@@ -96,5 +96,5 @@ def test_fits_of_two_measures_are_not_compared() -> None:
             self.model = AR(self.splits.info, emission=emission)
             self.guide = NoGuide(self.model)
 
-    with pytest.raises(UsageError, match="no common measure"):
+    with pytest.raises(UsageError, match="cannot be compared"):
         compare({"one": Fit("poisson"), "other": Fit("multinomial")})

@@ -11,7 +11,7 @@ from pyrodgm.data import local
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.engine.terms import terms
 from pyrodgm.evaluate.likelihood import frame_scores as module
-from pyrodgm.evaluate.trivial.likelihoods import NAMES, floors
+from pyrodgm.evaluate.trivial.likelihoods import NAMES, trivial_bounds
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, HMM, LDS
 
@@ -43,7 +43,7 @@ def total(bound):
 def test_bits_score_by_smoothed_frequencies():
     x, test = (RNG.random((20, 3)) < 0.3), (RNG.random((20, 3)) < 0.3)
     rate = (x.sum(0) + 0.5) / 21
-    found = floors(splits_of("binary", x, test), "test")
+    found = trivial_bounds(splits_of("binary", x, test), "test")
     assert set(found) == {"independent", "markov"}
     expected = np.where(test, np.log(rate), np.log1p(-rate)).sum()
     assert total(found["independent"]) == pytest.approx(expected)
@@ -82,7 +82,7 @@ def test_a_chain_of_bits_sums_out_what_is_missing(gaps_in):
     expected = sum(
         np.log(marginal(row[:, d], *(rate[d] for rate in rates))) for row in rows for d in range(3)
     )
-    found = floors(splits_of("binary", x, test), "test")
+    found = trivial_bounds(splits_of("binary", x, test), "test")
     assert total(found["markov"]) == pytest.approx(expected)
     seen = np.log(np.where(test == 1, rates[0], 1 - rates[0]))[~np.isnan(test)].sum()
     assert total(found["independent"]) == pytest.approx(seen)
@@ -90,9 +90,9 @@ def test_a_chain_of_bits_sums_out_what_is_missing(gaps_in):
 
 def test_grey_values_score_by_cross_entropy_and_no_prediction_exceeds_their_entropy():
     x, test = RNG.random((2, 20, 3))
-    found = floors(splits_of("unit", x, with_gaps(test)), "test")
+    found = trivial_bounds(splits_of("unit", x, with_gaps(test)), "test")
     test = splits_of("unit", x, test).test.x.numpy().astype(float)
-    whole = floors(splits_of("unit", x, test), "test")
+    whole = trivial_bounds(splits_of("unit", x, test), "test")
     entropy = (test * np.log(test) + (1 - test) * np.log1p(-test)).sum()
     assert total(whole["entropy"]) == pytest.approx(entropy)
     for scores in (found, whole):
@@ -126,7 +126,7 @@ def test_a_chain_of_real_numbers_integrates_out_what_is_missing(gaps_in):
     test = with_gaps(test) if gaps_in in ("test", "both") else test
     splits = splits_of("real", x, test)
     x, test = (part.x.numpy().astype(float) for part in (splits.train, splits.test))
-    found = floors(splits, "test")
+    found = trivial_bounds(splits, "test")
     independent, markov = 0.0, 0.0
     for d in range(2):
         mean, variance = np.nanmean(x[:, d]), np.nanvar(x[:, d])
@@ -151,7 +151,7 @@ def test_a_constant_feature_counts_alike_for_predictors_and_models():
     test[3:, 1] = 6.5
     both, without = splits_of("real", x, test), splits_of("real", x[:, ::2], test[:, ::2])
     own = (-0.5 * np.log(2 * np.pi) * 20 - 0.5 * 17 * 1.5**2) / 20
-    with_it, rest = floors(both, "test"), floors(without, "test")
+    with_it, rest = trivial_bounds(both, "test"), trivial_bounds(without, "test")
     for name, bound in with_it.items():
         assert bound.nats_per_frame - rest[name].nats_per_frame == pytest.approx(own, abs=1e-5)
     batch = both.test.batch(range(len(both.test)))
@@ -168,7 +168,7 @@ def test_rows_have_no_frame_before_them():
     x = RNG.normal(size=(20, 2))
     part = Sequences(x.astype(np.float32), np.ones(20))
     splits = Splits.of("rows", "real", dict.fromkeys(("train", "valid", "test"), part))
-    found = floors(splits, "test")
+    found = trivial_bounds(splits, "test")
     assert total(found["markov"]) == pytest.approx(total(found["independent"]))
 
 
@@ -186,7 +186,7 @@ def test_words_score_by_their_frequencies_given_how_many_there_are(has_gaps):
         (row[seen] * np.log(shares[seen] / shares[seen].sum())).sum()
         for row, seen in zip(test, ~np.isnan(test), strict=True)
     )
-    found = floors(splits_of("count", x, test), "test")
+    found = trivial_bounds(splits_of("count", x, test), "test")
     assert set(found) == {"independent", "previous frame"}
     assert total(found["independent"]) == pytest.approx(expected)
 
@@ -214,7 +214,7 @@ def test_the_frame_before_helps_as_much_as_it_did_in_training():
     weights = np.linspace(0, 0.95, 20)
     best = max(weights, key=lambda w: by_previous_frame(x, w, shares, LENGTHS))
     assert 0.5 < best < 1
-    found = floors(splits_of("count", x, test), "test")
+    found = trivial_bounds(splits_of("count", x, test), "test")
     expected = by_previous_frame(test, best, shares, LENGTHS)
     assert total(found["previous frame"]) == pytest.approx(expected)
     assert total(found["previous frame"]) > total(found["independent"])
@@ -224,9 +224,9 @@ def test_a_missing_frame_leaves_the_frequencies_to_predict_the_next():
     x, test = persistent_words(20), persistent_words(20)
     gaps = test.copy()
     gaps[2] = NAN
-    scored = floors(splits_of("count", x, gaps, np.array([20])), "test")["previous frame"]
+    scored = trivial_bounds(splits_of("count", x, gaps, np.array([20])), "test")["previous frame"]
     halves = np.delete(test, 2, axis=0)
-    cut = floors(splits_of("count", x, halves, np.array([2, 17])), "test")["previous frame"]
+    cut = trivial_bounds(splits_of("count", x, halves, np.array([2, 17])), "test")["previous frame"]
     assert total(scored) == pytest.approx(total(cut))
     assert (scored.frames, cut.frames) == (20, 19)
 
@@ -240,10 +240,10 @@ def test_a_split_of_any_size_is_scored_piece_by_piece(kind, monkeypatch):
         "real": lambda: RNG.normal(size=(20, 3)),
     }[kind]
     splits = splits_of(kind, with_gaps(draw(), 0.1), with_gaps(draw(), 0.1))
-    whole = floors(splits, "test")
+    whole = trivial_bounds(splits, "test")
     assert set(whole) <= set(NAMES)  # so that the command line can print each
     monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 20)
-    pieces = floors(splits, "test")
+    pieces = trivial_bounds(splits, "test")
     assert {name: total(b) for name, b in pieces.items()} == pytest.approx(
         {name: total(b) for name, b in whole.items()}
     )
@@ -266,26 +266,26 @@ def real(real_data, monkeypatch):
     ],
 )
 def test_music_has_the_floors_that_were_measured_before(real, name, file, independent, markov):
-    found = floors(real(name, f"polyphonic/{file}.npz"), "test")
+    found = trivial_bounds(real(name, f"polyphonic/{file}.npz"), "test")
     for floor, numbers in (("independent", independent), ("markov", markov)):
         both = (found[floor].nats_per_frame_sequence_weighted, found[floor].nats_per_frame)
         assert both == pytest.approx(numbers, abs=0.006)
 
 
 def test_mnist_has_the_floor_that_was_measured_before(real):
-    found = floors(real("mnist", "mnist/binarized_mnist.npz"), "test")
+    found = trivial_bounds(real("mnist", "mnist/binarized_mnist.npz"), "test")
     # That one kept every chance a thousandth away from certainty, where these are smoothed.
     assert found["independent"].nats_per_frame == pytest.approx(-205.95, abs=0.2)
 
 
 def test_walking_goes_on_as_before(real):
-    found = floors(real("mocap", "mocap/mit_mocap.npz"), "test")
+    found = trivial_bounds(real("mocap", "mocap/mit_mocap.npz"), "test")
     assert found["markov"].nats_per_frame > found["independent"].nats_per_frame + 10
 
 
 def test_presidents_repeat_each_other(real):
     splits = real("stu", "sotu/counts_by_year.npz")
-    found = floors(splits, "test")
+    found = trivial_bounds(splits, "test")
     tokens = np.nansum(splits.test.x.numpy())
     per_token = {name: total(bound) / tokens for name, bound in found.items()}
     assert -8 < per_token["independent"] < per_token["previous frame"] < -6

@@ -13,7 +13,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.words import scores as words
 from pyrodgm.evaluate.words.contrasts import coherence, contrasting, near_by
 from pyrodgm.evaluate.words.predictors import mixing_share, score_model, trivial_scores
-from pyrodgm.evaluate.words.probabilities import smoothed, word_chances
+from pyrodgm.evaluate.words.probabilities import smoothed, word_probabilities
 from pyrodgm.evaluate.words.scores import (
     Corpus,
     Prediction,
@@ -50,7 +50,7 @@ def test_draws_alike_follow_the_guide_and_then_the_model(variant):
     }
     joint = frame_terms(model, torch.cat([x, x[:1]]), longer, 2)[:, 1:].exp()
     ahead = exact.q @ joint.reshape(len(exact.q), -1, D).sum(1)
-    draws = [word_chances(model, guide, x, draws=50, seed=seed) for seed in range(40)]
+    draws = [word_probabilities(model, guide, x, draws=50, seed=seed) for seed in range(40)]
     assert_mean(torch.from_numpy(np.stack(draws)), torch.cat([here, ahead[None]]).detach())
     assert draws[0].sum(-1) == pytest.approx(1)
 
@@ -65,7 +65,7 @@ def test_weighted_draws_follow_the_posterior(variant):
     expected = torch.einsum("st,std->td", given, chances_given_paths(model, x, exact.paths))
     # Of the filtering distribution: paths alike up to t count once for each of their ends.
     draws = [
-        word_chances(model, guide, x, draws=3000, weighted=True, seed=seed)[:-1]
+        word_probabilities(model, guide, x, draws=3000, weighted=True, seed=seed)[:-1]
         for seed in range(20)
     ]
     assert_mean(torch.from_numpy(np.stack(draws)), expected.detach())
@@ -175,8 +175,8 @@ def test_a_unit_that_is_on_where_words_are_read_is_named_by_them():
         guide.layers[0].now.weight[0, :4], guide.layers[0].now.weight[0, 4:8] = 5.0, -5.0
     first, second = topics(model, guide, splits, num=2, num_words=4)
     assert (first.unit, second.unit) == (0, 1)
-    assert first.odds == pytest.approx(np.repeat([1.0, 0.0], 10), abs=0.05)
-    assert second.odds == pytest.approx(np.full(20, 0.5))
+    assert first.probability == pytest.approx(np.repeat([1.0, 0.0], 10), abs=0.05)
+    assert second.probability == pytest.approx(np.full(20, 0.5))
     assert second.coherence == 0 < first.coherence
     assert set(first.words) == set(first.own_words) == set(first.heavy_words) == set("abcd")
     assert set(second.own_words) == set("efgh")
@@ -186,17 +186,17 @@ def test_topics_need_words():
     model, guide = pair("hmsbn", "multinomial")
     part = Sequences(frames("multinomial", 3).numpy(), np.array([3]))
     splits = Splits.of("counts", "count", dict.fromkeys(("train", "valid", "test"), part))
-    with pytest.raises(UsageError, match="they need the names of words"):
+    with pytest.raises(UsageError, match="topics need the names of words"):
         topics(model, guide, splits)
 
 
 def test_nats_per_token_by_hand():
-    chances = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
+    probabilities = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
     counts = np.array([[1, 1, 0], [0, 0, 2]])
-    mean, error = nats_per_token(chances, counts)
+    mean, error = nats_per_token(probabilities, counts)
     assert mean == pytest.approx(math.log(0.5))
     assert error == pytest.approx(0)
-    mean, error = nats_per_token(chances, np.array([[1, 0, 0], [3, 0, 0]]))
+    mean, error = nats_per_token(probabilities, np.array([[1, 0, 0], [3, 0, 0]]))
     assert mean == pytest.approx(math.log(0.5) / 4 + 3 * math.log(0.25) / 4)
     off = [math.log(0.5) - mean, 3 * (math.log(0.25) - mean)]
     assert error == pytest.approx(math.sqrt(2 * (off[0] ** 2 + off[1] ** 2)) / 4)
@@ -301,24 +301,29 @@ def test_scores_of_a_model_are_those_of_its_chances(monkeypatch):
     model, guide = model.float(), guide.float()
     found = score_model(model, guide, corpus, seeds=3, draws=5)
     counts = torch.from_numpy(train)
-    chances = word_chances(model, guide, counts, draws=5, weighted=True)
-    assert found["weighted"].nats == pytest.approx(nats_per_token(chances[:-1], corpus.held_out)[0])
-    assert found["weighted"].next_nats == pytest.approx(math.log(chances[-1, 1]))
-    single = [word_chances(model, guide, counts, seed=seed) for seed in range(3)]
-    here = [overlap(chances[:-1], corpus.held_out, 1).mean() for chances in single]
-    ahead = [overlap(chances[-1:], corpus.final[None], 1)[0] for chances in single]
+    probabilities = word_probabilities(model, guide, counts, draws=5, weighted=True)
+    assert found["weighted"].nats == pytest.approx(
+        nats_per_token(probabilities[:-1], corpus.held_out)[0]
+    )
+    assert found["weighted"].next_nats == pytest.approx(math.log(probabilities[-1, 1]))
+    single = [word_probabilities(model, guide, counts, seed=seed) for seed in range(3)]
+    here = [overlap(probabilities[:-1], corpus.held_out, 1).mean() for probabilities in single]
+    ahead = [overlap(probabilities[-1:], corpus.final[None], 1)[0] for probabilities in single]
     assert found["guide"].overlap == pytest.approx(np.mean(here))
     assert found["guide"].next_overlap == pytest.approx(np.mean(ahead))
     assert found["guide"].nats != found["weighted"].nats
-    mixture = overlap(chances[:-1], corpus.held_out, 1).mean()
+    mixture = overlap(probabilities[:-1], corpus.held_out, 1).mean()
     assert found["weighted"].mixture_overlap == pytest.approx(mixture)
-    assert found["weighted"].mixture_next_overlap == overlap(chances[-1:], corpus.final[None], 1)[0]
+    assert (
+        found["weighted"].mixture_next_overlap
+        == overlap(probabilities[-1:], corpus.final[None], 1)[0]
+    )
 
 
 def test_a_single_seed_has_no_deviation(corpus):
     ranking = corpus.train[None]
-    chances = np.broadcast_to(smoothed(corpus.train.sum(0)), corpus.train.shape)
-    found = WordScore.of(Prediction(ranking, chances), corpus)
+    probabilities = np.broadcast_to(smoothed(corpus.train.sum(0)), corpus.train.shape)
+    found = WordScore.of(Prediction(ranking, probabilities), corpus)
     assert math.isnan(found.overlap_sd)
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import DataError
-from pyrodgm.evaluate.prediction.gap_scores import gap_scores
+from pyrodgm.evaluate.prediction.imputation_scores import imputation_scores
 from pyrodgm.evaluate.prediction.impute import Imputation
 
 TRUE = np.array([[0.0], [1.0], [4.0], [3.0], [10.0], [20.0]], np.float32)
@@ -24,7 +24,7 @@ def parts():
 
 
 def test_errors_by_hand():
-    scores = gap_scores(*parts())
+    scores = imputation_scores(*parts())
     assert scores.values == 3
     assert scores.squared_error == {
         "this model": pytest.approx((1 + 4 + 18**2) / 3),
@@ -41,12 +41,12 @@ def test_a_truth_with_gaps_of_its_own_scores_the_rest():
     found, gaps, _ = parts()
     less = TRUE.copy()
     less[5] = np.nan
-    assert gap_scores(found, gaps, Sequences(less, LENGTHS)).values == 2
+    assert imputation_scores(found, gaps, Sequences(less, LENGTHS)).values == 2
 
 
 def test_what_is_no_truth_is_refused():
     found, gaps, _ = parts()
-    with pytest.raises(DataError, match="it has the same gaps"):
-        gap_scores(found, gaps, gaps)
-    with pytest.raises(DataError, match="give the same sequences without gaps"):
-        gap_scores(found, gaps, Sequences(TRUE, np.array([3, 3])))
+    with pytest.raises(DataError, match="has the same missing values"):
+        imputation_scores(found, gaps, gaps)
+    with pytest.raises(DataError, match="give the same sequences without missing values"):
+        imputation_scores(found, gaps, Sequences(TRUE, np.array([3, 3])))

@@ -1,4 +1,4 @@
-"""How well were gaps filled, where it is known what was in them?"""
+"""Errors of imputed values whose true values are known."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pyrodgm.evaluate.trivial.predictors import carried
 
 
 @dataclass(frozen=True)
-class GapScores:
-    """Errors of what was filled in.
+class ImputationScores:
+    """Errors of imputed values.
 
     Args:
-        values: how many missing values are known.
+        values: number of missing values whose truth is known.
         squared_error: mean over those values, by predictor: "this model", "straight line" between
-            the values seen before and after, "last value seen" and "training mean". Of categorical
-            features, that of the probabilities of their symbols, by "this model", "last value seen"
-            and "training frequencies".
-        levels: the lowest and the highest quantile of the imputation; none of categorical features.
-        within: share of the values that lie between these two; None where there are none.
-        accuracy: share of the symbols that were filled in right, by the same predictors.
+            the observed values before and after, "last value seen" and "training mean". For
+            categorical features, the error of the probabilities of symbols, by "this model",
+            "last value seen" and "training frequencies".
+        levels: the lowest and the highest quantile of the imputation; empty for categorical data.
+        within: share of the true values between these quantiles; None without quantiles.
+        accuracy: share of symbols that were imputed correctly, by the same predictors.
     """
 
     values: int
@@ -52,36 +52,36 @@ class GapScores:
         return values if self.accuracy is None else {**values, "accuracy": self.accuracy}
 
 
-def gap_scores(
+def imputation_scores(
     found: Imputation, sequences: Sequences, truth: Sequences, info: DataInfo | None = None
-) -> GapScores:
-    """Compare an imputation with the truth, beside trivial predictors that see the same values.
+) -> ImputationScores:
+    """Compare an imputation with the truth, beside trivial predictors with the same input.
 
     Args:
-        found: what was filled in.
-        sequences: with the gaps.
-        truth: the same without them, or with fewer.
-        info: facts of the data of the fit, where it is categorical.
+        found: the imputation.
+        sequences: with missing values.
+        truth: the same sequences without missing values, or with fewer.
+        info: facts of the data of the fit, for categorical data.
 
     Raises:
-        DataError: the truth has other lengths, features or values, or nothing in the gaps.
+        DataError: the truth has other lengths, features or values, or the same missing values.
     """
     same = np.array_equal(sequences.lengths, truth.lengths) and sequences.x.shape == truth.x.shape
     if not same:
         raise DataError(
-            f"the truth has {len(truth)} sequences and frames of shape {tuple(truth.x.shape)}, "
-            f"what was filled has {len(sequences)} and {tuple(sequences.x.shape)}; give the same "
-            "sequences without gaps"
+            f"the truth has {len(truth)} sequences and frames of shape {tuple(truth.x.shape)}, but "
+            f"the data has {len(sequences)} and {tuple(sequences.x.shape)}; give the same "
+            "sequences without missing values"
         )
     x = truth.x.numpy().astype(np.float64)
     if (found.seen & _differ(sequences.x, truth.x)).any():
         raise DataError(
-            "the truth has other values where there is no gap; give the same sequences, in the "
-            "same order and cut into the same splits, without gaps"
+            "the truth differs from the data in values that are not missing; give the same "
+            "sequences, in the same order and the same splits, without missing values"
         )
     gap = ~found.seen & ~np.isnan(x)
     if not gap.any():
-        raise DataError("the truth says nothing of what was missing: it has the same gaps")
+        raise DataError("the truth has the same missing values, so there is nothing to compare")
     if found.probabilities is not None and info is not None:
         return _symbol_scores(found, sequences, x, gap, info)
     trivial = {"straight line": bridged, "last value seen": carried, "training mean": _filled}
@@ -94,13 +94,13 @@ def gap_scores(
     low, high = found.quantiles[order[0]], found.quantiles[order[-1]]
     within = (low <= x) & (x <= high)
     levels = float(found.levels[order[0]]), float(found.levels[order[-1]])
-    return GapScores(int(gap.sum()), errors, levels, float(within[gap].mean()))
+    return ImputationScores(int(gap.sum()), errors, levels, float(within[gap].mean()))
 
 
 def _symbol_scores(
     found: Imputation, sequences: Sequences, x: np.ndarray, gap: np.ndarray, info: DataInfo
-) -> GapScores:
-    """Errors of symbols that were filled in, and of their probabilities."""
+) -> ImputationScores:
+    """Errors of imputed symbols and of their probabilities."""
     known = Symbols(info.symbols)
     came = known.one_hot(torch.from_numpy(x)).double()
     last = known.one_hot(torch.from_numpy(_over(sequences, carried))).double()
@@ -114,22 +114,22 @@ def _symbol_scores(
         each = (p - came).square() * torch.from_numpy(gap)[:, known.owner]
         errors[name] = float(each.sum() / gap.sum())
         accuracy[name] = float((known.likeliest(p).numpy() == x)[gap].mean())
-    return GapScores(int(gap.sum()), errors, (), None, accuracy)
+    return ImputationScores(int(gap.sum()), errors, (), None, accuracy)
 
 
 def _filled(batch: Batch) -> Tensor:
-    """Gaps as batches hold them."""
+    """Frames with the fill of batches in place of missing values."""
     return batch.x
 
 
 def _over(sequences: Sequences, predictor: Callable[[Batch], Tensor]) -> np.ndarray:
-    """What a predictor has for every frame, end to end, (sum of lengths, D)."""
+    """Predictions of every frame, end to end, (sum of lengths, D)."""
     rows = [predictor(sequences.batch([row]))[0] for row in range(len(sequences))]
     return sequences.uncentred(torch.cat(rows)).numpy()
 
 
 def _differ(x: Tensor, truth: Tensor) -> np.ndarray:
-    """Where values differ by more than the type of either rounds them, in the shape of x."""
+    """Where values differ by more than the rounding of their types, in the shape of x."""
     eps = max(precision_of(part.numpy()) for part in (x, truth))
     x, truth = x.double(), truth.double()
     return ((x - truth).abs() > eps * truth.abs()).numpy()
