@@ -65,7 +65,7 @@ def command(
     from .text import print_json, print_table
 
     loaded = Run.load(run, data)
-    _, split = loaded.data.asked(split)
+    _, split = loaded.data.choose(split)
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
     if per_sequence is not None:
         loaded.data.refuse_to_replace(per_sequence, data)

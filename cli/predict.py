@@ -71,7 +71,7 @@ def command(
     loaded = Run.load(run, data)
     if out is not None:
         loaded.data.refuse_to_replace(out, data, truth, options["conditions"])
-    _, split = loaded.data.asked(options["split"])
+    _, split = loaded.data.choose(options["split"])
     given = {**_given(horizon, options), "split": split}
     if states:
         values = show_states(loaded, split, out, as_json)
@@ -153,7 +153,7 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
     with showing_progress(quiet=as_json) as progress:
         found = run.predict(progress=progress, **options)
     if not as_json:
-        data, split = run.data.asked(options["split"])
+        data, split = run.data.choose(options["split"])
         print_table(prediction_table(run.model, found, data.info, split))
     return {"predictions": {name: prediction.to_dict() for name, prediction in found.items()}}
 

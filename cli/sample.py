@@ -48,7 +48,7 @@ def command(
     loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
     if given is None and loaded.info.num_conditions:
-        _, split = loaded.data.asked(split)
+        _, split = loaded.data.choose(split)
         click.echo(f"conditions are those of sequences of the {split} split", err=True)
     draws = loaded.sample(num, length, prefix=prefix, split=split, conditions=given, seed=seed)
     for path in save_samples(draws["x"], loaded.info, out):

@@ -1,1 +1,1 @@
-"""Runs: fitting, loading and asking fitted pairs."""
+"""Runs: fitting, loading and evaluating fitted models."""

@@ -1,4 +1,4 @@
-"""Can a fit be trusted? Guide and model checked together, with figures and a verdict in words."""
+"""Checks of a fitted guide and model, with figures and a verdict in words."""
 
 from __future__ import annotations
 
@@ -46,27 +46,26 @@ def check(
 ) -> Check:
     """Check guide and model on a split; writes posterior.nc, figures and check.json.
 
-    The guide is judged by its importance weights, the model by data drawn from it; see
+    The guide is checked by its importance weights, the model by data drawn from it; see
     `pyrodgm.evaluate.posterior`.
 
     Args:
         run: a fitted model and guide.
-        split: whose sequences; by default "test", or the only ones that there are.
+        split: name of the split; by default "test", or the only one.
         draws: importance draws per sequence, K; a thousand or more.
-        posterior_draws: draws per sequence to keep, and replicates of the split.
-        sequences: on how many the guide is judged, spread evenly over the split; if not given, on
-            as many as draws times frames times parameters allow, and on ten at least.
+        posterior_draws: draws per sequence to store, and replicates of the split.
+        sequences: number of sequences for the check of the guide, spread evenly over the split; by
+            default as many as a limit on draws x frames x parameters allows, and at least ten.
         seed: of all draws.
-        out: folder that the files go into, which is made where there is none; that of the run by
-            default.
-        progress: called with the name of each part of the work, and which share of it is done.
+        out: folder for the files, which is created if needed; by default that of the run.
+        progress: called with the name of each part of the work and the share of it that is done.
 
     Raises:
         UsageError: too few draws, no sequences, an unknown split, or a folder that cannot be
             written.
     """
     diagnostics.refuse_few(draws)
-    _, split = run.data.asked(split)
+    _, split = run.data.choose(split)
     size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
     rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
     kept = affordable(run.model, run.splits, split, posterior_draws)
@@ -78,7 +77,7 @@ def check(
 
 
 def _prepared(folder: Path) -> Path:
-    """A folder that the files can be written into."""
+    """A folder with a subfolder for figures, created if needed."""
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,7 +96,7 @@ def _found(
     seed: int,
     progress: Progress,
 ) -> Check:
-    """What there is to find; all files but the last are written."""
+    """The findings; all files but check.json are written."""
     judged = run.splits[split].select(rows)
     log_w = importance_weights(
         run.model,
@@ -133,11 +132,11 @@ def _found(
 
 @access_in_words(RunFolderError)
 def last_check(run: Run, split: str) -> dict[str, Any] | None:
-    """What the last check found, as `Check.to_dict`; None if not of these weights and this split.
+    """The last check as `Check.to_dict`; None if it was of other weights or of another split.
 
     Args:
         run: a fitted model and guide.
-        split: what must have been checked.
+        split: name of the split.
     """
     path = run.folder.path / NAME
     if not path.is_file():
@@ -148,7 +147,7 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
 
 
 def _place(run: Run) -> Path:
-    """Where the files of a check go: what is found on other data is not taken for the run's own."""
+    """Folder for the files of a check; checks on other data have their own."""
     if run.data.other is None:
         return run.folder.path
     return run.folder.path / f"check-{run.splits.info.name}"
@@ -157,7 +156,7 @@ def _place(run: Run) -> Path:
 def _check_model(
     run: Run, split: str, kept: Kept, seed: int, paths: dict[str, Path], progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Keep the draws, compare data with replicates, and draw that; the p-values."""
+    """Store draws, compare data with replicates, draw the figure; returns the p-values."""
     which = {"rows": kept.rows, "draws": kept.draws, "seed": seed}
     given = {"split": split, "flat": kept.flat, "progress": partial(progress, "draws to keep")}
     tree = compact_tree(run.model, run.guide, run.splits, **which, **given)
@@ -176,7 +175,7 @@ def _check_model(
 
 
 def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
-    """The other figures; their paths are added to the check's."""
+    """Draw the other figures and add their paths to the check."""
     drawn = {}
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)

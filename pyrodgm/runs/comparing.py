@@ -1,4 +1,4 @@
-"""Which of several runs without a density is better, by what their objectives measure."""
+"""Comparison of runs without a density, by the validation scores of their objectives."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pyrodgm.runs.run import Run
 def by_validation(
     runs: Mapping[str, Run], split: str = "test", *, seed: int = 0
 ) -> dict[str, Validation]:
-    """What objectives choose weights by, of runs on the same data, the best first.
+    """Validation scores of runs on the same data, the best first.
 
     Args:
         runs: by name.
-        split: where they are compared.
+        split: name of the split.
         seed: of the draws.
 
     Raises:
-        UsageError: the runs are chosen by different things, or one by nothing.
+        UsageError: the runs have different validation scores, or one has none.
     """
     found = {name: run.validation(split, seed=seed) for name, run in runs.items()}
     scores = {name: each.score for name, each in found.items() if each.score is not None}

@@ -1,4 +1,4 @@
-"""The data of a run: what it was fitted on, wherever that is now, and what it is asked about."""
+"""The data of a run: the data that it was fitted on, and the data that it is evaluated on."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from pyrodgm.runs.loading import is_own, located, own_data, read_other, resolved
 from pyrodgm.setup.config import RunConfig
 from pyrodgm.storage.folder import RunFolder
 
-Asked = str | Given | None  # the name of a split, sequences, or all that there is
+DataChoice = str | Given | None  # the name of a split, sequences, or None for the default
 
 
 class RunData:
-    """What a run was fitted on and what it is asked about, each read when it is needed.
+    """The data that a run was fitted on and the data for evaluation, each read when needed.
 
     Args:
         folder: of the run.
-        own: the data that it was fitted on; read from where it was if not given.
-        other: what it is asked about; the data that it was fitted on if not given.
+        own: the data that it was fitted on; read from its original place if not given.
+        other: the data for evaluation; the data that it was fitted on if not given.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class RunData:
 
     @classmethod
     def of(cls, folder: RunFolder, source: Splits | str | Path | None) -> RunData:
-        """The data of a run, given what a person named in its place.
+        """The data of a run, with a source given by the user.
 
         Args:
             folder: of the run.
-            source: data, a name or a file; where it is what the run was fitted on, it is known
-                by its digest, and cut into the same splits.
+            source: data, a name or a file. If its digest is that of the data of the fit, it is
+                used as such, with the same splits.
 
         Raises:
-            DataError: it cannot be read, or is not what the model takes.
+            DataError: it cannot be read, or does not match the model.
         """
         data, own = cls(folder), None
         if isinstance(source, Splits):
@@ -74,7 +74,7 @@ class RunData:
 
     @cached_property
     def config(self) -> RunConfig | None:
-        """The configuration of the run; None where it was fitted from Python objects."""
+        """The configuration of the run; None if it was fitted from Python objects."""
         return resolved(self.folder, self.folder.values)
 
     @cached_property
@@ -82,13 +82,13 @@ class RunData:
         """The data that the run was fitted on.
 
         Raises:
-            MissingDataError: it is not where it was.
+            MissingDataError: it is no longer at its place.
         """
         splits = own_data(self.folder, self.config)
         before = self.folder.made_with["data_sha256"]
         if before and splits.sha256 != before:
             words = f"the data of {self.folder.path} has changed since it was fitted"
-            warnings.warn(f"{words}; numbers are of other data", ChangedWarning, stacklevel=4)
+            warnings.warn(f"{words}; results are for the new data", ChangedWarning, stacklevel=4)
         return splits
 
     @cached_property
@@ -103,10 +103,10 @@ class RunData:
 
     @cached_property
     def splits(self) -> Data:
-        """What the run is asked about, by name.
+        """The data for evaluation, by name.
 
         Raises:
-            MissingDataError: it is what the run was fitted on, and that is not where it was.
+            MissingDataError: it is the data of the fit, which is no longer at its place.
         """
         if self.other is not None:
             return self.other
@@ -115,17 +115,16 @@ class RunData:
             return self.own.placed(self.info)
         return EvaluationData.of_splits(self.own, self.folder.info)
 
-    def asked(self, what: Asked, default: str = "test") -> tuple[Data, str]:
-        """Data, and the name in it that is meant.
+    def choose(self, what: DataChoice, default: str = "test") -> tuple[Data, str]:
+        """Data, and the name of a part of it.
 
         Args:
-            what: the name of a split, or sequences of one's own; without, the default one, or the
-                first that there is.
+            what: the name of a split, or sequences; if None, the default split, or the first one.
             default: the name of a split.
 
         Raises:
             UsageError: there is no such split.
-            DataError: the sequences are not what the model takes.
+            DataError: the sequences do not match the model.
         """
         if what is not None and not isinstance(what, str):
             data = given_data(what, self.info)
@@ -136,24 +135,24 @@ class RunData:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of what the run can be asked about."""
+        """Names of the parts of the data for evaluation."""
         return SPLITS if self.other is None else tuple(name for name, _ in self.other.items())
 
     def trivial_bounds(self, data: Data, name: str, *, totals: bool = False) -> dict[str, Bound]:
-        """Log-likelihoods of the trivial predictors of the training data of the run.
+        """Log-likelihoods of trivial predictors fitted on the training data of the run.
 
-        Nothing, with a warning, where they were not kept and that data is not there.
+        Empty, with a warning, if they were not stored and that data is missing.
 
         Args:
-            data: what is asked about.
-            name: the part that is meant.
-            totals: of counts, whether how many there are is scored too.
+            data: the data to score.
+            name: of the part to score.
+            totals: for counts, whether the total per frame is scored too.
         """
         known = self._likelihood(totals)
         return scores(predictors(known, data.info), data[name]) if known else {}
 
     def _likelihood(self, totals: bool = False) -> dict[str, np.ndarray]:
-        """What trivial predictors know of the training data; nothing where that is not known."""
+        """Statistics of the training data for trivial predictors; empty if they are missing."""
         try:
             return stored_likelihood(self.folder) or keep_likelihood(
                 self.folder, self.own, totals=totals
@@ -163,10 +162,10 @@ class RunData:
             return {}
 
     def baselines(self, data: Data, order: int) -> dict[str, Predictor]:
-        """Trivial predictors of the next frame, of the training data of the run.
+        """Trivial predictors of the next frame, fitted on the training data of the run.
 
-        The linear autoregression is left out, with a warning, where it was not kept and that data
-        is not there.
+        The linear autoregression is omitted, with a warning, if it was not stored and that data is
+        missing.
         """
         if data.info.kind == "categorical":
             return baseline_predictors(data.info, order, None, self._likelihood())
@@ -180,11 +179,11 @@ class RunData:
         return baseline_predictors(data.info, order, linear)
 
     def truth(self, source: str | Path, name: str) -> Sequences:
-        """The same sequences from another file, for instance without their gaps.
+        """The same sequences from another file, for instance without missing values.
 
         Args:
             source: a file, or the name of a dataset.
-            name: of the part that is meant: in the file, or as the file of the run is cut.
+            name: of the part, in the file or in the splits of the run.
         """
         found = read_other(source, self.info)
         if name in found.parts:
@@ -194,14 +193,14 @@ class RunData:
         return load(source, **(self.config.data.options if self.config else {}))[name]
 
     def refuse_to_replace(self, path: Path, *sources: str | None) -> None:
-        """Raise where a file to be written is data, that of the run or another, or part of the run.
+        """Raise if a file to be written is one of the data files, or part of the run.
 
         Args:
             path: to be written.
-            sources: other data that is read, as `pyrodgm.data.load` takes it.
+            sources: other data in use, as taken by `pyrodgm.data.load`.
 
         Raises:
-            UsageError: it is.
+            UsageError: the file is in use.
         """
         if self.config is not None:
             own = self.config.data
@@ -209,8 +208,8 @@ class RunData:
         target = path.expanduser().resolve()
         if self.folder.needs(target):
             raise UsageError(
-                f"{path} is a file that the run {self.folder.path} cannot do without; give another "
+                f"{path} is a file of the run {self.folder.path}, which needs it; give another "
                 "file to write"
             )
         if any(source and Path(source).expanduser().resolve() == target for source in sources):
-            raise UsageError(f"{path} is data that is read here; give another file to write")
+            raise UsageError(f"{path} is data used by this command; give another file to write")

@@ -1,4 +1,4 @@
-"""What did a check find? In numbers, and in words that a person reads."""
+"""The findings of a check, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 from pyrodgm.display import json_number, number
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 
-EXACT = "There is no guide to judge: the model has no latents, and its likelihood is exact."
+EXACT = "There is no guide to check: the model has no latents, and its likelihood is exact."
 GIVEN = {
-    "posterior": "given the frames before and the guide's latents, which have seen the frame",
-    "ancestral": "drawn from nothing",
+    "posterior": "given the frames before and the guide's latents, which depend on the frame",
+    "ancestral": "whole sequences drawn from the model",
 }
-WORTHLESS = 0.01  # nats of a frame
+UNUSED = 0.01  # nats per frame, below which latents count as unused
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found.
+    """The findings of a check.
 
     Args:
-        checkpoint: whose weights were checked.
-        split: on what.
-        rows: of which sequences the guide was, (N,).
+        checkpoint: name of the checkpoint with the weights.
+        split: name of the split.
+        rows: sequences used for the check of the guide, (N,).
         draws: importance draws per sequence, K.
-        posterior_draws: draws kept in posterior.nc, and replicates; fewer than asked for where
-            they would take more than 256 MiB, see `pyrodgm.evaluate.posterior.kept.affordable`.
-        sequences: how many the split has.
-        replicated: how many of them the replicates are of; all, unless ten draws would not fit.
+        posterior_draws: draws stored in posterior.nc, and replicates; fewer than requested if they
+            would take more than 256 MiB, see `pyrodgm.evaluate.posterior.kept.affordable`.
+        sequences: number of sequences in the split.
+        replicated: number of sequences with replicates; all, unless ten draws would not fit.
         verdict: whether the guide can be trusted, in words.
         k: Pareto k-hat of every sequence, (N,).
         efficiency: effective share of the draws, (N,), in (0, 1].
-        gap: nats per frame that the guide is at least away from the posterior, (N,).
-        latent_nats: what the latents tell of a frame, see `bounds.latent_nats`.
+        gap: lower estimate of the divergence of the guide from the posterior, nats per frame, (N,).
+        latent_nats: KL divergence of the guide from the prior, see `bounds.latent_nats`.
         p_values: Bayesian p-values by kind of replicate, "posterior" or "ancestral", and statistic.
         paths: the files written, by name.
     """
@@ -59,7 +59,7 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; an infinite k-hat is null.
 
-        Where ``exact`` is true there is no guide: k-hat and the gap are 0 and say nothing.
+        If ``exact`` is true there is no guide: k-hat and the gap are 0 without meaning.
         """
         return {
             "checkpoint": self.checkpoint,
@@ -82,7 +82,7 @@ class Check:
         }
 
     def text(self) -> str:
-        """The findings as a person reads them."""
+        """The findings as text."""
         lines = [
             f"Guide, on {len(self.rows)} sequences of the {self.split} split with {self.draws} "
             "draws each",
@@ -90,9 +90,9 @@ class Check:
         ]
         if self.verdict != EXACT:
             lines.append(
-                f"  It is at least {number(self.gap.mean())} nats per frame away from the "
-                f"posterior; {100 * np.median(self.efficiency):.3g} % of the draws are effective "
-                "(median)."
+                f"  The ELBO is at least {number(self.gap.mean())} nats per frame below the "
+                f"log-likelihood; {100 * np.median(self.efficiency):.3g} % of the draws are "
+                "effective (median)."
             )
             lines.append(f"  {latent_words(self.latent_nats)}")
         lines += [
@@ -104,19 +104,19 @@ class Check:
         return "\n".join(lines)
 
     def _replicated_words(self) -> str:
-        """What was replicated: all of the data, or some sequences."""
+        """Which data was replicated: all of it, or some sequences."""
         if self.replicated == self.sequences:
             return "the data"
         return f"{self.replicated} of {self.sequences} sequences, spread evenly over the split"
 
     def _misfit_words(self, kind: str) -> str:
-        """Which statistics the replicates of a kind miss."""
+        """A sentence on the statistics in which replicates of a kind differ from the data."""
         alone = kind == "posterior" and self.verdict == EXACT
         given = "given the frames before" if alone else GIVEN[kind]
         p = self.p_values[kind]
         missed = predictive.misfits(p)
         if not missed:
-            return f"{kind}, {given}: nothing misses the data"
+            return f"{kind}, {given}: all statistics are consistent with the data"
         words = ", ".join(
             f"{100 * p[name]:.0f} % of {name} {where}"
             if name in predictive.SHARES
@@ -127,11 +127,11 @@ class Check:
 
 
 def latent_words(nats: float) -> str:
-    """What the latents are worth, in a sentence."""
-    told = f"The latents tell {number(nats)} nats of a frame"
-    if nats < WORTHLESS:
-        return f"{told}, next to nothing: the guide may be right because nothing depends on it."
-    return f"{told}, beyond what the model expects before it sees the frame."
+    """A sentence on the KL divergence of the guide from the prior."""
+    divergence = f"KL(guide, prior) is {number(nats)} nats per frame"
+    if nats < UNUSED:
+        return f"{divergence}: the latent variables are unused (posterior collapse)."
+    return f"{divergence}: this is the information in the latent variables."
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

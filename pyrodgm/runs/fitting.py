@@ -1,4 +1,4 @@
-"""Fit something: Python objects, a configuration, or a run that was stopped."""
+"""Fitting Python objects or a configuration, and resuming a run."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def fit(
 
     Args:
         objective: built from a model and a guide; its parameters are trained in place. Or a
-            function that builds one, called once for every one of several ``restarts``.
+            function that builds one, called once per restart.
         splits: the data.
-        out: run folder; by default a temporary one, which lasts as long as the run, see
-            `Run.save`, and stays where training fails.
-        watcher: told of progress and evaluations.
-        options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``; others are as
-            `fit_defaults` of the objective or of its model say, or that class.
+        out: run folder; by default a temporary one, which is deleted with the run (see `Run.save`)
+            and kept if training fails.
+        watcher: receives progress and evaluations.
+        options: fields of `pyrodgm.setup.options.FitOptions`, such as ``steps=2000``; the others
+            have the defaults of `fit_defaults` of the objective or the model, or of that class.
 
     Raises:
         ConfigError: an unknown option or a wrong value.
-        UsageError: what is given does not fit together; see `pyrodgm.setup.dry_run.check_runs`.
-        RunFolderError: there is something in the folder already.
+        UsageError: the arguments do not fit together; see `pyrodgm.setup.dry_run.check_runs`.
+        RunFolderError: the folder is not empty.
         Interrupted: Ctrl-C; `resume` continues.
         NonFiniteError: training produced a number that is not finite.
 
@@ -86,15 +86,15 @@ def fit(
 
 @access_in_words(RunFolderError)
 def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | None = None) -> Run:
-    """Everything of one configuration: data, model, guide, objective, training, folder.
+    """Fit a configuration: load data, build model, guide and objective, train in a run folder.
 
     Args:
-        config: what to do.
+        config: the configuration.
         out: run folder; by default the next free one below ``runs/``.
-        watcher: told of progress and evaluations.
+        watcher: receives progress and evaluations.
 
     Raises:
-        PyrodgmError: whatever is wrong, before anything is written.
+        PyrodgmError: an error in the configuration, raised before anything is written.
     """
     check_devices(config.fit)
     if out is not None and is_first_process():
@@ -124,21 +124,21 @@ def resume(
 
     Args:
         path: the run folder.
-        objective: the same as before, freshly built, where the run was fitted from one.
-        splits: the same data, where the run was fitted from Python objects; or the file that it is
-            in now, where it has moved.
-        watcher: told of progress and evaluations.
+        objective: the same as before, newly built, if the run was fitted from Python objects.
+        splits: the same data, if the run was fitted from Python objects; or its file, if that has
+            moved.
+        watcher: receives progress and evaluations.
         changes: options to change: ``steps``, ``time_limit``, ``patience`` or ``device``.
 
     Raises:
-        RunFolderError: no run folder, another process trains in it, other classes, or a change
-            that would make it another run.
-        DataError: the data is no longer what it was.
+        RunFolderError: no run folder, another process trains in it, classes differ, or a change is
+            not allowed.
+        DataError: the data has changed.
     """
     folder = RunFolder.open(Path(path))
     if fixed := [f"fit.{key}" for key in changes if key not in CHANGEABLE]:
         raise RunFolderError(
-            f"{', '.join(fixed)} cannot change when a run is resumed, it would be another run; "
+            f"{', '.join(fixed)} cannot change when a run is resumed; "
             f"only {', '.join(CHANGEABLE)} can"
         )
     with _held(folder):
@@ -168,12 +168,12 @@ def resume(
 def _starts(
     objective: Objective | Callable[[], Objective], options: FitOptions
 ) -> tuple[Objective, Callable[[int], Objective] | None]:
-    """The objective of the first start, and what makes those of further ones."""
+    """The objective of the first training, and a function that builds those of restarts."""
     if isinstance(objective, Objective | type) or not callable(objective):
         if options.restarts > 1:
             raise UsageError(
-                f"restarts is {options.restarts}, and every start needs an objective of its own: "
-                "give a function that builds one: def build(): model = HMM(info); "
+                f"restarts is {options.restarts}, and every restart needs a new objective: give a "
+                "function that builds one: def build(): model = HMM(info); "
                 "return ML(model, NoGuide(model))"
             )
         return cast("Objective", objective), None  # check_runs refuses others
@@ -186,7 +186,7 @@ def _starts(
 
 
 def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
-    """Makes the objective of a further start from a configuration."""
+    """A function that builds the objective of a restart from a configuration."""
     seed = config.fit.seed
     return lambda restart: build_objective(
         replace(config, fit=replace(config.fit, seed=seed + restart)), splits.info
@@ -194,12 +194,12 @@ def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
 
 
 def _check_changes(changes: dict[str, Any], options: FitOptions) -> None:
-    """Refuse changes that would have ended the earlier of several starts elsewhere."""
+    """Refuse changes that would have changed earlier ones of several restarts."""
     fixed = [f"fit.{key}" for key in changes if key != "device"]
     if options.restarts > 1 and fixed:
         raise RunFolderError(
-            f"{', '.join(fixed)} cannot change where there are several restarts, since the earlier "
-            "ones would have ended elsewhere; only device can"
+            f"{', '.join(fixed)} cannot change with several restarts, because the earlier ones "
+            "would have ended differently; only device can"
         )
 
 
@@ -209,7 +209,7 @@ def _folder_at(out: str | Path | None) -> RunFolder:
 
 @contextmanager
 def _begun(make: Callable[[], RunFolder], text: str) -> Iterator[RunFolder | None]:
-    """A new folder that holds a configuration, for the first process alone, and nobody else's."""
+    """A new, locked folder with a configuration, in the first process; None in the others."""
     if not is_first_process():
         yield None
         return
@@ -220,25 +220,25 @@ def _begun(make: Callable[[], RunFolder], text: str) -> Iterator[RunFolder | Non
 
 
 def _held(folder: RunFolder) -> AbstractContextManager[None]:
-    """Nobody else trains in a folder while it lasts; the first process sees to it."""
+    """Lock a folder against training by others; done by the first process."""
     return alone(folder.path) if is_first_process() else nullcontext()
 
 
 def _data_again(
     folder: RunFolder, config: RunConfig | None, splits: Splits | str | Path | None
 ) -> tuple[Splits, RunConfig | None]:
-    """The data of a run, as given or from where it was, and the configuration that names it.
+    """The data of a run, as given or from its original place, and its configuration.
 
     Raises:
-        DataError: the file that is given holds other data.
-        MissingDataError: none is given, and it is not where it was.
+        DataError: the given file holds other data.
+        MissingDataError: no data is given, and it is no longer at its place.
     """
     if isinstance(splits, str | Path):
         found = located(folder, config, splits)
         if found is None:
             raise DataError(
-                f"'{splits}' is not what {folder.path} was fitted on, whose sha256 is "
-                f"{folder.made_with['data_sha256'] or 'that of no file'}; start a new run"
+                f"'{splits}' is not the data that {folder.path} was fitted on, whose sha256 is "
+                f"{folder.made_with['data_sha256'] or 'unknown'}; start a new run"
             )
         splits, config = found
     elif splits is None:
@@ -247,7 +247,7 @@ def _data_again(
 
 
 def _identified(splits: Splits) -> Splits:
-    """The same data, with a digest of its arrays where it was read from no file."""
+    """The same data, with a digest of its arrays if it was not read from a file."""
     if splits.sha256:
         return splits
     return replace(splits, sha256=content_sha256(splits.train, splits.valid, splits.test))
@@ -273,10 +273,10 @@ def _train(
     text: str | None = None,
     temporary: bool = False,
 ) -> Run:
-    """Train to the end, from the newest checkpoint if there is one, and take the best weights.
+    """Train to the end, from the newest checkpoint if there is one, and load the best weights.
 
-    The folder is known to the first process, which holds it and tells the others. A changed
-    configuration is written once training stands where it stopped.
+    The first process locks the folder and sends its path to the others. A changed configuration is
+    written after the checkpoint has been restored.
     """
     fabric = launch(options)
     kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
@@ -312,12 +312,13 @@ def _train(
 
 
 def _keep_results(run: Run) -> None:
-    """Keep what the fit came to; what goes wrong here must not cost the fit."""
+    """Store the results of the fit; an error here must not lose the fit."""
     try:
         keep_results(run.folder, score_splits(run, run.trivial_bounds))
     except (PyrodgmError, RuntimeError, MemoryError) as error:
         warnings.warn(
-            f"what {run.folder.path} came to is not kept in it, and needs its data: {error}",
+            f"the results of {run.folder.path} were not stored, so showing them needs its data: "
+            f"{error}",
             DataWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""What a run folder names: its configuration, its objective and the data it was fitted on."""
+"""Loading from a run folder: its configuration, its objective and its data."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from pyrodgm.storage.toml import Values
 
 
 def resolved(folder: RunFolder, values: Values) -> RunConfig | None:
-    """The configuration of a run; None where it was fitted from Python objects.
+    """The configuration of a run; None if it was fitted from Python objects.
 
     Args:
         folder: of the run.
         values: of its configuration.
 
     Raises:
-        RunFolderError: another version wrote the folder, and its options are no longer these.
+        RunFolderError: another version with other options wrote the folder.
     """
     if "model" not in values:
         return None
@@ -48,13 +48,13 @@ def resolved(folder: RunFolder, values: Values) -> RunConfig | None:
         if wrote in (None, now):
             raise
         raise RunFolderError(
-            f"{folder.path} was fitted by pyrodgm {wrote}, which reads it; this is {now}, whose "
-            f"options are others ({error})"
+            f"{folder.path} was fitted by pyrodgm {wrote}; use that version to read it. This is "
+            f"{now}, which has other options ({error})"
         ) from error
 
 
 def full_config(folder: RunFolder, config: RunConfig | None) -> RunConfig:
-    """The configuration that an objective can be built from.
+    """The configuration from which an objective can be built.
 
     Raises:
         RunFolderError: there is none.
@@ -62,8 +62,8 @@ def full_config(folder: RunFolder, config: RunConfig | None) -> RunConfig:
     if config is None:
         raise RunFolderError(
             f"{folder.path} was fitted from Python objects; load it in Python and give them again: "
-            f"Run.load({str(folder.path)!r}, objective=..., splits=...); the splits only where the "
-            "data is needed"
+            f"Run.load({str(folder.path)!r}, objective=..., splits=...); splits are needed only if "
+            "the data is used"
         )
     return config
 
@@ -82,48 +82,48 @@ def made_objective(
 
 
 def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
-    """Raise where a run was fitted with other classes; warn where their files have changed since.
+    """Raise if a run was fitted with other classes; warn if their files have changed since.
 
     Raises:
-        RunFolderError: it was.
+        RunFolderError: the classes differ.
     """
     before, now = folder.made_with["pieces"], described(objective)
     for role in before:
         then, given = before[role]["class"], now[role]["class"]
         if then != given:
             raise RunFolderError(
-                f"{folder.path} was fitted with the {role} {then}, and {given} is given; give the "
+                f"{folder.path} was fitted with the {role} {then}, but {given} was given; give the "
                 "same one"
             )
         if before[role].get("sha256") != now[role].get("sha256"):
             warnings.warn(
-                f"the file of the {role} {given} has changed since {folder.path} was fitted, and "
-                "what is computed now may differ",
+                f"the file of the {role} {given} has changed since {folder.path} was fitted, so "
+                "results may differ",
                 ChangedWarning,
                 stacklevel=3,
             )
 
 
 def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
-    """The data that a run was fitted on, from where it was.
+    """The data that a run was fitted on, from its original place.
 
     Raises:
-        MissingDataError: it is not there, or the run was fitted from Python objects.
+        MissingDataError: it is no longer there, or the run was fitted from Python objects.
     """
     if config is None:
         raise MissingDataError(
-            f"{folder.path} was fitted from Python objects, and its data is needed here; give it "
+            f"{folder.path} was fitted from Python objects, but its data is needed here; give it "
             f"again: Run.load({str(folder.path)!r}, splits, objective=...)"
         )
     before = folder.made_with["data_sha256"] if folder.environment.is_file() else ""
     try:
         return build_data(config)
     except DataError as error:
-        known = f" It is known by its sha256, {before}." if before else ""
+        known = f" Its sha256 is {before}." if before else ""
         run = shlex.quote(str(folder.path))
         raise MissingDataError(
             f"the data that {folder.path} was fitted on is needed here: {error}.{known} If it has "
-            f"moved, say where it is by --data FILE, as in: pyrodgm evaluate {run} --data FILE; "
+            f"moved, give its place with --data FILE, as in: pyrodgm evaluate {run} --data FILE; "
             f"or pyrodgm fit --resume {run} --data FILE; from Python, "
             f"Run.load({str(folder.path)!r}, 'FILE')"
         ) from error
@@ -132,15 +132,15 @@ def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:
 def located(
     folder: RunFolder, config: RunConfig | None, source: str | Path
 ) -> tuple[Splits, RunConfig | None] | None:
-    """What a run was fitted on, at another place, with its configuration as of now.
+    """The data that a run was fitted on, at another place, with an updated configuration.
 
     Args:
         folder: of the run.
-        config: as it was.
+        config: the old configuration.
         source: the other place.
 
     Returns:
-        None where it is other data, by its sha256.
+        None if it is other data, by its sha256.
     """
     before, path = folder.made_with["data_sha256"], Path(source).expanduser().resolve()
     if not before or str(source) in DATASETS or not path.exists():
@@ -159,14 +159,14 @@ def located(
         return None
     if config is None and not is_own(folder, splits):
         raise DataError(
-            f"{path} is the file that {folder.path} was fitted on, and was cut or read there with "
-            "other options; give the splits in its place"
+            f"{path} is the file that {folder.path} was fitted on, but it was split or read with "
+            "other options there; give the splits instead of the file"
         )
     return splits, None if config is None else replace(config, data=data)
 
 
 def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
-    """Other data than a run was fitted on, as its model takes it.
+    """Data that a run was not fitted on, prepared for its model.
 
     Args:
         source: the name of a dataset, or a file.
@@ -174,7 +174,7 @@ def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
 
     Raises:
         UsageError: there is no such dataset.
-        DataError: it cannot be read, or is not what the model takes.
+        DataError: it cannot be read, or does not match the model.
     """
     _, arguments = find_loader(source)
     if not arguments:
@@ -186,7 +186,7 @@ def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
 
 
 def is_own(folder: RunFolder, splits: Splits) -> bool:
-    """Whether these are the very splits that a run was fitted on."""
+    """Whether these are the splits that a run was fitted on."""
     if not folder.environment.is_file():
         return True
     before = folder.made_with

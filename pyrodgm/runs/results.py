@@ -1,4 +1,4 @@
-"""What a fit came to: bounds on both held-out splits beside trivial predictors."""
+"""Results of a fit: bounds on both held-out splits beside trivial predictors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pyrodgm.evaluate.likelihood.bounds import Bound
 
 @dataclass(frozen=True)
 class Results:
-    """What a fit came to.
+    """Results of a fit.
 
     Args:
         run: the run folder.
         steps: training steps done.
         seconds: spent in training.
-        valid: bound on the validation split; None where model or guide has no density.
-        test: bound on the test split; None where `valid` is.
+        valid: bound on the validation split; None if model or guide has no density.
+        test: bound on the test split; None if `valid` is.
         valid_trivial: trivial predictors on the validation split.
         test_trivial: trivial predictors on the test split.
-        chosen_by: what the weights were chosen by; see `Validation.by`.
-        numbers: of objectives without a bound, what they measure instead, by split.
+        chosen_by: name of the validation score that chose the weights; see `Validation.by`.
+        numbers: for objectives without a bound, their own measures, by split.
     """
 
     run: str

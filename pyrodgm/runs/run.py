@@ -1,4 +1,4 @@
-"""A run: fit it, keep it, load it again, ask it things."""
+"""A run: a fitted model and guide, loaded from a run folder, saved and evaluated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
 from pyrodgm.objectives import Objective
-from pyrodgm.runs.data import Asked, RunData
+from pyrodgm.runs.data import DataChoice, RunData
+from pyrodgm.runs.evaluations import Evaluations
 from pyrodgm.runs.loading import check_same_pieces, made_objective
-from pyrodgm.runs.questions import Questions
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.stored import HELD_OUT, score_splits, stored_results
 from pyrodgm.storage.files import read_records
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Run(Questions):
+class Run(Evaluations):
     """A fitted model and guide with their data, and the folder that holds them.
 
     Args:
-        objective: with the weights that did best on validation.
-        data: what it was fitted on, what it is asked about, and the folder that holds everything.
+        objective: with the weights of the best validation score.
+        data: the data of the fit, the data for evaluation, and the run folder.
         steps: training steps done.
         seconds: spent in training.
         is_main_process: False in all but one of several processes.
-        temporary: whether the folder goes when the run and its copies do.
-        checkpoint: name of the one whose weights these are; the best of the folder by default.
+        temporary: whether the folder is deleted with the run and its copies.
+        checkpoint: name of the checkpoint with these weights; by default the best of the folder.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Run(Questions):
         self.checkpoint = self.folder.best().name if checkpoint is None else checkpoint
         self._is_main_process = is_main_process
         if temporary and is_main_process:
-            self.folder.goes_with_its_users()
+            self.folder.delete_with_last_reference()
 
     @classmethod
     @access_in_words(RunFolderError)
@@ -68,19 +68,19 @@ class Run(Questions):
         *,
         objective: Objective | None = None,
     ) -> Run:
-        """A run from its folder, with the weights that did best on validation.
+        """A run from its folder, with the weights of the best validation score.
 
         Args:
             path: the run folder.
-            splits: what to ask about: other data for the same model, its name or a file; see
-                `pyrodgm.data.evaluation`. Or what the run was fitted on, at another place, which is
-                known by its sha256. By default that, from where it was, once it is needed.
-            objective: the same as was fitted, freshly built; its parameters are replaced. Needed
-                where the run was fitted from Python objects.
+            splits: other data for evaluation, as splits, a name or a file (see
+                `pyrodgm.data.evaluation`); or the data of the fit at another place, recognised by
+                its sha256. By default the data of the fit, read from its place when needed.
+            objective: the fitted objective, newly built; its parameters are replaced. Needed if the
+                run was fitted from Python objects.
 
         Raises:
-            RunFolderError: no run folder, or objects are missing that only you can build.
-            DataError: the data is not of the kind that the run was fitted on.
+            RunFolderError: no run folder, or the run was fitted from objects that were not given.
+            DataError: the data does not match the data of the fit.
             CheckpointError: there is no checkpoint, it is damaged, or of another objective.
         """
         folder = RunFolder.open(Path(path))
@@ -88,7 +88,7 @@ class Run(Questions):
         data = RunData.of(folder, splits)
         objective = made_objective(folder, data.config, objective, folder.info)
         check_same_pieces(folder, objective)
-        best = folder.best()  # a training that goes on may find a better one
+        best = folder.best()  # a training in progress may find a better one later
         read_kept(best, objective)
         state = read_state(latest)
         done = {"steps": state["step"], "seconds": state["seconds"]}
@@ -101,22 +101,22 @@ class Run(Questions):
 
     @cached_property
     def chosen_by(self) -> str:
-        """What the weights were chosen by in training; see `Validation.by`."""
+        """Name of the validation score that chose the weights; see `Validation.by`."""
         evaluations = [record for record in read_records(self.folder.metrics) if "best" in record]
         return evaluations[-1]["chosen_by"] if evaluations else NOTHING
 
-    def validation(self, split: Asked = None, *, seed: int = 0) -> Validation:
-        """What the objective chooses weights by, of any sequences; see `Objective.validate`.
+    def validation(self, split: DataChoice = None, *, seed: int = 0) -> Validation:
+        """The validation score of the objective on any sequences; see `Objective.validate`.
 
-        Where model and guide have no density it is what there is in the place of `evaluate`.
+        It replaces `evaluate` if model or guide has no density.
         """
         return self.objective.validate(self.sequences(split), seed=seed)
 
     def results(self) -> Results:
         """One-sample bounds on validation and test beside the trivial predictors of the data.
 
-        Those that the fit ended with, where its data is not where it was; where there is no bound,
-        what the objective measures instead.
+        If the data of the fit is missing, these are the stored results. Without a bound, these are
+        the objective's own measures.
         """
         done: dict[str, Any] = {"run": str(self.folder.path), "chosen_by": self.chosen_by}
         done |= {"steps": self.steps, "seconds": self.seconds}
@@ -141,7 +141,7 @@ class Run(Questions):
 
     @access_in_words(RunFolderError)
     def metrics(self) -> pd.DataFrame:
-        """What training reported, one row per line of `metrics.jsonl`, in order of steps."""
+        """The records of training, one row per line of `metrics.jsonl`, in order of steps."""
         import pandas as pd  # slow to import
 
         return pd.DataFrame(read_records(self.folder.metrics))
@@ -150,7 +150,7 @@ class Run(Questions):
         """Copy the run folder; `load` reads it, given the objective if it was built in Python.
 
         Raises:
-            RunFolderError: there is something at that path already, a process is training in the
-                folder, or it cannot be copied; then nothing is at that path.
+            RunFolderError: the path exists, a process is training in the folder, or it cannot be
+                copied; then nothing is written.
         """
         self.folder.copy_to(Path(path))

@@ -1,4 +1,4 @@
-"""Log-likelihoods that a fit ended with: kept in its folder, for when its data is elsewhere."""
+"""Results of a fit stored in its folder, for use without its data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HELD_OUT = ("valid", "test")
 
 @dataclass(frozen=True)
 class Kept:
-    """One split: what the fit makes of it with one draw per sequence, and trivial predictors.
+    """Results on one split: of the fit, with one draw per sequence, and of trivial predictors.
 
     Args:
         scored: the fit.
@@ -33,14 +33,14 @@ class Kept:
 
 
 def keep_results(folder: RunFolder, kept: dict[str, Kept]) -> None:
-    """Write down what a fit came to on its held-out splits, of the weights that it ended with."""
+    """Store the results of the final weights of a fit on its held-out splits."""
     values = {"checkpoint": folder.best().name, "splits": {n: _plain(k) for n, k in kept.items()}}
     with replacing(folder.results) as unfinished:
         unfinished.write_text(json.dumps(values), encoding="utf-8")
 
 
 def stored_results(folder: RunFolder, info: DataInfo) -> dict[str, Kept]:
-    """What `keep_results` wrote, by split; nothing where it was not kept, or of other weights.
+    """Stored results by split; empty if there are none, or only those of other weights.
 
     Args:
         folder: of the run.
@@ -60,7 +60,7 @@ def stored_results(folder: RunFolder, info: DataInfo) -> dict[str, Kept]:
 
 
 def score_splits(fit: Fitted, trivial_bounds: Callable[[str], dict[str, Bound]]) -> dict[str, Kept]:
-    """What a run makes of its held-out splits, with one draw per sequence.
+    """Results of a run on its held-out splits, with one draw per sequence.
 
     Args:
         fit: the run.

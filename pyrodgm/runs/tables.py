@@ -1,4 +1,4 @@
-"""What runs come to, as tables that text and HTML show alike."""
+"""Results of runs as tables, for text and HTML."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ ERROR = Column("standard error")
 MP, PP = Column(f"MP, top {TOP}"), Column(f"PP, top {TOP}")
 NO_BOUND = "There is no bound on the log-likelihood: model or guide has no density."
 NORMALISER = (
-    "The density is known up to its normaliser: pyrodgm evaluate gives the log-likelihood, exactly "
-    "or between two bounds."
+    "The density is unnormalised: pyrodgm evaluate gives the log-likelihood, exactly or between "
+    "two bounds."
 )
 LIKELIHOODS = (
-    "Higher is better. By frame: all frames have the same weight; by sequence: all sequences have.",
+    "Higher is better. By frame: mean over frames; by sequence: mean over sequences.",
     "Standard errors are over sequences.",
 )
 
 
 def estimate(bound: Bound) -> str:
-    """What kind of number a log-likelihood is."""
+    """The name of a kind of log-likelihood: exact, or a bound by an estimator."""
     if bound.estimator == "exact":
         return "exact log-likelihood"
     if bound.estimator == "quadrature":
@@ -61,7 +61,7 @@ def likelihood_table(
         model: the model.
         bounds: of the model, by split; the last one orders the rows.
         trivial: of the predictors, by split and name.
-        upper: bounds of the model from above, by split, where there are any.
+        upper: upper bounds of the model, by split, if there are any.
         per_sequence: whether totals of sequences are shown too.
     """
     last = list(bounds)[-1]
@@ -102,12 +102,12 @@ def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
 def objective_table(
     model: Model, numbers: Mapping[str, Mapping[str, float]], chosen_by: str
 ) -> Table:
-    """What an objective measures where there is no bound on the log-likelihood at once.
+    """Measures of an objective without a bound on the log-likelihood.
 
     Args:
         model: the model.
         numbers: by split and key.
-        chosen_by: what the weights were chosen by.
+        chosen_by: name of the validation score.
     """
     keys = dict.fromkeys(key for of_split in numbers.values() for key in of_split)
     return Table(
@@ -121,7 +121,7 @@ def objective_table(
 
 
 def validation_table(found: Mapping[str, Validation]) -> Table:
-    """Runs without bounds on the same data, by what their objectives measure, the best first."""
+    """Runs without bounds on the same data, by validation score, the best first."""
     keys = dict.fromkeys(key for each in found.values() for key in each.numbers)
     return Table(
         [Column("run"), Column("score"), *(Column(key.replace("_", " ")) for key in keys)],
@@ -130,7 +130,7 @@ def validation_table(found: Mapping[str, Validation]) -> Table:
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """Runs on the same data, the best first, with how far each is below it."""
+    """Runs on the same data, the best first, with the difference of each to the best."""
     return Table(
         [
             Column("run"),
@@ -155,17 +155,17 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 
 
 def word_table(scores: Mapping[str, WordScore], *, single_draws: bool = False) -> Table:
-    """How well held-out tokens are predicted, beside trivial predictors, the best first.
+    """Scores of predicted held-out tokens, with trivial predictors, the best first.
 
     Args:
         scores: by predictor.
-        single_draws: whether the published overlaps, from single draws of the latents, are shown
-            beside those from the mean of many.
+        single_draws: whether to show the published overlaps, from single draws of the latents,
+            beside those from the mean of many draws.
     """
     ordered = sorted(scores.items(), key=lambda item: -item[1].nats)
     columns = {
         Column("held-out tokens"): [WORD_PREDICTORS[name] for name, _ in ordered],
-        Column("nats a token"): [score.nats for _, score in ordered],
+        Column("nats per token"): [score.nats for _, score in ordered],
         ERROR: [score.nats_error for _, score in ordered],
         MP: [score.overlap for _, score in ordered],
         Column("MP of the mean"): [score.mixture_overlap for _, score in ordered],
@@ -183,7 +183,7 @@ def word_table(scores: Mapping[str, WordScore], *, single_draws: bool = False) -
             "all tokens of the frame that follows; higher is better.",
             f"MP and PP: the share of the {TOP} most frequent words of the same tokens that were "
             "predicted, from the mean of many draws of the latents"
-            + (" and, as published, from single ones." if single_draws else "."),
+            + (" and, as published, from single draws." if single_draws else "."),
         ],
     )
 
@@ -195,9 +195,9 @@ def prediction_table(
 
     Args:
         model: the model.
-        found: predictions by method, as of `Run.predict`.
+        found: predictions by method, from `Run.predict`.
         info: facts of the data.
-        split: what was predicted.
+        split: name of the split.
     """
     name, samples = type(model).__name__, found["filtered"].samples
     own = f"{name}, mean of {samples} filtered samples" if model.latents else name
@@ -214,9 +214,9 @@ def prediction_table(
     what = "probabilities of symbols" if info.symbols else "features"
     notes = {
         "Means over frames from the second on, then over sequences; sd over sequences.": True,
-        "Accuracy: how often the most probable symbol is the one that comes.": info.symbols,
+        "Accuracy: how often the most probable symbol was right.": info.symbols,
         "The model is given the conditions; trivial predictors are not.": info.num_conditions,
-        "In variances: every feature's error by its variance in training, on average.": (
+        "In variances: mean over features of the error divided by the training variance.": (
             info.kind == "real"
         ),
     }
@@ -230,7 +230,7 @@ def prediction_table(
 
 
 def horizon_table(found: Forecast) -> Table:
-    """Errors of a forecast by frames ahead, of at most a dozen of them; no rows without errors."""
+    """Errors of a forecast by number of frames ahead, at most a dozen rows."""
     rows = [row for row in found.by_horizon() if row["sequences"]]
     step = max(1, -(-len(rows) // SHOWN))
     columns = {
@@ -251,7 +251,7 @@ def horizon_table(found: Forecast) -> Table:
 
 
 def imputation_table(scores: ImputationScores) -> Table:
-    """Errors of what was filled in, the least first."""
+    """Errors of imputed values, the smallest first."""
     ordered = sorted(scores.squared_error.items(), key=lambda item: item[1])
     right = scores.accuracy or {}
     within = ""
@@ -262,20 +262,20 @@ def imputation_table(scores: ImputationScores) -> Table:
             f"{low:g} and {high:g}"
         )
     return Table(
-        [Column(""), Column("squared error of a value", digits=4), Column("symbols right", "%", 0)],
+        [Column(""), Column("squared error per value", digits=4), Column("symbols right", "%", 0)],
         [[name, error, right.get(name)] for name, error in ordered],
         notes=[within] if within else [],
     ).without_blanks()
 
 
 def state_table(states: States) -> Table:
-    """How often each state of a hidden Markov model occurs, and how long it lasts."""
+    """Frequency and mean duration of each state of a hidden Markov model."""
     return Table(
         [
             Column("state"),
             Column("frames (Viterbi)", "%", 1),
             Column("probability (smoothing)"),
-            Column("mean stay in frames", digits=1),
+            Column("mean duration in frames", digits=1),
         ],
         [
             [row["state"], row["share"], row["probability"], row["mean_length"]]

@@ -1,1 +1,1 @@
-"""From words to objects: settings, options, names, classes, and a dry run of what was built."""
+"""Setting up a run: settings, options, names, classes, objects, and a dry run of them."""

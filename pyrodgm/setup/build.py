@@ -1,4 +1,4 @@
-"""The only place where names become objects: data, model, guide and objective."""
+"""Construction of data, model, guide and objective from a configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_data(config: RunConfig) -> Splits:
 
 
 def build_objective(config: RunConfig, info: DataInfo) -> Objective:
-    """Model, guide and objective of a configuration, freshly initialised from its seed alone.
+    """Model, guide and objective of a configuration, initialised from its seed.
 
     Args:
         config: the configuration.
@@ -33,7 +33,7 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
     Raises:
         CompatibilityError: the three do not fit together.
         DataError: the model cannot score such data.
-        UsageError: a constructor takes something else than facts and options.
+        UsageError: a constructor has another signature.
     """
     model_class, guide_class, objective_class = (
         registry.find(kind, getattr(config, kind).name) for kind in ("model", "guide", "objective")
@@ -47,16 +47,16 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
 
 
 def _made(kind: str, target: type, component: Component, source: Any, what: str) -> Any:
-    """A model from the data's facts or a guide from the model, and its options.
+    """A model from the data's facts, or a guide from the model, with its options.
 
     Raises:
-        UsageError: its constructor takes something else.
+        UsageError: its constructor has another signature.
     """
     try:
         inspect.signature(target).bind(source, **component.options)
     except TypeError as error:
         raise UsageError(
-            f"{kind} {target.__name__} cannot be made ({error}); its constructor takes {what}, and "
-            "then options by keyword alone"
+            f"{kind} {target.__name__} cannot be made ({error}); its constructor must take {what}, "
+            "and then options by keyword only"
         ) from error
     return target(source, **component.options)

@@ -1,4 +1,4 @@
-"""Which model, guide and objective fit together: checked before anything runs, and listed."""
+"""Compatibility of model, guide and objective, decided from their traits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrodgm.guides import GUIDES, Guide
 from pyrodgm.models import MODELS, Companions, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
 
-# What is said where a trait does not hold, and where it does.
+# Words for a trait that does not hold, and for one that does.
 REPARAMETERISED = ("is not reparameterised", "is reparameterised")
 HAS_DENSITY = ("has no density", "has a density")
 AUXILIARY = ("adds no latents of its own", "adds latents of its own")
@@ -30,14 +30,14 @@ Conflict = tuple[str, str, str]
 def conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
 ) -> Iterator[Conflict]:
-    """Every trait that does not fit, as (whose trait, what it is, what was needed)."""
+    """Every conflict of traits, as (its owner, the trait, what is needed)."""
     yield from _pair_conflicts(model, guide)
     yield from _model_conflicts(model, objective)
     yield from _guide_conflicts(model, guide, objective)
 
 
 def _pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]:
-    """A guide draws the kinds of latents that its model has, and runs over time as it does."""
+    """Conflicts of a guide with the kinds of latents and the time of its model."""
     p, q, owner = model.traits, guide.traits, f"guide {guide.__name__}"
     has, draws = kinds(p.latents), kinds(q.latents)
     if q.over == "latents" and not (has <= draws if has else not draws):
@@ -49,7 +49,7 @@ def _pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict
 
 
 def _model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[Conflict]:
-    """What the objective asks of the model."""
+    """Conflicts of a model with the needs of the objective."""
     p, needs, owner = model.traits, objective.needs, f"model {model.__name__}"
     if not (kinds(p.latents) or {"none"}) <= needs.latents:
         can = " or ".join(_words({kind}) for kind in sorted(needs.latents))
@@ -64,20 +64,20 @@ def _model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator
 def _guide_conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
 ) -> Iterator[Conflict]:
-    """What the objective asks of the guide."""
+    """Conflicts of a guide with the needs of the objective."""
     q, needs, owner = guide.traits, objective.needs, f"guide {guide.__name__}"
     if q.over != needs.over:
         yield owner, f"draws {q.over}", f"one over {needs.over}"
     found = kinds(model.traits.latents)
     carries = q.reparameterised and ("continuous" in found)
-    if needs.reparameterised:  # then all of its draws must be
+    if needs.reparameterised:  # then all draws must be reparameterised
         carries = carries and found == {"continuous"}
-    asked = [
+    needed_traits = [
         (REPARAMETERISED, carries, needs.reparameterised),
         (HAS_DENSITY, q.has_density, needs.has_density),
         (AUXILIARY, q.auxiliary, needs.auxiliary),
     ]
-    for words, given, needed in asked:
+    for words, given, needed in needed_traits:
         if needed is not None and given != needed:
             yield owner, words[given], f"one that {words[needed]}"
 
@@ -96,8 +96,8 @@ def check_classes(model: type[Model], guide: type[Guide], objective: type[Object
     """Raise unless the traits of the three fit.
 
     Raises:
-        CompatibilityError: says which trait of which of the three does not fit, and which
-            objectives or guides would.
+        CompatibilityError: names the trait that does not fit, its owner, and objectives or guides
+            that would fit.
     """
     found = [
         f"{owner} {given}; {objective.__name__} on {model.__name__} needs {needed}"
@@ -111,15 +111,15 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     """Raise unless the three fit, also in the names and sizes of the latent sites.
 
     Raises:
-        CompatibilityError: says which trait of which of the three does not fit, and which
-            objectives or guides would.
+        CompatibilityError: names the trait that does not fit, its owner, and objectives or guides
+            that would fit.
     """
     check_classes(type(model), type(guide), objective)
     for owner in (model, guide):
         if random := random_weights(owner):
             raise CompatibilityError(
-                f"weights of {type(owner).__name__} have a prior ({', '.join(random)}), and "
-                f"{objective.__name__} learns values of weights; take pyro.infer.SVI with a guide "
+                f"weights of {type(owner).__name__} have a prior ({', '.join(random)}), but "
+                f"{objective.__name__} learns values of weights; use pyro.infer.SVI with a guide "
                 "over them, such as pyro.infer.autoguide.AutoNormal"
             )
     for owner, names in ((model, ("latents", "observed")), (guide, ("latents",))):
@@ -128,8 +128,8 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
             raise CompatibilityError(
                 f"{type(owner).__name__} does not set {', '.join(missing)}; its constructor must: "
                 "latents to a dictionary from site name to Site(dimension, kind), observed to one "
-                "from site name to dimension, history to the number of frames that a step looks "
-                "back"
+                "from site name to dimension, history to the number of earlier frames that a step "
+                "uses"
             )
         _check_kinds(owner)
     own = {name: site for name, site in guide.latents.items() if name in model.latents}
@@ -137,7 +137,7 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
     if guide.traits.over == "latents" and _shapes(drawn) != _shapes(model.latents):
         raise CompatibilityError(
             f"model {type(model).__name__} has latent sites {_shapes(model.latents)} (name to size "
-            f"and kind) and guide {type(guide).__name__} draws {_shapes(drawn)}; make them the same"
+            f"and kind), but guide {type(guide).__name__} draws {_shapes(drawn)}; they must agree"
         )
 
 
@@ -146,7 +146,7 @@ def _shapes(sites: Mapping[str, Site]) -> dict[str, str]:
 
 
 def _check_kinds(owner: Model | Guide) -> None:
-    """Raise unless the latent sites are those that the traits speak of."""
+    """Raise unless the kinds of the latent sites agree with the traits."""
     declared = kinds(owner.traits.latents)
     for name, site in owner.latents.items():
         if not isinstance(site, Site):
@@ -162,10 +162,10 @@ def _check_kinds(owner: Model | Guide) -> None:
 
 
 def companions_of(model: type[Model]) -> Companions:
-    """Names of what a model is fitted with unless told otherwise.
+    """Names of the default guide, objective and data of a model.
 
-    A model that does not say is taken as the first one here whose objective fits it, with the first
-    guide that does.
+    A model that declares none gets the first registered objective that fits it, with the first
+    guide that fits both.
     """
     if model.companions is not None:
         return model.companions

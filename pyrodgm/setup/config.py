@@ -1,4 +1,4 @@
-"""One frozen configuration of a run, validated whole; constructor signatures are its schema."""
+"""The configuration of a run, validated as a whole; constructor signatures are its schema."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Component:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run.
+    """The complete configuration of a run.
 
     Args:
         model: the model p.
@@ -51,7 +51,7 @@ class RunConfig:
         """The text of `config.toml`: every value, defaults included.
 
         Raises:
-            ConfigError: a default value of a user's own class has no form in TOML.
+            ConfigError: a default value of a user's own class cannot be written as TOML.
         """
         groups = {}
         for group, key in _NAME_KEY.items():
@@ -71,14 +71,14 @@ def to_toml(values: Mapping[str, Mapping[str, Any]]) -> str:
     for group, options in values.items():
         table = tomlkit.table()
         for key, value in options.items():
-            if value is None:  # TOML has no null; an absent key reads back as its default
+            if value is None:  # TOML has no null; a missing key means the default
                 continue
             try:
                 table.add(key, list(value) if isinstance(value, tuple) else value)
             except (TOMLKitError, TypeError, ValueError) as error:
                 raise ConfigError(
                     f"{group}.{key} = {value!r} cannot be written to config.toml; "
-                    "options must be numbers, words, true or false, or lists of these"
+                    "options must be numbers, strings, true or false, or lists of these"
                 ) from error
         document.add(group, table)
     return tomlkit.dumps(document)
@@ -108,9 +108,9 @@ def validate(
 
 
 def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-    """A whole configuration from nested values, ``{"model": {"name": "tsbn"}, "fit": {...}}``.
+    """A complete configuration from nested values, ``{"model": {"name": "tsbn"}, "fit": {...}}``.
 
-    What is not given comes from the model's companions and from constructor defaults. Paths become
+    Missing values come from the model's companions and from constructor defaults. Paths become
     absolute.
 
     Raises:
@@ -140,7 +140,7 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
 
 
 def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
-    """The class or loader of a name; a mistake and None where there is none."""
+    """The class or loader of a name; if there is none, adds a mistake and returns None."""
     try:
         return registry.find(group, str(name))
     except PyrodgmError as error:
@@ -149,18 +149,17 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
 
 
 def _companions(model: type[Model] | None) -> dict[str, str]:
-    """Names of guide, objective and data as the model suggests them; none if it is unknown."""
+    """Default names of guide, objective and data of a model; empty if the model is unknown."""
     return {} if model is None else asdict(compat.companions_of(model))
 
 
 def with_defaults(model: object, objective: object, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of training where those that are not given are the objective's own, or the model's.
+    """Options of training, with defaults of the objective or the model for those not given.
 
     Args:
-        model: the model or its class; anything else has no options of its own.
-        objective: the same of the objective, whose options come first.
-        given: options by name; with another optimiser than Adam, the objective's betas are not
-            taken.
+        model: the model or its class; anything else has no such defaults.
+        objective: the objective or its class; its defaults take precedence.
+        given: options by name; default betas are ignored for optimisers other than Adam.
     """
     usual = {**getattr(model, "fit_defaults", {}), **getattr(objective, "fit_defaults", {})}
     if given.get("optimizer", "adam") != "adam":

@@ -44,13 +44,13 @@ def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> No
     Args:
         objective: built from a model and a guide.
         splits: the data.
-        restarts: trainings of which the best is to be kept.
+        restarts: number of trainings, of which the best is kept.
 
     Raises:
-        UsageError: one of them is something else, or nothing tells which of several trainings is
-            the best.
-        CompatibilityError: the three do not fit together, or one does not run as it says.
-        DataError: the data is not what the model scores.
+        UsageError: an argument has the wrong type, or several restarts cannot be compared because
+            the objective has no validation score.
+        CompatibilityError: the three do not fit together, or one does not behave as declared.
+        DataError: the model cannot score the data.
     """
     model, guide = _pieces(objective, splits)
     compat.check(model, guide, type(objective))
@@ -63,14 +63,14 @@ def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> No
             for program in (guide, model):
                 if isinstance(program, StepModel | StepGuide):
                     _check_frame(program, batch, splits.info.name)
-        with _told(model, guide, data=splits.info.name):
+        with _errors_in_words(model, guide, data=splits.info.name):
             tried = copy.deepcopy(objective)
             _check_phases(tried, training, batch)
-            with suppress(NonFiniteError):  # which training will name the cause of
+            with suppress(NonFiniteError):  # training will report its cause
                 valid = tried.eval().validate(_beginnings(splits.valid))
                 if restarts > 1 and valid.score is None:
                     raise UsageError(
-                        f"restarts is {restarts}, and nothing tells which training is the best: "
+                        f"restarts is {restarts}, but the best training cannot be chosen: "
                         f"{type(objective).__name__}.validate gives no score"
                     )
 
@@ -81,7 +81,7 @@ def _beginnings(sequences: Sequences) -> Sequences:
 
 
 def _check_phases(objective: Objective, training: Sequences, batch: Batch) -> None:
-    """Compute the loss of every phase and its gradient, as training will; nothing is stepped."""
+    """Compute the loss of every phase and its gradient, without an optimiser step."""
     objective.begin(training)
     for number, phase in enumerate(objective.built_phases):
         loss = objective(batch, number).surrogate
@@ -95,7 +95,7 @@ def _check_phases(objective: Objective, training: Sequences, batch: Batch) -> No
 
 
 def _pieces(objective: Objective, splits: Splits) -> tuple[Model, Guide]:
-    """Model and guide, if all are what they are taken for."""
+    """Model and guide, after a check of all types."""
     if not isinstance(objective, Objective):
         raise UsageError(
             f"the objective is {_shown(objective)}; give one made from a model and a guide, such "
@@ -126,99 +126,100 @@ def _check_data(model: Model, info: DataInfo) -> None:
     if list(model.observed) != ["x"]:
         raise CompatibilityError(
             f"{type(model).__name__} observes {', '.join(model.observed) or 'nothing'}; it must "
-            "observe one site 'x', which is a frame of the data"
+            "observe one site 'x', a frame of the data"
         )
     if model.observed["x"] != info.dim:
         raise DataError(
-            f"{type(model).__name__} observes {dict(model.observed)} (site to size) and frames of "
+            f"{type(model).__name__} observes {dict(model.observed)} (site to size), but frames of "
             f"'{info.name}' have {info.dim} features; build the model from splits.info"
         )
     if info.kind == "categorical" and symbols_of(model) is None:
         raise CompatibilityError(
-            f"{type(model).__name__} has no emission that knows the symbols of '{info.name}'; make "
+            f"{type(model).__name__} has no emission for the symbols of '{info.name}'; make "
             "one by pyrodgm.networks.emissions.make_emission('auto', info) and keep it as "
             "self.emission"
         )
     if info.num_conditions and not model.traits.conditions:
         fitting = ", ".join(name for name, other in MODELS.items() if other.traits.conditions)
         raise CompatibilityError(
-            f"frames of '{info.name}' come with {info.num_conditions} conditions, and "
+            f"frames of '{info.name}' have {info.num_conditions} conditions, but "
             f"{type(model).__name__} takes none; models that do: {fitting}. A model of your own "
-            "reads batch.conditions in encode and says so by ModelTraits(..., conditions=True)"
+            "uses batch.conditions in encode and declares ModelTraits(..., conditions=True)"
         )
     kinds = getattr(getattr(model, "emission", None), "kinds", (info.kind,))
     if info.kind not in kinds:
         raise DataError(
-            f"{type(model).__name__} scores {' or '.join(kinds)} values and '{info.name}' has "
-            f"{info.kind} ones; build the model from splits.info"
+            f"{type(model).__name__} scores {' or '.join(kinds)} values, but '{info.name}' has "
+            f"{info.kind} values; build the model from splits.info"
         )
 
 
 def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> None:
-    """Run the first frame: every site is drawn once, is of its size and of its kind."""
+    """Run the first frame, and check that every site is drawn once with its size and kind."""
     name = type(program).__name__
     sites = program.dims
     drawn: list[str] = []
 
-    def draw(site: str, law: TorchDistribution) -> Tensor:
+    def draw(site: str, distribution: TorchDistribution) -> Tensor:
         if site not in sites or site in drawn:
             what = "twice" if site in drawn else f"and declares {', '.join(sites) or 'no sites'}"
             raise CompatibilityError(f"{name} draws '{site}' in a frame, {what}")
         drawn.append(site)
-        if law.event_shape != (sites[site],):
+        if distribution.event_shape != (sites[site],):
             raise CompatibilityError(
-                f"{name} draws '{site}' with batch shape {tuple(law.batch_shape)} and event shape "
-                f"{tuple(law.event_shape)}; the event is a frame of {sites[site]} numbers: "
-                "see .to_event(1), and the size that the constructor declares"
+                f"{name} draws '{site}' with batch shape {tuple(distribution.batch_shape)} and "
+                f"event shape {tuple(distribution.event_shape)}; the event must be a frame of "
+                f"{sites[site]} numbers: see .to_event(1), and the size in the constructor"
             )
         if site in program.observed:
-            _check_support(name, law, batch.x, data)
+            _check_support(name, distribution, batch.x, data)
             return batch.x[:, 0]
         kind = program.latents[site].kind
         if kind == "continuous" and not program.carries_gradients(site):
-            _check_pathwise(name, site, law)
-        value = law.expand((1, batch.size)).sample()
+            _check_pathwise(name, site, distribution)
+        value = distribution.expand((1, batch.size)).sample()
         if not _is_of_kind(kind, value):
             raise CompatibilityError(
-                f"site '{site}' of {name} is {kind}, and it is drawn from {type(law).__name__}, "
-                f"with values such as {float(value.flatten()[0]):.3g}"
+                f"site '{site}' of {name} is {kind}, but it is drawn from "
+                f"{type(distribution).__name__}, with values such as "
+                f"{float(value.flatten()[0]):.3g}"
             )
         return value
 
-    with _told(program, data=data):
+    with _errors_in_words(program, data=data):
         _check_encoded(name, program.encode(batch), batch)
         Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
     if missing := [site for site in sites if site not in drawn]:
-        raise CompatibilityError(f"{name} declares {', '.join(missing)} and does not draw it")
+        raise CompatibilityError(f"{name} declares {', '.join(missing)} but does not draw it")
 
 
-def _check_support(name: str, law: TorchDistribution, x: Tensor, data: str) -> None:
-    """Refuse bits or grey values as a law of other numbers: it would score them all the same."""
-    support = getattr(law.support, "base_constraint", law.support)
+def _check_support(name: str, distribution: TorchDistribution, x: Tensor, data: str) -> None:
+    """Refuse bits or grey values under a distribution of other numbers, which would score them."""
+    support = getattr(distribution.support, "base_constraint", distribution.support)
     if support not in (constraints.boolean, constraints.unit_interval):
         return
     fits = (x >= 0) & (x <= 1)
     if not bool(fits.all()):
         raise DataError(
-            f"{name} scores 'x' by {type(law).__name__}, and '{data}' has values that it never "
-            f"draws, from {between(float(x.min()), float(x.max()))}; give it another emission"
+            f"{name} scores 'x' by {type(distribution).__name__}, but '{data}' has values outside "
+            f"its support, from {between(float(x.min()), float(x.max()))}; choose another emission"
         )
 
 
 def _is_of_kind(kind: Kind, value: Tensor) -> bool:
-    """Whether all values are of the kind that their site says."""
+    """Whether all values are of the kind declared for their site."""
     if kind == "binary":
         return bool(((value == 0) | (value == 1)).all())
     return kind == "continuous" or bool(((value >= 0) & (value == value.round())).all())
 
 
-def _check_pathwise(name: str, site: str, law: TorchDistribution) -> None:
-    """Refuse draws that carry gradients where the traits say that they do not."""
-    if law.has_rsample:
+def _check_pathwise(name: str, site: str, distribution: TorchDistribution) -> None:
+    """Refuse draws that carry gradients if the traits do not declare it."""
+    if distribution.has_rsample:
         raise CompatibilityError(
-            f"{name} draws '{site}' from {type(law).__name__}, whose draws carry gradients, and "
-            "its traits do not say so: give reparameterised=True, or score gradients with far more "
-            "variance are taken"
+            f"{name} draws '{site}' from {type(distribution).__name__}, whose draws carry "
+            "gradients, but its traits do not declare it: set reparameterised=True; otherwise "
+            "score-function gradients with much more variance would be used"
         )
 
 
@@ -231,13 +232,13 @@ def _check_encoded(name: str, encoded: Tensor | None, batch: Batch) -> None:
 
 
 @contextmanager
-def _told(*programs: Model | Guide, data: str) -> Iterator[None]:
-    """What goes wrong inside, in words: whose program, in which line, and what was said there."""
+def _errors_in_words(*programs: Model | Guide, data: str) -> Iterator[None]:
+    """Report an error inside a program with the program's name, the line and the message."""
     try:
         yield
     except PyrodgmError:
         raise
-    except Exception as error:  # whatever a program of one's own may raise
+    except Exception as error:  # a user's program may raise anything
         names = " with ".join(type(program).__name__ for program in programs)
         files = {inspect.getfile(type(program)) for program in programs}
         where = place(error, files) or f"{type(error).__name__}: {error}"

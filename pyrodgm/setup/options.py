@@ -1,4 +1,4 @@
-"""How should training go? The options of the loop, and the schema of the `[fit]` group."""
+"""Options of training, the schema of the `[fit]` group."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ class FitOptions(OptimizerOptions):
     """Options of training; the schema of the `[fit]` group.
 
     Args:
-        steps: batches to train on at most.
-        time_limit: seconds to train at most, across resumes; none by default.
-        batch_size: sequences per batch at most, over all devices together; fewer where lengths
-            differ so much that padding would cost too much.
-        optimizer: "adam" (with decoupled weight decay where there is one), or "rmsprop" as the
-            published sigmoid belief networks were trained; of phases that do not bring their own,
-            and so are lr, betas, weight_decay and clip_norm.
+        steps: largest number of batches to train on.
+        time_limit: largest number of seconds to train, across resumes; none by default.
+        batch_size: largest number of sequences per batch, over all devices together; batches are
+            smaller where padding would be too large.
+        optimizer: "adam" (with decoupled weight decay), or "rmsprop" as in the training of the
+            published sigmoid belief networks. A phase may have its own optimizer, lr, betas,
+            weight_decay and clip_norm.
         lr: learning rate.
         betas: of "adam", weights of the past in the averages of the gradient and of its square;
             0.9 and 0.999 if not given.
         lr_decay: factor on the learning rate whenever validation has not improved for
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
-        weight_decay: pull of all parameters toward zero, relative to the learning rate.
-        clip_norm: norm that the gradient of a step is cut down to; none by default.
+        weight_decay: weight-decay coefficient, decoupled under "adam".
+        clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
+            default.
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
-            and not over sequences; Adam hardly notices.
+            and not over sequences; with Adam the difference is small.
         patience: evaluations without improvement after which training stops.
-        restarts: independent trainings from different starts, of which the one that is best on
-            validation is kept. Each has all the steps and the patience, and its share of the time;
-            the second is the training of ``seed + 1``, and so on.
+        restarts: number of independent trainings with different seeds; the best on validation is
+            kept. Each has all the steps and the patience, and its share of the time; the second
+            uses ``seed + 1``, and so on.
         averaging: weight of the past in the exponential average of the weights that is evaluated
             and kept; 0 keeps the last weights themselves.
         evaluate_every: steps between evaluations on validation, each followed by a checkpoint.
         seed: of everything random.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" uses a GPU if there is one.
         precision: "32", or "bf16" for mixed precision.
-        devices: processes per node, each with a device of its own.
-        num_nodes: machines.
+        devices: processes per node, each with its own device.
+        num_nodes: number of machines.
     """
 
     steps: Count = 20_000

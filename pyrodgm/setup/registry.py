@@ -1,4 +1,4 @@
-"""From a name to a class: what the library knows, and classes in a person's own file."""
+"""Classes by name: those of the library, and classes in a user's file."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def find(kind: str, name: str) -> Any:
     if name not in known:
         hint = did_you_mean(name, known)
         raise UsageError(
-            f"unknown {kind} '{name}' (your own would be path/to/file.py:ClassName); {hint}"
+            f"unknown {kind} '{name}' (for your own, give path/to/file.py:ClassName); {hint}"
         )
     return known[name]
 
 
 def absolute(kind: str, name: str) -> str:
-    """The name as a configuration records it: paths absolute, so that any folder will do later.
+    """The name as recorded in a configuration, with absolute paths.
 
     >>> absolute("model", "tsbn")
     'tsbn'

@@ -1,4 +1,4 @@
-"""What did a person ask for? Nested values from TOML files and from words on the command line."""
+"""Nested settings from TOML files and from arguments of the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _value(text: str) -> Any:
 
 
 def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Values:
-    """Nested values laid over each other, later ones on top.
+    """Nested values merged; later values replace earlier ones.
 
     >>> merge({"fit": {"lr": 0.1, "steps": 5}}, {"fit": {"lr": 0.2}})
     {'fit': {'lr': 0.2, 'steps': 5}}

@@ -1,4 +1,4 @@
-"""Which class does a person's own file hold, and where in that file did something go wrong?"""
+"""Classes in users' files, and the lines in which their errors arise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREFIX = "pyrodgm_user_"
 
 
 def is_own(name: str) -> bool:
-    """Whether a name stands for a class in a file.
+    """Whether a name refers to a class in a file.
 
     >>> is_own("models/mine.py:Mine"), is_own("tsbn")
     (True, False)
@@ -54,15 +54,15 @@ def load_class(name: str) -> type:
 
 @functools.lru_cache(maxsize=64)
 def _import(path: Path, modified: int) -> ModuleType:
-    """A file as a module of its own; once, unless it was modified, so that classes stay equal."""
+    """A file imported as a module; only once unless it was modified, so that classes are equal."""
     del modified
     module_name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and typing look their module up by name
-    sys.path.insert(0, str(path.parent))  # its neighbours, as when it is run as a script
+    sys.modules[module_name] = module  # dataclasses and typing look up their module by name
+    sys.path.insert(0, str(path.parent))  # for imports from the same folder, as in a script
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -75,7 +75,7 @@ def _import(path: Path, modified: int) -> ModuleType:
 
 
 def digest(target: type) -> str | None:
-    """Of the file that a person's own class was loaded from; None for any other class."""
+    """Digest of the file from which a user's class was loaded; None for other classes."""
     if not target.__module__.startswith(_PREFIX):
         return None
     file = getattr(sys.modules.get(target.__module__), "__file__", None)
@@ -83,11 +83,11 @@ def digest(target: type) -> str | None:
 
 
 def place(error: BaseException, files: set[str] | None = None) -> str | None:
-    """Where in a person's own files an error arose, and what it is; None if it was not there.
+    """The line of a user's file in which an error arose, and the error; None if it was elsewhere.
 
     Args:
         error: the error, as caught.
-        files: the files to look for; by default all that `load_class` has imported.
+        files: the user's files; by default all that `load_class` has imported.
     """
     if files is None:
         files = {
@@ -107,7 +107,7 @@ def place(error: BaseException, files: set[str] | None = None) -> str | None:
 
 
 def described(objective: Objective) -> dict[str, dict[str, str]]:
-    """Which classes an objective is made of, by role, with digests of a person's own files."""
+    """The classes of an objective by role, with digests of users' files."""
     parts = {"model": objective.model, "guide": objective.guide, "objective": objective}
     found = {}
     for role, part in parts.items():

@@ -1,1 +1,1 @@
-"""Files of runs: written whole, read without unpickling."""
+"""Files of runs: written atomically, read without unpickling."""

@@ -1,4 +1,4 @@
-"""Weights and training state on disk: whole or not at all, and never unpickled into code."""
+"""Checkpoints of weights and training state: written atomically, read without running code."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) ->
     """Write a checkpoint folder: under a temporary name, synced to disk, then renamed.
 
     Args:
-        folder: where; nothing may be there yet.
+        folder: path of the checkpoint; it must not exist yet.
         weights: modules by name; their tensors go into one safetensors file, the rest of their
-            state (ragged running averages and the like) into the state file.
+            state, such as running averages of varying length, into the state file.
         state: plain values and tensors, readable with ``weights_only=True``.
 
     Raises:
@@ -42,7 +42,7 @@ def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) ->
             _sync(path)
         temporary.rename(folder)
         _sync(folder.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer: RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         free = shutil.disk_usage(_existing(folder)).free / 1e6
         raise CheckpointError(
@@ -55,10 +55,10 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
     """Load the tensors of a checkpoint into modules.
 
     Raises:
-        CheckpointError: missing, damaged, or of other shapes.
+        CheckpointError: the checkpoint is missing or damaged, or shapes differ.
     """
     try:
-        (folder / WEIGHTS).open("rb").close()  # says more of what is not permitted
+        (folder / WEIGHTS).open("rb").close()  # gives a clearer error for missing permissions
         tensors = load_file(folder / WEIGHTS)
         extra = read_state(folder)["extra"]
         for name, module in weights.items():
@@ -69,8 +69,8 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
         raise
     except RuntimeError as error:  # of load_state_dict: names or shapes
         raise CheckpointError(
-            f"the weights in {folder} are of another model, guide or objective, or of other sizes; "
-            f"give the ones that were fitted\n  ({error})"
+            f"the weights in {folder} belong to another model, guide or objective, or to other "
+            f"sizes; give those that were fitted\n  ({error})"
         ) from error
     except Exception as error:
         raise _unreadable(folder, error) from error
@@ -93,7 +93,7 @@ def _unreadable(folder: Path, error: Exception) -> CheckpointError:
         return CheckpointError(f"cannot read checkpoint {folder}: {without_permission(error)}")
     return CheckpointError(
         f"cannot read checkpoint {folder}: it is damaged. Remove "
-        f"that folder to go on from the newest of the others\n  ({error})"
+        f"that folder to continue from the newest of the others\n  ({error})"
     )
 
 
@@ -102,7 +102,7 @@ def _of(key: str, name: str) -> bool:
 
 
 def _split(states: dict[str, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors, which safetensors can hold, and everything else; keys are prefixed by the name."""
+    """Tensors, which safetensors can store, and everything else; keys are prefixed by the name."""
     flat = {
         f"{name}.{key}": value for name, state in states.items() for key, value in state.items()
     }

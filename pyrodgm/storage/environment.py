@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, classes, and the facts of its data."""
+"""The environment of a run: versions, machine, classes, and the facts of its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrodgm.data.local import content_sha256
 from pyrodgm.data.remarks import remarks
 
 PACKAGES = ("pyrodgm", "torch", "pyro-ppl", "lightning-fabric", "numpy", "arviz")
-LACKING: dict[str, Any] = {  # in the folders of older versions
+LACKING: dict[str, Any] = {  # values for keys that folders of older versions do not have
     "data_sha256": "",
     "data_splits": {},
     "data_notes": [],
@@ -27,7 +27,7 @@ def described(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) ->
 
     Args:
         splits: the data.
-        device: that it is trained on.
+        device: of training.
         pieces: the classes of model, guide and objective.
     """
     return {
@@ -46,6 +46,6 @@ def described(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) ->
 
 
 def _described(part: Sequences) -> dict[str, Any]:
-    """What is kept of a split: its sizes, and by what it is known again."""
+    """Sizes and digest of a split."""
     digest = content_sha256(part)
     return {"sequences": len(part), "frames": part.num_frames, "sha256": digest}

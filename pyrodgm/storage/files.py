@@ -1,4 +1,4 @@
-"""How is a file written, so that no reader sees half of it, and no two writers meet?"""
+"""Atomic writing of files and folders, and locks against concurrent writers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ except ImportError:  # on Windows, where nothing is locked
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there takes its place when all went well.
+    """A temporary path beside `path`, which replaces `path` if the block succeeds.
 
     Args:
-        path: the file to write; an older one is replaced, and kept where writing fails.
+        path: the file to write; an older one is replaced, or kept if writing fails.
 
     Raises:
         UsageError: the folder does not exist, or the disk is full or not writable.
@@ -47,10 +47,10 @@ def replacing(path: Path) -> Iterator[Path]:
             )
         if path.is_dir():
             raise UsageError(f"cannot write {path}: it is a folder; give the name of a file")
-    # A name that no other process takes; the ending stays, since writers choose a format by it.
+    # The name is unique to this process; the suffix stays, since writers choose a format by it.
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
-        unfinished.touch()  # so that a place that cannot be written is told before the work
+        unfinished.touch()  # reports a place that cannot be written before the work is done
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
@@ -61,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
         why = without_permission(error, path) if is_denied(error) else str(error)
         raise UsageError(f"cannot write {path}: {why}") from error
     finally:
-        with suppress(OSError):  # such as one that says the same again
+        with suppress(OSError):  # it would only repeat the first error
             unfinished.unlink(missing_ok=True)
 
 
@@ -79,10 +79,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def temporary_folder() -> Path:
-    """A new folder among the temporary ones of this machine.
+    """A new temporary folder.
 
     Raises:
-        RunFolderError: none can be made.
+        RunFolderError: it cannot be made.
     """
     try:
         return Path(tempfile.mkdtemp(prefix="pyrodgm-"))
@@ -93,17 +93,17 @@ def temporary_folder() -> Path:
 
 
 class Temporary:
-    """Deletes a folder when the last object that holds this is gone, or the process ends.
+    """Deletes a folder when the last reference to this object is gone, or the process ends.
 
-    A copy of such an object holds the same. A pickle may be read when nothing of it is left here,
-    so that a folder of which one is made stays for good.
+    Copies of an owner share this object. A pickle may be read later, so pickling keeps the folder
+    for good.
 
     Args:
         path: the folder.
     """
 
     def __init__(self, path: Path) -> None:
-        # A process that was forked holds this as well, and may not delete what is not its own.
+        # A forked process has a reference too, and must not delete the folder of its parent.
         self._end = weakref.finalize(self, _delete, path, os.getpid())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Temporary:
@@ -124,14 +124,14 @@ def _delete(path: Path, process: int) -> None:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder with all that is in it, or leave nothing behind.
+    """Copy a folder with all of its contents, or nothing.
 
     Args:
         source: the folder.
-        target: where there is nothing, or an empty folder.
+        target: a path that does not exist, or an empty folder.
 
     Raises:
-        RunFolderError: it is within the source, or cannot be written.
+        RunFolderError: the target is within the source, or cannot be written.
     """
     if target.resolve().is_relative_to(source.resolve()):
         raise RunFolderError(f"{target} is within {source}; choose a place beside it")
@@ -147,9 +147,9 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of JSON objects; one that a kill cut short is left out.
+    """The lines of a file of JSON objects, without a truncated last line.
 
-    Nothing where there is no file.
+    Empty if there is no file.
     """
     records = []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
@@ -160,12 +160,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a run folder while it lasts.
+    """Lock a run folder against training by other processes.
 
-    The lock goes with the process, however that ends.
+    The lock is released when the process ends.
 
     Raises:
-        RunFolderError: another one does.
+        RunFolderError: another process holds the lock.
     """
     if fcntl is None:
         yield
@@ -179,7 +179,7 @@ def alone(folder: Path) -> Iterator[None]:
             raise RunFolderError(
                 f"another process is training in {folder}; wait for it, or stop it"
             ) from error
-        except OSError:  # a file system that knows no locks
+        except OSError:  # a file system without locks
             pass
         yield
     finally:

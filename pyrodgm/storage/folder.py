@@ -1,4 +1,4 @@
-"""The run folder: where each file is, and how it is written so that a kill loses nothing."""
+"""The run folder: paths of its files, and writing them so that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunFolder:
         """A new, empty run folder.
 
         Raises:
-            RunFolderError: there is something in it already, or it cannot be made.
+            RunFolderError: the folder is not empty, or cannot be made.
         """
         cls.check_free(path)
         folder = cls(path)
@@ -59,7 +59,7 @@ class RunFolder:
 
     @classmethod
     def create_next(cls, parent: Path, stem: str) -> RunFolder:
-        """A new run folder at the first of stem-001, stem-002, ... that is not taken.
+        """A new run folder at the first free name of stem-001, stem-002, ...
 
         Raises:
             RunFolderError: it cannot be made.
@@ -76,10 +76,10 @@ class RunFolder:
         """Raise unless a run folder could be made at this path.
 
         Raises:
-            RunFolderError: there is something in it already.
+            RunFolderError: the folder is not empty.
         """
         if path.exists() and not path.is_dir():
-            raise RunFolderError(f"{path} is no folder; choose another --out")
+            raise RunFolderError(f"{path} is not a directory; choose another --out")
         if path.exists() and any(path.iterdir()):
             is_run = RunFolder(path).config.is_file()
             hint = (
@@ -92,10 +92,10 @@ class RunFolder:
     @classmethod
     @access_in_words(RunFolderError)
     def open(cls, path: Path) -> RunFolder:
-        """A run folder that exists.
+        """An existing run folder.
 
         Raises:
-            RunFolderError: it is missing or is no run folder.
+            RunFolderError: it is missing, or is not a run folder.
         """
         folder = cls(path)
         if not path.is_dir():
@@ -105,26 +105,26 @@ class RunFolder:
         return folder
 
     def begin(self, text: str) -> None:
-        """Write down the configuration of a new run.
+        """Write the configuration of a new run.
 
         Raises:
-            RunFolderError: there is one; another process found the place free, too.
+            RunFolderError: another process has written one in the meantime.
             CheckpointError: the disk is full or not writable.
         """
         if self.config.exists():
             raise RunFolderError(f"another run has begun in {self.path}; choose another --out")
         self.write_config(text)
 
-    def goes_with_its_users(self) -> None:
-        """Delete the folder once this object and its copies are gone; pickled, it stays."""
+    def delete_with_last_reference(self) -> None:
+        """Delete the folder once this object and its copies are gone, unless it is pickled."""
         self._temporary = Temporary(self.path)
 
     def copy_to(self, path: Path) -> None:
-        """Copy everything, or nothing, to a place where nothing is.
+        """Copy everything, or nothing, to a free path.
 
         Raises:
-            RunFolderError: there is something, another process trains in this folder, or it cannot
-                be copied.
+            RunFolderError: the path is not free, another process trains in this folder, or it
+                cannot be copied.
         """
         self.check_free(path)
         with alone(self.path):
@@ -133,7 +133,7 @@ class RunFolder:
     def write_environment(
         self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
     ) -> None:
-        """What the run was made with: versions, machine, facts and digest of the data, classes."""
+        """Write versions, machine, facts and digest of the data, and classes."""
         environment = described(splits, device, pieces)
         write_text(self.environment, json.dumps(environment, indent=2))
         for name in ("made_with", "info"):
@@ -155,7 +155,7 @@ class RunFolder:
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
-        """What `write_environment` wrote; read once.
+        """The values written by `write_environment`; read once.
 
         Raises:
             RunFolderError: it is missing or damaged.
@@ -168,8 +168,8 @@ class RunFolder:
             if isinstance(error, OSError) and is_denied(error):
                 raise RunFolderError(without_permission(error)) from error
             raise RunFolderError(
-                f"{self.environment} is missing or damaged ({error}); without it the facts of the "
-                "data are lost: start the run anew"
+                f"{self.environment} is missing or damaged ({error}); the facts of the data are "
+                "lost without it: start a new run"
             ) from error
 
     @cached_property
@@ -178,7 +178,7 @@ class RunFolder:
         return DataInfo.from_dict(self.made_with["data"])
 
     def needs(self, path: Path) -> bool:
-        """Whether a file, given by its resolved path, is one that the run cannot do without."""
+        """Whether a file, given by its resolved path, is part of the run."""
         own = (self.config, self.environment, self.metrics, self.best_pointer)
         within = path.is_relative_to(self.checkpoints.resolve())
         return within or path in [each.resolve() for each in own]
@@ -196,29 +196,29 @@ class RunFolder:
             raise _unwritable(self.metrics, error) from error
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines of steps after `step`, which a resumed run will write again."""
+        """Remove the lines of steps after `step`, which a resumed run will write again."""
         if self.metrics.exists():
             lines = read_records(self.metrics)
             kept = [record for record in lines if record.get("step", math.inf) <= step]
             write_text(self.metrics, "".join(f"{json.dumps(record)}\n" for record in kept))
 
     def has_evaluation(self, step: int) -> bool:
-        """Whether `metrics.jsonl` has what validation came to at a step."""
+        """Whether `metrics.jsonl` has the evaluation at a step."""
         lines = read_records(self.metrics)
         return any(record.get("step") == step and "best" in record for record in lines)
 
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint of a step is."""
+        """Path of the checkpoint of a step."""
         return self.checkpoints / f"step-{step:08d}"
 
     def _checkpoints(self) -> list[Path]:
-        """All of them, the oldest first. A glob would find none where it may not look."""
+        """All checkpoints, the oldest first. A glob would hide errors of missing permissions."""
         if not self.checkpoints.is_dir():
             return []
         return sorted(p for p in self.checkpoints.iterdir() if p.name.startswith("step-"))
 
     def has_checkpoint(self) -> bool:
-        """Whether there is one to continue from."""
+        """Whether there is a checkpoint."""
         return bool(self._checkpoints())
 
     def latest(self) -> Path:
@@ -232,13 +232,13 @@ class RunFolder:
         return found[-1]
 
     def how_to_resume(self) -> str:
-        """What to type to continue the run."""
+        """A hint with the command that continues the run."""
         if "model" in self.values:
             return f"continue with: pyrodgm fit --resume {shlex.quote(str(self.path))}"
         return f"continue with: pyrodgm.resume({str(self.path)!r}, objective=..., splits=...)"
 
     def best(self) -> Path:
-        """The checkpoint that did best on validation; the newest one where there is no such."""
+        """The checkpoint with the best validation score; the newest one if there is none."""
         if self.best_pointer.is_file():
             name = self.best_pointer.read_text(encoding="utf-8").strip()
             if name and (self.checkpoints / name).is_dir():
@@ -250,7 +250,7 @@ class RunFolder:
         write_text(self.best_pointer, self.checkpoint(step).name + "\n")
 
     def prune(self) -> None:
-        """Delete all checkpoints but the best and the two newest: one may turn out damaged."""
+        """Delete all checkpoints but the best and the two newest, of which one may be damaged."""
         found = self._checkpoints()
         for path in found:
             if path not in (self.best(), *found[-2:]):
@@ -258,7 +258,7 @@ class RunFolder:
                 shutil.rmtree(dropped, ignore_errors=True)
 
     def save_batch(self, batch: Batch, step: int, process: int = 0) -> Path:
-        """Keep a batch that training failed on, for a look at it.
+        """Save the batch on which training failed, for inspection.
 
         Raises:
             CheckpointError: the disk is full or not writable.
@@ -277,7 +277,7 @@ class RunFolder:
 
 
 def _claim(paths: Iterable[Path]) -> Path:
-    """Make the first folder that is not there yet; other runs may start at the same moment."""
+    """Make the first folder that does not exist; safe if other runs start at the same time."""
     for path in paths:
         with contextlib.suppress(FileExistsError):
             path.mkdir()

@@ -29,8 +29,8 @@ def read_toml(path: Path) -> Values:
     for key, value in values.items():
         if not isinstance(value, dict):
             mistakes.add(
-                f"{path}: '{key} = {value}' stands outside of any group; "
-                'expected lines such as [model] and below it name = "tsbn"'
+                f"{path}: '{key} = {value}' is outside of any group; "
+                'expected a line such as [model], followed by name = "tsbn"'
             )
     mistakes.raise_if_any()
     return values

@@ -29,16 +29,16 @@ class Average:
 
     @property
     def count(self) -> Tensor:
-        """How many weights it is the average of."""
+        """Number of updates in the average."""
         return self._averaged.n_averaged
 
     def update(self) -> None:
-        """Take the weights of now into account."""
+        """Add the current weights to the average."""
         self._averaged.update_parameters(self._training)
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """While it lasts, the modules have the averaged weights, wherever these are used."""
+        """Give the modules the averaged weights inside the block."""
         self._swap()
         try:
             yield
@@ -52,7 +52,7 @@ class Average:
 
 
 def warm_average(decay: float) -> Callable[..., None]:
-    r"""An exponential average of weights that forgets its start.
+    r"""An exponential average of weights with a warm-up, so that initial weights do not persist.
 
     .. math:: \bar w \leftarrow \bar w + (1 - d_n) (w - \bar w), \qquad
         d_n = \min(d, \tfrac{1 + n}{10 + n})

@@ -1,4 +1,4 @@
-"""Where does training run? The devices and processes, which lightning-fabric owns."""
+"""Devices and processes of training, by lightning-fabric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_devices(options: FitOptions) -> None:
-    """Stop before anything is built where the processes and devices asked for cannot be had.
+    """Raise early if the requested processes and devices are not available.
 
     Raises:
         UsageError: no CUDA or too few devices, or more processes than sequences in a batch.
@@ -28,23 +28,23 @@ def check_devices(options: FitOptions) -> None:
         found = torch.cuda.device_count()
         if found == 0:
             raise UsageError(
-                "--device cuda: torch sees no CUDA device here; use --device auto or cpu"
+                "--device cuda: torch finds no CUDA device here; use --device auto or cpu"
             )
         if options.devices > found:
-            raise UsageError(f"--devices {options.devices}: torch sees {found} CUDA devices here")
+            raise UsageError(f"--devices {options.devices}: torch finds {found} CUDA devices here")
     processes = options.devices * options.num_nodes
     if options.batch_size < processes:
         raise UsageError(
-            f"a batch of {options.batch_size} leaves some of {processes} processes without "
-            f"sequences; give --batch-size {processes} or more"
+            f"a batch of {options.batch_size} is too small for {processes} processes; "
+            f"give --batch-size {processes} or more"
         )
 
 
 def launch(options: FitOptions) -> Fabric:
-    """The processes and devices of a run; all processes but the first start here.
+    """Launch the processes and devices of a run; all processes but the first start here.
 
     Raises:
-        UsageError: what `check_devices` finds.
+        UsageError: as in `check_devices`.
     """
     from lightning_fabric import Fabric  # slow to import
 
@@ -64,14 +64,14 @@ def launch(options: FitOptions) -> Fabric:
     )
     fabric.launch()
     if several:
-        # gloo's threads need Python's lock to let go of the last tensors, and end the process with
-        # SIGABRT where Python is gone by then. Nothing tells when they are done.
+        # gloo's threads need Python's lock to release the last tensors, and abort the process
+        # (SIGABRT) if Python has ended by then. There is no way to wait for them.
         atexit.register(time.sleep, 0.5)
     return fabric
 
 
 def _together() -> DDPStrategy:
-    """Processes that share gradients; the training loop shares the averages of `Running` itself."""
+    """Processes that share gradients; the training loop shares the averages of `Running`."""
     from lightning_fabric.strategies import DDPStrategy
     from torch.nn.parallel import DistributedDataParallel
 
@@ -82,7 +82,7 @@ def _together() -> DDPStrategy:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that a person started, before as well as after `launch`."""
+    """Whether this is the process that the user started; valid before and after `launch`."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only  # slow to import
 
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -1,4 +1,4 @@
-"""When does Ctrl-C act? Between two steps, so that nothing is half done."""
+"""Interrupts that take effect between two steps of training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C or SIGTERM back until the step is done; a second one acts at once."""
+    """Defer the first Ctrl-C or SIGTERM to the end of a step; a second one acts immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps: weights that are evaluated, weights in training, and their state."""
+"""Contents of a checkpoint: evaluated weights, weights in training, and training state."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pyrodgm.train.loop import pair_of
 
 
 def read_kept(folder: Path, objective: Objective) -> None:
-    """Load a checkpoint into an objective: averaged weights of model and guide, where there are.
+    """Load a checkpoint into an objective, with averaged weights of model and guide if present.
 
     Args:
         folder: the checkpoint.
         objective: of the same classes and sizes.
 
     Raises:
-        CheckpointError: missing, damaged, of another objective or of an older version.
+        CheckpointError: the checkpoint is missing, damaged, of another objective or of an older
+            version.
     """
     averaged = read_state(folder)["num_averaged"] is not None
     checkpoint.read_weights(folder, {"objective": objective})
@@ -33,7 +34,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """The training state of a checkpoint.
 
     Raises:
-        CheckpointError: missing, damaged, or of an older version, which held other things.
+        CheckpointError: the checkpoint is missing, damaged, or of an older version.
     """
     state = checkpoint.read_state(folder)
     if "own" not in state:
@@ -41,7 +42,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         known = run.made_with["versions"] if run.environment.is_file() else {}
         wrote = known.get("pyrodgm", "0.1.0")
         raise CheckpointError(
-            f"{folder} was written by pyrodgm {wrote}, which reads it; this is "
-            f"{version('pyrodgm')}, whose checkpoints hold other things"
+            f"{folder} was written by pyrodgm {wrote}; use that version to read it. This is "
+            f"{version('pyrodgm')}, whose checkpoints have another content"
         )
     return state

@@ -1,4 +1,4 @@
-"""The one training loop: for each batch, for each phase, a loss, its gradient, a step."""
+"""The training loop: for each batch and each phase, a loss, its gradient, a step."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one step of training reports.
+    """Report of one training step.
 
     Args:
         step: steps done, counted from one.
         seconds: spent in training so far, across resumes.
-        report: what the objective's phases reported last, by name.
-        headline: which of these numbers stands for all.
+        report: last numbers reported by the objective's phases, by name.
+        headline: name of the number to display.
     """
 
     step: int
@@ -47,14 +47,14 @@ class Progress:
 
 
 class Training:
-    """A training run in progress: everything that a checkpoint must hold to continue it exactly.
+    """A training run in progress, with all state that a checkpoint needs to continue it exactly.
 
     Args:
-        objective: what is optimised, on the CPU; it moves to the chosen device.
+        objective: the objective, on the CPU; it is moved to the chosen device.
         splits: the data.
-        options: how to train.
+        options: of training.
         fabric: processes and devices, from `launch`.
-        restart: which of several trainings from different starts this is, from zero.
+        restart: number of this restart, from zero.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Training:
         self.seconds = self.first_seconds = 0.0
 
     def again(self, objective: Objective) -> Training:
-        """The next training, of another start, which counts steps and seconds on."""
+        """The training of the next restart; it continues the counts of steps and seconds."""
         objective.model.begin(self.splits, self.options.seed + 1)
         options = replace(self.options, seed=self.options.seed - self.restart)
         following = Training(objective, self.splits, options, self.fabric, restart=self.restart + 1)
@@ -109,11 +109,11 @@ class Training:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first phase, as decayed so far."""
+        """The current learning rate of the first phase."""
         return self.optimizers[0].param_groups[0]["lr"]
 
     def steps(self) -> Iterator[Progress]:
-        """Train, one batch a turn, until the steps or the time run out.
+        """Train, one step per iteration, until the limit of steps or time is reached.
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; the parameters are still those
@@ -129,7 +129,7 @@ class Training:
             yield Progress(self.step, self.seconds, dict(self.report), self.objective.headline)
 
     def _step(self) -> None:
-        """The turns of all phases that are due."""
+        """Run the turns of all phases that are due."""
         shared: Batch | None = None
         for stepping in self.steppings:
             if not stepping.is_due(self.own_steps + 1):
@@ -162,24 +162,24 @@ class Training:
         return loss
 
     def _weight(self, batch: Batch) -> float:
-        """Of a batch's mean over sequences, so that all sequences count alike over an epoch.
+        """Weight of a batch's mean, so that all sequences have equal weight over an epoch.
 
-        Batches of sequences that differ in length are closed early and hold fewer of them.
+        Batches that were closed early hold fewer sequences.
         """
         share = batch.size * self.fabric.world_size / self.batch_size
         return share * batch.size / batch.num_frames if self.options.per_frame else share
 
     def _check_finite(self, stepping: Stepping, loss: Loss, batch: Batch) -> None:
-        """Look at the loss and at every number of its gradient, in one go."""
+        """Check that the loss and every number of its gradient are finite, in one operation."""
         phase = stepping.phase
-        # A sum is not finite as soon as one term is not, and costs least.
+        # A sum is not finite if one term is not, and is the cheapest test.
         sums = [p.grad.sum() for p in phase.parameters() if p.grad is not None]
         finite = bool(torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum()))
         if self.any_process(not finite):
             raise NonFiniteLoss(self.objective, phase, loss, batch, self.step + 1)
 
     def any_process(self, flag: bool) -> bool:
-        """Whether any of the processes says so; all must ask at the same point."""
+        """Whether the flag is set in any process; all processes must call it at the same point."""
         if self.fabric.world_size == 1:
             return flag
         mine = torch.tensor(float(flag), device=self.fabric.device)
@@ -187,7 +187,7 @@ class Training:
 
     @property
     def own_steps(self) -> int:
-        """Steps of this start alone."""
+        """Steps of this restart alone."""
         return self.step - self.first_step
 
     def _is_over(self) -> bool:
@@ -200,14 +200,14 @@ class Training:
         return self.any_process(self.seconds >= self.first_seconds + share)
 
     def _share_averages(self) -> None:
-        """One value of every running average for all processes, the mean of theirs."""
+        """Replace every running average by its mean over all processes."""
         if self.fabric.world_size > 1:
             for running in self._running:
                 mean = self.fabric.all_reduce(running.value, reduce_op="mean")
                 running.value.copy_(cast("Tensor", mean))
 
     def validate(self) -> Validation:
-        """What the weights to keep come to on validation."""
+        """The validation score of the evaluated weights."""
         trains = self.objective.training
         try:
             with self.average.used() if self.average else nullcontext():
@@ -217,20 +217,20 @@ class Training:
             self.objective.train(trains)
 
     def end_of_evaluation(self, valid: Validation) -> None:
-        """Let the learning rates follow the validation score, where there is one."""
+        """Decay learning rates by the validation score, if there is one."""
         if valid.score is not None:
             for schedule in self.schedules:
                 schedule.step(valid.score)
 
     def modules(self) -> dict[str, nn.Module]:
-        """What has weights: the objective, and the averages of its model and its guide."""
+        """Modules with weights: the objective, and the averages of its model and guide."""
         averaged = {} if self.average is None else {"averaged": self.average.module}
         return {"objective": self.objective, **averaged}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: optimisers, generators, chains, rows, sampler, counters.
+        """All state except weights: optimisers, generators, chains, rows, sampler, counters.
 
-        All processes must ask at the same point, since every one has generators of its own.
+        All processes must call it at the same point, because each has its own generators.
         """
         return {
             "optimizers": [o.state_dict() for o in self.optimizers],
@@ -247,7 +247,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where another training, built with the same arguments, stood."""
+        """Continue from the state of another training that was built with the same arguments."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
@@ -273,17 +273,17 @@ class Training:
 
 
 def _plateau(optimizer: torch.optim.Optimizer, options: FitOptions) -> ReduceLROnPlateau:
-    """Lets the learning rate decay where validation no longer rises."""
+    """A schedule that decays the learning rate on plateaus of the validation score."""
     return ReduceLROnPlateau(
         optimizer,
         "max",
         factor=options.lr_decay,
         patience=options.lr_patience,
-        threshold=0.0,  # whose default is relative, and of negative scores takes worse ones
+        threshold=0.0,  # the default is relative, and accepts worse scores if they are negative
         threshold_mode="abs",
     )
 
 
 def pair_of(objective: Objective) -> nn.ModuleDict:
-    """Model and guide together, whose weights are averaged and evaluated."""
+    """Model and guide in one module, whose weights are averaged and evaluated."""
     return nn.ModuleDict({"model": objective.model, "guide": objective.guide})

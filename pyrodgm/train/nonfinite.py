@@ -1,4 +1,4 @@
-"""Which part of a loss is not finite?"""
+"""Errors that name the part of a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrodgm.objectives import Loss, Phase
 
 
 class NonFiniteLoss(NonFiniteError):
-    """A loss or gradient that is not finite, the parts at fault, and the batch that led to it."""
+    """A loss or gradient that is not finite, with the parts that caused it and the batch."""
 
     def __init__(
         self, objective: nn.Module, phase: Phase, loss: Loss, batch: Batch, step: int
@@ -33,12 +33,12 @@ class NonFiniteLoss(NonFiniteError):
         elif math.isfinite(value):
             where = f"its gradient is not finite in {_not_finite(objective, phase)}"
         else:
-            where = "every site is finite, so it is the objective's own part"
+            where = "every site is finite, so the cause is in the objective itself"
         rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
-        super().__init__(f"{what}; {where}. Lower {rate}, or look at the batch")
+        super().__init__(f"{what}; {where}. Lower {rate}, or inspect the batch")
 
     def kept(self, path: Path) -> NonFiniteLoss:
-        """The same error, saying where the batch was saved."""
+        """The same error, with the path of the saved batch."""
         self.args = (f"{self.args[0]} saved in {path}",)
         return self
 
@@ -56,9 +56,9 @@ def _not_finite(objective: nn.Module, phase: Phase) -> str:
 
 @contextmanager
 def one_word_of_numbers() -> Iterator[None]:
-    """Without Pyro's warnings of numbers that the error to come names with their site.
+    """Suppress Pyro's warnings of non-finite numbers, which our error reports with their site.
 
-    Python has one list of such filters for all threads, which the main one may change.
+    Python has one list of warning filters for all threads; only the main thread changes it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""By which rule do parameters follow their gradients?"""
+"""Optimisers: Adam and the RMSprop of Graves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyrodgm.objectives.optimizer import OptimizerOptions
 
 BETAS = (0.9, 0.999)  # of Adam
-PIECE = 65_536  # numbers of each tensor that one update of GravesRMSprop goes over at a time
+PIECE = 65_536  # numbers of each tensor that GravesRMSprop updates together
 
 
 def make_optimizer(
@@ -20,8 +20,8 @@ def make_optimizer(
     """The optimiser of one phase.
 
     Args:
-        parameters: what it updates.
-        options: its name, learning rate, betas and weight decay.
+        parameters: the parameters to update.
+        options: name, learning rate, betas and weight decay.
     """
     if options.optimizer == "rmsprop":
         return GravesRMSprop(parameters, lr=options.lr, weight_decay=options.weight_decay)
@@ -32,7 +32,7 @@ def make_optimizer(
 
 
 class GravesRMSprop(torch.optim.Optimizer):
-    r"""Centred RMSprop with momentum, as the published sigmoid belief networks were trained.
+    r"""Centred RMSprop with momentum, as used for the published sigmoid belief networks.
 
     .. math::
         r &\leftarrow \rho r + (1 - \rho) g^2, \qquad m \leftarrow \rho m + (1 - \rho) g \\
@@ -95,7 +95,7 @@ def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) 
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same stretch of every tensor, short enough that all of them stay in a core's cache."""
+    """Corresponding pieces of all tensors, small enough to stay in the cache of a core."""
     if tensors[0].is_cuda or not all(tensor.is_contiguous() for tensor in tensors):
         return iter((tensors,))
     return zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)

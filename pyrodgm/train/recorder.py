@@ -1,4 +1,4 @@
-"""Around the training loop: evaluate, choose the best, checkpoint, record, stop early, survive."""
+"""Evaluation, selection, checkpoints, records and early stopping around the training loop."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pyrodgm.train.loop import Progress, Training
 from pyrodgm.train.nonfinite import NonFiniteLoss, one_word_of_numbers
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
-CHECKPOINT_EVERY = 300.0  # seconds of training, at most, that a kill may cost
+CHECKPOINT_EVERY = 300.0  # seconds of training between checkpoints, at most
 
 
 class Watcher(Protocol):
-    """Who wants to know how training goes: a progress bar, a notebook."""
+    """A receiver of training events, such as a progress bar or a notebook."""
 
     def on_data(self, splits: Splits) -> None:
-        """Called before everything else, with what is trained on."""
+        """Called first, with the data."""
 
     def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
         """Called before the first step, with the steps and seconds of an earlier session."""
@@ -45,18 +45,18 @@ class Watcher(Protocol):
         """Called after every evaluation on validation."""
 
     def on_end(self, reason: str) -> None:
-        """Called when training has come to its end, with what ended it."""
+        """Called at the end of training, with its reason."""
 
 
 @dataclass
 class Selection:
-    """Which checkpoint is best on validation so far, and for how long this start has not risen.
+    """The best checkpoint so far, and the evaluations since the last improvement of this restart.
 
     Args:
-        score: the best score of a validation; where there are none, the last checkpoint is best.
-        step: when it was.
-        leading: the best score since training last began from a new start.
-        since: evaluations since that one.
+        score: the best validation score; without scores, the last checkpoint is best.
+        step: step of the best checkpoint.
+        leading: the best score of this restart.
+        since: evaluations since then.
     """
 
     score: float = -float("inf")
@@ -65,11 +65,11 @@ class Selection:
     since: int = 0
 
     def prefers(self, valid: Validation) -> bool:
-        """Whether these weights are better than all before."""
+        """Whether these weights are better than all earlier ones."""
         return valid.score is None or valid.score > self.score
 
     def update(self, valid: Validation, step: int) -> bool:
-        """Take a new evaluation into account; True if it is the best of all."""
+        """Add an evaluation; True if it is the best of all."""
         best = self.prefers(valid)
         if valid.score is not None:
             self.since = 0 if valid.score > self.leading else self.since + 1
@@ -80,18 +80,18 @@ class Selection:
         return best
 
     def begin_again(self) -> None:
-        """Wait anew: what follows comes from another start."""
+        """Reset the count of evaluations for the next restart."""
         self.leading, self.since = -float("inf"), 0
 
 
 class Recorder:
-    """Runs a training to its end and keeps everything about it in its folder.
+    """Runs a training to its end and records it in its folder.
 
     Args:
         training: the training.
         folder: its run folder.
-        watcher: told of progress and evaluations.
-        fresh: makes the objective of another start from a seed; needed for several restarts.
+        watcher: receives progress and evaluations.
+        fresh: builds the objective of a restart, given its number; needed for several restarts.
     """
 
     def __init__(
@@ -111,40 +111,40 @@ class Recorder:
         self._saved_seconds = 0.0
 
     def start(self) -> None:
-        """Write down what the run is made with, before its first step."""
+        """Record the environment of the run, before its first step."""
         if self.writes:
             training = self.training
             made_of = described(training.objective)
             self.folder.write_environment(training.splits, str(training.fabric.device), made_of)
             keep_trivial(self.folder, training.splits, training.objective.model)
-            self.folder.truncate_metrics(0)  # of a session that was killed early
+            self.folder.truncate_metrics(0)  # left by a session that was killed early
 
     def restore(self) -> None:
-        """Stand where the newest checkpoint stood."""
+        """Restore the state of the newest checkpoint."""
         newest = self.folder.latest()
         state = read_state(newest)
         checkpoint.read_weights(newest, self.training.modules())
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
         if not self.folder.checkpoint(self.selection.step).is_dir():
-            self.selection = Selection()  # the best one was damaged and removed: choose anew
+            self.selection = Selection()  # the best checkpoint was removed: start a new selection
         self._saved_step, self._saved_seconds = self.training.step, self.training.seconds
         if not self.writes:
             return
         self.folder.truncate_metrics(self.training.step)
-        # A kill may have come between a checkpoint and its mark, or a last evaluation taken it.
+        # A kill may have happened between a checkpoint and its mark as best.
         if self.selection.step:
             self.folder.mark_best(self.selection.step)
 
     def run(self) -> None:
-        """Train until the steps, the time or the patience run out.
+        """Train until the limit of steps, time or patience is reached.
 
         Raises:
             NonFiniteError: a loss was not finite; the batch is in the run folder.
-            Interrupted: asked to stop; a checkpoint was written first.
+            Interrupted: by a signal; a checkpoint was written first.
         """
         training = self.training
-        self._tell_of_data()
+        self._announce_data()
         if self.watcher is not None:
             self.watcher.on_start(
                 self.folder.path, training.options, training.step, training.seconds
@@ -163,10 +163,10 @@ class Recorder:
             if self.watcher is not None:
                 self.watcher.on_end(self._reason())
             if self.training.any_process(interrupted()):
-                raise Interrupted(f"training is over, and kept whole in {self.folder.path}")
+                raise Interrupted(f"training has ended; it is complete in {self.folder.path}")
 
     def _train_all(self, interrupted: Callable[[], bool]) -> None:
-        """Train from every start, one after the other; the best checkpoint of all is kept."""
+        """Train all restarts, one after the other; the best checkpoint of all is kept."""
         while True:
             self._train(interrupted)
             valid, step = self._end(), self.training.step
@@ -181,8 +181,8 @@ class Recorder:
             objective = self.fresh(following)
             self.training = self.training.again(objective)
 
-    def _tell_of_data(self) -> None:
-        """Say what decides the fit before it trains, by a warning where nobody else watches."""
+    def _announce_data(self) -> None:
+        """Report remarks on the data before training, by a warning if there is no watcher."""
         if self.watcher is not None:
             self.watcher.on_data(self.training.splits)
         elif self.writes:
@@ -202,12 +202,12 @@ class Recorder:
                 return
 
     def _reason(self) -> str:
-        """What ended training."""
+        """The reason why training ended."""
         training, options = self.training, self.training.options
         if training.own_steps >= options.steps:
             return f"step {training.own_steps} of at most {options.steps}"
         if self._is_out_of_patience():
-            return f"no better validation in {self.selection.since} evaluations (fit.patience)"
+            return f"no improvement in {self.selection.since} evaluations (fit.patience)"
         return f"{training.seconds:.0f} s of at most {options.time_limit:g}"
 
     def _is_out_of_patience(self) -> bool:
@@ -223,8 +223,8 @@ class Recorder:
             valid = self._evaluate()
             best = self.selection.update(valid, progress.step)
             self.training.end_of_evaluation(valid)
-            # Told first: lines beyond the newest checkpoint are dropped and written again.
-            self._tell(valid, best)
+            # Recorded first: lines after the newest checkpoint are removed and written again.
+            self._report(valid, best)
             self._checkpoint(best=best)
         elif self.training.any_process(self._is_long_ago()):
             self._checkpoint()
@@ -233,17 +233,17 @@ class Recorder:
         return self.training.seconds - self._saved_seconds >= CHECKPOINT_EVERY
 
     def _end(self) -> Validation | None:
-        """Evaluate and keep the last weights too, without moving what a resumed run starts from.
+        """Evaluate and keep the last weights too, without changing the state for resuming.
 
         Returns:
-            What the last weights came to; None where they are evaluated already.
+            The validation of the last weights; None if they were evaluated already.
         """
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             return None
         valid = self._evaluate()
         best = self.selection.prefers(valid)
         if not self.folder.has_evaluation(self.training.step):
-            self._tell(valid, best)
+            self._report(valid, best)
         self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
@@ -258,10 +258,10 @@ class Recorder:
                 f"step {training.step}: {error}; lower fit.lr. Earlier checkpoints are intact"
             ) from None
         training.seconds += time.perf_counter() - start
-        # One number for all processes, so that they choose and stop together.
+        # One score for all processes, so that they select and stop together.
         return training.fabric.broadcast(valid)
 
-    def _tell(self, valid: Validation, best: bool) -> None:
+    def _report(self, valid: Validation, best: bool) -> None:
         if self.writes:
             numbers = {f"valid_{key}": value for key, value in valid.numbers.items()}
             self._record(**numbers, chosen_by=valid.by, best=best)
@@ -275,7 +275,7 @@ class Recorder:
         self.folder.append_metrics({"step": training.step, "seconds": seconds, **start, **values})
 
     def _checkpoint(self, *, best: bool = False) -> None:
-        """Keep everything; all processes take part, the first one writes."""
+        """Write a checkpoint; all processes take part, the first one writes."""
         step = self.training.step
         if step == self._saved_step:
             return

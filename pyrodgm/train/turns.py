@@ -1,4 +1,4 @@
-"""One phase of an objective and its optimiser: a loss, its gradient, a step."""
+"""A phase of an objective with its optimiser."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Stepping:
     """A phase while it is trained.
 
     Args:
-        number: its place among the phases of the objective.
+        number: index among the phases of the objective.
         phase: the phase.
         options: of its optimiser.
-        optimizer: the optimiser, as the device wrapper gives it.
+        optimizer: the optimiser, as wrapped by fabric.
         others: parameters of the objective that the phase does not update.
     """
 
@@ -32,7 +32,7 @@ class Stepping:
 
     @classmethod
     def all_of(cls, objective: Objective, options: OptimizerOptions) -> list[Stepping]:
-        """Every phase of an objective; `options` are of those without their own."""
+        """Every phase of an objective; `options` are for phases without their own."""
         found = []
         for number, phase in enumerate(objective.built_phases):
             own = {id(parameter) for parameter in phase.parameters()}

@@ -204,7 +204,7 @@ def test_cuda_that_is_not_there_is_refused(cli, tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     said = cli("fit", "--data", tiny, "--device", "cuda")
     assert said.code == 2
-    assert "torch sees no CUDA device here" in said.err
+    assert "torch finds no CUDA device here" in said.err
 
 
 def changed(**arrays):

@@ -111,7 +111,7 @@ def test_gaps_are_filled(cli, fitted, save_data, tmp_path):
     assert "differs from the data in values that are not missing" in said.err
     for source in (data, truth):
         said = cli("predict", fitted, "--data", data, "--truth", truth, "--impute", "--out", source)
-        assert (said.code, "is data that is read here" in said.err) == (2, True)
+        assert (said.code, "is data used by this command" in said.err) == (2, True)
     assert arrays_of(data).keys() == arrays.keys()
     filled = arrays_of(out)
     seen = ~np.isnan(gaps)

@@ -154,7 +154,7 @@ def test_what_a_run_was_fitted_on_is_not_written_over(cli, fitted, words):
     before = data.read_bytes()
     said = cli(words[0], fitted, *words[1:], "--out", data)
     assert said.code == 2
-    assert "tiny.npz is data that is read here" in said.err
+    assert "tiny.npz is data used by this command" in said.err
     assert data.read_bytes() == before
 
 

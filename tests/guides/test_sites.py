@@ -94,5 +94,5 @@ def test_a_guide_without_one_of_the_sites_is_refused():
     model = Switch(INFO)
     guide = SwitchGuide(model)
     del guide.latents["s"]
-    with pytest.raises(CompatibilityError, match=r"draws \{'z': '2 continuous'\}; make them the"):
+    with pytest.raises(CompatibilityError, match=r"draws \{'z': '2 continuous'\}; they must agree"):
         compat.check(model, guide, ELBO)

@@ -195,7 +195,7 @@ def test_the_commands(tiny, tmp_path, cli):
     sizes = ("--set", "model.hidden_dim=3", "--steps", 5, "--batch-size", 8)
     said = cli("fit", "--model", "rbm", "--data", tiny, "--out", out, *sizes)
     assert said.code == 0, said.err
-    assert "known up to its normaliser" in said.out
+    assert "The density is unnormalised" in said.out
     exact = json.loads(cli("evaluate", out, "--json").out)
     assert exact["estimator"] == "exact"
     assert exact["floors"]

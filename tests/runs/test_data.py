@@ -101,12 +101,12 @@ def test_a_run_goes_on_with_data_that_moved(moved, cli):
     np.savez(other, **ragged_arrays(kind="real"))
     said = cli("fit", "--resume", run, "--data", other, "--steps", 14)
     assert (said.code, read_toml(run / "config.toml")["fit"]["steps"]) == (3, 12)
-    assert "is not what" in said.err
+    assert "is not the data that" in said.err
     said = cli("fit", "--resume", run, "--data", now, "--steps", 14)
     assert said.code == 0, said.err
     assert read_toml(run / "config.toml")["data"]["source"] == str(now)
     assert resume(run, steps=15).steps == 15
-    with pytest.raises(DataError, match="is not what"):
+    with pytest.raises(DataError, match="is not the data that"):
         resume(run, splits=other, steps=16)
 
 

@@ -112,7 +112,7 @@ def test_training_stops_when_validation_no_longer_improves(values, tmp_path):
     run = fit_config(resolve(values), tmp_path / "run", listener)
     assert run.steps < 2000
     assert [best for _, _, best in listener.scores][-3:] == [False] * 3
-    assert listener.reason == "no better validation in 3 evaluations (fit.patience)"
+    assert listener.reason == "no improvement in 3 evaluations (fit.patience)"
 
 
 def test_it_says_when_there_is_no_time_or_step_left(values, tmp_path):

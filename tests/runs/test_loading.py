@@ -27,7 +27,9 @@ def from_version(run, wrote: str) -> None:
 @pytest.mark.parametrize("read", [Run.load, resume])
 def test_options_of_another_version_are_read_by_that_version(fitted_copy, read) -> None:
     from_version(fitted_copy, "0.1.0")
-    said = r"run was fitted by pyrodgm 0\.1\.0, which reads it; this is .*guide.hidden_dim: no such"
+    said = (
+        r"run was fitted by pyrodgm 0\.1\.0; use that version to read it.*guide.hidden_dim: no such"
+    )
     with pytest.raises(RunFolderError, match=said):
         read(fitted_copy)
 

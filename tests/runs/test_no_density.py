@@ -162,9 +162,7 @@ def test_a_fit_prints_what_was_measured(runs, capsys):
 
 def test_several_starts_need_a_score(tmp_path):
     splits = points()
-    with pytest.raises(
-        UsageError, match=r"nothing tells which training is the best: Adversarial\."
-    ):
+    with pytest.raises(UsageError, match=r"the best training cannot be chosen: Adversarial\."):
         dgm.fit(lambda: adversarial(splits), splits, restarts=2, out=tmp_path / "none", **OPTIONS)
     run = dgm.fit(lambda: adversarial(splits, Chosen), splits, restarts=2, **OPTIONS)
     assert run.steps == 24

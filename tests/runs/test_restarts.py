@@ -101,5 +101,5 @@ def test_python_gives_a_function_that_builds(tiny):
 
 def test_what_would_end_earlier_starts_elsewhere_is_refused(tiny, tmp_path):
     fit_config(resolve(tiny_values(tiny, restarts=2)), tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"fit\.steps cannot change where there are several"):
+    with pytest.raises(RunFolderError, match=r"fit\.steps cannot change with several"):
         resume(tmp_path / "run", steps=50)

@@ -307,7 +307,7 @@ def test_ctrl_c_while_the_end_is_evaluated_is_not_forgotten(tiny, tmp_path, fitt
             if step == 12:
                 signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="training is over, and kept whole"):
+    with pytest.raises(Interrupted, match="training has ended"):
         fit_config(resolve(tiny_values(tiny)), tmp_path / "late", Late(0))
     assert_same_run(fitted, tmp_path / "late")
 
@@ -323,7 +323,7 @@ def test_a_checkpoint_of_an_older_version_says_which_one_reads_it(tiny, tmp_path
         del state["own"]
         torch.save(state, path / checkpoint.STATE)
     for ask in (Run.load, resume):
-        with pytest.raises(CheckpointError, match=r"written by pyrodgm 0\.1\.0, which reads it"):
+        with pytest.raises(CheckpointError, match=r"written by pyrodgm 0\.1\.0; use that version"):
             ask(tmp_path / "run")
 
 

@@ -94,10 +94,10 @@ class NoHistory(Own):
     [
         (WrongName, "WrongName draws 'h' in a frame, and declares z"),
         (Twice, "Twice draws 'z' in a frame, twice"),
-        (Nothing, "Nothing declares z and does not draw it"),
-        (NoEvent, r"event shape \(\); the event is a frame of 3 numbers: see .to_event"),
-        (WrongSize, r"event shape \(2,\); the event is a frame of 3 numbers"),
-        (NotBits, "site 'z' of NotBits is binary, and it is drawn from NormalVector"),
+        (Nothing, "Nothing declares z but does not draw it"),
+        (NoEvent, r"event shape \(\); the event must be a frame of 3 numbers: see .to_event"),
+        (WrongSize, r"event shape \(2,\); the event must be a frame of 3 numbers"),
+        (NotBits, "site 'z' of NotBits is binary, but it is drawn from NormalVector"),
         (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
         (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
         (NoHistory, "NoHistory does not set self.history"),
@@ -137,7 +137,7 @@ def test_what_is_no_piece_is_refused(splits, tmp_path):
         (
             RLOO(model, RecurrentBernoulli(TSBN(splits.info, hidden_dim=J + 1))),
             splits,
-            "make them the same",
+            "they must agree",
         ),
     ):
         with pytest.raises(UsageError, match=part):
@@ -149,7 +149,7 @@ def test_data_of_another_size_or_kind_is_refused(splits, save_data):
     made = ML(model := AR(splits.info), dgm.guides.NoGuide(model))
     with pytest.raises(DataError, match=r"AR observes \{'x': 6\}.* have 5 features"):
         check_runs(made, ragged.read(save_data(**ragged_arrays(dim=5))))
-    with pytest.raises(DataError, match=r"AR scores binary or unit values and .* has real ones"):
+    with pytest.raises(DataError, match=r"AR scores binary or unit values, but .* has real values"):
         check_runs(made, ragged.read(save_data(**ragged_arrays(kind="real"))))
 
 
@@ -208,7 +208,7 @@ def test_bits_are_no_law_of_real_numbers(splits, save_data):
 
 def test_draws_that_carry_gradients_must_say_so(splits):
     model = Normals(splits.info)
-    with pytest.raises(CompatibilityError, match=r"Silent draws 'z' .* give reparameterised=True"):
+    with pytest.raises(CompatibilityError, match=r"Silent draws 'z' .* set reparameterised=True"):
         check_runs(ELBO(model, Silent(model)), splits)
     check_runs(ELBO(model, Outspoken(model)), splits)
 

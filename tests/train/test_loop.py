@@ -313,10 +313,10 @@ def test_the_learning_rate_decays_unless_the_score_rises(splits, first, by):
 
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(UsageError, match="torch sees no CUDA device here; use --device auto"):
+    with pytest.raises(UsageError, match="torch finds no CUDA device here; use --device auto"):
         check_devices(FitOptions(device="cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UsageError, match="--devices 2: torch sees 1 CUDA devices"):
+    with pytest.raises(UsageError, match="--devices 2: torch finds 1 CUDA devices"):
         check_devices(FitOptions(device="cuda", devices=2))
 
 

@@ -1,4 +1,4 @@
-"""What can a fitted model and guide be asked, about their own data and about other data?"""
+"""Evaluations of a fitted model and guide, on their own data or on other data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pyrodgm.evaluate.words.scores import WordScore
 from pyrodgm.evaluate.words.topics import Topic, topics
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
-from pyrodgm.runs.data import Asked, RunData
+from pyrodgm.runs.data import DataChoice, RunData
 from pyrodgm.runs.stored import stored_results
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Questions:
-    """A fitted model and guide, and data to ask them about.
+class Evaluations:
+    """A fitted model and guide, and data for evaluation.
 
-    Every question takes the name of a split, by default "test", or data of one's own: one sequence
-    (T, D), several of one length (N, T, D), a list of sequences, or `Sequences`; see
+    Every method takes the name of a split, by default "test", or data: one sequence (T, D), several
+    of one length (N, T, D), a list of sequences, or `Sequences`; see
     `pyrodgm.data.evaluation.given_data`.
 
     Args:
         model: the model p.
         guide: the guide q.
-        data: what they were fitted on, and what they are asked about.
+        data: the data that they were fitted on, and the data for evaluation.
     """
 
     def __init__(self, model: Model, guide: Guide, data: RunData) -> None:
@@ -56,10 +56,10 @@ class Questions:
 
     @property
     def splits(self) -> Data:
-        """What the run is asked about, by name: the data that it was fitted on, or other data.
+        """The data for evaluation, by name: the data of the fit, or other data.
 
         Raises:
-            MissingDataError: that data is not where it was.
+            MissingDataError: the data is no longer at its place.
         """
         return self.data.splits
 
@@ -68,14 +68,14 @@ class Questions:
         """The facts of the data that the run was fitted on."""
         return self.data.info
 
-    def sequences(self, asked: Asked = None) -> Sequences:
-        """The sequences that are meant by the name of a split, or by data of one's own."""
-        data, name = self.data.asked(asked)
+    def sequences(self, split: DataChoice = None) -> Sequences:
+        """The sequences of a split, or given ones."""
+        data, name = self.data.choose(split)
         return data[name]
 
     def evaluate(
         self,
-        split: Asked = None,
+        split: DataChoice = None,
         *,
         particles: int = 1,
         estimator: Estimator = "auto",
@@ -93,7 +93,7 @@ class Questions:
 
     def scores(
         self,
-        split: Asked = None,
+        split: DataChoice = None,
         *,
         particles: int = 1,
         estimator: Estimator = "auto",
@@ -104,47 +104,47 @@ class Questions:
         return sequence_scores(self.model, self.guide, self.sequences(split), **given)
 
     def energy_likelihood(
-        self, split: Asked = None, *, seed: int = 0, **options: Any
+        self, split: DataChoice = None, *, seed: int = 0, **options: Any
     ) -> EnergyLikelihood:
-        """The log-likelihood of an energy model between two bounds, or exactly.
+        """The log-likelihood of an energy model, bracketed by two bounds or exact.
 
-        See `pyrodgm.evaluate.likelihood.energy.energy_likelihood`, whose options are taken.
+        See `pyrodgm.evaluate.likelihood.energy.energy_likelihood` for the options.
         """
         return energy_likelihood(self.model, self.sequences(split), seed=seed, **options)
 
-    def states(self, split: Asked = None) -> States:
+    def states(self, split: DataChoice = None) -> States:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""
         return states(self.model, self.sequences(split))
 
-    def trivial_bounds(self, split: Asked = None) -> dict[str, Bound]:
+    def trivial_bounds(self, split: DataChoice = None) -> dict[str, Bound]:
         """Trivial predictors of the run's training data; see `pyrodgm.evaluate.trivial`."""
-        return self.data.trivial_bounds(*self.data.asked(split), totals=scores_totals(self.model))
+        return self.data.trivial_bounds(*self.data.choose(split), totals=scores_totals(self.model))
 
-    def word_scores(self, split: Asked = None, *, seed: int = 0) -> dict[str, WordScore]:
-        """How well held-out tokens are predicted, beside trivial predictors; empty without them.
+    def word_scores(self, split: DataChoice = None, *, seed: int = 0) -> dict[str, WordScore]:
+        """Scores of predictions of held-out tokens, beside trivial predictors; empty without them.
 
         See `pyrodgm.evaluate.words.predictors.word_scores`.
         """
         return word_scores(self.model, self.guide, self.sequences(split), seed=seed)
 
     def topics(
-        self, split: Asked = None, *, num: int = 10, num_words: int = 10, seed: int = 0
+        self, split: DataChoice = None, *, num: int = 10, num_words: int = 10, seed: int = 0
     ) -> list[Topic]:
-        """The units that come and go with coherent words, the best first; of "train" by default.
+        """The units with coherent words, the best first; of "train" by default.
 
         See `pyrodgm.evaluate.words.topics.topics`.
         """
         given = {"num": num, "num_words": num_words, "seed": seed}
-        data, name = self.data.asked(split, "train")
+        data, name = self.data.choose(split, "train")
         return topics(self.model, self.guide, data, split=name, **given)
 
-    def scored(self, split: Asked = None, *, particles: int = 1, seed: int = 0) -> Scored:
+    def scored(self, split: DataChoice = None, *, particles: int = 1, seed: int = 0) -> Scored:
         """Bounds for `pyrodgm.evaluate.likelihood.compare.ranked`.
 
         Those that the fit ended with, where its data is not where it was.
         """
         try:
-            data, name = self.data.asked(split)
+            data, name = self.data.choose(split)
         except MissingDataError:
             if not isinstance(split, str | None) or (particles, seed) != (1, 0):
                 raise
@@ -154,11 +154,13 @@ class Questions:
             return kept[name].scored
         return score(self.model, self.guide, data, name, particles=particles, seed=seed)
 
-    def to_datatree(self, split: Asked = None, *, draws: int = 100, seed: int = 0) -> xr.DataTree:
+    def to_datatree(
+        self, split: DataChoice = None, *, draws: int = 100, seed: int = 0
+    ) -> xr.DataTree:
         """Draws from the guide as an arviz tree; see `pyrodgm.evaluate.posterior`."""
         from pyrodgm.evaluate.posterior.datatree import to_datatree  # arviz is slow to import
 
-        data, name = self.data.asked(split)
+        data, name = self.data.choose(split)
         return to_datatree(self.model, self.guide, data, split=name, draws=draws, seed=seed)
 
     def sample(
@@ -167,7 +169,7 @@ class Questions:
         length: int | None = None,
         *,
         prefix: int = 0,
-        split: Asked = None,
+        split: DataChoice = None,
         conditions: np.ndarray | None = None,
         seed: int = 0,
     ) -> dict[str, Tensor]:
@@ -178,13 +180,13 @@ class Questions:
         return sample(self.model, self.guide, self.info, sequences, num=num, length=length, **given)
 
     def predict(
-        self, split: Asked = None, *, samples: int = 20, seed: int = 0, **options: Any
+        self, split: DataChoice = None, *, samples: int = 20, seed: int = 0, **options: Any
     ) -> dict[str, Prediction]:
         """One-step-ahead prediction beside trivial predictors, by method.
 
         See `pyrodgm.evaluate.prediction.one_step.predictions`.
         """
-        data, name = self.data.asked(split)
+        data, name = self.data.choose(split)
         trivial = self.data.baselines(data, autoregressive_order(self.model))
         given = {"samples": samples, "seed": seed, **options}
         return predictions(self.model, self.guide, data[name], data.info, trivial, **given)
@@ -192,7 +194,7 @@ class Questions:
     def forecast(
         self,
         horizon: int,
-        split: Asked = None,
+        split: DataChoice = None,
         *,
         start: Start = None,
         samples: int = 100,
@@ -200,19 +202,19 @@ class Questions:
         conditions: np.ndarray | None = None,
         seed: int = 0,
     ) -> Forecast:
-        """What comes after the first frames; see `pyrodgm.evaluate.prediction.forecast.forecast`.
+        """Continuations of sequences; see `pyrodgm.evaluate.prediction.forecast.forecast`.
 
         Args:
             horizon: frames to forecast, H.
-            split: whose sequences.
-            start: frames seen; all but the last H, or with conditions "end", if not given.
+            split: name of a split, or sequences.
+            start: observed frames used; by default all but the last H, or with conditions "end".
             samples: particles, and continuations of each sequence.
             quantiles: levels in [0, 1]; 0.1, 0.5 and 0.9 if not given. Categorical data has none.
             conditions: of the H frames after the end of each of the N sequences, (N, H, U), or
-                (H, U) for the same in all; those of frames in the data are known.
+                (H, U) for the same in all; conditions of frames in the data are not repeated.
             seed: of the draws.
         """
-        data, name = self.data.asked(split)
+        data, name = self.data.choose(split)
         sequences, means = data[name], data.info.kind == "unit"
         if conditions is not None:
             sequences = with_frames_to_come(sequences, conditions, horizon)
@@ -222,15 +224,15 @@ class Questions:
 
     def impute(
         self,
-        split: Asked = None,
+        split: DataChoice = None,
         *,
         samples: int = 100,
         quantiles: Sequence[float] | None = None,
         lag: int = LAG,
         seed: int = 0,
     ) -> Imputation:
-        """What is missing, filled in; see `pyrodgm.evaluate.prediction.impute.impute`."""
+        """Imputation of missing values; see `pyrodgm.evaluate.prediction.impute.impute`."""
         given = {"samples": samples, "quantiles": quantiles, "lag": lag, "seed": seed}
-        data, name = self.data.asked(split)
+        data, name = self.data.choose(split)
         means = data.info.kind == "unit"
         return impute(self.model, self.guide, data[name], means=means, **given)
