@@ -1,4 +1,4 @@
-"""`pyrodgm check`: can the fit be trusted?"""
+"""`pyrodgm check`: checks of a fitted guide and model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import rich_click as click
 @click.option(
     "--sequences",
     type=int,
-    help="Judge the guide on so many, spread evenly [default: as many as take a minute or two].",
+    help="Number of sequences for the check of the guide, spread evenly [default: as many as take "
+    "a minute or two].",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files [default: RUN].")
@@ -36,7 +37,7 @@ def command(
 ) -> None:
     """Check guide and model: Pareto k-hat per sequence, predictive checks, a verdict in words.
 
-    Writes posterior.nc, which arviz opens, figures and check.json into the run folder, or another.
+    Writes posterior.nc (for arviz), figures and check.json into the run folder, or into --out.
     """
     from pyrodgm.runs.check import check
     from pyrodgm.runs.run import Run

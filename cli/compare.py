@@ -29,7 +29,7 @@ def command(
     """Rank runs on the same data, with the standard error of every difference to the best.
 
     Differences are paired by sequence, so they can be clear where the bounds' own errors overlap.
-    Runs without a density are ranked by what their objective chooses weights by.
+    Runs without a density are ranked by the validation score of their objective.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.evaluate.likelihood.compare import ranked
@@ -54,7 +54,7 @@ def command(
 
 
 def _show_validations(runs: dict[str, Run], split: str, seed: int, as_json: bool) -> None:
-    """Runs without bounds, by what their objectives choose weights by."""
+    """Print runs without bounds, by the validation scores of their objectives."""
     from pyrodgm.runs.comparing import by_validation
     from pyrodgm.runs.tables import validation_table
 

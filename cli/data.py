@@ -1,4 +1,4 @@
-"""`pyrodgm data`: look at data before fitting it."""
+"""`pyrodgm data`: inspection of data before fitting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import rich_click as click
 
 @click.group("data")
 def command() -> None:
-    """Look at data before fitting it."""
+    """Inspect data before fitting it."""
 
 
 @command.command("inspect")
@@ -15,10 +15,10 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.pass_context
 def inspect_command(ctx: click.Context, source: str, as_json: bool) -> None:
-    """Print shapes, ranges, lengths, missing values, and the exact line that fits SOURCE.
+    """Print shapes, ranges, lengths, missing values, and the command that fits SOURCE.
 
-    SOURCE is a dataset name or a file; files that `fit` would refuse are shown with the reason,
-    and the exit code is 3.
+    SOURCE is a dataset name or a file. For a file that `fit` would refuse, the reason is shown, and
+    the exit code is 3.
     """
     from pyrodgm.data.inspect import inspect, render
     from pyrodgm.errors import DataError

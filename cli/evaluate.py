@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]),
     default="auto",
     show_default=True,
-    help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature, "
-    "for rows with one or two continuous latents, where the guide has no density; of energy "
-    "models, exact where the normaliser can be enumerated and ais otherwise.",
+    help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature, for "
+    "rows with one or two continuous latents, if the guide has no density; for energy models, exact "
+    "if the normaliser can be enumerated and ais otherwise.",
 )
-@click.option("--chains", type=int, help="Of ais: chains in each direction [default: 100].")
-@click.option("--temperatures", type=int, help="Of ais: steps of a chain [default: 1000].")
+@click.option("--chains", type=int, help="For ais: chains in each direction [default: 100].")
+@click.option("--temperatures", type=int, help="For ais: steps of a chain [default: 1000].")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option(
     "--per-sequence",
@@ -49,13 +49,12 @@ def command(
 ) -> None:
     """Bound the log-likelihood of a split, beside trivial predictors of the same data.
 
-    With K particles the bound is importance-weighted: it rises with K toward the log-likelihood,
-    and sooner with --estimator fivo, a particle filter, where sequences are long. Where tokens are
-    held out, as in stu, their prediction follows. Of models without a density, what their objective
-    measures is shown instead. Of models whose density lacks its normaliser, as rbm, the
-    log-likelihood is exact where that can be enumerated; otherwise annealed importance sampling
-    puts it between two bounds, from chains that come from a known distribution and from chains that
-    go back to it.
+    With K particles the bound is importance-weighted: it increases with K to the log-likelihood,
+    and faster on long sequences with --estimator fivo, a particle filter. If tokens are held out,
+    as in stu, their prediction is shown too. For models without a density, the validation score of
+    their objective is shown instead. For models with an unnormalised density, such as rbm, the
+    log-likelihood is exact if the normaliser can be enumerated; otherwise annealed importance
+    sampling gives a lower and an upper bound, from chains in both directions.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
@@ -76,7 +75,9 @@ def command(
         _show_energy(loaded, split, as_json, estimator=estimator, seed=seed, **of_ais)
         return
     if of_ais:
-        raise click.UsageError("--chains and --temperatures are for models without a normaliser")
+        raise click.UsageError(
+            "--chains and --temperatures are for models with an unnormalised density"
+        )
     if not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
         _show_validation(loaded, split, seed, as_json)
         return
@@ -98,7 +99,7 @@ def command(
 
 
 def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
-    """The log-likelihood of a model whose density lacks its normaliser."""
+    """Print the log-likelihood of a model with an unnormalised density."""
     from pyrodgm.runs.tables import likelihood_table
 
     from .progress import showing_progress
@@ -119,7 +120,7 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
 
 
 def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
-    """What the objective measures, where there is no bound."""
+    """Print the objective's own measures, if there is no bound."""
     from pyrodgm.runs.tables import objective_table
 
     from .text import print_json, print_table

@@ -11,14 +11,14 @@ import rich_click as click
 @click.command("fit")
 @click.option("--model", help="Model p: a name, or path/to/file.py:ClassName.")
 @click.option("--guide", help="Guide q: a name, or path/to/file.py:ClassName.")
-@click.option("--objective", help="What is optimised: a name, or path/to/file.py:ClassName.")
+@click.option("--objective", help="Objective: a name, or path/to/file.py:ClassName.")
 @click.option(
     "--data",
     help="Dataset name, or an npz file (see `pyrodgm data inspect`); with --resume, its new place.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: below runs/].")
-@click.option("--steps", type=int, help="Batches to train on at most.")
-@click.option("--time-limit", type=float, help="Seconds to train at most.")
+@click.option("--steps", type=int, help="Largest number of training steps.")
+@click.option("--time-limit", type=float, help="Largest training time in seconds.")
 @click.option("--batch-size", type=int, help="Sequences per batch.")
 @click.option("--lr", type=float, help="Learning rate.")
 @click.option("--seed", type=int, help="Seed of everything random.")
@@ -31,7 +31,7 @@ import rich_click as click
     "configs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="TOML file with the same groups and keys; repeatable, later ones win.",
+    help="TOML file with the same groups and keys; repeatable, later files take precedence.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="GROUP.KEY=VALUE", help="Any option; repeatable."
@@ -48,9 +48,9 @@ def command(
 ) -> None:
     """Train a model on data, then print its bound on validation beside trivial predictors.
 
-    Options not given come from the model; `--set model.hidden_dim=50`, `--set
-    objective.particles=8` and so on reach every one of them, and the run folder's config.toml
-    records them all. With --json, the bound on test is there too.
+    Options that are not given have defaults of the model. Every option can be set, as in `--set
+    model.hidden_dim=50` and `--set objective.particles=8`; config.toml in the run folder records
+    all of them. With --json, the bound on test is printed too.
     """
     from pyrodgm.runs.fitting import fit_config
     from pyrodgm.runs.fitting import resume as resume_run
@@ -92,6 +92,6 @@ def _refuse_with_resume(out: Path | None, groups: set[str]) -> None:
     given = [*(["--out"] if out else []), *sorted(groups)]
     if given:
         raise click.UsageError(
-            "--resume takes everything from the run folder, but --data where the data has moved; "
+            "--resume uses the options in the run folder; only --data is allowed, if it has moved; "
             f"remove {', '.join(given)}"
         )

@@ -1,4 +1,4 @@
-"""`pyrodgm list`: what there is, and what fits together."""
+"""`pyrodgm list`: registered names, and which of them fit together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def command(what: str | None, as_json: bool) -> None:
             click.echo(f"  {name:<{width}}  {line}")
         click.echo()
     if triples:
-        click.echo("what fits together")
+        click.echo("compatible models, guides and objectives")
         for model, guide in dict.fromkeys((model, guide) for model, guide, _ in triples):
             fitting = [name for *pair, name in triples if pair == [model, guide]]
             click.echo(f"  {model} + {guide}: {', '.join(fitting)}")

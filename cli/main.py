@@ -1,4 +1,4 @@
-"""The command `pyrodgm`: finds the subcommand, and turns errors into messages and exit codes."""
+"""The command `pyrodgm`: dispatches to subcommands, and maps errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import warnings
 
 import rich_click as click
 
-# Read when torch is imported, which happens inside the commands. OpenMP's threads wait for each
-# other by spinning, by default for milliseconds, which makes small steps up to a hundred times
-# slower as soon as anything else runs on the machine (docs/performance.md); and several processes
-# warn of every parameter that one objective has no use for.
+# These are read when torch is imported, inside the commands. By default OpenMP's threads wait by
+# spinning for milliseconds, which makes small steps up to a hundred times slower if anything else
+# runs on the machine (docs/performance.md). With several processes, DDP would warn of every
+# parameter that an objective does not use.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-# Name of the command -> module with its function; imported only when it is called, since torch
-# takes seconds to import and --help should not.
+# Name of the command -> module with its function, imported only when called: torch takes seconds to
+# import, and --help should be fast.
 COMMANDS = (
     "fit",
     "evaluate",
@@ -32,7 +32,7 @@ COMMANDS = (
     "data",
 )
 
-# What a person can lower where a command runs out of memory.
+# Options to lower if a command runs out of memory.
 SMALLER = {
     "fit": "--batch-size or the sizes of the model",
     "evaluate": "--particles",
@@ -61,7 +61,7 @@ class LazyGroup(click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command of the first word, or an error with the closest name."""
+        """The command named by the first argument, or an error with the closest name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(COMMANDS)}"
@@ -80,7 +80,7 @@ def group() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every error on purpose ends in one message and its exit code."""
+    """Run the command line; every expected error gives one message and its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with warnings.catch_warnings():
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = _say("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has seen enough, as in `| head`
+    except BrokenPipeError:  # the reader of our output has closed it, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
@@ -108,13 +108,13 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _explain(error: Exception, command: str) -> int | None:
-    """Say what a person can act upon and return the exit code; None for a bug of ours."""
+    """Print an expected error and return the exit code; None for an unexpected error."""
     from pyrodgm.access import is_denied, without_permission
     from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
     from pyrodgm.setup.userfile import place
 
     if isinstance(error, Interrupted | NonFiniteError) and not _is_first_process():
-        return 0  # all stop together, and the launcher kills the first one if another fails before
+        return 0  # all stop together; the launcher would kill the first process if another failed
     if isinstance(error, PyrodgmError):
         return _say(str(error), error.exit_code)
     if where := place(error):
@@ -123,7 +123,7 @@ def _explain(error: Exception, command: str) -> int | None:
         return _say(without_permission(error), 2)
     text = str(error)
     if not _is_first_process() and "closed by peer" in text:
-        return 1  # the first process has stopped, and has said why
+        return 1  # the first process has stopped and printed the reason
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
         reason = text.strip().partition("\n")[0]
         lower = f"; lower {SMALLER[command]}" if command in SMALLER else ""

@@ -1,4 +1,4 @@
-"""`pyrodgm predict`: the next frame, the next many, or those that are missing."""
+"""`pyrodgm predict`: one-step prediction, forecasts, imputation and hidden states."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
 @click.option("--split", help="train, valid or test [default: test, or all of one array].")
-@click.option("--samples", type=int, help="Draws [default: 20; 100 for many frames or gaps].")
-@click.option("--horizon", type=int, help="Forecast so many frames instead of one.")
+@click.option("--samples", type=int, help="Draws [default: 20; 100 for forecasts and imputation].")
+@click.option("--horizon", type=int, help="Forecast this number of frames instead of one.")
 @click.option(
     "--from",
     "start",
     callback=lambda _context, _option, text: _start(text),
-    help="Frames seen before them, or 'end' for all [default: all but the last ones].",
+    help="Observed frames before the forecast, or 'end' for all [default: all but the last ones].",
 )
 @click.option(
     "--conditions", help="File with conditions of frames after the end, if the model takes any."
 )
-@click.option("--impute", is_flag=True, help="Fill in what is missing instead.")
-@click.option("--truth", help="The same data without its gaps: how well were they filled?")
-@click.option("--states", is_flag=True, help="The hidden states of an hmm instead.")
+@click.option("--impute", is_flag=True, help="Fill in missing values instead.")
+@click.option("--truth", help="The same data without missing values, to score --impute.")
+@click.option("--states", is_flag=True, help="Find the hidden states of an hmm instead.")
 @click.option(
     "--quantiles",
     callback=lambda _context, _option, text: None if text is None else _levels(text),
-    help="Levels to keep of a forecast or of filled gaps [default: 0.1,0.5,0.9].",
+    help="Quantile levels of a forecast or imputation [default: 0.1,0.5,0.9].",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File for a forecast (.npz, .png, .gif or .mid), filled gaps (.npz) or states (.csv).",
+    help="File for a forecast (.npz, .png, .gif or .mid), an imputation (.npz) or states (.csv).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -102,7 +102,7 @@ def _check_words(
     quantiles: tuple[float, ...] | None,
 ) -> None:
     if impute and horizon is not None:
-        raise click.UsageError("--impute and --horizon are two things; give one")
+        raise click.UsageError("--impute and --horizon exclude each other; give one of them")
     if impute and out is None:
         raise click.UsageError("--impute needs --out FILE.npz for the filled data")
     if horizon is None and start is not None:
@@ -139,12 +139,12 @@ def _levels(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
-        message = f"--quantiles is '{text}'; give numbers between commas, as in 0.1,0.5,0.9"
+        message = f"--quantiles is '{text}'; give numbers separated by commas, as in 0.1,0.5,0.9"
         raise click.UsageError(message) from None
 
 
 def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
-    """One frame ahead: errors of every method."""
+    """Predict one frame ahead and print the errors of every method."""
     from pyrodgm.runs.tables import prediction_table
 
     from .progress import showing_progress
@@ -159,7 +159,7 @@ def _predict(run: Run, as_json: bool, **options: Any) -> dict[str, Any]:
 
 
 def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
-    """Many frames ahead: errors by frames ahead, and a file."""
+    """Forecast many frames; print errors by number of frames ahead, and write a file."""
     from pyrodgm.figures.prediction_files import check_ending, save_forecast
     from pyrodgm.figures.samples_file import fitting
 
@@ -176,7 +176,7 @@ def _forecast(run: Run, out: Path | None, as_json: bool, **options: Any) -> dict
 
 
 def _print_horizons(found: Forecast) -> None:
-    """Errors by frames ahead."""
+    """Print errors by number of frames ahead."""
     from pyrodgm.runs.tables import horizon_table
 
     from .text import print_table
@@ -185,13 +185,13 @@ def _print_horizons(found: Forecast) -> None:
     if table.rows:
         print_table(table)
     else:
-        click.echo("what comes is not known, so there are no errors to show")
+        click.echo("the true frames are not known, so there are no errors to show")
 
 
 def _impute(
     run: Run, out: Path, truth: str | None, as_json: bool, **options: Any
 ) -> dict[str, Any]:
-    """What is missing, filled in, into a file; and how well, where the truth is given."""
+    """Impute missing values into a file, and print errors if the truth is given."""
     from pyrodgm.evaluate.prediction.imputation_scores import imputation_scores
     from pyrodgm.figures.prediction_files import check_ending, save_imputation
     from pyrodgm.runs.tables import imputation_table

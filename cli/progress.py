@@ -1,4 +1,4 @@
-"""What training and other long work shows on stderr: a bar in a terminal, plain lines elsewhere."""
+"""Progress on stderr: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pyrodgm.train.loop import Progress
     from pyrodgm.train.recorder import Watcher
 
-NAMES = {"elbo_nats_per_frame": "elbo"}  # short ones, of what objectives report
+NAMES = {"elbo_nats_per_frame": "elbo"}  # short names of numbers that objectives report
 LINE_EVERY = 10.0  # seconds between plain lines
 REDRAW_EVERY = 0.1  # seconds between redraws of the bar
 
 
 class _Display(ABC):
-    """State both displays share: the options of the run, and the newest numbers."""
+    """State of both displays: the options of the run, and the newest numbers."""
 
     def __init__(self, every: float) -> None:
         self.every = every
@@ -39,7 +39,7 @@ class _Display(ABC):
         self._last = 0.0
 
     def on_data(self, splits: Splits) -> None:
-        """Say what is trained on, and what was noticed in it."""
+        """Print a summary of the data, and remarks on it."""
         from pyrodgm.data.remarks import remarks, summary
 
         self.say(summary(splits))
@@ -47,7 +47,7 @@ class _Display(ABC):
             self.say(f"note: {remark}")
 
     def on_start(self, run: Path, options: FitOptions, first_step: int, seconds: float) -> None:
-        """Say where everything goes, and remember how far there is to go."""
+        """Print the run folder, and store the limits of training."""
         self.options = options
         self._valid = ""
         self._first = (first_step, seconds)
@@ -57,24 +57,24 @@ class _Display(ABC):
         self.say(f"{run}: training{start}, at most {starts}{options.steps} steps{limit}")
 
     def on_progress(self, progress: Progress) -> None:
-        """Show it, unless something was shown just now."""
+        """Show progress, unless it was shown very recently."""
         now = time.monotonic()
         if now - self._last >= self.every:
             self._last = now
             self.show(progress)
 
     def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
-        """Remember a new validation score; a star marks the best so far."""
+        """Store a new validation score; a star marks the best so far."""
         del step
         if valid.score is not None:
             self._valid = f"  valid {number(valid.score)}{' *' if best else ''}"
 
     def on_end(self, reason: str) -> None:
-        """Say what ended training."""
+        """Print the reason for the end of training."""
         self.say(f"training ended: {reason}")
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         click.echo(line, err=True)
 
     @abstractmethod
@@ -82,7 +82,7 @@ class _Display(ABC):
         """Show the newest numbers."""
 
     def share(self, progress: Progress) -> float:
-        """How much of the run is done, by steps or by time, whichever is further."""
+        """Share of the run that is done, by steps or by time, whichever is larger."""
         assert self.options is not None
         share = progress.step / (self.options.restarts * self.options.steps)
         if self.options.time_limit:
@@ -97,7 +97,7 @@ class _Display(ABC):
         return f"step {progress.step}{shown}{self._valid}"
 
     def pace(self, progress: Progress) -> str:
-        """Steps per second, and the time that is left if nothing stops the run early."""
+        """Steps per second, and the remaining time without early stopping."""
         first_step, first_seconds = self._first
         rate = (progress.step - first_step) / max(progress.seconds - first_seconds, 1e-9)
         share = self.share(progress)
@@ -141,7 +141,7 @@ class _Terminal(_Display):
 
 @contextmanager
 def watching() -> Iterator[Watcher]:
-    """The display that fits where stderr goes, for as long as training lasts."""
+    """A display of training: a bar if stderr is a terminal, else lines."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -164,10 +164,10 @@ def watching() -> Iterator[Watcher]:
 
 @contextmanager
 def showing_progress(*, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """Says which share of each part of some work is done: a bar in a terminal, lines elsewhere.
+    """A display of the progress of parts of some work: a bar in a terminal, lines elsewhere.
 
     Args:
-        quiet: say nothing where stderr is no terminal.
+        quiet: print nothing if stderr is not a terminal.
     """
     if not sys.stderr.isatty():
         yield _nothing if quiet else _line_now_and_then()
@@ -186,7 +186,7 @@ def _nothing(name: str, share: float) -> None:
 
 
 def _line_now_and_then() -> Callable[[str, float], None]:
-    """Prints a line every few seconds, and none where all is over before."""
+    """A function that prints a line every few seconds, and none if the work is shorter."""
     last = time.monotonic()
 
     def show(name: str, share: float) -> None:

@@ -1,4 +1,4 @@
-"""`pyrodgm report`: everything about a run on one page."""
+"""`pyrodgm report`: the report of a run as one HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import rich_click as click
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write [default: RUN/report.html]; nothing is written into RUN then.",
+    help="File to write [default: RUN/report.html]; with it, nothing is written into RUN.",
 )
 @click.option("--data", help="File with the data of the run, where it has moved.")
 @click.option("--split", default="test", show_default=True, help="train, valid or test.")
@@ -20,7 +20,7 @@ import rich_click as click
     "--check/--no-check",
     "with_check",
     default=True,
-    help="Show what `pyrodgm check` found, and run it where it has not been.",
+    help="Show the findings of `pyrodgm check`, and run it first if needed.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
@@ -36,7 +36,7 @@ def command(
     weighted = has_weights(loaded.model, loaded.guide)
     if with_check and weighted and last_check(loaded, split) is None:
         click.echo(
-            "checking guide and model first, which may take minutes; --no-check leaves it out",
+            "checking guide and model first, which may take minutes; --no-check skips it",
             err=True,
         )
     click.echo(write_report(loaded, out, split=split, with_check=with_check, seed=seed))

@@ -1,4 +1,4 @@
-"""`pyrodgm reproduce`: the tables of a paper, measured here."""
+"""`pyrodgm reproduce`: reproduction of the tables of papers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rich_click as click
 @click.command("reproduce")
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A small version, in minutes.")
-@click.option("--seeds", default=1, show_default=True, help="Runs of every cell.")
+@click.option("--seeds", default=1, show_default=True, help="Number of runs per cell.")
 @click.option("--row", "rows", multiple=True, help="Only this row; repeatable.")
 @click.option(
     "--protocol",
@@ -34,10 +34,10 @@ def command(
 ) -> None:
     """Train and measure the models of a published table, beside the paper's own numbers.
 
-    NAME is tsbn-balls, tsbn-mocap, tsbn-music or tsbn-stu. Every model runs under the published
-    protocol and under ours; what needs no training stands below. Stopped at any moment, the same
-    command continues; what was finished before is shown with the rest. results.csv, results.json
-    and table.md are written into the folder.
+    NAME is tsbn-balls, tsbn-mocap, tsbn-music or tsbn-stu. Every model is trained under the
+    published protocol and under ours; baselines are shown below. If the command is stopped, the
+    same command continues it; results of earlier calls are included. It writes results.csv,
+    results.json and table.md into the folder.
     """
     from pyrodgm.errors import NonFiniteError
     from pyrodgm.reproduce import find, present

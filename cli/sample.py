@@ -1,4 +1,4 @@
-"""`pyrodgm sample`: draw from a fitted model into a file."""
+"""`pyrodgm sample`: samples from a fitted model, in a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import rich_click as click
 
 @click.command("sample")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--num", default=1, show_default=True, help="How many sequences.")
+@click.option("--num", default=1, show_default=True, help="Number of sequences.")
 @click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
-@click.option("--prefix", default=0, help="First frames that are those of sequences of a split.")
+@click.option("--prefix", default=0, help="Number of first frames taken from the data.")
 @click.option(
-    "--split", help="Where prefix and conditions come from [default: test, or all of one array]."
+    "--split", help="Split for prefix and conditions [default: test, or all of one array]."
 )
 @click.option("--data", help="Data for these: other data, or where the run's own is now.")
 @click.option(
@@ -25,7 +25,7 @@ import rich_click as click
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="File to write: .npz, .png, .gif (pictures that move) or .mid (piano rolls).",
+    help="File to write: .npz, .png, .gif (videos) or .mid (piano rolls).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
@@ -49,7 +49,7 @@ def command(
     given = None if conditions is None else read_conditions(conditions)
     if given is None and loaded.info.num_conditions:
         _, split = loaded.data.choose(split)
-        click.echo(f"conditions are those of sequences of the {split} split", err=True)
+        click.echo(f"using conditions of sequences of the {split} split", err=True)
     draws = loaded.sample(num, length, prefix=prefix, split=split, conditions=given, seed=seed)
     for path in save_samples(draws["x"], loaded.info, out):
         click.echo(path)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def show_states(run: Run, split: str, out: Path | None, as_json: bool) -> dict[str, Any]:
-    """Print how often each state occurs, and write those of every frame where a file is given.
+    """Print the frequency of each state, and write the states of every frame to a given file.
 
     Returns:
-        What is printed under --json.
+        The values to print with --json.
 
     Raises:
         UsageError: the model has no such states, or the file is not named .csv.

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, one JSON object for programs."""
+"""Output of commands: tables as text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def print_json(values: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Columns as wide as they need to be; the first to the left, numbers to the right.
+    """Print a table with columns of minimal width; the first is left-aligned, numbers right.
 
-    Of a table without rows its notes alone.
+    For a table without rows, only its notes are printed.
     """
     if not table.rows:
         click.echo("\n".join(table.notes))
@@ -39,7 +39,7 @@ def print_table(table: Table) -> None:
 
 
 def print_fit(run: Run, *, as_json: bool) -> None:
-    """What a fit came to on validation, beside trivial predictors; as JSON, on test as well."""
+    """Print results on validation beside trivial predictors; as JSON, on test too."""
     if not run.is_main_process:
         return
     if as_json:
@@ -63,26 +63,28 @@ def print_fit(run: Run, *, as_json: bool) -> None:
 
 
 def _advice(run: Run, *, worse: bool) -> Iterator[str]:
-    """What to do next."""
+    """Sentences with advice on the next steps."""
     if worse:
         yield (
-            "This is worse than features that know nothing of each other or of the past: train "
-            "longer, or with another --lr; pyrodgm report shows the learning curve"
+            "This is worse than independent features without time: train longer, or with another "
+            "--lr; pyrodgm report shows the learning curve"
         )
     if _kept_the_first(run):
         yield (
-            "The weights kept are those of the first of several evaluations: a smaller "
-            "fit.evaluate_every looks sooner, and may find better ones"
+            "The first of several evaluations was the best: a smaller fit.evaluate_every evaluates "
+            "earlier, and may find better weights"
         )
     from pyrodgm.evaluate.likelihood.bounds import has_weights
 
     path = shlex.quote(str(run.folder.path))
     check = f"pyrodgm check {path}; and " if has_weights(run.model, run.guide) else ""
-    yield (f"Next: {check}pyrodgm evaluate {path} for the test data, which no choice has seen yet")
+    yield (
+        f"Next: {check}pyrodgm evaluate {path} for the test data, which was not used for any choice"
+    )
 
 
 def _kept_the_first(run: Run) -> bool:
-    """Whether no later evaluation was better than the first, and there were some."""
+    """Whether the first of several evaluations was the best."""
     from pyrodgm.storage.files import read_records
 
     found = [record for record in read_records(run.folder.metrics) if "best" in record]

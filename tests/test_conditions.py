@@ -261,7 +261,7 @@ def test_the_command_line(cli, save_data, tmp_path) -> None:
     assert len(json.loads(said.out)["horizon"]) == 3
     assert "goes with --horizon" in cli("predict", run, "--conditions", tmp_path / "ahead.npy").err
     out = ("--out", tmp_path / "s.npz")
-    assert "conditions are those of sequences of the test split" in cli("sample", run, *out).err
+    assert "using conditions of sequences of the test split" in cli("sample", run, *out).err
     said = cli("sample", run, "--conditions", tmp_path / "ahead.npy", *out)
     assert (said.code, said.err) == (0, "")
     with np.load(tmp_path / "s.npz") as file:

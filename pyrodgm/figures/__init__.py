@@ -1,1 +1,1 @@
-"""Pictures, sounds, videos and files of what models draw and predict."""
+"""Figures, videos, sounds and files of samples, predictions and checks."""

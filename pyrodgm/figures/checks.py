@@ -1,4 +1,4 @@
-"""What do the checks look like? Figures for a run folder, without any state of pyplot."""
+"""Figures of checks and of the learning curve, without global state of pyplot."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from pyrodgm.storage.files import read_records, replacing
 
 DATA, ONE_STEP, ANCESTRAL, BAD = "#222222", "#2a7ab9", "#e08a1e", "#c8372d"
 COLOURS = {"posterior": ONE_STEP, "ancestral": ANCESTRAL}
-LOWEST_K, HIGHEST_K = -0.5, 2.5  # k-hat beyond is drawn at the edge
+LOWEST_K, HIGHEST_K = -0.5, 2.5  # values of k-hat outside are drawn at the edge
 LABELS = {
     "posterior": "posterior replicates, given the frames before and the guide's latents",
-    "ancestral": "ancestral replicates, given nothing",
+    "ancestral": "ancestral replicates: whole sequences drawn from the model",
 }
 WORDS = {
     "activity": "activity: mean over frames and features",
@@ -32,7 +32,7 @@ WORDS = {
     "persistence": "persistence: 1 - mean change per step",
     "one-step persistence": "persistence from the observed frame before",
 }
-BOUND, EXACT = "elbo_nats_per_frame", "nats_per_frame"  # what objectives report of a batch
+BOUND, EXACT = "elbo_nats_per_frame", "nats_per_frame"  # numbers that objectives report
 VALID = "valid_nats_per_frame"
 AXES = {BOUND: "lower bound, nats per frame", EXACT: "log-likelihood, nats per frame"}
 
@@ -51,10 +51,10 @@ def save(figure: Figure, path: Path) -> None:
 def predictive_checks(
     data: Summary, replicates: Mapping[str, Summary], p: Mapping[str, Mapping[str, float]]
 ) -> Figure:
-    """Statistics of the data within those of replicates, ones per frame, and feature means.
+    """Statistics of the data beside those of replicates, ones per frame, and feature means.
 
-    arviz_plots has the like (`plot_ppc_tstat`), but draws through pyplot and cannot show two kinds
-    of replicates together; the trees of `pyrodgm.evaluate.posterior.datatree` open in it.
+    arviz_plots has a similar figure (`plot_ppc_tstat`), but it uses pyplot and cannot show two
+    kinds of replicates together; the trees of `pyrodgm.evaluate.posterior.datatree` open in it.
 
     Args:
         data: statistics of the data.
@@ -81,7 +81,7 @@ def predictive_checks(
     elif data.pairs.any():
         of_data = data.pairs[0].flatten()
         drawn = {kind: each.pairs.mean(0).flatten() for kind, each in replicates.items()}
-        _beside(axes[4], of_data, drawn, "times that a symbol follows another, in the data")
+        _beside(axes[4], of_data, drawn, "counts of successive symbols in the data")
     else:
         axes[4].set_axis_off()
     _feature_means(axes[5], data, replicates)
@@ -94,7 +94,7 @@ def predictive_checks(
 def guide_quality(
     rows: np.ndarray, k: np.ndarray, efficiency: np.ndarray, gap: np.ndarray
 ) -> Figure:
-    """k-hat of every sequence with the line it should stay below, and the gap per frame.
+    """k-hat of every sequence with its threshold, effective draws, and the gap per frame.
 
     Args:
         rows: numbers of the sequences, (N,), increasing.
@@ -129,17 +129,17 @@ def guide_quality(
 
 
 def learning_curve(metrics: Path, headline: str) -> Figure:
-    """What an objective reports in training and on validation by step, from `metrics.jsonl`.
+    """The learning curve of an objective, in training and on validation, from `metrics.jsonl`.
 
-    Numbers of validation that are not those of training, such as the score of held-out tokens, are
-    drawn beside them.
+    Validation numbers that training does not report, such as the score of held-out tokens, have
+    their own panel.
 
     Args:
         metrics: the file.
-        headline: the number of training that is shown; see `Objective.headline`.
+        headline: the training number to show; see `Objective.headline`.
 
     Raises:
-        UsageError: there is no such file, or nothing in it yet.
+        UsageError: the file is missing or empty.
     """
     records = read_records(metrics)
     if not records:
@@ -164,7 +164,7 @@ def learning_curve(metrics: Path, headline: str) -> Figure:
 
 
 def _validation_keys(records: list[dict[str, Any]]) -> list[str]:
-    """Numbers that evaluations on validation have; one of two weightings is enough."""
+    """Keys of validation numbers, in one of the two weightings."""
     found = dict.fromkeys(key for record in records for key in record if key.startswith("valid_"))
     return [key for key in found if not key.endswith("_sequence_weighted")]
 
@@ -190,7 +190,7 @@ def _curve(ax: Axes, records: Iterable[dict[str, Any]], key: str, **style: Any) 
 
 
 def _skip_the_fall(ax: Axes, records: list[dict[str, Any]], keys: Iterable[str]) -> None:
-    """Leave the first steps out of view where they would flatten all others."""
+    """Set the limits so that the first steps do not compress the rest of the curve."""
     values = np.array([record[key] for record in records for key in keys if key in record])
     values = values[np.isfinite(values)]
     if len(values) > 10:

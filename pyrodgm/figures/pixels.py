@@ -1,4 +1,4 @@
-"""Frames as pictures: channels last, as image libraries have them."""
+"""Frames as pictures, with channels last."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pyrodgm.data.base import DataInfo
 
 
 def pixels(x: np.ndarray, info: DataInfo) -> np.ndarray:
-    """Pictures of frames, (..., H, W) where they are grey and (..., H, W, 3) in colour.
+    """Pictures of frames, (..., H, W) if grey and (..., H, W, 3) in colour.
 
     Args:
-        x: frames, (..., D), every channel row by row and one channel after the other.
+        x: frames, (..., D), channel by channel and row by row.
         info: facts of the data.
 
     >>> info = DataInfo("toy", "unit", 6, (0.5,) * 6, 1.0, 1, image_shape=(3, 1, 2))

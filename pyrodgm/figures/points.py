@@ -12,9 +12,9 @@ SHOWN = 2000  # points of each set
 
 
 def scatter(sets: Mapping[str, np.ndarray]) -> Figure:
-    """Sets of points by their two features that vary most in the last set; the first is on top.
+    """Sets of points, by the two features that vary most in the last set; the first is on top.
 
-    Of one feature alone, points are drawn along a line.
+    With one feature, points lie on a line.
 
     Args:
         sets: points (N, D) by their labels.
@@ -34,7 +34,7 @@ def scatter(sets: Mapping[str, np.ndarray]) -> Figure:
 
 
 def axes_of(x: np.ndarray) -> tuple[int, int]:
-    """The two features that vary most, in order; of one feature, that one twice.
+    """The two features that vary most, in ascending order; a single feature is repeated.
 
     >>> axes_of(np.array([[0.0, 1.0, 3.0], [0.1, 2.0, 9.0]]))
     (1, 2)

@@ -1,4 +1,4 @@
-"""As which file does a forecast leave, or a dataset whose gaps were filled?"""
+"""Files of forecasts and imputations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.videos import save_gif, side_by_side
 from pyrodgm.storage.files import replacing
 
-PIECES = 12  # sequences that are written as MIDI
+PIECES = 12  # largest number of sequences written as MIDI
 
 
 def check_ending(path: Path, endings: list[str]) -> None:
-    """Raise before anything is computed that could not be written.
+    """Raise early if a file has an unknown ending.
 
     Raises:
         UsageError: the file has none of these endings.
@@ -34,15 +34,16 @@ def check_ending(path: Path, endings: list[str]) -> None:
 
 
 def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: Path) -> list[Path]:
-    """Write a forecast in the format that the ending of the file names.
+    """Write a forecast in the format given by the ending of the file.
 
     ``.npz``: the arrays of `Forecast`, for all sequences. ``.png`` and ``.gif``: the first sequence
-    as observed, as expected and as drawn once (grey values are means and are not drawn), frames
-    seen included. ``.mid``: the first twelve sequences, frames seen and then one draw, a file each.
+    as observed, its mean forecast and one draw (not for grey values, which are means), including
+    the frames before the forecast. ``.mid``: the first twelve sequences, a file each, with the
+    observed frames and then one draw.
 
     Args:
         found: the forecast.
-        sequences: the split that it is of.
+        sequences: the split of the forecast.
         info: facts of the data.
         path: the file; an older one is replaced.
 
@@ -50,7 +51,7 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
         The files written.
 
     Raises:
-        UsageError: an ending that does not fit the data, or no such folder.
+        UsageError: an ending that does not fit the data, or the folder does not exist.
     """
     check_ending(path, fitting(info))
     ending = path.suffix.lower()
@@ -75,7 +76,7 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
         with replacing(path) as unfinished:
             save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
     else:
-        title = f"{start} frames seen, then a forecast"
+        title = f"{start} observed frames, then a forecast"
         plots.save(pictures(rows, info, title, mark=start), path)
     return [path]
 
@@ -86,10 +87,10 @@ def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None)
     Args:
         found: the imputation.
         path: the file; an older one is replaced.
-        info: facts of categorical data, whose symbols are written too.
+        info: facts of categorical data; its symbols are written too.
 
     Raises:
-        UsageError: another ending, or no such folder.
+        UsageError: another ending, or the folder does not exist.
     """
     check_ending(path, [".npz"])
     _save_arrays(asdict(found) | (symbol_arrays(info) if info else {}), path)
@@ -97,7 +98,7 @@ def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None)
 
 
 def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
-    """The first sequence, (T_0 + H, D); NaN where nothing is known."""
+    """The first sequence, (T_0 + H, D); NaN where missing."""
     batch = sequences.batch(found.rows[:1])
     x = sequences.uncentred(batch.x.where(batch.observed, torch.nan))[0].numpy()
     frames = np.full((int(found.starts[0]) + found.horizon, x.shape[1]), np.nan, x.dtype)
@@ -108,9 +109,9 @@ def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:
 def _joined(
     found: Forecast, sequences: Sequences, number: int, ahead: np.ndarray, info: DataInfo
 ) -> np.ndarray:
-    """The frames seen of one sequence and those ahead of it, (T_0 + H, D).
+    """The observed frames of a sequence and its forecast frames, (T_0 + H, D).
 
-    Where those ahead are probabilities of symbols, so are those seen, (T_0 + H, S).
+    If the forecast has probabilities of symbols, observed symbols are one-hot, (T_0 + H, S).
     """
     batch = sequences.batch(found.rows[number : number + 1])
     x = sequences.uncentred(batch.x)[0].numpy()
@@ -120,7 +121,7 @@ def _joined(
 
 
 def symbol_arrays(info: DataInfo) -> dict[str, np.ndarray]:
-    """Which symbol of which feature each column of probabilities is of; empty for other data."""
+    """The symbol and the feature of each column of probabilities; empty for other data."""
     if not info.symbols:
         return {}
     sizes = [len(own) for own in info.symbols]

@@ -1,4 +1,4 @@
-"""As which file do sequences leave? Arrays, videos, MIDI or a figure, by the ending."""
+"""Files of sequences: arrays, videos, MIDI or figures, by the ending."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ PANELS = 12  # sequences in one figure
 def save_samples(
     x: Tensor, info: DataInfo, path: Path, *, probabilities: Tensor | None = None
 ) -> list[Path]:
-    """Write sequences in the format that the ending of the file names.
+    """Write sequences in the format given by the ending of the file.
 
-    ``.npz``: arrays ``x``, ``probabilities`` where given, ``frame_rate``, and ``image_shape`` or
-    ``lowest_pitch`` where the data has one; no pickles. ``.gif``: the videos in a grid, at the
-    frame rate; a viewer shows equal frames in a row as one of longer duration. ``.mid``: one file
-    per sequence, since tracks of one file sound together; several are numbered, ``name-001.mid``.
-    A frame is a quarter note at a tempo that gives the frame rate, and a key that is on in
-    neighbouring frames is one held note. ``.png``: a figure of at most 12 of them; of
-    rows of a few real numbers, all as points.
+    ``.npz``: arrays ``x``, ``probabilities`` if given, ``frame_rate``, and ``image_shape`` or
+    ``lowest_pitch`` if the data has one; no pickles. ``.gif``: the videos in a grid, at the frame
+    rate; viewers may show successive equal frames as one longer frame. ``.mid``: one file per
+    sequence, numbered ``name-001.mid``, because the tracks of one file would sound together. A
+    frame is a quarter note at a tempo that gives the frame rate, and a key that is on in successive
+    frames is one held note. ``.png``: a figure of at most 12 sequences; for rows of a few real
+    numbers, all of them as points.
 
     Args:
         x: the sequences, (N, T, D).
-        info: facts of the data that they are like.
+        info: facts of the data.
         path: the file; its folder must exist, an older file is replaced.
-        probabilities: of ones, (N, T, D); pictures show them in the place of x.
+        probabilities: of ones, (N, T, D); pictures show them instead of x.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: an ending that does not fit the data, other shapes, or no such folder.
+        UsageError: the ending does not fit the data, shapes differ, or the folder does not exist.
     """
     write = _writer(path, info)
     if x.dim() != 3 or x.shape[-1] != info.dim or 0 in x.shape:
@@ -64,7 +64,7 @@ def save_samples(
 
 
 def as_numbers(x: Tensor) -> np.ndarray:
-    """An array of single precision; of double, where that is what is given."""
+    """An array of single precision, or of double precision if x has it."""
     return x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).numpy()
 
 
@@ -86,7 +86,7 @@ def _writer(path: Path, info: DataInfo) -> Writer:
     if ending not in fit:
         needs = {".gif": "pictures (image_shape)", ".mid": "a piano roll (lowest_pitch)"}[ending]
         raise UsageError(
-            f"{ending} needs {needs}, and '{info.name}' has none; those that fit: {', '.join(fit)}"
+            f"{ending} needs {needs}, but '{info.name}' has none; those that fit: {', '.join(fit)}"
         )
     return _WRITERS[ending]
 
@@ -148,7 +148,7 @@ def _write_midi(
 
 
 def _midi(roll: np.ndarray, info: DataInfo) -> mido.MidiFile:
-    """A piano roll (T, D) of booleans as one track; neighbouring frames of a key are one note."""
+    """A piano roll (T, D) of booleans as one track; successive frames of a key are one note."""
     lowest = info.lowest_pitch or 0
     track = mido.MidiTrack()
     track.append(mido.MetaMessage("set_tempo", tempo=round(1e6 / info.frame_rate), time=0))

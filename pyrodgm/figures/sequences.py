@@ -1,4 +1,4 @@
-"""How does a sequence look? Piano rolls, frames of a video, or features over time."""
+"""Figures of sequences: piano rolls, frames of a video, or features over time."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from pyrodgm.figures.pixels import pixels
 
 COLUMNS = 10  # frames shown of a video
 LINES = 6  # features shown of a motion
-BEYOND = 0.3  # of its range, that other sequences may leave it by
+BEYOND = 0.3  # margin around the range of the first sequence, relative to it
 LINE_COLOURS = (DATA, ONE_STEP, "#7a5ea8", "#3a9a6b")
-NAMED_SYMBOLS = 30  # up to so many, each has its name beside it
-VISIBLE = 0.02  # features that never exceed it lie outside the part of a roll that is shown
+NAMED_SYMBOLS = 30  # largest number of symbols with names on the axis
+VISIBLE = 0.02  # features that never exceed this value can be outside the part shown of a roll
 
 
 def pictures(
     rows: Mapping[str, np.ndarray], info: DataInfo, title: str = "", *, mark: int | None = None
 ) -> Figure:
-    """Sequences below each other: frames side by side where they are images, else features by time.
+    """Sequences below each other: frames side by side for pictures, else features over time.
 
     Args:
-        rows: each sequence, (T, D), by its label; at least one. Of categorical data, symbols or
-            their probabilities, (T, S).
+        rows: sequences, (T, D), by label; at least one. For categorical data, symbols or their
+            probabilities, (T, S).
         info: facts of the data.
         title: of the figure.
-        mark: a frame before which a line is drawn, such as the first that was not seen; of videos
-            it and those after it are shown, and the one before.
+        mark: frame before which a line is drawn, such as the first forecast frame; videos are shown
+            from the frame before it on.
     """
     if info.kind == "categorical":
         rows = {name: _as_symbols(row, info) for name, row in rows.items()}
@@ -61,10 +61,10 @@ def _as_symbols(row: np.ndarray, info: DataInfo) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Band:
-    """Between which values the features of the last frames are expected.
+    """Quantiles of the last frames of a forecast.
 
     Args:
-        start: the first frame that was not seen.
+        start: the first forecast frame.
         low, middle, high: of every feature, each (T - start, D).
         name: what the band is, for a legend.
     """
@@ -83,16 +83,15 @@ def motion(
     *,
     within: np.ndarray | None = None,
 ) -> Figure:
-    """Lines over time, of the features that move most in the first sequence.
+    """Lines over time, of the features that vary most in the first sequence.
 
-    What leaves the range of that sequence by more than a third of it is cut off.
+    The axes show the range of that sequence with a margin of 30 %.
 
     Args:
-        rows: sequences, (T, D), by their labels; at least one. The first is drawn in black.
+        rows: sequences, (T, D), by label; at least one. The first is drawn in black.
         band: of a forecast.
         title: of the figure.
-        within: frames (any, D) that give the features and ranges in the place of the first
-            sequence.
+        within: frames (any, D) that determine features and ranges instead of the first sequence.
     """
     first = next(iter(rows.values())) if within is None else within
     spread = np.nan_to_num(np.nanstd(first, 0))
@@ -153,7 +152,7 @@ def _shown_features(rows: Mapping[str, np.ndarray], info: DataInfo) -> tuple[int
 
 
 def _roll(ax: Axes, row: np.ndarray, info: DataInfo, norm: Normalize, low: int, high: int) -> None:
-    """Features low to high over time; pitches named by octave."""
+    """Features low to high over time, with octaves of pitches on the axis."""
     base = info.lowest_pitch or 0
     extent = (0, len(row), base + low - 0.5, base + high - 0.5)
     image = row[:, low:high].T
@@ -175,7 +174,7 @@ def name_octaves(ax: Axes, info: DataInfo, low: int, high: int) -> list[int]:
 
 
 def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize, first: int) -> Figure:
-    """Frames at equal distances in time, from the first that is wanted on."""
+    """Frames at equal distances in time, from the first one to show."""
     length = len(next(iter(rows.values())))
     count = min(COLUMNS, length - first)
     frames = np.unique(np.linspace(first, length - 1, count).round().astype(int))
@@ -184,7 +183,7 @@ def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize, fir
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for ax, frame in zip(line, frames, strict=True):
             picture = pixels(row[frame], info)
-            if picture.ndim == 3:  # colours are shown as they are, so within 0 and 1
+            if picture.ndim == 3:  # colours must be within 0 and 1
                 ax.imshow(np.asarray(norm(picture)).clip(0, 1))
             else:
                 ax.imshow(picture, cmap="gray", norm=norm)

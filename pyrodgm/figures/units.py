@@ -1,4 +1,4 @@
-"""How do the units of a layer look? Their weights as pictures, and when each of them is on."""
+"""Figures of latent units: their weights as pictures, and their activity over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyrodgm.figures.sequences import name_octaves
 FRAMES_SHOWN = 400  # of one sequence
 COLUMNS = 12  # of a grid of pictures
 SHOWN = 96  # units in one picture
-CLIPPED = 99.5  # percentile of the weights at which colours saturate
+CLIPPED = 99.5  # percentile of the weights above which colours saturate
 COLOURS = "RdBu_r"
 UNITS: dict[Kind, str] = {
     "binary": "log-odds",
@@ -28,7 +28,7 @@ UNITS: dict[Kind, str] = {
 
 
 def draw_dictionary(dictionary: Dictionary, info: DataInfo) -> Figure:
-    """The units with most effect: a grid of pictures, else a column of features for each.
+    """The units with the largest effect: a grid of pictures, or a column of features for each.
 
     Args:
         dictionary: weights and activity of the units.
@@ -45,7 +45,7 @@ def draw_dictionary(dictionary: Dictionary, info: DataInfo) -> Figure:
 
 
 def _pictures(dictionary: Dictionary, shown: np.ndarray, limit: float, info: DataInfo) -> Figure:
-    """All pictures in one image, the share of frames below each."""
+    """All pictures in one image, with the share of frames below each."""
     channels, height, width = info.picture_shape
     lines = math.ceil(len(shown) / COLUMNS)
     gap = max(2, height // 6)
@@ -59,7 +59,7 @@ def _pictures(dictionary: Dictionary, shown: np.ndarray, limit: float, info: Dat
         grid[top : top + height, left : left + width] = picture
         ax.text(left + width / 2, top + height + gap / 2 - 0.8, _label(dictionary, int(unit)),
                 ha="center", va="center", fontsize=6, color="#555555")  # fmt: skip
-    if channels > 1:  # in colours of their own: grey where a weight is zero, white between
+    if channels > 1:  # colour pictures: grey where a weight is zero, white between pictures
         grid = np.nan_to_num((grid / limit + 1) / 2, nan=1.0).clip(0, 1)
     ax.imshow(grid, cmap=COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_axis_off()
@@ -73,7 +73,7 @@ def _label(dictionary: Dictionary, unit: int) -> str:
 
 
 def _columns(dictionary: Dictionary, shown: np.ndarray, limit: float, info: DataInfo) -> Figure:
-    """Features from bottom to top, one column for each unit, and how often it is on above."""
+    """Features from bottom to top, one column per unit, with its share of frames above."""
     known = dictionary.activity is not None
     figure = Figure(figsize=(9.6, 5), layout="constrained")
     ratios = (5, 1) if known else (1,)
@@ -90,12 +90,12 @@ def _columns(dictionary: Dictionary, shown: np.ndarray, limit: float, info: Data
         axes[1].bar(np.arange(len(shown)), 100 * dictionary.activity[shown], color=ONE_STEP)
         axes[1].set(ylabel="on, %", ylim=(0, 100))
         axes[1].spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlabel(f"units of {dictionary.site}, most effect first")
+    axes[-1].set_xlabel(f"units of {dictionary.site}, largest effect first")
     return figure
 
 
 def _used(info: DataInfo, size: int) -> tuple[int, int]:
-    """Features of a piano roll that sound in training, as a range; all of other data."""
+    """Range of the features of a piano roll that are on in training; all features otherwise."""
     used = np.flatnonzero(np.asarray(info.mean) > 0)
     if info.lowest_pitch is None or not len(used):
         return 0, size
@@ -103,11 +103,11 @@ def _used(info: DataInfo, size: int) -> tuple[int, int]:
 
 
 def latent_activity(frames: np.ndarray, share: np.ndarray, title: str = "") -> Figure:
-    """When the units of a layer are on in one sequence, and how often over a whole split.
+    """Activity of the units of a layer in one sequence, and on average over a split.
 
     Args:
-        frames: what is expected of the units in one sequence, (T, J).
-        share: the same on average over a split, (J,); units are sorted by it.
+        frames: expected values of the units in one sequence, (T, J).
+        share: their mean over a split, (J,); units are sorted by it.
         title: of the figure.
     """
     order = np.argsort(-share, kind="stable")

@@ -1,4 +1,4 @@
-"""How does a video look beside another? Labelled frames that move together."""
+"""Videos side by side, with labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyrodgm.data.base import DataInfo
 from pyrodgm.figures.pixels import pixels as shown
 
-VIDEO_PIXELS = 720  # a grid of videos is scaled up to about this width
+VIDEO_PIXELS = 720  # approximate width of a grid of videos after scaling
 MARGIN = 1  # pixels between videos, before scaling
 GROUND = 90  # grey between videos
 LABEL = 18  # height of a line of text in pixels
@@ -27,8 +27,8 @@ def grid(
     Args:
         x: the videos, (N, T, D).
         info: facts of the data, with an ``image_shape``.
-        columns: videos side by side; about as many as below each other by default.
-        pixels: width that frames are scaled up to, in whole steps.
+        columns: videos per row; by default the grid is about square.
+        pixels: approximate width after scaling by a whole number.
     """
     channels, height, width = info.picture_shape
     columns = columns or math.ceil(math.sqrt(len(x)))
@@ -51,13 +51,13 @@ def side_by_side(
     forecast_from: int | None = None,
     pixels: int = VIDEO_PIXELS,
 ) -> list[Image.Image]:
-    """Videos of one length next to each other, each below its name, with the number of the frame.
+    """Videos of equal length side by side, with their names and the number of the frame.
 
     Args:
         rows: each video, (T, D), by its name.
         info: facts of the data, with an ``image_shape``.
-        forecast_from: frame from which on videos are forecasts; said in the line above.
-        pixels: width that frames are scaled up to, in whole steps.
+        forecast_from: first forecast frame, for the caption.
+        pixels: approximate width after scaling by a whole number.
     """
     plain = grid(np.stack(list(rows.values())), info, columns=len(rows), pixels=pixels)
     return [
@@ -67,7 +67,7 @@ def side_by_side(
 
 
 def save_gif(images: Sequence[Image.Image], info: DataInfo, file: Path | IO[bytes]) -> None:
-    """Write frames as a gif that repeats, at the frame rate of the data.
+    """Write frames as a looping gif, at the frame rate of the data.
 
     Args:
         images: the frames.
@@ -81,7 +81,7 @@ def save_gif(images: Sequence[Image.Image], info: DataInfo, file: Path | IO[byte
 
 
 def _bytes(x: np.ndarray, info: DataInfo) -> np.ndarray:
-    """Values as bytes; real ones from their least to their greatest."""
+    """Values as bytes; real numbers are scaled to their range."""
     if info.kind == "real":
         x = (x - x.min()) / max(float(np.ptp(x)), np.finfo(x.dtype).tiny)
     return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
@@ -91,7 +91,7 @@ def _caption(number: int, length: int, forecast_from: int | None) -> str:
     text = f"frame {number + 1} of {length}"
     if forecast_from is None:
         return text
-    return f"{text}   {'seen' if number < forecast_from else 'forecast'}"
+    return f"{text}   {'observed' if number < forecast_from else 'forecast'}"
 
 
 def _labelled(frame: Image.Image, names: Sequence[str], caption: str) -> Image.Image:

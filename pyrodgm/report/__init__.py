@@ -1,4 +1,4 @@
-"""What did a run come to, on one page? A self-contained HTML file that opens offline."""
+"""The report of a run: a self-contained HTML file that opens offline."""
 
 from pyrodgm.report.page import write_report
 

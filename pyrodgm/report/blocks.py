@@ -1,4 +1,4 @@
-"""The parts of a page: sections of text, tables, pictures and files, with nothing outside it."""
+"""The parts of a page: sections of text, tables, pictures and files, all inside the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrodgm.figures.videos import save_gif
 from pyrodgm.tables import Table
 
 DPI = 150
-SHADE = 4  # of 256 grey values, one step in moving pictures
+SHADE = 4  # step between grey values in videos
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Text:
 
     Args:
         text: plain text.
-        tone: "good" or "warning" for a verdict, "note" for what is small print.
+        tone: "good" or "warning" for a verdict, "note" for small print.
     """
 
     text: str
@@ -36,19 +36,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text as it stands in a file."""
+    """Preformatted text of a file."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what it shows.
+    """A picture with a caption.
 
     Args:
         uri: the picture itself, from `png_uri`, `gif_uri` or `data_uri`.
-        caption: one or two sentences; also what is read aloud in its place.
-        narrow: whether it is to take no more than half of the page.
+        caption: one or two sentences; also the text for screen readers.
+        narrow: whether to limit it to half of the page.
     """
 
     uri: str
@@ -61,8 +61,8 @@ class Download:
     """Files inside the page.
 
     Args:
-        links: for each its name and contents, from `data_uri`.
-        caption: what they are.
+        links: name and contents of each, from `data_uri`.
+        caption: description of the files.
     """
 
     links: Sequence[tuple[str, str]]
@@ -86,7 +86,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What a link to it says.
+        """The target of links to the section.
 
         >>> Section("Can it be trusted?", []).anchor
         'can-it-be-trusted'
@@ -100,9 +100,9 @@ class Page:
 
     Args:
         title: its title.
-        lead: a sentence below.
-        tiles: the numbers to see first: for each its value and what it is.
-        sections: from top to bottom; those without blocks are left out.
+        lead: a sentence below the title.
+        tiles: the most important numbers, each with a label.
+        sections: from top to bottom; those without blocks are omitted.
     """
 
     title: str
@@ -112,7 +112,7 @@ class Page:
 
 
 def data_uri(content: bytes, mime: str) -> str:
-    """Bytes as an address that holds them.
+    """Bytes as a data URI.
 
     >>> data_uri(b"abc", "text/plain")
     'data:text/plain;base64,YWJj'
@@ -121,7 +121,7 @@ def data_uri(content: bytes, mime: str) -> str:
 
 
 def png_uri(figure: Figure) -> str:
-    """A figure as an address that holds it."""
+    """A figure as a data URI."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
@@ -129,7 +129,7 @@ def png_uri(figure: Figure) -> str:
 
 
 def gif_uri(frames: Sequence[Image.Image], info: DataInfo) -> str:
-    """Grey pictures that move as an address that holds them; in 65 shades, half the size."""
+    """A video as a data URI; with 65 shades of grey it is half as large."""
     shades = [min(255, SHADE * round(value / SHADE)) for value in range(256)]
     buffer = io.BytesIO()
     save_gif([frame.point(shades) for frame in frames], info, buffer)

@@ -1,4 +1,4 @@
-"""Numbers of a report: what was fitted, how good it is, and whether to trust it."""
+"""Sections of a report with numbers: configuration, results, learning curve and checks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
 from pyrodgm.tables import Column, Table
 
 CHECK_FIGURES = {
-    "predictive": "Statistics of the data (black) among those of replicates drawn from the model: "
-    "where the line lies outside, the model misses something.",
-    "guide": "Every sequence: the shape of its importance weights, how many draws are effective, "
-    "and how far the guide is from the posterior at least.",
+    "predictive": "Statistics of the data (black) and of replicates drawn from the model. A line "
+    "outside the histogram is a statistic that the model does not reproduce.",
+    "guide": "For every sequence: k-hat of its importance weights, the share of effective draws, "
+    "and a lower estimate of the divergence of the guide from the posterior.",
 }
 
 
 def names(run: Run) -> dict[str, str]:
-    """Model, guide, objective and data as a person typed them, or the names of their classes."""
+    """Names of model, guide, objective and data, or of their classes."""
     config = run.data.config
     if config is not None:
         parts = ("model", "guide", "objective", "data")
@@ -51,7 +51,7 @@ def names(run: Run) -> dict[str, str]:
 
 
 def fitted(run: Run) -> Section:
-    """What was fitted, to what, and for how long."""
+    """The section on model, guide, objective, data and training."""
     values = run.folder.values
     rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
     info, known = run.info, run.folder.made_with
@@ -71,7 +71,7 @@ def fitted(run: Run) -> Section:
 
 
 def _options(values: Mapping[str, Mapping[str, Any]], part: str) -> str:
-    """Everything but the name, as it is typed after --set."""
+    """The options of a part, as text."""
     given = values.get(part, {})
     shown = {key: value for key, value in given.items() if key not in ("name", "source")}
     return ", ".join(f"{key} {value}" for key, value in shown.items())
@@ -80,7 +80,7 @@ def _options(values: Mapping[str, Mapping[str, Any]], part: str) -> str:
 def tiles(
     run: Run, results: Results | None, found: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
-    """The numbers to see first."""
+    """The most important numbers."""
     shown = [] if results is None else _result_tiles(results)
     if found is not None and found["verdict"] != EXACT:
         trusted = f"{found['trusted']} of {found['examples']}"
@@ -102,7 +102,7 @@ def _result_tiles(results: Results) -> list[tuple[str, str]]:
         best = max(trivial_bounds, key=lambda name: trivial_bounds[name].nats_per_frame)
         ahead = results.test.nats_per_frame - trivial_bounds[best].nats_per_frame
         sign = "+" if ahead > 0 else ""
-        shown.append((f"{sign}{number(ahead)}", f"against the best trivial one, {NAMES[best]}"))
+        shown.append((f"{sign}{number(ahead)}", f"above the best trivial predictor, {NAMES[best]}"))
     return shown
 
 
@@ -123,20 +123,20 @@ def learning(run: Run) -> Section:
         return Section("Learning", [])
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     caption = (
-        f"On training batches and on validation. {choice(run.chosen_by)} The first steps may lie "
-        "below the picture."
+        f"On training batches and on validation. {choice(run.chosen_by)} The first steps may be "
+        "outside the axes."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
 
 
 def words(run: Run, split: str, seed: int) -> Section:
-    """How well words are predicted, beside trivial predictors."""
+    """The section on predicted words, beside trivial predictors."""
     found = run.word_scores(split, seed=seed)
     return Section("Prediction of words", [word_table(found, single_draws=True)] if found else [])
 
 
 def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
-    """What a check found, with the figures that it has left in a folder."""
+    """The section on the findings of a check, with its figures from a folder."""
     if found is None:
         return Section("Can it be trusted?", [])
     good = found["trusted"] == found["examples"]
@@ -176,10 +176,10 @@ def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Ta
             for kind, found in p_values.items()
         ],
         notes=[
-            f"Share of {draws} replicates of the data that have more of a statistic than the data "
-            "has: near 0 they have too little of it, near 1 too much.",
+            f"Share of {draws} replicates in which a statistic is larger than in the data: near 0 "
+            "it is too low in replicates, near 1 too high.",
             "'Features off' is the share of the features whose mean lies outside 95 % of "
-            "replicates; about 0.05 is right.",
+            "replicates; about 0.05 is expected.",
         ],
     )
 
@@ -187,16 +187,16 @@ def _misfit_table(p_values: Mapping[str, Mapping[str, float]], draws: int) -> Ta
 def checked(
     run: Run, split: str, folder: Path, *, anew: bool = True
 ) -> tuple[dict[str, Any] | None, Path]:
-    """What the last check found, if it was of these weights and this split; else a new one's.
+    """The last check, if it was of these weights and this split; else a new one.
 
     Args:
         run: a fitted model and guide.
-        split: what is checked.
-        folder: that the files of a new check go into.
-        anew: whether a new one is made, for which the data is needed.
+        split: name of the split.
+        folder: for the files of a new check.
+        anew: whether a new check may be made, which needs the data.
 
     Returns:
-        What was found, and the folder of the figures.
+        The findings, and the folder with the figures.
     """
     if (found := last_check(run, split)) is not None:
         return found, run.folder.path / FIGURES
@@ -206,7 +206,7 @@ def checked(
 
 
 def configuration(run: Run) -> Section:
-    """The file that the run can be repeated from."""
+    """The configuration file, from which the run can be repeated."""
     text = run.folder.config.read_text(encoding="utf-8")
     again = f"To fit it again: pyrodgm fit --config {run.folder.config.name}"
     return Section("Configuration", [Listing(text.strip()), Text(again, "note")])

@@ -1,4 +1,4 @@
-"""Pictures of a report, as fit the kind of data."""
+"""Sections of a report with pictures, by kind of data."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ from pyrodgm.runs.tables import prediction_table
 from pyrodgm.seeds import forked
 
 SHOWN_FRAMES = 100  # of a sequence
-PARTICLES = 20  # behind an expectation
-CONTINUATIONS = 100  # behind a quantile
+PARTICLES = 20  # for an expectation
+CONTINUATIONS = 100  # for quantiles
 DRAWN = 3  # sequences drawn from the model
-VIDEOS, ROWS = 9, 100  # the same of pictures, moving or not
-POINTS = 1000  # rows of real numbers, the same
+VIDEOS, ROWS = 9, 100  # the same for videos and for single pictures
+POINTS = 1000  # the same for rows of real numbers
 EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
 
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence beside what was expected of it.
+    """One sequence with its predictions.
 
     Args:
         name: split and row.
         observed: (T, D); expectations of categorical features are probabilities, (T, S).
-        expected: of every frame, having seen those before it, (T, D).
-        start: frames that the forecast has seen.
-        continued: the frames seen, and one draw of what follows, (T, D).
-        mean: the frames seen, and what is expected of those that follow, (T, D).
-        low, middle, high: quantiles of what follows at 10, 50 and 90 %, each (T - start, D); none
-            of categorical features.
+        expected: expectation of every frame given those before it, (T, D).
+        start: number of observed frames before the forecast.
+        continued: the observed frames and one draw of the following ones, (T, D).
+        mean: the observed frames and the mean forecast, (T, D).
+        low, middle, high: quantiles of the forecast at 10, 50 and 90 %, each (T - start, D); None
+            for categorical features.
     """
 
     name: str
@@ -104,7 +104,7 @@ def make_example(run: Run, split: str, seed: int) -> Example:
 
 
 def prediction(run: Run, split: str, seed: int) -> Section:
-    """How well frames are predicted from those before, and what that looks like."""
+    """The section on prediction: errors, and an example."""
     if run.splits[split].lengths.max() < 2 or not isinstance(run.model, StepModel):
         return Section("Prediction", [])
     found = run.predict(split, samples=PARTICLES, seed=seed)
@@ -117,7 +117,7 @@ def prediction(run: Run, split: str, seed: int) -> Section:
 
 
 def draw_example(example: Example, info: DataInfo) -> list[Block]:
-    """One sequence beside what was expected of it, as fits the kind of data."""
+    """Pictures of one sequence with its predictions, by kind of data."""
     forecast_words = f"forecast from frame {example.start + 1}"
     if info.kind == "real" and not info.image_shape:
         band = Band(
@@ -125,7 +125,7 @@ def draw_example(example: Example, info: DataInfo) -> list[Block]:
             f"{forecast_words}, median and 80 % of {CONTINUATIONS} draws",
         )  # fmt: skip
         lines = {"observed": example.observed, "expected one frame before": example.expected}
-        caption = f"{example.name}: the features that move most."
+        caption = f"{example.name}: the features that vary most."
         return [Picture(png_uri(motion(lines, band)), caption.capitalize())]
     rows = {
         "observed": example.observed,
@@ -134,8 +134,8 @@ def draw_example(example: Example, info: DataInfo) -> list[Block]:
         "one draw of\nthe forecast": example.continued,
     }
     caption = (
-        f"{example.name}: observed; what was expected of each frame having seen those before it; "
-        f"and the {forecast_words}, which has seen the frames before that one only."
+        f"{example.name}: observed; the expectation of each frame given those before it; "
+        f"and the {forecast_words}, given only the frames before it."
     ).capitalize()
     blocks: list[Block] = [Picture(png_uri(pictures(rows, info, mark=example.start)), caption)]
     if info.image_shape:
@@ -145,7 +145,7 @@ def draw_example(example: Example, info: DataInfo) -> list[Block]:
             "forecast": example.mean,
         }
         moving = side_by_side(videos, info, forecast_from=example.start, pixels=EXAMPLE_PIXELS)
-        blocks.append(Picture(gif_uri(moving, info), "The same, moving; the forecast is its mean."))
+        blocks.append(Picture(gif_uri(moving, info), "The same as video, with the mean forecast."))
     if info.lowest_pitch is not None:
         sounds = {"observed": example.observed, "continued": example.continued}
         blocks.append(Download(midi_files(sounds, info), "To listen to:"))
@@ -172,7 +172,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
 
 
 def _points(run: Run, split: str, seed: int) -> list[Block]:
-    """Rows of real numbers drawn from the model, before those of a split where it is there."""
+    """Rows of real numbers drawn from the model, and those of a split if the data is available."""
     sets = {"drawn": as_numbers(run.sample(POINTS, 1, split=split, seed=seed)["x"])[:, 0]}
     with suppress(MissingDataError):
         sequences = run.splits[split]
@@ -183,7 +183,7 @@ def _points(run: Run, split: str, seed: int) -> list[Block]:
 
 
 def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
-    """The beginning of an observed sequence; nothing where the data is not there."""
+    """The first frames of an observed sequence; empty if the data is missing."""
     try:
         sequences = run.splits[split]
     except MissingDataError:
@@ -194,17 +194,15 @@ def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
 
 
 def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
-    """Sequences (N, T, D), as fits the kind of data; lines of real numbers beside other lines."""
+    """Pictures of sequences (N, T, D), by kind of data, beside an observed one for real numbers."""
     caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
-    caption += f"model, given {'conditions of the split' if info.num_conditions else 'nothing'}."
+    caption += "model" + (", given conditions of the split." if info.num_conditions else ".")
     rows = {f"sample {number}": row for number, row in enumerate(x, start=1)}
     if info.image_shape:
         frames = grid(x, info, pixels=SAMPLE_PIXELS)
         return [Picture(gif_uri(frames, info), caption, narrow=True)]
     if info.kind == "real":
-        caption += (
-            "".join(f" Black: {name}." for name in beside) + " Lines that run away are cut off."
-        )
+        caption += "".join(f" Black: {name}." for name in beside) + " Lines may leave the axes."
         return [Picture(png_uri(motion({**beside, **rows})), caption)]
     blocks: list[Block] = [Picture(png_uri(pictures(rows, info)), caption)]
     if info.lowest_pitch is not None:

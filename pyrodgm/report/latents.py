@@ -1,4 +1,4 @@
-"""What the latents have learned: dictionaries, activity and topics."""
+"""Sections of a report on latents: dictionaries, activity and topics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pyrodgm.report.blocks import Picture, Section, png_uri
 from pyrodgm.runs.run import Run
 from pyrodgm.tables import Column, Table
 
-PATHS = 10  # behind an expectation
+PATHS = 10  # for an expectation
 TOPICS = 10
 WORDS = 10
 
 
 def sections(run: Run, split: str, seed: int) -> list[Section]:
-    """All about the latents of a model; nothing where it has none."""
+    """Sections on the latents of a model; empty if it has none."""
     if run.model.traits.latents != "binary":
         return []
     info = run.splits.info
@@ -42,38 +42,38 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
 def units(run: Run, dictionary: Dictionary) -> Section:
     """The dictionary as a picture."""
     figure = png_uri(draw_dictionary(dictionary, run.splits.info))
-    caption = f"What each unit of {dictionary.site} adds to a frame: red more, blue less. "
+    caption = f"Contribution of each unit of {dictionary.site}: red positive, blue negative. "
     if dictionary.activity is None:
         caption += "Units with the largest weights first."
     else:
         caption += (
-            "Units with most effect first, which is the size of the weights times the standard "
-            "deviation of the unit; with each, the share of the frames in which it is on."
+            "Units are sorted by effect, the norm of the weights times the standard deviation of "
+            "the unit. The number at each unit is the share of frames in which it is on."
         )
-    return Section("What the latents stand for", [Picture(figure, caption)])
+    return Section("Weights of the latents", [Picture(figure, caption)])
 
 
 def activity(run: Run, split: str, expected: dict[str, np.ndarray]) -> Section:
-    """When the units of every layer are on: in the first sequence, or in rows far apart."""
+    """Activity of the units of every layer in the first sequence, or in evenly spread rows."""
     sequences, blocks = run.splits[split], []
     shown, what = np.arange(len(seen_counts(sequences))), f"{split} sequence 0"
     if sequences.lengths.max() == 1:
         shown = np.linspace(0, len(sequences) - 1, min(FRAMES_SHOWN, len(sequences))).astype(int)
-        what = f"{len(shown)} rows of the {split} split, in its order"
+        what = f"{len(shown)} rows of the {split} split, in order"
     for name, frames in expected.items():
         share = frames.mean(0)
         idle = int(((share < 0.01) | (share > 0.99)).sum())
         caption = (
-            f"Layer {name}: left, what the guide expects of each unit in {what}; right, on average "
-            f"over the split. {idle} of {len(share)} units are on in less than 1 % or more than "
-            "99 % of the frames."
+            f"Layer {name}: expected value of each unit under the guide, left in {what}, right on "
+            f"average over the split. {idle} of {len(share)} units are on in less than 1 % or more "
+            "than 99 % of the frames."
         )
         blocks.append(Picture(png_uri(latent_activity(frames[shown], share)), caption))
-    return Section("When the latents are on", blocks)
+    return Section("Activity of the latents", blocks)
 
 
 def topics(run: Run, split: str, seed: int) -> Section:
-    """The topics that come and go with coherent words, by these and over time."""
+    """The topics with coherent words: their words, and their probability over time."""
     found = run.topics(split, num=TOPICS, num_words=WORDS, seed=seed)
     rows = [
         [
@@ -85,22 +85,22 @@ def topics(run: Run, split: str, seed: int) -> Section:
         for topic in found
     ]
     note = (
-        f"The {len(found)} units that come and go with the most coherent words, none that mostly "
-        "repeats one above it. Coherence is the mean correlation of pairs of the words that come "
-        "with a unit, about their means near by; words chosen blindly have about 0. Words that "
-        "come with it are surely more frequent where it is on than in frames near by where it is "
-        "off; its own are those that it adds and other units do not. Words of largest weight, as "
-        "published, are often rare."
+        f"The {len(found)} units with the most coherent words, without repetitions. Coherence is "
+        "the mean correlation over time of pairs of the unit's words, with slow changes removed; "
+        "for random words it is about 0. Associated words are significantly more frequent in "
+        "frames with the unit on than in nearby frames with it off. Distinctive words are those "
+        "that the unit contributes and others do not. Words of largest weight, as published, are "
+        "often rare."
     )
     labels = times(run.splits.info, len(found[0].probability))
     figure = topic_trajectories(labels, found)
-    caption = "How probable each topic is, given the words: q(z = 1 | x)."
+    caption = "Probability of each topic given the words, q(z = 1 | x)."
     columns = [
         Column("unit"),
         Column("coherence", digits=2),
         Column("on", "%", 0),
-        Column("words that come with it"),
-        Column("words of its own"),
+        Column("associated words"),
+        Column("distinctive words"),
         Column("words of largest weight"),
     ]
     table = Table(columns, rows, numeric=False, notes=[note])
@@ -108,7 +108,7 @@ def topics(run: Run, split: str, seed: int) -> Section:
 
 
 def times(info: DataInfo, length: int) -> list[float]:
-    """When the frames of the first sequence are: their labels where those are numbers."""
+    """Times of the frames of the first sequence: their labels if these are numbers."""
     try:
         return [float(info.frame_labels[t]) for t in range(length)]
     except (ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""How does everything about a run come onto one page?"""
+"""Assembly of the report of a run."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def write_report(
 
     Args:
         run: a fitted model and guide.
-        out: the file; `report.html` in the run folder by default. Where one is given, nothing is
+        out: the file; by default `report.html` in the run folder. If it is given, nothing is
             written into the run folder, and the files of a new check are not kept.
-        split: whose sequences are shown, predicted and checked; bounds are those of valid and test.
-        with_check: whether to show what `pyrodgm.runs.check.check` finds; the last one of the same
-            weights and split is taken, else a new one is made.
+        split: the split to show, predict and check; bounds are those of valid and test.
+        with_check: whether to show the findings of `pyrodgm.runs.check.check`: of the last check of
+            the same weights and split, or of a new one.
         seed: of all draws.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: an unknown split, or a file that cannot be written, or that is data or a part of
+        UsageError: an unknown split, or a file that cannot be written, or that is data or part of
             the run.
     """
     path = run.folder.path / NAME if out is None else Path(out)
     run.data.refuse_to_replace(path)
-    # Before the work, so that a wrong path is told at once.
+    # Before the work, so that a wrong path is reported immediately.
     with replacing(path) as unfinished, tempfile.TemporaryDirectory() as elsewhere:
         files = run.folder.path if out is None else Path(elsewhere)
         page = gather(run, split=split, with_check=with_check, seed=seed, files=files)
@@ -60,10 +60,10 @@ def write_report(
 
 
 def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) -> Page:
-    """Everything that goes onto the page of a run; `files` is for those of a new check.
+    """The page of a run; `files` is the folder for a new check.
 
-    Where its data is not there, what was kept of it stands in the place of what needs it. Of models
-    or guides without a density, what needs one is left out.
+    If the data is missing, stored results are used, and other sections that need it are omitted.
+    Sections that need a density are omitted for models or guides without one.
     """
     missing = _missing(run, split)
     there, weighted = missing is None, has_weights(run.model, run.guide)
@@ -83,7 +83,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         facts.environment(run),
     ]
     if missing is not None:
-        words = Text(f"Left out is what needs the data: {missing}", "note")
+        words = Text(f"Sections that need the data are omitted: {missing}", "note")
         sections.insert(0, Section("Without its data", [words]))
     names = facts.names(run)
     return Page(
@@ -95,20 +95,20 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
 
 
 def _learned(run: Run, split: str, seed: int) -> list[Section]:
-    """What the latents have learned, and how well words are predicted by them."""
+    """Sections on latents and on predicted words."""
     return [facts.words(run, split, seed), *latents.sections(run, split, seed)]
 
 
 def _missing(run: Run, split: str) -> str | None:
-    """Why the data of a run is not there; nothing where it is.
+    """Why the data of a run is missing; None if it is available.
 
     Raises:
         UsageError: other data than the run was fitted on, or an unknown split.
     """
     if run.data.other is not None:
         raise UsageError(
-            f"a report is about the data that {run.folder.path} was fitted on, and "
-            f"'{run.splits.info.name}' is other data; see pyrodgm evaluate, predict and check"
+            f"a report needs the data that {run.folder.path} was fitted on, but "
+            f"'{run.splits.info.name}' is other data; use pyrodgm evaluate, predict and check"
         )
     try:
         run.splits[split]
@@ -120,12 +120,12 @@ def _missing(run: Run, split: str) -> str | None:
 def _results(run: Run) -> Results | None:
     try:
         return run.results()
-    except MissingDataError:  # and nothing was kept
+    except MissingDataError:  # and no results were stored
         return None
 
 
 def render(page: Page) -> str:
-    """The page as HTML; whatever it says is escaped."""
+    """The page as HTML, with all text escaped."""
     environment = Environment(
         loader=PackageLoader("pyrodgm.report", ""),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The tables of papers, measured here beside what was printed."""
+"""Reproduction of tables of papers."""
 
 from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.reproduce.reading import read_tables
@@ -10,10 +10,10 @@ __all__ = ["TABLES", "find"]
 
 
 def find(name: str) -> PaperTable:
-    """The table of a name.
+    """The table with a name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such table.
 
     >>> find("tsbn-balls").title
     'Bouncing balls: one-step prediction and log-likelihood per frame'

@@ -1,4 +1,4 @@
-"""What tables of papers measure: of a fitted run, and of data without any training."""
+"""Measures in tables of papers: of fitted runs, and of data without training."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def prediction(run: Run, *, samples: int) -> Numbers:
 
     Args:
         run: a fitted run.
-        samples: of the mean of many.
+        samples: number of samples averaged for "error_mean".
 
     Returns:
-        "error_mean" is that of the mean of many weighted samples; "error", as published, that of
-        one; "error_bug" the same by the slip of the published code, of models that have it;
-        "bound" in nats per frame.
+        "error_mean" is the error of the mean of many weighted samples; "error", as published, that
+        of one sample; "error_bug" the same with the slip of the published code, for models that
+        have it; "bound" in nats per frame.
     """
     found = {"error_mean": _error(run, FILTERED, samples)}
-    # Without latents one sample and the mean of many are the same.
+    # Without latents, one sample equals the mean of many.
     latent = bool(run.model.latents)
     found["error"] = _error(run, PUBLISHED) if latent else found["error_mean"]
     if has_slip(run.model):
@@ -64,19 +64,19 @@ def _squared(found: Prediction) -> Measured:
 
 
 def likelihoods(run: Run, *, particles: int) -> Numbers:
-    """The one-sample bound by sequences, "single", and the tightest one by frames, "many"."""
+    """The one-sample bound by sequence, "single", and the tightest bound by frame, "many"."""
     tightest: Estimator = "fivo" if run.model.latents else "exact"
     many = run.evaluate("test", estimator=tightest, particles=particles)
     return {"single": by_sequence(run.evaluate("test")), "many": by_frame(many)}
 
 
 def by_frame(bound: Bound) -> Measured:
-    """Nats per frame, where all frames have the same weight."""
+    """Nats per frame, averaged over frames."""
     return Measured(bound.nats_per_frame, bound.standard_error_nats_per_frame)
 
 
 def by_sequence(bound: Bound) -> Measured:
-    """Nats per frame, where all sequences have the same weight."""
+    """Nats per frame, averaged over sequences."""
     error = bound.standard_error_nats_per_frame_sequence_weighted
     return Measured(bound.nats_per_frame_sequence_weighted, error)
 
@@ -88,7 +88,7 @@ def words(run: Run, *, draws: int) -> Numbers:
 
 
 def corpus_of(splits: Data) -> Corpus:
-    """The counts of the test years: all but the last were read in part, of the last nothing."""
+    """The counts of the test years: all but the last are partly given, the last is held out."""
     corpus = Corpus.of(splits["test"])
     assert corpus is not None, "the data of this table holds words out"
     return corpus
@@ -106,7 +106,7 @@ def _word_numbers(score: WordScore) -> Numbers:
 
 
 def trivial_errors(splits: Splits, *, orders: Sequence[int]) -> Mapping[str, Numbers]:
-    """Squared errors of trivial predictors, with linear autoregressions of these orders."""
+    """Squared errors of trivial predictors, and of linear autoregressions of these orders."""
     rows = {}
     for order in orders:
         found = baseline_predictions(baselines(splits, order), splits.test, splits.info)
@@ -115,10 +115,10 @@ def trivial_errors(splits: Splits, *, orders: Sequence[int]) -> Mapping[str, Num
 
 
 def true_motion(splits: Splits) -> Mapping[str, Numbers]:
-    """Squared errors of moving the true centres of balls on in a straight line.
+    """Squared errors of predictions that move the true centres of balls along a straight line.
 
-    By their true velocity, which is wrong only where a frame holds a collision; and by their last
-    displacement, from the third frame on, which is wrong after a collision too.
+    One uses the true velocity, which is wrong only in frames with a collision. The other uses the
+    last displacement, from the third frame on, which is also wrong after a collision.
     """
     centres, velocities = balls.motion(len(splits.test), 100, numpy_generator(0, "balls", "test"))
     now, before = centres[:, 1:-1], centres[:, :-2]
@@ -142,7 +142,7 @@ def trivial_likelihoods(
 
     Args:
         splits: the data.
-        rows: what each of `pyrodgm.evaluate.trivial.likelihoods.trivial_bounds` is called.
+        rows: names in the table of `pyrodgm.evaluate.trivial.likelihoods.trivial_bounds`.
         metrics: "by frame" or "by sequence", for every metric.
     """
     weighting = {"by frame": by_frame, "by sequence": by_sequence}

@@ -1,4 +1,4 @@
-"""A table of a paper as text beside the paper's numbers, as csv and as json."""
+"""A reproduced table beside the paper's numbers, as text, csv and json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = ("seconds, paper's protocol", "seconds, ours")
 
 
 def over_seeds(numbers: list[Measured]) -> Measured:
-    """The mean over seeds; its error over seeds, or over sequences where there is one seed."""
+    """The mean over seeds, with its error over seeds, or over sequences for a single seed."""
     if len(numbers) == 1:
         return numbers[0]
     values = [number.value for number in numbers]
@@ -28,9 +28,9 @@ def over_seeds(numbers: list[Measured]) -> Measured:
 
 
 def tables(table: PaperTable, outcomes: list[Outcome]) -> Iterator[Table]:
-    """For every metric one table: in the paper, under its protocol here, and as ours.
+    """One table per metric: the paper's number, and ours under its protocol and under ours.
 
-    What was not trained stands below what was; within both the best is first.
+    Trained models come before baselines; within both the best is first.
     """
     for metric, heading in table.metrics.items():
         rows = [_row(table, outcomes, row, metric) for row in _trained(table, outcomes)]
@@ -46,7 +46,7 @@ def tables(table: PaperTable, outcomes: list[Outcome]) -> Iterator[Table]:
 
 
 def _trained(table: PaperTable, outcomes: list[Outcome]) -> list[str]:
-    """Rows of the paper, then what else was trained."""
+    """Rows of the paper, then further trained models."""
     here = [o.row for o in outcomes if o.protocol != "baseline"]
     return list(dict.fromkeys([*table.published, *here]))
 
@@ -62,7 +62,7 @@ def _untrained(outcomes: list[Outcome], row: str, metric: str) -> list[Cell]:
 
 
 def _rank(sign: int) -> Callable[[list[Cell]], float]:
-    """What rows are sorted by: their best number, lowest first, or highest for a negative sign."""
+    """A sort key for rows: their best number, lowest first, or highest for a negative sign."""
 
     def best(row: list[Cell]) -> float:
         printed, *here = row[1:4]

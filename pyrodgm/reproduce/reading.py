@@ -4,7 +4,7 @@ A file has these parts:
 
 - ``title`` and ``notes``;
 - ``measure``: the name of one of `MEASURES` and its options; ``baselines``: any of `BASELINES`;
-- ``metrics``: for each its heading and which way is better;
+- ``metrics``: for each its heading and the direction that is better;
 - ``data``: by dataset its heading, ``options``, and ``quick`` ones for the small version;
 - ``protocols``: values of a configuration by group; ``like`` names one of ``protocols.toml`` that
   they change;
@@ -92,7 +92,7 @@ def _cells(parts: Parts) -> Iterator[Cell]:
 
 
 def _groups(values: Parts) -> dict[str, dict[str, Any]]:
-    """What of some values is a group of a configuration."""
+    """The values that are groups of a configuration."""
     return {group: dict(values[group]) for group in GROUPS if group in values}
 
 
@@ -111,7 +111,7 @@ def _baselines(parts: Parts, splits: Splits) -> Mapping[str, Numbers]:
 
 
 def _of_data(parts: Parts, data: str, numbers: Numbers) -> Numbers:
-    """The numbers that the table shows, by the names of its metrics."""
+    """The numbers shown in the table, by the names of its metrics."""
     return {
         _metric(data, metric, parts["data"]): numbers[metric]
         for metric in parts["metrics"]

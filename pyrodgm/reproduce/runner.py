@@ -1,4 +1,4 @@
-"""Cell after cell: train, measure, keep; what is finished is never done again."""
+"""Training and measuring the cells of a table; finished cells are not repeated."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one cell came to with one seed.
+    """The outcome of one cell with one seed.
 
     Args:
         row: name of the model.
         protocol: "published", "ours" or "baseline".
-        seed: of the run; -1 where nothing is random.
+        seed: of the run; -1 for deterministic baselines.
         numbers: by metric.
         steps: of training.
         seconds: of training.
-        failure: why there are no numbers; empty where there are.
+        failure: why there are no numbers; else empty.
     """
 
     row: str
@@ -79,17 +79,17 @@ def reproduce(
 ) -> list[Outcome]:
     """Train and measure cells of a table; a second call continues where one stopped.
 
-    Cells and seeds that are not asked for are in the outcomes too where an earlier call has
-    finished them. A training that does not stay finite is an outcome with a failure.
+    The outcomes include other cells and seeds that an earlier call has finished. A training that
+    becomes non-finite is an outcome with a failure.
 
     Args:
-        table: what to do.
-        out: folder of all runs, one below it for each cell and seed.
-        seeds: how many seeds, from zero.
-        quick: the small version, in minutes; it has folders of its own.
-        rows: only these; all by default.
+        table: the table.
+        out: folder of all runs, with a subfolder for each cell and seed.
+        seeds: number of seeds, from zero.
+        quick: the small version, which takes minutes and has its own folders.
+        rows: names of rows; all by default.
         protocol: only "published" or "ours"; both by default.
-        say: told what happens.
+        say: called with messages.
         watcher: of the training runs.
 
     Raises:
@@ -120,12 +120,12 @@ def reproduce(
 
 
 def _seeds(folder: Path) -> list[int]:
-    """With which seeds a cell was run before."""
+    """The seeds of earlier runs of a cell."""
     return [int(path.parent.name.removeprefix("seed-")) for path in folder.glob(f"seed-*/{RESULT}")]
 
 
 def _once(baselines: list[Outcome]) -> list[Outcome]:
-    """Every number of every row once: options that only training sees change none of them."""
+    """Every number of every row once; options of training do not change baselines."""
     numbers: dict[str, dict[str, Measured]] = {}
     for outcome in baselines:
         numbers[outcome.row] = {**outcome.numbers, **numbers.get(outcome.row, {})}
@@ -135,7 +135,7 @@ def _once(baselines: list[Outcome]) -> list[Outcome]:
 def _outcome(
     table: PaperTable, cell: Cell, config: RunConfig, folder: Path, watcher: Watcher | None
 ) -> Outcome:
-    """What a cell came to: from its file, else from its run, finished first if it was not."""
+    """The outcome of a cell: from its file, else from its run, which is finished if needed."""
     if kept := _read(folder / RESULT):
         _check_same(folder, kept["config"], config)
         return Outcome.from_dict(kept["outcome"])
@@ -156,7 +156,7 @@ def _read(result: Path) -> dict[str, Any] | None:
 
 
 def _check_same(folder: Path, kept: str, config: RunConfig) -> None:
-    """Refuse to go on in a folder that began with another configuration."""
+    """Refuse to continue in a folder with another configuration."""
     if kept != config.to_toml():
         raise UsageError(
             f"{folder} holds a run of another configuration (the table has changed since); "
@@ -165,7 +165,7 @@ def _check_same(folder: Path, kept: str, config: RunConfig) -> None:
 
 
 def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
-    """The run of a configuration, begun, continued, or finished already."""
+    """The finished run of a configuration: new, resumed, or loaded."""
     if (begun := RunFolder(folder)).config.is_file():
         _check_same(folder, resolve(begun.values).to_toml(), config)
         return resume(folder, watcher=watcher)
@@ -174,7 +174,7 @@ def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
 
 
 def _baselines(table: PaperTable, config: RunConfig, out: Path) -> list[Outcome]:
-    """What needs no training, measured once for each dataset."""
+    """The baselines, which need no training, measured once per dataset."""
     result = out / f"baselines-{_words(str(dict(config.data.options)) + config.data.name)}.json"
     if result.is_file():
         return [Outcome.from_dict(values) for values in json.loads(result.read_text())]

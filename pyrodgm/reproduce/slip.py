@@ -1,4 +1,4 @@
-"""A slip of the published code: latents of order 1 see the frame that they predict."""
+"""An index slip of the published code: latents of order 1 depend on the frame they predict."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def has_slip(model: Model) -> bool:
 def slipped_step(
     model: StepModel, guide: StepGuide, batch: Batch, *, samples: int, tick: Tick
 ) -> tuple[Tensor, Tensor]:
-    r"""What is expected of every frame by latents that have seen it.
+    r"""Expectation of every frame with latents that depend on the frame itself.
 
     .. math:: \mathbb{E}[x_t \mid z_t, x_{t-1}], \qquad z_t \sim p(z_t \mid z_{t-1}, x_t), \;
         z_{t-1} \sim q(z_{t-1} \mid x_{<t})
 
-    The frame stands in the place of the one before it. The arguments are those of
+    The frame takes the place of its predecessor. The arguments are those of
     `pyrodgm.evaluate.prediction.one_step.one_step`.
 
     Returns:
-        Expectations (B, T, D), and log-likelihood estimates of every frame (B, T), in nats, which
-        are those without the slip.
+        Expectations (B, T, D), and log-likelihood estimates of every frame (B, T), in nats; the
+        latter are computed without the slip.
 
     Reference: `tsbn_calc_pred_error` of the code of Gan et al., Deep temporal sigmoid belief
     networks, 2015.
@@ -41,7 +41,7 @@ def slipped_step(
     for t, particles in enumerate(before_each_frame(whole, guide, tick)):
         particles.resample()
         latents, _ = particles.ahead(windows={"x": batch.x[:, t]})
-        _, law = particles.ahead(values=latents)
-        means = expected(law, particles.shape)
+        _, distribution = particles.ahead(values=latents)
+        means = expected(distribution, particles.shape)
         frames.append(torch.einsum("kb,kbd->bd", particles.weights.to(means.dtype), means))
     return torch.stack(frames, 1), torch.stack(whole.increments, -1)

@@ -1,4 +1,4 @@
-"""A table of a paper: its rows, the protocols each is run under, and what is measured."""
+"""A table of a paper: its rows, their protocols, and the measures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Numbers = Mapping[str, Measured]
 
 @dataclass(frozen=True)
 class Cell:
-    """One model under one protocol: trained once for every seed.
+    """One model under one protocol, trained once per seed.
 
     Args:
         row: name of the model.
         protocol: "published" or "ours".
-        config: what `pyrodgm.setup.config.resolve` takes; the seed is set by the runner.
-        quick: what the small version changes.
-        variant: what tells it from other cells of the row and protocol, such as the data.
+        config: the input of `pyrodgm.setup.config.resolve`; the seed is set by the runner.
+        quick: changes for the small version.
+        variant: distinguishes it from other cells of the row and protocol, for instance the data.
     """
 
     row: str
@@ -38,15 +38,15 @@ class PaperTable:
     """A table of a paper.
 
     Args:
-        name: what a person types.
-        title: what it shows.
+        name: of the table, as typed by the user.
+        title: of the table.
         metrics: column heading of every number, in order.
-        better: which way each metric improves, "lower" or "higher".
-        cells: what is trained.
-        measure: what is measured of a fitted run.
-        baselines: what needs no training, by row, from the data.
+        better: direction in which each metric improves, "lower" or "higher".
+        cells: the models to train.
+        measure: measures a fitted run.
+        baselines: measures baselines from the data, by row.
         published: the paper's numbers as printed, by row and metric.
-        notes: what a reader must know to compare.
+        notes: remarks for a comparison.
     """
 
     name: str

@@ -66,8 +66,8 @@ def test_a_fit_that_is_worse_than_nothing_says_so(cli, save_data, here):
     still = np.repeat(np.random.default_rng(0).integers(0, 2, (40, 4), dtype=np.uint8), 10, 0)
     data = save_data(train=still, train_lengths=np.full(40, 10))
     words = ["fit", "--model", "ar", "--data", data, "--steps", 200]
-    assert "worse than features that know nothing" in cli(*words, "--lr", 1e4).out
-    assert "worse than features" not in cli(*words, "--lr", 0.03).out
+    assert "worse than independent features" in cli(*words, "--lr", 1e4).out
+    assert "worse than independent features" not in cli(*words, "--lr", 0.03).out
 
 
 @pytest.mark.parametrize(

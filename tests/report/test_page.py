@@ -96,9 +96,9 @@ DATA = {
     "words": corpus,
 }
 ALWAYS = ["What was fitted", "Results", "Learning"]
-LATENT = ["When the latents are on"]
+LATENT = ["Activity of the latents"]
 END = ["Can it be trusted?", "Configuration", "Environment"]
-FRAMES = ["Prediction", "Samples", "What the latents stand for"]
+FRAMES = ["Prediction", "Samples", "Weights of the latents"]
 SECTIONS = dict.fromkeys(("music", "videos", "motion"), FRAMES)
 SECTIONS["words"] = ["Prediction", "Prediction of words", "Topics"]
 
