@@ -1,4 +1,4 @@
-"""Files and folders that the operating system does not permit to be read or written."""
+"""Errors for files and folders without permission to read or write."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextmanager
 def access_in_words(kind: type[PyrodgmError]) -> Iterator[None]:
-    """What the operating system does not permit, as an error of ours; a decorator, too.
+    """Convert errors of missing permission to one of our errors; also a decorator.
 
     Args:
-        kind: of the error.
+        kind: class of the error.
 
     Raises:
-        PyrodgmError: of that kind, where a file or folder may not be read or written.
+        PyrodgmError: of that class, if a file or folder cannot be read or written.
 
     >>> from pyrodgm.errors import DataError
     >>> with access_in_words(DataError):  # doctest: +ELLIPSIS
@@ -39,16 +39,16 @@ def access_in_words(kind: type[PyrodgmError]) -> Iterator[None]:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the operating system does not permit something, on a read-only disk for example."""
+    """Whether an error is one of missing permission, for example on a read-only disk."""
     return isinstance(error, OSError) and error.errno in DENIED
 
 
 def without_permission(error: OSError, path: Path | None = None) -> str:
-    """What a person reads where something is not permitted.
+    """The message for an error of missing permission.
 
     Args:
-        error: what the operating system said.
-        path: of the file, where another name is in the error.
+        error: the error of the operating system.
+        path: of the file, if the error has another name.
     """
     return (
         f"no permission for {path or error.filename} ({error.strerror}); change its permissions, "

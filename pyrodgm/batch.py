@@ -1,4 +1,4 @@
-"""What one step looks at: padded sequences, and the mask that tells padding from data."""
+"""Batches: padded sequences, and the mask that separates data from padding."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Batch:
     """B sequences padded to a common length T. Independent rows are sequences with T = 1.
 
     Args:
-        x: observations, (B, T, D), zero where padded, and the training mean where missing; real
-            numbers less the centre of `pyrodgm.data.Sequences`.
+        x: observations, (B, T, D), zero in padding, and the training mean where missing; real
+            numbers are centred, see `pyrodgm.data.Sequences`.
         mask: True where a frame is data, (B, T).
-        index: row of each sequence in its split, (B,); caches that live per datum are keyed by it.
-        seen: True where a feature was observed, (B, T, D), and False where padded; None where
-            nothing is missing.
-        conditions: features that a model is given and does not model, (B, T, U), in the data's own
-            units and in double precision; None where there are none.
-        lags: what programs on this batch look back on, laid out once for all of them.
+        index: row of each sequence in its split, (B,); the key of per-row caches.
+        seen: True where a feature was observed, (B, T, D), and False in padding; None if nothing is
+            missing.
+        conditions: inputs that are not modelled, (B, T, U), in the units of the data and in double
+            precision; None if there are none.
+        lags: lagged values, computed once for all programs on this batch.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
     >>> batch.lengths.tolist(), batch.num_frames
@@ -67,7 +67,7 @@ class Batch:
 
     @property
     def observed(self) -> Tensor:
-        """True where a feature of a frame was observed, (B, T, D), and False where padded."""
+        """True where a feature of a frame was observed, (B, T, D), and False in padding."""
         return self.mask[..., None].expand_as(self.x) if self.seen is None else self.seen
 
     def to(self, device: torch.device) -> Batch:
@@ -79,7 +79,7 @@ class Batch:
         return self._each(self.index, lambda part: part[:, :length])
 
     def _each(self, index: Tensor, change: Callable[[Tensor], Tensor]) -> Batch:
-        """A batch whose parts over time, (B, T, ...), are changed."""
+        """A batch with changed parts over time, (B, T, ...)."""
         seen = None if self.seen is None else change(self.seen)
         conditions = None if self.conditions is None else change(self.conditions)
         return Batch(change(self.x), change(self.mask), index, seen, conditions)

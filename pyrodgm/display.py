@@ -1,20 +1,20 @@
-"""Numbers as a person reads them, whatever units they are in, and as JSON holds them."""
+"""Formatting of numbers for text and JSON."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-LARGE = 10_000  # one decimal will do
-HUGE = 1e7  # and from here on a power of ten
+LARGE = 10_000  # from here on, one decimal
+HUGE = 1e7  # from here on, scientific notation
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals, or digits where these would be zeros; a dash for none.
+    """A number with a number of decimals; more if these would be zeros; a dash for none.
 
     Args:
-        value: the number; None or NaN where there is none.
-        digits: decimals, and the least number of digits that tell something.
+        value: the number; None or NaN for none.
+        digits: decimals, and the minimal number of significant digits.
 
     >>> number(-8.6214), number(0.5, 2), number(-15238.69), number(None), number(math.nan)
     ('-8.621', '0.50', '-15238.7', '–', '–')
@@ -32,7 +32,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def exact(value: float) -> str:
-    """A number with as many digits as it takes to tell it from its neighbours.
+    """A number with enough digits to distinguish it from neighbouring numbers.
 
     >>> exact(2.0), exact(1.0000001), exact(5_411_000.4), exact(1e300)
     ('2', '1.0000001', '5411000.4', '1e+300')
@@ -42,7 +42,7 @@ def exact(value: float) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """A range, with the digits that tell its ends apart.
+    """A range, with enough digits to distinguish its ends.
 
     >>> between(0.0, 255.0), between(5_411_000.125, 5_411_000.625), between(-1e-5, 2e-5)
     ('0 to 255', '5411000.125 to 5411000.625', '-1e-05 to 2e-05')
@@ -53,7 +53,7 @@ def between(low: float, high: float) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """So many things.
+    """A count with a noun in singular or plural.
 
     >>> counted(1, "frame"), counted(4000, "frame")
     ('1 frame', '4,000 frames')
@@ -62,7 +62,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def json_number(value: Any) -> Any:
-    """A value for JSON, which has no NaN and no infinity: null in their place.
+    """A value for JSON, with null for NaN and infinity.
 
     >>> [json_number(value) for value in (0.5, math.nan, -math.inf, 3, "any")]
     [0.5, None, None, 3, 'any']

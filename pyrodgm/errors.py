@@ -1,4 +1,4 @@
-"""The exceptions a user can meet: each says what was given, what was expected, what to do."""
+"""Exceptions and warnings: each message says what was given, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class PyrodgmError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what the command line returns."""
+    """Base of all our errors; `exit_code` is the exit code of the command line."""
 
     exit_code = 2
 
@@ -25,17 +25,17 @@ class CompatibilityError(UsageError):
 
 
 class RunFolderError(UsageError):
-    """A run folder is missing, occupied or not what it should be."""
+    """A run folder is missing, occupied or not valid."""
 
 
 class DataError(PyrodgmError, ValueError):
-    """The data cannot be read, or cannot be what the model needs."""
+    """The data cannot be read, or does not match the model."""
 
     exit_code = 3
 
 
 class MissingDataError(DataError):
-    """The data that a run was fitted on is needed, and is not where it was."""
+    """The data that a run was fitted on is needed, but is no longer at its place."""
 
 
 class CheckpointError(PyrodgmError, OSError):
@@ -51,19 +51,19 @@ class NonFiniteError(PyrodgmError, ArithmeticError):
 
 
 class ChangedWarning(UserWarning):
-    """Something is no longer as it was when a run was fitted."""
+    """Data or code has changed since a run was fitted."""
 
 
 class LeftOutWarning(UserWarning):
-    """Something is left out, since it would cost more than all the rest."""
+    """A part of the result is omitted because it would cost too much."""
 
 
 class DataWarning(UserWarning):
-    """What was done with the data, or noticed in it, that a person should know before a fit."""
+    """A remark on the data or on how it was read."""
 
 
 class ChainWarning(UserWarning):
-    """A Markov chain hardly moves, so that its states do not stand for their distribution."""
+    """A Markov chain hardly moves, so that its states do not represent its distribution."""
 
 
 class QuadratureWarning(UserWarning):
@@ -71,23 +71,23 @@ class QuadratureWarning(UserWarning):
 
 
 class Interrupted(PyrodgmError):
-    """Training was asked to stop and did, after writing a checkpoint."""
+    """Training was interrupted, after a checkpoint was written."""
 
     exit_code = 130
 
 
 class Mistakes:
-    """Collects every mistake, so that a person sees them all at once."""
+    """Collects mistakes, to report all of them at once."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
     def add(self, message: str) -> None:
-        """Note a mistake."""
+        """Add a mistake."""
         self.messages.append(message)
 
     def raise_if_any(self) -> None:
-        """Stop if there was one.
+        """Raise if there was a mistake.
 
         Raises:
             ConfigError: lists every mistake.

@@ -1,4 +1,4 @@
-"""What lies before each frame? The last values side by side, laid out once for all who look."""
+"""Lagged values of each site, cached per batch."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def lagged(value: Tensor, history: int) -> Tensor:
 
 
 class Lags:
-    """The lags of every site, laid side by side once for all programs that look at them.
+    """A cache of the lags of every site, shared by all programs on a batch.
 
-    A model scores the path that its guide drew, given the observations that the guide saw; what
-    both look back on is the same. Of every site the newest value is kept, and none that carries
-    gradients.
+    A model scores the path that its guide drew, given the same observations, so both need the same
+    lags. The cache stores the newest value of every site, and none with gradients.
 
     >>> lags, z = Lags(), torch.ones(3, 2)
     >>> lags("z", z, 4) is lags("z", z, 4), lags("z", z.clone(), 4) is lags("z", z, 4)
@@ -46,7 +45,7 @@ class Lags:
         self._newest: dict[str, tuple[Tensor, int, Tensor]] = {}
 
     def __call__(self, name: str, value: Tensor, history: int) -> Tensor:
-        """The last `history` values before each frame, (..., T, n D), as `lagged` gives them."""
+        """The last `history` values before each frame, (..., T, n D); see `lagged`."""
         if value.requires_grad:
             return lagged(value, history)
         kept = self._newest.get(name)

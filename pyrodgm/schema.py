@@ -1,4 +1,4 @@
-"""What options does a constructor take, and of which values? Its signature says."""
+"""Schemas of options, read from the signatures of constructors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Parameter:
     """One configurable argument.
 
     Args:
-        adapter: its type, as pydantic checks it.
+        adapter: its type, checked by pydantic.
         default: its default, or `inspect.Parameter.empty`.
     """
 
@@ -40,7 +40,7 @@ class Parameter:
 
 @cache
 def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
-    """The keyword-only arguments of a class or function, by name; untyped ones take anything.
+    """The keyword-only arguments of a class or function, by name; untyped ones accept anything.
 
     Raises:
         UsageError: an annotation cannot be understood.
@@ -66,7 +66,7 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> Any:
-    """A value of the parameter's type; JSON because its rules fit files: a list is a tuple."""
+    """A value of the parameter's type, by the rules for JSON, where a list is read as a tuple."""
     try:
         return parameter.adapter.validate_json(json.dumps(value, default=_plain))
     except ValidationError as error:
@@ -84,19 +84,19 @@ def _plain(value: Any) -> Any:
 
 
 class Checked:
-    """A class whose options are checked wherever an object is made, as those of a file are.
+    """A class that checks its options at construction, as those of a configuration file.
 
-    Only values that a file could hold: others are the constructor's own affair. It also refuses to
-    leave abstract methods unwritten, as `abc.ABC` does, whose metaclass does not go together with
-    that of `pyro.nn.PyroModule`.
+    Only values that a file can hold are checked; others are left to the constructor. Missing
+    abstract methods are refused too, as by `abc.ABC`, whose metaclass conflicts with that of
+    `pyro.nn.PyroModule`.
 
     Raises:
-        ConfigError: lists every value that an option does not take.
+        ConfigError: lists every invalid value.
         UsageError: an abstract method is missing.
     """
 
     def __new__(cls, /, *_: Any, **options: Any) -> Self:
-        """An object not yet made, of options that it takes."""
+        """Check the options before the object is made."""
         if missing := unwritten(cls):
             raise UsageError(f"{cls.__name__} does not define {', '.join(missing)}")
         mistakes = Mistakes()
@@ -114,7 +114,7 @@ def unwritten(cls: type) -> list[str]:
 
 
 def _readable(cls: type) -> dict[str, Parameter]:
-    """The options of a class; none where their annotations cannot be understood."""
+    """The options of a class; empty if their annotations cannot be read."""
     try:
         return schema(cls)
     except UsageError:

@@ -1,4 +1,4 @@
-"""Where randomness comes from: one integer seed, and independent streams derived by name."""
+"""Random streams: one integer seed, and independent streams derived by name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pyrodgm.turns import PROCESS
 def numpy_generator(seed: int, *names: str) -> np.random.Generator:
     """A NumPy generator whose stream depends on the seed and the names, and on nothing else.
 
-    Streams of different names are independent: drawing more from one never moves another.
+    Streams of different names are independent: draws from one never change another.
 
     Args:
         seed: any integer >= 0.
-        names: what the stream is for, for example "balls", "train".
+        names: purpose of the stream, for example "balls", "train".
 
     Raises:
         UsageError: the seed is negative.
@@ -35,15 +35,15 @@ def numpy_generator(seed: int, *names: str) -> np.random.Generator:
 
 
 class Stream:
-    """A stream of its own for all that draws from the global generators.
+    """A separate stream for code that draws from the global generators.
 
     Distributions, layers and third parties draw from the global generators of torch (which is also
-    Pyro's), NumPy and `random`. While a stream is used these go on from where it stands; afterwards
-    they are where they were before. Threads take turns.
+    Pyro's), NumPy and `random`. While a stream is used, these continue from its state; afterwards
+    their own state is restored. Threads take turns.
 
     Args:
         seed: any integer >= 0.
-        device: of which a GPU's generator belongs to the stream too.
+        device: if a GPU, its generator is part of the stream too.
 
     Raises:
         UsageError: the seed is negative.
@@ -71,7 +71,7 @@ class Stream:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Draw from the stream while it lasts."""
+        """Draw from the stream inside the block."""
         with _kept(self._gpus):
             _move(self._state)
             try:
@@ -80,7 +80,7 @@ class Stream:
                 self._state = _state(self._gpus)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, as tensors and plain values."""
+        """State of the stream, as tensors and plain values."""
         name, keys, *place = self._state["numpy"]
         gpu = {"cuda": self._state["cuda"][self._gpus[0]]} if self._gpus else {}
         return {
@@ -91,7 +91,7 @@ class Stream:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where another stream stood; a GPU's part only where both have one."""
+        """Continue from the state of another stream; a GPU's state only if both have one."""
         name, keys, *place = state["numpy"]
         self._state |= {
             "torch": state["torch"],
@@ -104,7 +104,7 @@ class Stream:
 
 @contextmanager
 def forked(seed: int, *names: str) -> Iterator[None]:
-    """Draw from a stream of its own inside, and leave all global generators as they were.
+    """Draw from a separate stream inside the block, and restore all global generators.
 
     >>> state = torch.get_rng_state()
     >>> with forked(0, "evaluation"):
@@ -118,7 +118,7 @@ def forked(seed: int, *names: str) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The same, as `torch.manual_seed` and its like would start it."""
+    """The same, with a stream that starts as after `torch.manual_seed` and its equivalents."""
     _check_seed(seed)
     in_use = torch.cuda.is_initialized()
     gpus = list(range(torch.cuda.device_count())) if in_use else []
@@ -129,7 +129,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _kept(gpus: list[int]) -> Iterator[None]:
-    """Put all global generators back at the end; no other thread uses them until then."""
+    """Restore all global generators at the end; no other thread uses them until then."""
     with PROCESS.taken():
         state = _state(gpus)
         try:
@@ -139,7 +139,7 @@ def _kept(gpus: list[int]) -> Iterator[None]:
 
 
 def _seed(seed: int, gpus: list[int]) -> None:
-    """Seed all generators. `torch.manual_seed` would seed GPUs too that are used only later on."""
+    """Seed all generators. `torch.manual_seed` would also seed GPUs that are not used yet."""
     torch.default_generator.manual_seed(seed)
     for gpu in gpus:
         torch.cuda.default_generators[gpu].manual_seed(seed)
@@ -148,7 +148,7 @@ def _seed(seed: int, gpus: list[int]) -> None:
 
 
 def _state(gpus: list[int]) -> dict[str, Any]:
-    """Where all global generators stand."""
+    """State of all global generators."""
     return {
         "torch": torch.get_rng_state(),
         "numpy": np.random.get_state(),  # noqa: NPY002
@@ -158,7 +158,7 @@ def _state(gpus: list[int]) -> dict[str, Any]:
 
 
 def _move(state: dict[str, Any]) -> None:
-    """Continue where `_state` was taken."""
+    """Restore a state from `_state`."""
     torch.set_rng_state(state["torch"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     random.setstate(state["random"])

@@ -1,4 +1,4 @@
-"""Results as tables: values with their units, shown as text, as HTML and as markdown alike."""
+"""Tables of results: values with units, rendered as text, HTML and markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyrodgm.display import number
 
 
 class Measured(NamedTuple):
-    """A number with its standard error; NaN where there is none."""
+    """A number with its standard error, which is NaN if there is none."""
 
     value: float
     error: float = float("nan")
@@ -23,10 +23,10 @@ Cell = str | int | float | Measured | None
 
 @dataclass(frozen=True)
 class Column:
-    """What the values below each other are.
+    """A column of a table.
 
     Args:
-        heading: what is measured.
+        heading: name of the quantity.
         unit: of its values, in the heading; "%" multiplies shares by a hundred.
         digits: decimals of its numbers.
     """
@@ -46,7 +46,7 @@ class Column:
         return f"{self.heading}, {self.unit}" if named else self.heading
 
     def shown(self, cell: Cell) -> str:
-        """A value as a person reads it; nothing where there is none.
+        """A value as text; empty for None.
 
         >>> Column("error").shown(Measured(2.0, 0.25)), Column("share", "%", 1).shown(0.123)
         ('2.000 ± 0.250', '12.3 %')
@@ -68,13 +68,13 @@ class Table:
     """Rows of values below columns.
 
     Args:
-        columns: what the values are; none where rows say it themselves.
-        rows: as many values each.
-        title: what all of it is.
-        marked: rows to stand out.
-        numeric: whether columns after the first are numbers, set to the right; else the table
-            says what things are.
-        notes: what to know when reading it, a sentence or two each.
+        columns: of the table; empty for a table without header.
+        rows: values, as many as columns.
+        title: of the table.
+        marked: indices of highlighted rows.
+        numeric: whether columns after the first are numbers, aligned to the right; else the table
+            is a list of properties.
+        notes: remarks below the table, a sentence or two each.
     """
 
     columns: Sequence[Column]
@@ -86,17 +86,17 @@ class Table:
 
     @property
     def header(self) -> list[str]:
-        """What stands above the columns."""
+        """Titles of the columns."""
         return [column.title for column in self.columns]
 
     @property
     def cells(self) -> list[list[str]]:
-        """All values as a person reads them."""
+        """All values as text."""
         columns = self.columns or [Column("")] * max(map(len, self.rows), default=0)
         return [[c.shown(x) for c, x in zip(columns, row, strict=True)] for row in self.rows]
 
     def without_blanks(self) -> Table:
-        """Only the columns that have something in them."""
+        """The table without empty columns."""
         kept = [i for i in range(len(self.columns)) if any(row[i] is not None for row in self.rows)]
         rows = [[row[i] for i in kept] for row in self.rows]
         return replace(self, columns=[self.columns[i] for i in kept], rows=rows)

@@ -1,4 +1,4 @@
-"""Threads take turns at what a process has only once: global generators and Pyro's handlers."""
+"""A fair lock for global state of the process: random generators and Pyro's handlers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """A lock that a thread may take again while it holds it, and that goes to whoever waits.
+    """A reentrant lock that is handed to waiting threads.
 
-    The last of these matters: a training that gives it back after every step and asks for it at
-    once would otherwise keep all other threads waiting to its end.
+    The order matters: a training releases the lock after every step and takes it again immediately;
+    with an unfair lock, other threads would wait until training ends.
     """
 
     def __init__(self) -> None:
@@ -21,11 +21,11 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Hold the lock while it lasts."""
+        """Hold the lock inside the block."""
         if self._owner == threading.get_ident():
             yield
             return
-        with self._queue:  # who waits stands here, in front of the one who comes back
+        with self._queue:  # a waiting thread holds the queue, before one that returns
             self._lock.acquire()
         try:
             self._owner = threading.get_ident()
