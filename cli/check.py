@@ -9,11 +9,13 @@ import rich_click as click
 
 @click.command("check")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
-@click.option("--split", help="train, valid or test [default: test, or all of one array].")
+@click.option(
+    "--data", help="Other data (a single array is enough), or the new place of the run's data."
+)
+@click.option("--split", help="train, valid or test [default: test, or the only array].")
 @click.option("--draws", default=1000, show_default=True, help="Importance draws per sequence.")
 @click.option(
-    "--posterior-draws", default=100, show_default=True, help="Draws kept in posterior.nc."
+    "--posterior-draws", default=100, show_default=True, help="Draws stored in posterior.nc."
 )
 @click.option(
     "--sequences",

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
-@click.option("--split", help="train, valid or test [default: test, or all of one array].")
+@click.option(
+    "--data", help="Other data (a single array is enough), or the new place of the run's data."
+)
+@click.option("--split", help="train, valid or test [default: test, or the only array].")
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -28,7 +30,7 @@ def command(
 ) -> None:
     """Rank runs on the same data, with the standard error of every difference to the best.
 
-    Differences are paired by sequence, so they can be clear where the bounds' own errors overlap.
+    Differences are paired by sequence, so they can be significant even if the errors overlap.
     Runs without a density are ranked by the validation score of their objective.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound

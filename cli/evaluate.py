@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
-@click.option("--split", help="train, valid or test [default: test, or all of one array].")
+@click.option(
+    "--data", help="Other data (a single array is enough), or the new place of the run's data."
+)
+@click.option("--split", help="train, valid or test [default: test, or the only array].")
 @click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
 @click.option(
     "--estimator",

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data, one array is enough; or where the run's own is now.")
-@click.option("--split", help="train, valid or test [default: test, or all of one array].")
+@click.option(
+    "--data", help="Other data (a single array is enough), or the new place of the run's data."
+)
+@click.option("--split", help="train, valid or test [default: test, or the only array].")
 @click.option("--samples", type=int, help="Draws [default: 20; 100 for forecasts and imputation].")
 @click.option("--horizon", type=int, help="Forecast this number of frames instead of one.")
 @click.option(

@@ -14,7 +14,7 @@ import rich_click as click
     type=click.Path(path_type=Path),
     help="File to write [default: RUN/report.html]; with it, nothing is written into RUN.",
 )
-@click.option("--data", help="File with the data of the run, where it has moved.")
+@click.option("--data", help="New place of the run's data, if it has moved.")
 @click.option("--split", default="test", show_default=True, help="train, valid or test.")
 @click.option(
     "--check/--no-check",
@@ -26,7 +26,7 @@ import rich_click as click
 def command(
     run: Path, out: Path | None, data: str | None, split: str, with_check: bool, seed: int
 ) -> None:
-    """Write one HTML file that opens offline: numbers, figures, configuration and the verdict."""
+    """Write one HTML file that opens offline: results, figures, checks and configuration."""
     from pyrodgm.evaluate.likelihood.bounds import has_weights
     from pyrodgm.report import write_report
     from pyrodgm.runs.check import last_check

@@ -12,10 +12,8 @@ import rich_click as click
 @click.option("--num", default=1, show_default=True, help="Number of sequences.")
 @click.option("--length", type=int, help="Frames of each [default: the mean of the data].")
 @click.option("--prefix", default=0, help="Number of first frames taken from the data.")
-@click.option(
-    "--split", help="Split for prefix and conditions [default: test, or all of one array]."
-)
-@click.option("--data", help="Data for these: other data, or where the run's own is now.")
+@click.option("--split", help="Split for prefix and conditions [default: test, or the only array].")
+@click.option("--data", help="Data for prefix and conditions, or the new place of the run's data.")
 @click.option(
     "--conditions",
     type=click.Path(path_type=Path),

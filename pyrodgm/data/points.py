@@ -11,7 +11,7 @@ POINTS = 4
 
 
 def load_avb(*, copies: int = 128) -> Splits:
-    r"""The four one-hot rows of :math:`\{0, 1\}^4`, as pictures of 2 x 2 pixels.
+    r"""The four one-hot rows of length 4, as pictures of 2 x 2 pixels.
 
     .. math:: x \sim \tfrac14 \sum_i \delta_{e_i}
 

@@ -134,8 +134,8 @@ def loader(collection: Collection) -> Callable[..., Splits]:
         return collection.load(path, transpose=transpose)
 
     load.__doc__ = (
-        f"Polyphonic music as piano rolls: {collection.name}. `path` is a file with it; training "
-        "also uses its pieces transposed by up to `transpose` semitones."
+        f"Polyphonic music as piano rolls: {collection.name}.\n\n`path` is a file with it; "
+        "training also uses its pieces transposed by up to `transpose` semitones."
     )
     return load
 

@@ -44,7 +44,7 @@ def load(
     least_in_a_year: int = 5,
     seed: int = 0,
 ) -> Splits:
-    """Counts of words in the State of the Union addresses, one frame a year.
+    """Counts of words in the State of the Union addresses, one frame per year.
 
     Args:
         path: the folder with both files, if it is not in a usual place.
