@@ -194,7 +194,7 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
 
 
 def _check_support(name: str, distribution: TorchDistribution, x: Tensor, data: str) -> None:
-    """Refuse bits or grey values under a distribution of other numbers, which would score them."""
+    """Refuse values outside [0, 1] under distributions of bits, which would score them silently."""
     support = getattr(distribution.support, "base_constraint", distribution.support)
     if support not in (constraints.boolean, constraints.unit_interval):
         return

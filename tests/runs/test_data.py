@@ -139,7 +139,7 @@ def test_one_sequence_and_its_gaps(moved, cli, tmp_path):
     assert said.code == 0, said.err
     assert json.loads(said.out)["missing"] == 2
     assert json.loads(said.out)["split"] == "walk"
-    assert "note: walk: no lengths of walk: its frames are one sequence each" in said.err
+    assert "note: walk: no lengths of walk: its frames are read as one sequence each" in said.err
     assert arrays_of(tmp_path / "filled.npz")["x"].shape[-1] == x.shape[1]
     said = cli("check", run, "--data", tmp_path / "walk.npy", "--draws", 100, "--json")
     assert said.code == 0, said.err

@@ -64,7 +64,7 @@ def test_killed_after_a_step(whole, tmp_path, step):
         *(("pyrodgm.train.recorder.checkpoint.write", call) for call in (1, 2, 3)),
         ("pyrodgm.storage.folder.RunFolder.mark_best", 1),
         *(("pyrodgm.storage.folder.RunFolder.prune", call) for call in (1, 2, 3)),
-        *(("pyrodgm.train.recorder.Recorder._tell", call) for call in (1, 2, 3)),
+        *(("pyrodgm.train.recorder.Recorder._report", call) for call in (1, 2, 3)),
     ],
 )
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -229,7 +229,7 @@ def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
     other = dataclasses.replace(splits, sha256="", train=splits.valid)
     with pytest.raises(DataError, match="has changed since the run began"):
         resume(again, objective=objective(), splits=other)
-    with pytest.raises(RunFolderError, match="fitted with the objective NVIL, and RLOO is given"):
+    with pytest.raises(RunFolderError, match="fitted with the objective NVIL, but RLOO was given"):
         resume(again, objective=RLOO(objective().model, objective().guide), splits=splits)
     resume(again, objective=objective(), splits=splits)
     assert_same_run(tmp_path / "whole", again)

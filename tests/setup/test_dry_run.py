@@ -198,9 +198,9 @@ class Outspoken(Silent):
     traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
 
 
-def test_bits_are_no_law_of_real_numbers(splits, save_data):
+def test_bits_cannot_score_real_numbers(splits, save_data):
     real = ragged.read(save_data(**ragged_arrays(kind="real")))
-    with pytest.raises(DataError, match="Bits scores 'x' by BernoulliVector, and 'tiny' has"):
+    with pytest.raises(DataError, match="Bits scores 'x' by BernoulliVector, but 'tiny' has"):
         check_runs(RLOO(model := Bits(real.info), Own(model)), real)
     grey = ragged.read(save_data(**ragged_arrays(kind="unit")))
     check_runs(RLOO(model := Bits(grey.info), Own(model)), grey)

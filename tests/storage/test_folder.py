@@ -24,7 +24,7 @@ def test_an_occupied_folder_is_refused(folder, tmp_path):
     with pytest.raises(RunFolderError, match=r"not empty; choose another --out.*--resume"):
         RunFolder.create(folder.path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is no folder"):
+    with pytest.raises(RunFolderError, match="is not a directory"):
         RunFolder.create(tmp_path / "file")
     with pytest.raises(RunFolderError, match="cannot make the folder"):
         RunFolder.create(tmp_path / "file" / "below")
@@ -39,7 +39,7 @@ def test_only_a_run_can_be_continued(tmp_path):
     (tmp_path / "note.txt").write_text("")
     with pytest.raises(RunFolderError, match=r"not empty; choose another --out$"):
         RunFolder.check_free(tmp_path)
-    with pytest.raises(RunFolderError, match="/dev/null is no folder"):
+    with pytest.raises(RunFolderError, match="/dev/null is not a directory"):
         RunFolder.check_free(Path("/dev/null"))
 
 
