@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]),
     default="auto",
     show_default=True,
-    help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature, for "
-    "rows with one or two continuous latents, if the guide has no density; for energy models, exact "
-    "if the normaliser can be enumerated and ais otherwise.",
+    help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature "
+    "(for rows with one or two continuous latents) if the guide has no density; for energy models, "
+    "exact if the normaliser can be enumerated and ais otherwise.",
 )
 @click.option("--chains", type=int, help="For ais: chains in each direction [default: 100].")
 @click.option("--temperatures", type=int, help="For ais: steps of a chain [default: 1000].")

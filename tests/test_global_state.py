@@ -114,7 +114,7 @@ CALLS = {
     "energy_likelihood": energy_likelihood,
     "scored": lambda f: f.bits.scored(particles=3).nats,
     "sequences": lambda f: f.bits.sequences("test").x,
-    "floors": lambda f: f.bits.trivial_bounds(),
+    "trivial_bounds": lambda f: f.bits.trivial_bounds(),
     "results": lambda f: f.bits.results().test,
     "metrics": lambda f: f.bits.metrics(),
     "to_datatree": lambda f: f.bits.to_datatree(draws=2),
