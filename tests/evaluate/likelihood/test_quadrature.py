@@ -124,7 +124,7 @@ def test_it_is_done_unasked_where_the_guide_has_no_density_and_the_data_is_small
     valid = validate(model, implicit, splits.valid)
     assert (valid.by, valid.score) == (EXACT, pytest.approx(exact.mean(), abs=1e-3))
     assert (has_bound(model, implicit), has_weights(model, implicit)) == (True, False)
-    with pytest.raises(UsageError, match="FeedForwardImplicit has no density that could be comp"):
+    with pytest.raises(UsageError, match="FeedForwardImplicit has no density that can be comp"):
         bound(model, implicit, splits.test, estimator="iwae")
     model.info = replace(splits.info, num_frames=1_000_000)
     assert not has_bound(model, implicit)
