@@ -36,8 +36,10 @@ class NormalVector(TorchDistribution):
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, constant: Tensor | None = None) -> None:
+        # A sampling loop makes one of these per frame: what the base class does, without its cost.
         self.loc, self.scale, self.constant = loc, scale, constant
-        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+        self._batch_shape, self._event_shape = loc.shape[:-1], loc.shape[-1:]
+        self._validate_args = False
 
     @property
     def mean(self) -> Tensor:

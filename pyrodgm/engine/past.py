@@ -138,8 +138,11 @@ def join(*parts: Tensor) -> Tensor:
     >>> join(torch.ones(5, 1, 2), torch.zeros(3, 4)).shape
     torch.Size([5, 3, 6])
     """
-    leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
+    shapes = {part.shape[:-1] for part in parts}
+    if len(shapes) > 1:  # finding out what they broadcast to takes as long as an operation on them
+        leading = torch.broadcast_shapes(*shapes)
+        parts = tuple(part.expand(*leading, part.shape[-1]) for part in parts)
+    return torch.cat(parts, -1)
 
 
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:

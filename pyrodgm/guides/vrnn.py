@@ -69,7 +69,7 @@ class VRNNGuide(StepGuide):
         del t
         assert encoded is not None
         width = self.hidden_from_x.out_features
-        now, before = encoded[..., :width], encoded[..., width:]
+        now, before = encoded.split_with_sizes((width, encoded.shape[-1] - width), -1)
         h = self.model.moved(past, before)
         draw("z", self.posterior.of_hidden(self.posterior.first(h) + now))
 

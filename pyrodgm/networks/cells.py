@@ -115,6 +115,8 @@ class GRUCell(nn.Module):
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., H)."""
         drive, state = _alike(drive, state)
+        if drive.dim() == 2:  # one draw, of which a loop has many frames
+            return torch.gru_cell(drive, _rows(state), *_weights(self.network))
         moved = torch.gru_cell(_rows(drive), _rows(state), *_weights(self.network))
         return moved.view(state.shape)
 
@@ -207,6 +209,8 @@ class DrivenReLU(nn.Module):
 
 def _alike(drive: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Both with the same leading dimensions."""
+    if drive.shape[:-1] == state.shape[:-1]:
+        return drive, state
     leading = torch.broadcast_shapes(drive.shape[:-1], state.shape[:-1])
     return drive.expand(*leading, drive.shape[-1]), state.expand(*leading, state.shape[-1])
 
