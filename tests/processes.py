@@ -62,6 +62,20 @@ def wait_for(process, found):
         time.sleep(0.01)
 
 
+def elsewhere(function, *arguments):
+    """What a function returns in another process."""
+    here, there = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_answer, args=(there, function, arguments))
+    process.start()
+    there.close()
+    try:
+        return _received(here)
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
 def together(function, *arguments):
     """What a function returns in each of two processes that train together."""
     with socket.socket() as free:
@@ -84,7 +98,7 @@ def together(function, *arguments):
 
 
 def _received(connection):
-    assert connection.poll(LIMIT), "a process that trains with another says nothing"
+    assert connection.poll(LIMIT), "a process says nothing"
     failure, value = connection.recv()
     assert failure is None, failure
     return value
@@ -97,13 +111,17 @@ def _ranked(connection, rank, port, function, arguments):
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     rank_zero_only.rank = rank  # read from the environment at import, which is over
+    _answer(connection, function, arguments)
+
+
+def _answer(connection, function, arguments):
     try:
         value = function(*arguments)
     except BaseException:  # noqa: BLE001 - the test that waits raises it
         connection.send((traceback.format_exc(), None))
     else:
         connection.send((None, value))
-    signal.pause()  # until both have said what they have to say, and are ended
+    signal.pause()  # until all have said what they have to say, and are ended
 
 
 def fit_or_resume(values, out):

@@ -85,7 +85,7 @@ def fitted_nats(splits: Splits, make, steps: int) -> tuple[float, int]:
 )
 def test_conditions_that_decide_everything_are_used_in_full(make, steps) -> None:
     """Likelihood ratios are chi-squared: so far may a fit of n frames be from the true model."""
-    splits, n = decided(4000), 4000
+    splits, n = decided(2000), 2000
     on = splits.test.x.numpy() == splits.test.conditions.numpy()
     truth = np.where(on, np.log(CHANCE), np.log(1 - CHANCE)).sum(-1).mean()
     found, size = fitted_nats(splits, make, steps)

@@ -140,6 +140,7 @@ def test_trivial_predictors_know_no_units(case):
         assert nats == pytest.approx(own[name].nats_per_example, **REL)
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_checks_know_no_units(double):
     own, found = (
         check(fitted("tsbn", units), draws=25, posterior_draws=10)

@@ -9,8 +9,8 @@ from pyrodgm.seeds import numpy_generator
 
 @pytest.fixture(scope="module")
 def videos():
-    centres = balls.simulate(200, 100, numpy_generator(0, "calibration"))
-    return centres, balls.render(centres).reshape(200, 100, -1).astype(np.float64)
+    centres = balls.simulate(100, 100, numpy_generator(0, "calibration"))
+    return centres, balls.render(centres).reshape(100, 100, -1).astype(np.float64)
 
 
 def squared_error(guess, truth):
@@ -24,7 +24,7 @@ def test_generator_is_the_published_task(videos):
         "mean image": squared_error(x.mean((0, 1)), x),
         "copy last": squared_error(x[:, :-1], x[:, 1:]),
         "linear": squared_error(np.clip(2 * x[:, 1:-1] - x[:, :-2], 0, 1), x[:, 2:]),
-        "oracle": squared_error(constant_velocity.reshape(200, 98, -1), x[:, 2:]),
+        "oracle": squared_error(constant_velocity.reshape(100, 98, -1), x[:, 2:]),
         "entropy": -(xlogy(x, x) + xlogy(1 - x, 1 - x)).sum(-1).mean(),
     }
     published = {

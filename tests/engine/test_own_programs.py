@@ -248,7 +248,7 @@ def test_a_program_that_branches_on_its_draws(kind: str) -> None:
     """The number of frames is drawn, so that a baseline for each frame would know the draw."""
     both = parameters()
     program = Branches(*both)
-    elbo = objective(kind, particles=20, vectorize_particles=False)
+    elbo = objective(kind, particles=12, vectorize_particles=False)
     found = gradients(elbo, program.model, program.guide, list(both))
     assert_mean(found, -gradient(program.bound(), both), power=0.5)
 

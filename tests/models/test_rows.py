@@ -40,6 +40,6 @@ def test_a_row_model_is_fitted_without_a_guide(sequential, tmp_path):
     torch.manual_seed(0)
     model = kind(splits.info)
     objective = dgm.objectives.ML(model, dgm.guides.NoGuide(model))
-    run = dgm.fit(objective, splits, steps=600, evaluate_every=200, lr=0.1, averaging=0.0)
+    run = dgm.fit(objective, splits, steps=300, evaluate_every=100, lr=0.1, averaging=0.0)
     p = np.array([8, 2, 6]) / 16
     assert run.evaluate("test").nats_per_example == pytest.approx((p * np.log(p)).sum(), abs=0.01)

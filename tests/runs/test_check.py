@@ -41,9 +41,8 @@ def found(run):
         return check(run, draws=100, posterior_draws=10)
 
 
-@pytest.mark.parametrize("kind", ["binary", "unit"])
-def test_every_file_is_written_and_opens(kind, tmp_path):
-    run = fitted(kind, tmp_path)
+def test_every_file_is_written_and_opens(tmp_path):
+    run = fitted("unit", tmp_path)
     found = check(run, draws=100, posterior_draws=10)
     names = ["posterior", "predictive", "guide", "example", "learning", "check"]
     assert list(found.paths) == names

@@ -97,17 +97,17 @@ def kill_at(patched, moment, call, after):
 
 
 def test_killed_by_the_system_at_a_random_moment(tiny, tmp_path):
-    words = ["fit", "--data", tiny, "--set", "model.hidden_dim=3", "--steps", 400]
-    words += ["--set", "fit.evaluate_every=50", "--set", "fit.patience=1000", "--device", "cpu"]
+    words = ["fit", "--data", tiny, "--set", "model.hidden_dim=3", "--steps", 250]
+    words += ["--set", "fit.evaluate_every=25", "--set", "fit.patience=1000", "--device", "cpu"]
     words += ["--out", tmp_path / "killed"]
     with started(*words, out=tmp_path / "out", err=tmp_path / "err") as process:
         wait_for(process, lambda: list(tmp_path.glob("killed/checkpoints/step-*")))
         time.sleep(random.SystemRandom().uniform(0, 0.3))
     assert process.exitcode == -signal.SIGKILL
     stopped_at = RunFolder.open(tmp_path / "killed").latest().name
-    assert stopped_at < "step-00000400"
+    assert stopped_at < "step-00000250"
     resume(tmp_path / "killed")
-    values = tiny_values(tiny, steps=400, evaluate_every=50, patience=1000, batch_size=16)
+    values = tiny_values(tiny, steps=250, evaluate_every=25, patience=1000, batch_size=16)
     fit_config(resolve(values), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
