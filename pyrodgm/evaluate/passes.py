@@ -13,7 +13,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.engine.smc import frame_evidence
 from pyrodgm.errors import UsageError
-from pyrodgm.guides import Guide, StepGuide
+from pyrodgm.guides import Guide, ImplicitGuide, StepGuide
 from pyrodgm.models import Model, StepModel
 from pyrodgm.seeds import forked
 
@@ -121,6 +121,12 @@ def over_time(model: Model, guide: Guide) -> tuple[StepModel, StepGuide]:
     """
     if isinstance(model, StepModel) and isinstance(guide, StepGuide):
         return model, guide
+    if isinstance(guide, ImplicitGuide):
+        raise UsageError(
+            f"{type(guide).__name__} draws the latents of independent rows, and prediction needs "
+            "frames that follow each other and a guide that runs over time; pyrodgm evaluate, "
+            "sample and report work"
+        )
     other = guide if isinstance(model, StepModel) else model
     raise UsageError(
         f"{type(other).__name__} is not defined frame by frame; particle filtering needs a "

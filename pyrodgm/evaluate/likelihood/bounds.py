@@ -119,9 +119,9 @@ def refuse_without_weights(model: Model, guide: Guide) -> None:
     if not has_weights(model, guide):
         without = guide if model.traits.density == "normalised" else model
         raise UsageError(
-            f"{type(without).__name__} has no density that can be computed, so there are no "
-            "importance weights and no bound on the log-likelihood; run.validation() gives the "
-            "objective's own measure"
+            f"{type(without).__name__} has no density that can be computed, and bounds on the "
+            "log-likelihood and checks are made of importance weights, which need one; pyrodgm "
+            "evaluate without options, sample and report show what there is"
         )
 
 
