@@ -1,6 +1,7 @@
 """What is optimised: learning algorithms, each a class over a model and a guide."""
 
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.objectives.avb import AVB
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm
@@ -23,6 +24,7 @@ from pyrodgm.objectives.vimco import VIMCO
 from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "avb": AVB,
     "elbo": ELBO,
     "fivo": FIVO,
     "iwae": IWAE,
@@ -41,6 +43,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 __all__ = [
+    "AVB",
     "ELBO",
     "FIVO",
     "IWAE",

@@ -1,0 +1,182 @@
+"""Adversarial variational Bayes: its two phases, its gradient with an exact critic, and runs."""
+
+import json
+
+import pytest
+import torch
+from linear_gaussian import ExactRatio, LinearRows, NormalOfNoise, X, exact_bound
+from torch import nn
+
+import pyrodgm as dgm
+from killing import Killed, Killer, assert_same_run
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, LayeredBernoulli, VRNNGuide
+from pyrodgm.models import SBN, VAE, VRNN
+from pyrodgm.objectives import AVB, ELBO, CriticTerm
+from pyrodgm.objectives.avb import ESTIMATE
+from pyrodgm.setup import compat
+from pyrodgm.setup.config import resolve
+
+OPTIONS = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "device": "cpu"}
+SIZES = ["model.hidden_dim=4", "guide.hidden_dim=4", "objective.critic_dim=4", "data.copies=2"]
+OWN = """
+from torch import nn
+from pyrodgm.engine.programs import join
+from pyrodgm.guides import ImplicitGuide
+
+class Shifted(ImplicitGuide):
+    '''A linear map of a row and of noise.'''
+
+    def __init__(self, model, *, noise_dim: int = 3):
+        super().__init__(model, noise_dim=noise_dim)
+        (self.name, site), *_ = self.latents.items()
+        self.network = nn.Linear(model.info.dim + noise_dim, site.dim)
+
+    def generate(self, noise, batch):
+        return {self.name: self.network(join(batch.x, noise))}
+"""
+
+
+def tiny(splits, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VAE(splits.info, hidden_dim=4)
+        guide = FeedForwardImplicit(model, noise_dim=2, hidden_dim=4)
+        return AVB(model, guide, critic_dim=4, **options)
+
+
+def points():
+    return dgm.data.load("avb-points", copies=3)
+
+
+class Prior(nn.Module):
+    """A critic that gives the latents themselves, to be seen."""
+
+    def forward(self, batch, z):
+        return z[..., 0] + 0 * batch.x[..., 0]
+
+
+@pytest.mark.parametrize("contrast", ["prior", "adaptive"])
+def test_the_mean_gradient_with_the_exact_ratio_is_that_of_the_bound(contrast):
+    torch.manual_seed(0)
+    model = LinearRows()
+    guide = NormalOfNoise(model)
+    known = NormalOfNoise(model).requires_grad_(False)
+    made = AVB(model, guide, contrast=contrast, contrast_particles=5)
+    made.term = CriticTerm(ExactRatio(known))
+    if contrast == "adaptive":
+        kept = []
+        of_batch = made.contrast_of
+        made.contrast_of = lambda batch: kept.append(of_batch(batch)) or kept[-1]
+        made.term.critic.moments = lambda: (kept[-1].mean["z"], kept[-1].scale["z"])
+    parameters = [*model.parameters(), *guide.parameters()]
+    exact = gradient(exact_bound(model, guide, X).mean(), parameters)
+    batch = Batch.of(X.repeat(500, 1)[:, None])
+    samples = sample_gradients(lambda: -made.pair_loss(batch).surrogate, parameters, 100)
+    assert_mean(samples, exact)
+    found = made.pair_loss(batch).report[ESTIMATE]
+    assert abs(float(found - exact_bound(model, guide, X).mean().detach())) < 0.3
+
+
+@pytest.mark.parametrize("contrast", ["prior", "adaptive"])
+def test_the_critic_compares_draws_of_the_guide_and_of_the_contrast_without_padding(contrast):
+    torch.manual_seed(1)
+    splits = points()
+    made = tiny(splits, contrast=contrast, particles=3)
+    made.term, drawn = CriticTerm(Prior()), []
+    loss = made.term.loss
+    made.term.loss = lambda q, r, batch: drawn.append((q["z"], r["z"])) or loss(q, r, batch)
+    x = torch.eye(4).repeat(2, 1, 1)
+    batch = Batch(x, torch.tensor([[True, True, True, False], [True] * 4]), torch.arange(2))
+    found = made.critic_loss(batch)
+    (q, r), seen = drawn[0], batch.mask.expand(3, -1, -1)
+    assert q.shape == r.shape == (3, 2, 4, 2)
+    each = nn.functional.softplus(-q[..., 0]) + nn.functional.softplus(r[..., 0])
+    torch.testing.assert_close(found.surrogate, each[seen].mean())
+    assert set(found.report) == {"critic_loss"}
+
+
+def test_phases_update_the_critic_and_then_model_and_guide():
+    splits = points()
+    made = tiny(splits, critic_steps=3, critic_lr=0.5)
+    critic, pair = made.built_phases
+    assert (critic.repeats, critic.fresh, critic.optimizer.lr) == (3, True, 0.5)
+    assert set(map(id, critic.parameters())) == set(map(id, made.term.parameters()))
+    both = [*made.model.parameters(), *made.guide.parameters()]
+    assert set(map(id, pair.parameters())) == set(map(id, both))
+    batch = splits.train.batch(range(4))
+    report = made(batch, 1).report
+    assert set(report) == {AVB.headline}
+    assert not any(word in AVB.headline for word in ("elbo", "bound"))
+    with torch.no_grad():
+        terms = made.trace(batch)
+    torch.testing.assert_close(terms.kl["z"], made.term.ratio(terms.values, batch))
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    cases = [
+        (SBN, LayeredBernoulli, AVB, "SBN has binary latents; AVB on SBN needs continuous"),
+        (VRNN, VRNNGuide, AVB, "VRNN runs over time; AVB on VRNN needs one that has no time"),
+        (VAE, FeedForwardImplicit, ELBO, "Implicit has no density; ELBO on VAE needs one that h"),
+    ]
+    for model, guide, objective, words in cases:
+        with pytest.raises(CompatibilityError, match=words):
+            compat.check_classes(model, guide, objective)
+    compat.check_classes(VAE, DiagonalNormal, AVB)
+    fit = resolve({"model": {"name": "vae"}, "objective": {"name": "avb"}}).fit
+    assert (fit.lr, fit.betas) == (1e-3, (0.5, 0.999))
+
+
+@pytest.mark.parametrize(("step", "contrast"), [(1, "prior"), (3, "adaptive")])
+def test_a_killed_run_is_resumed_bit_for_bit(tmp_path, step, contrast):
+    splits, own = points(), {"contrast": contrast, "contrast_particles": 3}
+    dgm.fit(tiny(splits, **own), splits, out=tmp_path / "whole", **OPTIONS)
+    killed = {"out": tmp_path / "killed", "watcher": Killer(step), **OPTIONS}
+    with pytest.raises(Killed):
+        dgm.fit(tiny(splits, **own), splits, **killed)
+    dgm.resume(tmp_path / "killed", objective=tiny(splits, **own), splits=splits)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_it_goes_beyond_the_local_optimum_of_a_normal_guide():
+    """Its log-likelihood is -1.568; that of independent pixels is -2.249."""
+    splits = dgm.data.load("avb-points", copies=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VAE(splits.info, hidden_dim=(64, 64))
+        guide = FeedForwardImplicit(model, noise_dim=8, hidden_dim=(64, 64))
+        made = AVB(model, guide, critic_dim=(64, 64), critic_lr=4e-3)
+    run = dgm.fit(made, splits, steps=300, lr=4e-3, evaluate_every=300, averaging=0.0)
+    assert run.chosen_by == "exact"
+    assert -1.55 < run.evaluate("test").nats_per_frame < -1.386
+
+
+def test_commands_work_or_say_why_not(cli, tmp_path):
+    run, other, own = tmp_path / "run", tmp_path / "other", tmp_path / "own.py"
+    own.write_text(OWN)
+    settings = [word for size in SIZES for word in ("--set", size)]
+    given = ["fit", "--model", "vae", "--objective", "avb", "--data", "avb-points", "--steps", 2]
+    made = cli(*given, "--guide", "implicit", *settings, "--out", run)
+    assert "VAE, log-likelihood by quadrature" in made.out
+    assert "pyrodgm check" not in made.out
+    without = [*settings[:2], *settings[4:]]
+    assert cli(*given, "--guide", f"{own}:Shifted", *without, "--out", other).code == 0
+    found = json.loads(cli("evaluate", run, "--json").out)
+    assert (found["estimator"], found["chosen_by"], found["examples"]) == ("quadrature", "exact", 8)
+    ranked = json.loads(cli("compare", run, other, "--json").out)["runs"]
+    assert [row["estimator"] for row in ranked] == ["quadrature"] * 2
+    assert cli("sample", run, "--num", 3, "--out", tmp_path / "x.png").code == 0
+    assert cli("report", run).code == 0
+    page = (run / "report.html").read_text()
+    assert "test, nats per frame (by quadrature)" in page
+    refused = {
+        ("check", run): "has no density that can be computed",
+        ("predict", run): "draws the latents of independent rows",
+        ("evaluate", run, "--estimator", "iwae"): "has no density that can be computed",
+    }
+    for command, words in refused.items():
+        said = cli(*command)
+        assert said.code == 2
+        assert words in said.err
