@@ -1,4 +1,4 @@
-"""What q is: approximate posteriors."""
+"""Guides q: approximate posteriors."""
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.gaussian import DiagonalNormal

@@ -1,4 +1,4 @@
-"""What a guide is: a Pyro program q over the latent sites of a model, and its traits."""
+"""Guides: Pyro programs q over the latent sites of a model, with declared traits."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pyrodgm.schema import Checked
 
 @dataclass(frozen=True)
 class GuideTraits:
-    """What a model or an objective may ask of a guide.
+    """Properties of a guide that models and objectives depend on.
 
     Args:
         latents: the kind of latent variables it draws, several kinds, or "none".
         sequential: whether it runs over time; None where it does not matter.
         reparameterised: whether gradients flow through its draws of continuous latents.
         has_density: whether the log-probability of a draw can be computed.
-        causal: whether it never looks at frames after the one it draws, so that what it draws for
-            a sequence it also draws for every beginning of it.
-        over: what it draws, "latents", or "observations" as the noise of random fields is.
+        causal: whether a draw never depends on later frames, so that draws for a sequence are also
+            valid for every prefix of it.
+        over: "latents", or "observations" for the noise distribution of random fields.
         auxiliary: whether it also draws sites that its model does not have.
     """
 
@@ -43,13 +43,13 @@ class GuideTraits:
 
 
 class Target(Protocol):
-    """What a guide reads of the model that it is made for.
+    """The attributes of a model that a guide uses.
 
     Args:
         info: the data's facts.
         latents: name, dimension and kind of every latent site.
         observed: name and dimension of every observed site.
-        history: how many past frames a step of the model looks at, where it has steps.
+        history: number of earlier frames that a step of the model uses, if it has steps.
     """
 
     info: DataInfo
@@ -61,24 +61,23 @@ class Target(Protocol):
 class Guide(Checked, nn.Module):
     """An approximate posterior q(z | x): `forward(batch)` is a Pyro program over `latents`.
 
-    A guide is made from its model, reads sites, sizes and the data's facts from it, and may call
-    its modules, as a recurrence that both share. Its own parameters are those that are not the
-    model's: `model` is a reference and no submodule, so that `parameters()`, `state_dict()` and
-    optimisers of the guide do not hold the model.
+    A guide is constructed from its model. It takes sites, sizes and the data's facts from it, and
+    may call its modules, such as a shared recurrence. `model` is a reference and not a submodule,
+    so `parameters()` and `state_dict()` of the guide do not contain those of the model.
 
     Args:
         model: the model p.
 
     Raises:
-        UsageError: it is made from something else, or the class takes something else.
-        CompatibilityError: the model lacks what a guide reads.
+        UsageError: the argument is not a model, or the class takes another argument.
+        CompatibilityError: the model lacks an attribute that guides use.
     """
 
     traits: ClassVar[GuideTraits]
     latents: dict[str, Site]
 
     def __new__(cls, /, *given: Any, **options: Any) -> Self:
-        """A guide not yet made, of a class that takes a model."""
+        """Check the arguments before the guide is made."""
         _check_takes_model(cls, given)
         return super().__new__(cls, *given, **options)
 
@@ -91,7 +90,7 @@ class Guide(Checked, nn.Module):
 
     @property
     def model(self) -> Any:
-        """The model that it is made for, whose modules it may call."""
+        """The model of this guide, whose modules it may call."""
         return self._model[0]
 
     @abstractmethod
@@ -100,10 +99,10 @@ class Guide(Checked, nn.Module):
 
 
 class StepGuide(SequenceProgram, Guide):
-    """A guide given by `encode`, once over all of time, and `step`, frame by frame.
+    """A guide defined by `encode`, once for all frames, and `step`, frame by frame.
 
-    `step` must be cheap: whatever does not depend on earlier draws belongs into `encode`. Where
-    layers build on each other, `past.chain` draws one after the other; see `pyrodgm.engine.past`.
+    `step` should be cheap: compute everything that does not depend on earlier draws in `encode`.
+    Layers that depend on each other are drawn by `past.chain`; see `pyrodgm.engine.past`.
     """
 
     @property
@@ -125,26 +124,26 @@ class StepGuide(SequenceProgram, Guide):
 
 
 def _check_takes_model(guide: type[Guide], given: tuple[Any, ...]) -> None:
-    """Refuse what guides were made from up to version 0.1, the data's facts."""
+    """Refuse the constructor of version 0.1, which took the data's facts."""
     _, *parameters = inspect.signature(guide.__init__).parameters
     if any(isinstance(each, DataInfo) for each in given) or parameters[:1] == ["info"]:
         raise UsageError(
-            f"guide {guide.__name__} is made from the data's facts (info); guides take the model: "
-            "__init__(self, model, *, ...), which calls super().__init__(model) and reads "
+            f"guide {guide.__name__} takes the data's facts (info); guides must take the model: "
+            "__init__(self, model, *, ...), which calls super().__init__(model) and uses "
             "model.latents, model.history and model.info"
         )
 
 
 def _check_readable(guide: type[Guide], model: Target) -> None:
-    """Refuse what is no model, or one that does not say what a guide reads."""
+    """Refuse an argument that is not a model, or that lacks an attribute used by guides."""
     if not isinstance(model, nn.Module):
         given = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise UsageError(f"guide {guide.__name__} is made from {given}; give the model, an object")
+        raise UsageError(f"guide {guide.__name__} was given {given}; give a model object")
     lacking = [name for name in ("info", "latents", "observed") if not hasattr(model, name)]
     if lacking:
         raise CompatibilityError(
             f"{type(model).__name__} does not set {', '.join(f'self.{name}' for name in lacking)}, "
-            f"which guide {guide.__name__} reads; its constructor must: super().__init__(info) and "
+            f"which guide {guide.__name__} uses; its constructor must: super().__init__(info) and "
             "latents, from site name to Site(dim, kind), and observed, from site name to dimension"
         )
     others = {name: site for name, site in model.latents.items() if not isinstance(site, Site)}

@@ -20,11 +20,11 @@ from pyrodgm.networks.layers import LayerSizes
 
 @final
 class DiagonalNormal(StepGuide):
-    r"""Independent normal latents, by networks of the row.
+    r"""Independent normal latents, with parameters from networks of the row.
 
     .. math:: q(z^l \mid x) = \mathcal N(\mu^l(x, u), \mathrm{diag}\, \sigma^l(x, u)^2)
 
-    for every latent site l, where u are conditions, if rows come with any.
+    for every latent site l, where u are conditions, if any.
 
     Args:
         model: the model p, whose latent sites are continuous.
@@ -51,7 +51,7 @@ class DiagonalNormal(StepGuide):
         )
 
     def encode(self, batch: Batch) -> Tensor:
-        """What the networks see of rows and their conditions, (B, T, D + U)."""
+        """Inputs of the networks from rows and their conditions, (B, T, D + U)."""
         seen, given = self.inputs(batch.x), self.conditions(batch)
         return seen if given is None else torch.cat([seen, given], -1)
 

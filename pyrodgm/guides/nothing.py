@@ -14,7 +14,7 @@ from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 
 @final
 class NoGuide(StepGuide):
-    """Draws nothing: for models whose likelihood is known.
+    """An empty guide, for models without latent variables.
 
     Args:
         model: the model p, which has no latent variables.
@@ -28,9 +28,9 @@ class NoGuide(StepGuide):
         self.latents = {}
 
     def encode(self, batch: Batch) -> Tensor:
-        """The observations, which nothing looks at."""
+        """The observations, which are not used."""
         return batch.x
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """Nothing happens."""
+        """Draw nothing."""
         del draw, past, encoded, t

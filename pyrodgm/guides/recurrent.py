@@ -36,9 +36,9 @@ class SigmoidRecognition(StepGuide):
     Args:
         model: the model p, whose latent sites are the layers, the lowest first.
         history: order n; 0 for rows without time, None for the model's.
-        feedback: whether the lags of lower layers are there, U_3.
+        feedback: whether lags of lower layers are used, U_3.
         init_scale: standard deviation of the initial weights.
-        features_dim: size of what the lowest layer looks at; that of a frame if not given.
+        features_dim: size of the inputs of the lowest layer; that of a frame if not given.
     """
 
     chained = True
@@ -94,7 +94,7 @@ class SigmoidRecognition(StepGuide):
 
 @final
 class RecurrentBernoulli(SigmoidRecognition):
-    r"""The recognition model of the temporal sigmoid belief network, itself of its form.
+    r"""The recognition model of the temporal sigmoid belief network, of the same form.
 
     .. math:: q(z^l_t = 1 \mid \cdot) =
         \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + d^l),
@@ -103,11 +103,11 @@ class RecurrentBernoulli(SigmoidRecognition):
     Args:
         model: the model p; its binary sites, the lowest first, are the layers.
         history: order n; the model's if not given.
-        feedback: whether it looks at earlier observations and earlier draws of lower layers, U_3.
+        feedback: whether it uses earlier observations and earlier draws of lower layers, U_3.
         init_scale: standard deviation of the initial weights.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks for sequence modeling, 2015,
-    equation 16 of the slides. The first n frames have a bias d of their own.
+    equation 16 of the slides. The first n frames have their own bias d.
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=True, causal=True)
@@ -159,15 +159,15 @@ class RecurrentDeterministic(SigmoidRecognition):
     where u are conditions, if frames come with any.
 
     Args:
-        model: the model p; its binary sites, the lowest first, are the layers, of which higher
-            ones are those of `RecurrentBernoulli`.
+        model: the model p; its binary sites, the lowest first, are the layers. Higher layers are as
+            in `RecurrentBernoulli`.
         layer_dim: deterministic rectified units, G.
         history: order n; the model's if not given.
-        init_scale: standard deviation of the initial weights, but of those into the rectified
-            units, which start as those of `torch.nn.Linear` do.
+        init_scale: standard deviation of the initial weights, except those into the rectified
+            units, which are initialised as in `torch.nn.Linear`.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
-    connections of the published code. The first n frames have a bias d of their own.
+    connections of the published code. The first n frames have their own bias d.
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=True, causal=True)

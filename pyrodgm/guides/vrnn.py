@@ -49,8 +49,8 @@ class VRNNGuide(StepGuide):
         lacking = [name for name in SHARED if not hasattr(model, name)]
         if lacking:
             raise CompatibilityError(
-                f"the guide 'vrnn' shares the recurrence of its model, and {type(model).__name__} "
-                f"has no {', '.join(lacking)}; take the model 'vrnn', or a guide of your own"
+                f"the guide 'vrnn' shares the recurrence of its model, but {type(model).__name__} "
+                f"has no {', '.join(lacking)}; use the model 'vrnn', or another guide"
             )
         self.history = 1
         owner, (site,) = self.model, self.latents.values()
@@ -59,7 +59,7 @@ class VRNNGuide(StepGuide):
         self.hidden_from_x = nn.Linear(owner.feature_dim, width, bias=False)
 
     def encode(self, batch: Batch) -> Tensor:
-        """What the frame itself and what the frames before it contribute, (B, T, H + F + U)."""
+        """Contributions of the frame itself and of the frames before it, (B, T, H + F + U)."""
         model = self.model
         now = self.hidden_from_x(model.features_x(model.inputs(batch.x)))
         return torch.cat([now, model.before(batch)], -1)

@@ -1,4 +1,4 @@
-"""What p is: generative models."""
+"""Generative models p."""
 
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR

@@ -41,19 +41,19 @@ class AR(StepModel):
 
     .. math:: p(x_t \mid x_{<t}) = \text{emission}(W x_{t-n:t-1} + V f(x_{t-n:t-1}) + U u_t + c)
 
-    where u are conditions, if frames come with any: a linear regression on them, whose residuals
-    are not carried on.
+    where u are conditions, if any: a linear regression on them, whose residuals have no effect on
+    later frames.
 
     Args:
         info: the data's facts; its features are D.
         history: order n; 0 makes frames independent.
-        hidden_dim: rectified units of every hidden layer of f; 0 leaves f out.
-        hidden_layers: how many hidden layers f has.
+        hidden_dim: rectified units of every hidden layer of f; 0 omits f.
+        hidden_layers: number of hidden layers of f.
         coupling: "all" features of the past predict each feature, or only its "own" past, which at
             order 1 and with bits is a two-state Markov chain per feature.
-        emission: as of `pyrodgm.models.TSBN`.
+        emission: as in `pyrodgm.models.TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
-        dropout: share of hidden units left out at random in training.
+        dropout: share of hidden units dropped at random in training.
 
     Shapes: site ``x`` (B, T, D).
 
@@ -63,8 +63,8 @@ class AR(StepModel):
             hidden layers without any.
 
     Reference: the rows without latent variables of Gan et al., Deep temporal sigmoid belief
-    networks, 2015, published code. The first n frames have biases c of their own. A ridge
-    regression is `fit.weight_decay` with a Gaussian emission.
+    networks, 2015, published code. The first n frames have their own biases c. For a ridge
+    regression, use `fit.weight_decay` with a Gaussian emission.
     """
 
     traits: ClassVar[ModelTraits] = _EXACT
@@ -132,12 +132,12 @@ class AR(StepModel):
 def _check_own(emission: Emission, hidden_dim: int) -> None:
     if isinstance(emission, AutoregressiveBits):
         raise UsageError(
-            'coupling "own" needs an emission of independent features, and a NADE is none'
+            'coupling "own" needs an emission with independent features, which NADE is not'
         )
     if hidden_dim:
         raise UsageError(
-            f"hidden_dim is {hidden_dim}, and hidden layers see all features: leave it at 0 with "
-            'coupling "own"'
+            f"hidden_dim is {hidden_dim}, but hidden layers combine all features: leave it at 0 "
+            'with coupling "own"'
         )
 
 
@@ -146,7 +146,7 @@ class OwnPast(nn.Module):
 
     Args:
         info: the data's facts; its features are D.
-        size: numbers that the emission takes, one or more per feature, side by side.
+        size: number of parameters of the emission, one or more per feature, side by side.
         history: lags n.
     """
 
@@ -161,7 +161,7 @@ class OwnPast(nn.Module):
 
 
 class OwnSymbols(nn.Module):
-    """Linear in the symbols that each feature had, for logits of the symbols that it may have.
+    """Logits of each feature's symbols, linear in the feature's past symbols.
 
     Args:
         info: the data's facts; its symbols are S in all.

@@ -1,4 +1,4 @@
-"""What a model is: a Pyro program p that is also a module, and the traits others rely on."""
+"""Models: Pyro programs p that are also modules, with declared traits."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Density = Literal["normalised", "unnormalised", "none"]
 
 @dataclass(frozen=True)
 class ModelTraits:
-    """What a guide or an objective may ask of a model.
+    """Properties of a model that guides and objectives depend on.
 
     Args:
         latents: the kind of its latent variables, several kinds, or "none".
-        sequential: whether it runs over time; None where it does not matter.
-        density: of its joint distribution: "normalised", "unnormalised", or "none" where it cannot
-            be computed.
-        conditions: whether it takes the conditions that frames come with.
+        sequential: whether it runs over time; None for both.
+        density: of its joint distribution: "normalised", "unnormalised", or "none" if it cannot be
+            computed.
+        conditions: whether it uses the conditions of frames.
     """
 
     latents: Latents
@@ -43,7 +43,7 @@ class ModelTraits:
 
 @dataclass(frozen=True)
 class Companions:
-    """Names of the guide, objective and dataset that a model is fitted with unless told otherwise.
+    """Names of the default guide, objective and dataset of a model.
 
     Args:
         guide: registered guide.
@@ -60,14 +60,14 @@ class Model(Checked, nn.Module):
     """A generative model p(x, z): `forward(batch)` is a Pyro program.
 
     It samples the sites of `latents`, name to `Site`, and observes those of `observed`, name to
-    dimension. Parameters live in the module; one that runs under a handler states them to Pyro.
-    `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` take it, for priors on weights.
+    dimension. Parameters are those of the module; under a Pyro handler they are registered with
+    Pyro. `pyro.nn.PyroModule[...]` and `pyro.nn.module.to_pyro_module_` accept it, for priors on
+    weights.
 
-    `fit_defaults` are options of training that are taken where a person gives none, and the
-    objective has none of its own.
+    `fit_defaults` are defaults for options of training; those of the objective take precedence.
 
     Args:
-        info: the data's facts, kept for guides to read.
+        info: the data's facts, stored for guides.
     """
 
     traits: ClassVar[ModelTraits]
@@ -87,11 +87,11 @@ class Model(Checked, nn.Module):
 
     @property
     def frame_size(self) -> int:
-        """Numbers that one draw of a frame takes: what evaluation is portioned by."""
+        """Numbers per draw of a frame, which determine the size of evaluation batches."""
         return sum(self.dims.values())
 
     def begin(self, splits: Splits, seed: int) -> None:
-        """Set starting values from data, once, before the first step of training; none here.
+        """Initialise parameters from data, once before the first step of training; by default not.
 
         Args:
             splits: the data.
@@ -105,13 +105,13 @@ class Model(Checked, nn.Module):
 
 
 class StepModel(SequenceProgram, Model):
-    """A model given by what happens in one frame; see `pyrodgm.engine.programs`."""
+    """A model defined by one frame given the past; see `pyrodgm.engine.programs`."""
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """What the conditions of every frame tell a step, (B, T, E); None where there are none.
+        """Encoded conditions of every frame, (B, T, E); None if there are none.
 
         Raises:
-            DataError: the batch has conditions, and the model takes none.
+            DataError: the batch has conditions, but the model takes none.
         """
         refuse_unless(0, batch.conditions)
 
@@ -127,7 +127,7 @@ class StepModel(SequenceProgram, Model):
 class StateSpaceModel(StepModel):
     """A model of frames with a hidden state that is summed or integrated out exactly.
 
-    What is summed out of every frame given those before it can be summed out given all of them.
+    Missing values can then be predicted exactly given all frames.
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True)
@@ -135,14 +135,14 @@ class StateSpaceModel(StepModel):
 
     @abstractmethod
     def smoothed(self, batch: Batch) -> TorchDistribution:
-        r"""The law of every frame given all that was seen, of batch shape (B, T).
+        r"""The distribution of every frame given all observations, of batch shape (B, T).
 
         .. math:: p(x_{t,\text{missing}} \mid x_\text{seen})
 
-        Only what is missing may be taken from it.
+        Only its missing features may be used.
         """
 
     def before(self, batch: Batch) -> tuple[Past, Tensor]:
-        """What a step is given, of all frames at once: their past and their numbers."""
+        """The arguments of a step for all frames at once: their past and their numbers."""
         past = ShiftedPast({"x": batch.x, seen_key("x"): batch.observed}, self.history)
         return past, torch.arange(batch.length, device=batch.x.device)

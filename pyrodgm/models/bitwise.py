@@ -20,8 +20,8 @@ def sweep(potential: Potential, x: Tensor) -> Tensor:
 
     .. math:: p(x_d = 1 \mid x_{-d}) = \sigma\big(\phi(x^{d=1}) - \phi(x^{d=0})\big)
 
-    The order is the same for all rows. It and its reverse have the same probability, so that the
-    sweep satisfies detailed balance. It takes D evaluations of the potential of two states a row.
+    The order is the same for all rows. An order and its reverse have equal probability, so the
+    sweep satisfies detailed balance. It evaluates the potential D times, for two states per row.
 
     Args:
         potential: unnormalised log-density :math:`\phi`, (..., D) to (...), in nats.
@@ -71,7 +71,7 @@ class BitwisePath:
     base: Tensor
 
     def log_normaliser(self) -> Tensor:
-        """Of the independent bits."""
+        """log Z of the independent bits."""
         return F.softplus(self.base.double()).sum()
 
     def start(self, num: int) -> Tensor:
@@ -79,7 +79,7 @@ class BitwisePath:
         return self.base.sigmoid().expand(num, -1).bernoulli()
 
     def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
-        """The potential at beta = high less that at beta = low, of rows (num, D), (num,)."""
+        """The potential at beta = high minus that at beta = low, of rows (num, D), (num,)."""
         return (high - low) * (self.potential(x) - x @ self.base)
 
     def move(self, x: Tensor, beta: float) -> Tensor:

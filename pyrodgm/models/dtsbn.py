@@ -33,17 +33,17 @@ class DTSBND(StepModel):
         h_t &= \max(0, W_5 z_t + W_6 h_{t-n:t-1} + W_7 x_{t-n:t-1} + V_2 u_t + a) \\
         p(x_t \mid \cdot) &= \text{emission}(W_2 h_t + W_4 x_{t-n:t-1} + V_3 u_t + c)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, J.
         layer_dim: deterministic rectified units, H.
-        history: order n, how many frames back the past reaches.
-        emission: as of `TSBN`.
+        history: order n, the number of earlier frames in the past.
+        emission: as in `TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
-        dropout: share of rectified units left out at random in training.
-        init_scale: standard deviation of the initial weights, but of those into and out of the
+        dropout: share of rectified units dropped at random in training.
+        init_scale: standard deviation of the initial weights, except those into and out of the
             rectified units.
 
     Shapes: site ``z`` (K, B, T, J), site ``x`` (B, T, D).
@@ -52,9 +52,9 @@ class DTSBND(StepModel):
         DataError: the emission cannot score such data.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, section 3.3, with the
-    connections of the published code. Deviation: weights into and out of the rectified units start
-    as those of `torch.nn.Linear` do, so that signals neither vanish nor grow through them; in the
-    published code all start at 0.001 N(0, 1).
+    connections of the published code. Deviation: weights into and out of the rectified units are
+    initialised as in `torch.nn.Linear`, so that signals neither vanish nor grow; in the published
+    code all weights start at 0.001 N(0, 1).
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True, conditions=True)
@@ -102,7 +102,7 @@ class DTSBND(StepModel):
         self.x_from_given = weights(self.conditions.dim, size, init_scale)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every frame, (B, T, U); None where there are none."""
+        """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:

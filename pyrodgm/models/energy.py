@@ -1,4 +1,4 @@
-"""Models whose density is known up to its normaliser."""
+"""Models with an unnormalised density."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Annealing(Protocol):
     """
 
     def log_normaliser(self) -> Tensor:
-        """Of the start: log Z at beta = 0, in nats, a scalar."""
+        """log Z at the start, beta = 0, in nats, a scalar."""
         ...
 
     def start(self, num: int) -> Tensor:
@@ -33,7 +33,7 @@ class Annealing(Protocol):
         ...
 
     def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
-        """The potential at beta = high less that at beta = low, of rows (num, D), (num,)."""
+        """The potential at beta = high minus that at beta = low, of rows (num, D), (num,)."""
         ...
 
     def move(self, x: Tensor, beta: float) -> Tensor:
@@ -49,9 +49,9 @@ class EnergyModel(Model):
     Hidden units, if any, are summed out of :math:`\phi`. The normaliser Z, or an estimate of it,
     belongs to the objective or the evaluation.
 
-    Of bits, `potential` is all that has to be written: draws, annealing paths and, up to 16 bits,
-    the normaliser follow from it by `pyrodgm.models.bitwise`, with D evaluations for a sweep. A
-    model that knows better ways, such as draws of many bits at once, overrides them.
+    For bits, only `potential` must be defined: draws, annealing paths and, up to 16 bits, the
+    normaliser have defaults from `pyrodgm.models.bitwise`, with D evaluations per sweep. A model
+    with faster methods, such as joint draws of many bits, overrides them.
 
     Args:
         info: the data's facts; its features are D.
@@ -72,7 +72,7 @@ class EnergyModel(Model):
 
         Args:
             x: observations.
-            batch: gives conditions and mask; its observations are not to be looked at.
+            batch: with conditions and mask; its own observations must not be used.
         """
 
     def gibbs(self, x: Tensor, batch: Batch) -> Tensor:
@@ -80,7 +80,7 @@ class EnergyModel(Model):
 
         Args:
             x: observations, (..., B, T, D).
-            batch: gives conditions and mask.
+            batch: with conditions and mask.
 
         Raises:
             CompatibilityError: observations are not bits, and the model has no draws of its own.
@@ -90,7 +90,7 @@ class EnergyModel(Model):
 
     @property
     def enumerable(self) -> bool:
-        """Whether `log_normaliser` can be computed; here of independent rows of at most 16 bits."""
+        """Whether `log_normaliser` can be computed; by default for rows of at most 16 bits."""
         bits = self.info.kind == "binary" and self.info.dim <= bitwise.MOST_BITS
         return bits and self.traits.sequential is False
 
@@ -123,7 +123,7 @@ class EnergyModel(Model):
         return self.potential(flat, Batch.of(flat)).view(x.shape[:-1])
 
     def _rates(self) -> Tensor:
-        """How often every bit of the training data is on, kept from 0 and 1, (D,)."""
+        """Training frequency of every bit, bounded away from 0 and 1, (D,)."""
         rates = means(self.info).clamp(RATE_FLOOR, 1 - RATE_FLOOR)
         return rates.to(next(self.parameters()))
 
@@ -136,7 +136,7 @@ class EnergyModel(Model):
             )
 
     def forward(self, batch: Batch) -> None:
-        """State the potential of the batch to Pyro as the factor ``x``, of batch shape (B, T).
+        """Declare the potential of the batch to Pyro as the factor ``x``, of batch shape (B, T).
 
         A plate of particles goes to dimension -3.
         """

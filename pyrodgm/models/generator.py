@@ -21,7 +21,7 @@ from pyrodgm.networks.mlp import relu_network
 
 @final
 class FeedForwardGenerator(Generator):
-    r"""Rows that a feed-forward network makes of noise.
+    r"""Rows computed from noise by a feed-forward network.
 
     .. math:: x = \mu + \sigma \odot g(\epsilon), \qquad \epsilon \sim \mathcal N(0, I)
 
@@ -56,12 +56,12 @@ class FeedForwardGenerator(Generator):
         super().__init__(info, noise_dim=noise_dim)
         if info.kind != "real":
             raise DataError(
-                f"generator draws real values and the data '{info.name}' has {info.kind} ones"
+                f"generator draws real values, but the data '{info.name}' has {info.kind} values"
                 f"{taken_for(info.kind, ('real',))}"
             )
         self.network = relu_network(noise_dim, hidden_dim, info.dim)
         self.register_buffer("mean", means(info), persistent=False)
-        # Zero where a feature is constant, which is then drawn as it is.
+        # Zero for constant features, whose draws then equal the constant.
         std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
         self.register_buffer("scale", std, persistent=False)
 

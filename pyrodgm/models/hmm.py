@@ -1,7 +1,7 @@
-"""Hidden Markov models, their states summed out exactly, frame by frame.
+"""Hidden Markov models, with states summed out exactly, frame by frame.
 
-A model of frames alone, then: each given those before it, through the belief about the state. So it
-generates, forecasts and is evaluated like any other.
+The result is a model of frames alone, each given those before it through the belief about the
+state. It generates, forecasts and is evaluated like any other model.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 
 SLOPES = 0.1  # standard deviation of the first regression weights, of standardised conditions
-TINY = 1e-30  # a belief never rules a state out for good
+TINY = 1e-30  # smallest belief, so that every state remains possible
 
 
 @final
 class HMM(StateSpaceModel):
-    r"""Hidden Markov model, its states summed out by the forward recursion.
+    r"""Hidden Markov model, with states summed out by the forward recursion.
 
     .. math::
         p(x_t \mid x_{<t}) &= \sum_c \pi_t(c)\, p(x_t \mid c), \qquad
         \pi_{t+1}(c') = \sum_c A_{c c'} \, \frac{\pi_t(c)\, p(x_t \mid c)}{p(x_t \mid x_{<t})}
 
-    Where frames come with conditions u, every state is a regression on them,
+    With conditions u, every state is a regression on them,
     :math:`p(x_t \mid c, u_t) = \text{emission}(b_c + V_c u_t)`, as in a GLM-HMM and in the response
-    models of depmixS4; for `gaussian` these are mean and log-variance. Moves between states do not
-    depend on them.
+    models of depmixS4; for `gaussian` these are mean and log-variance. Transitions do not depend on
+    conditions.
 
     Args:
         info: the data's facts; its features are D.
         num_states: states C.
         emission: of a frame given its state: "bernoulli", "categorical", "gaussian",
-            "multinomial", "negative-binomial", "poisson"; "auto" fits the data.
+            "multinomial", "negative-binomial", "poisson"; "auto" follows from the data.
         start: "data" starts from clusters of the training frames, see
             `pyrodgm.models.hmm_start`; "random" from random numbers.
 
@@ -59,7 +59,7 @@ class HMM(StateSpaceModel):
 
     Reference: Rabiner, A tutorial on hidden Markov models, 1989, equations 19 to 21, with the
     belief normalised in every frame; for conditions, Bengio and Frasconi, Input-output HMMs for
-    sequence processing, 1996, with moves that do not look at the input.
+    sequence processing, 1996, with transitions that do not depend on the input.
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True, conditions=True)
@@ -77,7 +77,7 @@ class HMM(StateSpaceModel):
         super().__init__(info)
         if emission == "nade":
             raise UsageError(
-                "hmm has no emission 'nade'; take bernoulli, or another that fits the data"
+                "hmm has no emission 'nade'; use bernoulli, or another that fits the data"
             )
         self.latents = {}
         self.observed = {"x": info.dim}
@@ -101,7 +101,7 @@ class HMM(StateSpaceModel):
 
     @property
     def frame_size(self) -> int:
-        """Numbers that a frame takes: every state has a distribution of it."""
+        """Numbers per frame: every state has its own distribution."""
         return self.cell.dim * self.observed["x"]
 
     def encode(self, batch: Batch) -> Tensor | None:
@@ -110,14 +110,14 @@ class HMM(StateSpaceModel):
         return None if given is None else torch.cat([given, lagged(given, 1)], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: what the frame before says of the state, then a mixture over states."""
+        """One frame: update the belief by the frame before, draw from a mixture over states."""
         now, _ = _now_and_before(encoded)
-        draw("x", Mixture(self._belief(past, t, encoded), self._laws(now)))
+        draw("x", Mixture(self._belief(past, t, encoded), self._emissions(now)))
 
     def smoothed(self, batch: Batch) -> Mixture:
-        """Every frame given all that was seen of its sequence: a mixture over smoothed states."""
+        """Every frame given all observations of its sequence: a mixture over smoothed states."""
         now, _ = _now_and_before(self.encode(batch))
-        return Mixture(self.log_states(batch), self._laws(now))
+        return Mixture(self.log_states(batch), self._emissions(now))
 
     def log_states(self, batch: Batch) -> Tensor:
         r"""Log-probabilities of the states given the whole sequence, (B, T, C): smoothing.
@@ -152,7 +152,7 @@ class HMM(StateSpaceModel):
             evidence[:, 1:].unbind(1), batch.mask[:, 1:].unbind(1), strict=True
         ):
             score, origin = (best[..., None] + moves).max(-2)
-            # The path ends with the sequence: what follows is padding and has no say in it.
+            # The path ends with the sequence; padding after it has no effect.
             origins.append(torch.where(is_data[:, None], origin, stay))
             best = torch.where(is_data[:, None], score + now, best)
         path = [best.argmax(-1, keepdim=True)]
@@ -161,37 +161,37 @@ class HMM(StateSpaceModel):
         return torch.cat(path[::-1], -1)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
-        """Of all sequences together, in nats."""
+        """The log-likelihood of all sequences together, in nats."""
         belief = self._belief(*self.before(batch), self.encode(batch))
         joint = belief.log_softmax(-1) + self.evidence(batch)
         return (joint.logsumexp(-1) * batch.mask).sum()
 
     def evidence(self, batch: Batch) -> Tensor:
-        """What was seen of every frame by states, log p(x_t | c), (B, T, C); zero if padded."""
+        """Log-likelihood of every frame by state, log p(x_t | c), (B, T, C); zero in padding."""
         now, _ = _now_and_before(self.encode(batch))
         return self._evidence(batch.x, batch.observed, now)
 
-    def _laws(self, given: Tensor | None) -> TorchDistribution:
+    def _emissions(self, given: Tensor | None) -> TorchDistribution:
         """A frame in every state: batch shape (C,), or with its conditions (..., U), (..., C)."""
         if self.slopes is None or given is None:
             return self.emission(self.by_state)
         return self.emission(self.by_state + torch.einsum("cku,...u->...ck", self.slopes, given))
 
     def _belief(self, past: Past, t: Tensor, encoded: Tensor | None) -> Tensor:
-        """About the state given the frames before, as log-probabilities (..., C)."""
+        """Belief about the state given the frames before, as log-probabilities (..., C)."""
         _, before = _now_and_before(encoded)
         evidence = self._evidence(past["x"], past.seen("x"), before)
         started = (t > 0).to(evidence.dtype)[..., None].expand(*evidence.shape[:-1], 1)
         return past.carry("belief", torch.cat([evidence, started], -1), self.cell)
 
     def _evidence(self, x: Tensor, seen: Tensor | None, given: Tensor | None) -> Tensor:
-        """Of the states by what was seen of frames, log p(x_t | c, u_t), (..., C)."""
-        law = partial(self._laws(given), None if seen is None else seen[..., None, :])
-        return law.log_prob(x[..., None, :])
+        """Log-likelihood of observed values by state, log p(x_t | c, u_t), (..., C)."""
+        frame = partial(self._emissions(given), None if seen is None else seen[..., None, :])
+        return frame.log_prob(x[..., None, :])
 
 
 def _keep_loaded(model: nn.Module, _: object) -> None:
-    """Parameters that were loaded are not replaced by others from data."""
+    """Prevent `begin` from replacing loaded parameters."""
     cast("HMM", model)._starts_from_data = False
 
 

@@ -1,7 +1,7 @@
-"""Starting values of a hidden Markov model, from clusters of the training frames.
+"""Initialisation of a hidden Markov model from clusters of the training frames.
 
-The likelihood of a hidden Markov model has many local maxima, and one that starts from random
-numbers often ends with two states on one cluster of the data.
+The likelihood of a hidden Markov model has many local maxima. From random initial values, training
+often ends with two states on one cluster of the data.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pyrodgm.seeds import forked, numpy_generator
 if TYPE_CHECKING:
     from pyrodgm.models.hmm import HMM
 
-WIDTHS = (1, 8)  # frames that are averaged before clustering; wide ones find states that persist
+WIDTHS = (1, 8)  # frames averaged before clustering; large widths find persistent states
 RUNS = 5  # of k-means, which has local minima too
-PIECE_LENGTH, PIECES = 100, 40  # the likelihood of candidates is compared on so many frames
+PIECE_LENGTH, PIECES = 100, 40  # pieces on which the likelihood of candidates is compared
 EMISSION_STEPS, LIKELIHOOD_STEPS, LR = 100, 20, 0.1
 
 
 def start_from_data(model: HMM, splits: Splits, seed: int) -> None:
-    r"""Give a model the best of several starting points, in place.
+    r"""Give a model the best of several initialisations, in place.
 
-    The candidates are the random numbers that it was made with and, for each width w, the clusters
-    that k-means finds among averages over w frames, every feature in units of its usual change from
-    one frame to the next: what persists is then large, and noise small. Clusters give the emission
-    of every state (the maximum of :math:`\sum_t \log p(x_t \mid c_t)`), the transitions and the
-    first state (smoothed relative frequencies). All are then trained for a few steps, and the one
-    of the highest likelihood is kept.
+    The candidates are its random initial values and, for each width w, clusters by k-means of
+    averages over w frames. Every feature is divided by its usual change from one frame to the next,
+    so that persistent differences are large and noise is small. Clusters determine the emission of
+    every state (the maximum of :math:`\sum_t \log p(x_t \mid c_t)`), the transitions and the first
+    state (smoothed relative frequencies). All candidates are then trained for a few steps, and the
+    one with the highest likelihood is kept.
 
     Args:
         model: the model; its parameters are replaced.
@@ -58,7 +58,7 @@ def start_from_data(model: HMM, splits: Splits, seed: int) -> None:
 
 
 def _pieces(sequences: Sequences, seed: int) -> Batch:
-    """Pieces of the training sequences as a batch, taken at random where there are many."""
+    """Pieces of the training sequences as a batch, chosen at random if there are many."""
     pieces = [
         (start + offset, min(PIECE_LENGTH, int(length) - offset))
         for start, length in zip(sequences.starts, sequences.lengths, strict=True)
@@ -104,7 +104,7 @@ def _clusters(points: np.ndarray, number: int, seed: int) -> np.ndarray:
     best, least = np.zeros(len(points), np.int64), math.inf
     for _ in range(RUNS):
         with warnings.catch_warnings():
-            # An empty cluster is a state without frames, which training can still use.
+            # An empty cluster is a state without frames; training can still use it.
             warnings.filterwarnings("ignore", "One of the clusters is empty")
             centres, labels = kmeans2(points, number, minit="++", rng=generator)
         distortion = float(((points - centres[labels]) ** 2).sum())
@@ -126,7 +126,7 @@ def _averaged(features: Tensor, mask: Tensor, width: int) -> Tensor:
 
 
 def _take(model: HMM, batch: Batch, states: Tensor) -> None:
-    """Let the parameters of a model be those that fit given states, (B, T)."""
+    """Set the parameters of a model to fit given states, (B, T)."""
     optimizer = torch.optim.Adam([model.by_state], LR)
     for _ in range(EMISSION_STEPS):
         evidence = model.evidence(batch).gather(-1, states[..., None])

@@ -22,8 +22,8 @@ class Generator(NoiseProgram, Model):
 
     .. math:: x_t = g(\epsilon_t), \qquad \epsilon_t \sim \mathcal N(0, I)
 
-    The map may mix frames, as a recurrent or convolutional one does. Draws carry gradients to its
-    parameters; the density of x is not known, so that learning needs a critic or a distance.
+    The map may combine frames, as a recurrent or convolutional network does. Draws carry gradients
+    to its parameters. The density of x is not available, so learning needs a critic or a distance.
 
     Args:
         info: the data's facts; its features are D.
@@ -44,7 +44,7 @@ class Generator(NoiseProgram, Model):
 
         Args:
             noise: standard normal.
-            batch: gives conditions and mask; its observations are not to be looked at.
+            batch: with conditions and mask; its own observations must not be used.
         """
 
     def values(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
@@ -53,7 +53,7 @@ class Generator(NoiseProgram, Model):
         return {"x": x.masked_fill(~batch.mask[..., None], 0.0)}
 
     def draw(self, batch: Batch, particles: int = 1) -> Tensor:
-        """Observations in the shape of a batch, (K, B, T, D), zero where it is padded.
+        """Observations in the shape of a batch, (K, B, T, D), zero in padding.
 
         Args:
             batch: B sequences of T frames.
@@ -62,7 +62,7 @@ class Generator(NoiseProgram, Model):
         return self.values(self.noise(batch, particles), batch)["x"]
 
     def forward(self, batch: Batch) -> None:
-        """Sample the site ``noise`` of batch shape (B, T) and state ``x``, which follows from it.
+        """Sample the site ``noise`` of batch shape (B, T), and declare ``x``, a function of it.
 
         A plate of particles goes to dimension -3.
         """

@@ -1,7 +1,7 @@
-"""Linear dynamical systems, their states integrated out exactly, frame by frame.
+"""Linear dynamical systems, with states integrated out exactly, frame by frame.
 
-A model of frames alone, then: each given those before it, through the belief about the state. So it
-generates, forecasts and is evaluated like any other.
+The result is a model of frames alone, each given those before it through the belief about the
+state. It generates, forecasts and is evaluated like any other model.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, StateSpaceModel
 from pyrodgm.networks.inputs import Inputs, varying
 
-LEAST_NOISE = 1e-4  # of a standardised feature: none is without any
-SETTLED = 16  # units in the last place that the first covariance may still amount to
+LEAST_NOISE = 1e-4  # smallest noise variance of a standardised feature
+SETTLED = 16  # units in the last place below which the first covariance has no more effect
 
 
 @final
 class LDS(StateSpaceModel):
-    r"""Linear dynamical system, its states integrated out by the Kalman filter.
+    r"""Linear dynamical system, with states integrated out by the Kalman filter.
 
     .. math::
         s_t = A s_{t-1} + \mathcal N(0, I - A A^T), \qquad x_t = C s_t + c + \mathcal N(0, R) \\
         A = L^{-1} M, \qquad L L^T = I + M M^T, \qquad I - A A^T = L^{-1} L^{-T}
 
-    with M any matrix and R diagonal. In the long run states have covariance one, so that no
-    forecast grows without bound; every stable system whose noise reaches all of the state is of
-    this form in some coordinates.
+    with any matrix M and diagonal R. The stationary covariance of states is the identity, so
+    forecasts cannot diverge. Every stable system whose noise affects all of the state has this form
+    in some coordinates.
 
     Args:
         info: the data's facts; its features are D.
         state_dim: size of the state, S.
 
-    Shapes: site ``x`` (B, T, D), real-valued; the law of a frame given those before it is normal,
-    with a covariance of rank S plus a diagonal.
+    Shapes: site ``x`` (B, T, D), real-valued; a frame given those before it is normal, with a
+    covariance of rank S plus a diagonal.
 
     Raises:
         DataError: the data is not real-valued.
@@ -61,8 +61,8 @@ class LDS(StateSpaceModel):
         super().__init__(info)
         if info.kind != "real":
             raise DataError(
-                f"lds models real values and the data '{info.name}' has {info.kind} ones; hmm has "
-                f"emissions for them{taken_for(info.kind, ('real',))}"
+                f"lds models real values, but the data '{info.name}' has {info.kind} values; hmm "
+                f"has emissions for them{taken_for(info.kind, ('real',))}"
             )
         self.latents = {}
         self.observed = {"x": info.dim}
@@ -76,19 +76,19 @@ class LDS(StateSpaceModel):
         self.log_initial = nn.Parameter(torch.zeros(state_dim))
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One frame: the filter moves on by the frame before, then the frame is normal."""
+        """One frame: update the filter by the frame before, draw from a normal distribution."""
         del encoded
-        draw("x", self._law(*self._belief(past, t)))
+        draw("x", self._frame(*self._belief(past, t)))
 
     def dynamics(self) -> tuple[Tensor, Tensor]:
-        """How states move, A, and the covariance of the noise they meet, both (S, S)."""
+        """Transition matrix A and covariance of the state noise, both (S, S)."""
         eye = torch.eye(len(self.motion), dtype=self.motion.dtype, device=self.motion.device)
         factor = torch.linalg.cholesky(eye + self.motion @ self.motion.T)
         inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
         return inverse @ self.motion, inverse @ inverse.T
 
     def smoothed(self, batch: Batch) -> LowRankNormal:
-        r"""Every frame given all that was seen of its sequence: the Rauch-Tung-Striebel smoother.
+        r"""Every frame given all observations of its sequence: the Rauch-Tung-Striebel smoother.
 
         .. math::
             V_t &= (P_t^{-1} + C^T R_t^{-1} C)^{-1}, \qquad
@@ -98,8 +98,8 @@ class LDS(StateSpaceModel):
             \hat V_t = (I - J_t A) V_t (I - J_t A)^T + J_t (Q + \hat V_{t+1}) J_t^T
 
         with Q the covariance of the noise, m and P the filter's belief about :math:`s_t` given the
-        frames before, and R infinite where nothing was seen. The second form of the covariance
-        stays positive in rounding.
+        frames before, and R infinite for missing values. This form of the covariance stays positive
+        under rounding.
 
         Reference: Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems,
         1965.
@@ -121,32 +121,32 @@ class LDS(StateSpaceModel):
             means.append(now[:, t] + (gain @ ahead[..., None]).squeeze(-1))
             spread = keep @ filtered[:, t] @ keep.mT
             covariances.append(spread + gain @ (noise + covariances[-1]) @ gain.mT)
-        return self._law(torch.stack(means[::-1], 1), torch.stack(covariances[::-1], 1))
+        return self._frame(torch.stack(means[::-1], 1), torch.stack(covariances[::-1], 1))
 
     def _observation(self) -> tuple[Tensor, Tensor, Tensor]:
-        """C (D, S), c and the diagonal of R (D,); a constant feature is noise of variance one."""
+        """C (D, S), c and the diagonal of R (D,); a constant feature has noise variance one."""
         noise = self.log_noise.exp() + LEAST_NOISE
         if self.varies is None:
             return self.loading, self.offset, noise
         loading, offset = self.loading * self.varies[:, None], self.offset * self.varies
         return loading, offset, noise.where(self.varies, 1.0)
 
-    def _law(self, mean: Tensor, covariance: Tensor) -> LowRankNormal:
-        """Of a frame whose state is normal with this mean (..., S) and covariance (..., S, S)."""
+    def _frame(self, mean: Tensor, covariance: Tensor) -> LowRankNormal:
+        """Distribution of a frame with state mean (..., S) and state covariance (..., S, S)."""
         loading, offset, noise = self._observation()
         factor = loading @ torch.linalg.cholesky(covariance)
         constant = None if self.varies is None else ~self.varies
-        law = LowRankNormal(mean @ loading.T + offset, factor, noise, constant)
-        return law.scaled(self.inputs.centre, self.inputs.scale)
+        frame = LowRankNormal(mean @ loading.T + offset, factor, noise, constant)
+        return frame.scaled(self.inputs.centre, self.inputs.scale)
 
     def _weight(self, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-        """C (D, S) and R^-1 C (..., D, S), whose rows are zero where nothing was seen."""
+        """C (D, S) and R^-1 C (..., D, S), with zero rows for missing features."""
         loading, _, noise = self._observation()
         weight = loading / noise[:, None]
         return loading, weight if seen is None else seen[..., None] * weight
 
     def _belief(self, past: Past, t: Tensor) -> tuple[Tensor, Tensor]:
-        """About the state given the frames before: mean (..., S) and covariance (..., S, S)."""
+        """Belief about the state given the frames before: mean (..., S), covariance (..., S, S)."""
         seen = past.seen("x")
         loading, weight = self._weight(seen)
         transition, noise = self.dynamics()
@@ -165,7 +165,7 @@ class LDS(StateSpaceModel):
 
 
 class CovarianceCell:
-    r"""Covariances of the Kalman filter, which do not depend on what was seen, only on whether.
+    r"""Covariances of the Kalman filter, which depend on which values are missing, not on values.
 
     .. math:: V = (P_{t-1}^{-1} + C^T R^{-1} C)^{-1}, \qquad P_t = A V A^T + Q
 
@@ -173,8 +173,8 @@ class CovarianceCell:
         transition: A, (S, S).
         noise: Q, (S, S).
         initial: the first P, (S, S).
-        information: what a frame tells, :math:`C^T R^{-1} C`, (..., S, S), of this frame or of all.
-        same: it is the same for all frames, and has no dimension of time.
+        information: information of a frame, :math:`C^T R^{-1} C`, (..., S, S), or of all frames.
+        same: whether it is the same for all frames, without a dimension of time.
     """
 
     def __init__(
@@ -204,20 +204,21 @@ class CovarianceCell:
         return join(predicted.flatten(-2), smoothed.flatten(-2))
 
     def outputs(self, drive: Tensor) -> Tensor:
-        r"""Those of all frames; where every frame tells the same, only until they settle.
+        r"""Covariances of all frames; with constant information, computed only until they converge.
 
-        A change of the first covariance by :math:`\Delta` is one of
+        A change of the first covariance by :math:`\Delta` has the effect
         :math:`\Phi_t \Delta \Phi_t^T` later, with :math:`\Phi_t = A (I - V_t C^T R^{-1} C)
-        \Phi_{t-1}`; where that is rounding, so is all that comes, and what gradients have missed.
+        \Phi_{t-1}`. Once this is below rounding, later covariances and their gradients are equal up
+        to rounding.
         """
         length = drive.shape[-2]
-        told = [self.information] * length if self.same else self.information.unbind(-3)
+        gains = [self.information] * length if self.same else self.information.unbind(-3)
         state, reach = (
             drive.new_zeros(self.state_dim),
             self.initial.diag().clamp(min=1).sqrt().diag(),
         )
         states: list[Tensor] = []
-        for started, information in zip(drive.unbind(-2), told, strict=True):
+        for started, information in zip(drive.unbind(-2), gains, strict=True):
             state = self._next(started, state, information)
             states.append(state)
             if self.same and len(states) > 1:
@@ -231,12 +232,12 @@ class CovarianceCell:
 
     @torch.no_grad()
     def _reach(self, reach: Tensor, state: Tensor) -> Tensor:
-        """How far the first covariance reaches, one frame on."""
+        """The sensitivity to the first covariance, one frame later."""
         smoothed = state[..., self.size**2 :].unflatten(-1, (self.size, self.size))
         return self.transition @ (reach - smoothed @ (self.information @ reach))
 
     def _settled(self, reach: Tensor, state: Tensor) -> bool:
-        """Whether what it reaches is rounding, beside the variances there are."""
+        """Whether this sensitivity is below rounding, relative to the variances."""
         variances = state[..., : self.size**2 : self.size + 1].detach()
         least = SETTLED * torch.finfo(state.dtype).eps * variances
         return bool((reach.square().sum(-1) <= least).all())
@@ -258,7 +259,7 @@ class AffineCell:
         return drive + (self.matrix @ state[..., None]).squeeze(-1)
 
     def outputs(self, drive: Tensor) -> Tensor:
-        """Those of all frames."""
+        """The states of all frames."""
         state, states = torch.zeros_like(drive[..., 0, :]), []
         for push, matrix in zip(drive.unbind(-2), self.matrix.unbind(-3), strict=True):
             state = push + (matrix @ state[..., None]).squeeze(-1)

@@ -18,7 +18,7 @@ from pyrodgm.models.energy import EnergyModel
 from pyrodgm.networks.emission import RATE_FLOOR
 from pyrodgm.networks.inputs import means
 
-MOST_BITS = 20  # of the smaller layer, whose states are enumerated
+MOST_BITS = 20  # largest size of the smaller layer for enumeration of its states
 ROWS_AT_ONCE = 2**14  # states enumerated together: bounds memory
 
 
@@ -77,11 +77,11 @@ class RBM(EnergyModel):
         return x @ self.visible + F.softplus(self.hidden_log_odds(x)).sum(-1)
 
     def hidden_log_odds(self, x: Tensor) -> Tensor:
-        """Of the hidden units given the visible ones, (..., H), of rows (..., D)."""
+        """Log-odds of the hidden units given the visible ones, (..., H), of rows (..., D)."""
         return F.linear(x, self.weight, self.hidden)
 
     def visible_log_odds(self, h: Tensor) -> Tensor:
-        """Of the visible units given the hidden ones, (..., D), of hidden units (..., H)."""
+        """Log-odds of the visible units given the hidden ones, (..., D), of rows (..., H)."""
         return F.linear(h, self.weight.T, self.visible)
 
     def gibbs(self, x: Tensor, batch: Batch) -> Tensor:
@@ -106,8 +106,8 @@ class RBM(EnergyModel):
         if not self.enumerable:
             h, d = self.weight.shape
             raise CompatibilityError(
-                f"this RBM has {d} visible and {h} hidden units, and log Z is exact where one of "
-                f"them is at most {MOST_BITS}; take --estimator ais"
+                f"this RBM has {d} visible and {h} hidden units, but log Z can be enumerated only "
+                f"if one of them is at most {MOST_BITS}; use --estimator ais"
             )
         weight, hidden, visible = self.weight.double(), self.hidden.double(), self.visible.double()
         if len(hidden) <= len(visible):
@@ -157,7 +157,7 @@ class BaseRatePath:
     base: Tensor
 
     def log_normaliser(self) -> Tensor:
-        """Of independent bits, times two for every hidden unit."""
+        """log Z of independent bits, with a factor of two for every hidden unit."""
         units = torch.zeros_like(self.hidden, dtype=torch.float64)
         return F.softplus(self.base.double()).sum() + F.softplus(units).sum()
 
@@ -166,7 +166,7 @@ class BaseRatePath:
         return self.base.sigmoid().expand(num, -1).bernoulli()
 
     def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
-        """The potential at beta = high less that at beta = low, of rows (num, D), (num,)."""
+        """The potential at beta = high minus that at beta = low, of rows (num, D), (num,)."""
         log_odds = F.linear(x, self.weight, self.hidden)
         hidden = F.softplus(high * log_odds) - F.softplus(low * log_odds)
         return (high - low) * (x @ (self.visible - self.base)) + hidden.sum(-1)

@@ -1,4 +1,4 @@
-"""Temporal sigmoid belief networks: binary latent vectors whose odds depend on the past."""
+"""Temporal sigmoid belief networks: binary latent vectors whose log-odds depend on the past."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class SigmoidBeliefNetwork(StepModel):
             + W^l_2 z^{l+1}_t + V^l u_t + b^l) \\
         p(x_t \mid \cdot) &= \text{emission}(W_2 z^1_t + W_4 x_{t-n:t-1} + V^0 u_t + c)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: units J of the latent layer, or of every layer, the lowest first.
         history: order n; 0 for rows without time.
-        feedback: whether the lags of lower layers are there, W_3 and W_4.
-        emission: what a frame is made of.
+        feedback: whether lags of lower layers are used, W_3 and W_4.
+        emission: name of the emission of a frame.
         nade_dim: hidden units of a NADE.
         init_scale: standard deviation of the initial weights.
     """
@@ -121,9 +121,9 @@ class TSBN(SigmoidBeliefNetwork):
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, J.
         history: order n, how many frames back the past reaches.
-        emission: what a frame is made of: "bernoulli", "categorical", "gaussian" (mean and
+        emission: distribution of a frame: "bernoulli", "categorical", "gaussian" (mean and
             log-variance), "multinomial" (counts given their total), "poisson", "negative-binomial"
-            or "nade"; "auto" fits the data.
+            or "nade"; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 
@@ -134,8 +134,8 @@ class TSBN(SigmoidBeliefNetwork):
 
     Reference: Gan, Li, Henao, Carlson and Carin, Deep temporal sigmoid belief networks for sequence
     modeling, 2015, equations 2 and 3; emissions are equations 12 to 14 of the slides. The first n
-    frames have biases b and c of their own; c starts at the data's means where the authors start
-    at zero. Counts enter as log(1 + x), real numbers standardised, symbols one-hot.
+    frames have their own biases b and c; c starts at the data's means, and at zero in the published
+    code. Counts enter as log(1 + x), real numbers standardised, symbols one-hot.
     """
 
     traits: ClassVar[ModelTraits] = _TRAITS
@@ -164,7 +164,7 @@ class TSBN(SigmoidBeliefNetwork):
 
 @final
 class HMSBN(SigmoidBeliefNetwork):
-    r"""Hidden Markov sigmoid belief network: a TSBN whose past is in the latents alone.
+    r"""Hidden Markov sigmoid belief network: a TSBN that depends on past latents only.
 
     .. math::
         p(z_t = 1 \mid z_{<t}) = \sigma(W_1 z_{t-n:t-1} + b), \qquad

@@ -32,14 +32,14 @@ class VAE(StepModel):
     .. math:: z \sim \mathcal N(0, I), \qquad x \mid z \sim \text{emission}(A h^L + a), \qquad
         h^l = \mathrm{relu}(C^l h^{l-1} + c^l), \qquad h^0 = (z, u)
 
-    where u are conditions, if rows come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
-        latent_dim: latent numbers J; half as many as features, and at most 20, if not given.
+        latent_dim: latent dimensions J; by default half the number of features, and at most 20.
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
             layer.
-        emission: what a row is made of; "auto" fits the data.
+        emission: distribution of a row; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
 
     Shapes: sites ``z`` (K, B, T, J) and ``x`` (B, T, D). Frames of a sequence count as independent
@@ -78,7 +78,7 @@ class VAE(StepModel):
         self.decoder = Conditional(features, self.emission, hidden_dim, start=start, shrink=1.0)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every row, (B, T, U); None where there are none."""
+        """The conditions of every row, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:

@@ -34,17 +34,16 @@ class VRNN(StepModel):
         z_t &\sim \mathcal N(\mu(h_t), \mathrm{diag}\, \sigma^2(h_t)) \\
         x_t &\sim \text{emission}(W \rho(h_t, \varphi_z(z_t)) + V u_t + c)
 
-    where u are conditions, if frames come with any. The recurrence is that of frames and latents
-    before t, so that it is known when frame t is drawn; it is written h_{t-1} in the reference.
+    where u are conditions, if any. The recurrence depends on frames and latents before t, so it is
+    known when frame t is drawn; the reference writes it as h_{t-1}.
 
     Args:
         info: the data's facts; its features are D.
         latent_dim: size of a frame's latent vector, J.
         hidden_dim: recurrent units H.
-        feature_dim: units of every feed-forward layer: those of x, of z, of the prior and of the
-            decoder.
+        feature_dim: units of every feed-forward layer: of x, of z, of the prior and of the decoder.
         cell: "gru", "lstm", or "relu" started as the identity.
-        emission: what a frame is made of; "auto" fits the data.
+        emission: distribution of a frame; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
 
     Shapes: sites ``z`` (B, T, J) and ``x`` (B, T, D).
@@ -53,7 +52,7 @@ class VRNN(StepModel):
         DataError: the emission cannot score such data.
 
     Reference: Chung et al., A recurrent latent variable model for sequential data, 2015, equations
-    5 to 7. There features of x and z have up to four layers, here one.
+    5 to 7. There, features of x and z have up to four layers; here they have one.
     """
 
     traits: ClassVar[ModelTraits] = ModelTraits(
@@ -91,11 +90,11 @@ class VRNN(StepModel):
         self.x_from_given = weights(self.conditions.dim, self.emission.size, 0.01)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every frame, (B, T, U); None where there are none."""
+        """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def before(self, batch: Batch) -> Tensor:
-        """What the recurrence is driven by besides latents, (B, T, F + U)."""
+        """Inputs of the recurrence besides latents, (B, T, F + U)."""
         features = self.features_x(self.inputs(batch.x))
         blank = self.features_x(features.new_zeros(1, 1, self.inputs.dim))
         shifted = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)

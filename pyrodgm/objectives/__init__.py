@@ -1,4 +1,4 @@
-"""What is optimised: learning algorithms, each a class over a model and a guide."""
+"""Objectives: learning algorithms, each a class over a model and a guide."""
 
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives.avb import AVB

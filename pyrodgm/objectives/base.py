@@ -1,4 +1,4 @@
-"""What an objective is: the thing that is optimised, as phases that the training loop steps."""
+"""Objectives: what is optimised, as phases of the training loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyrodgm.schema import Checked
 
 @dataclass(frozen=True)
 class Needs:
-    """What an objective asks of a model and a guide; None means that it does not matter.
+    """Properties of model and guide that an objective requires; None means any.
 
     Args:
         latents: kinds of latent variables it can learn.
@@ -46,12 +46,12 @@ class Needs:
 
 
 class Loss(NamedTuple):
-    """What one phase computed; a tuple, which device wrappers can look into.
+    """The result of one phase; a tuple, so that device wrappers can traverse it.
 
     Args:
-        surrogate: scalar whose gradient is the update direction; its value means nothing.
-        report: detached numbers that do mean something, each with its unit in the key.
-        sites: the terms by site, to name the culprit when a number is not finite.
+        surrogate: scalar whose gradient is the update direction; its value has no meaning.
+        report: detached numbers to report, each with its unit in the key.
+        sites: the terms by site, used to name the cause of a non-finite number.
     """
 
     surrogate: Tensor
@@ -61,20 +61,20 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser's turn, or turns, in a step.
+    """The turns of one optimiser in a step.
 
     Args:
-        name: what it is called in reports.
-        modules: the modules whose parameters it updates, and no others.
-        loss: what it minimises, of a batch; gradients of gradients are allowed.
-        optimizer: how it updates them; as `[fit]` says if not given.
-        repeats: turns in a step.
-        fresh: whether every turn has a batch of its own; otherwise all turns of the step share one.
-        every: it has its turns in each n-th step only.
-        after: what runs after each of its turns, such as clipping weights.
+        name: of the phase, for reports.
+        modules: the modules whose parameters it updates.
+        loss: function of a batch to minimise; gradients of gradients are allowed.
+        optimizer: options of its optimiser; those of `[fit]` if not given.
+        repeats: turns per step.
+        fresh: whether every turn has a new batch; otherwise all turns of a step share one.
+        every: it has turns in every n-th step only.
+        after: function called after each of its turns, such as clipping of weights.
 
     Raises:
-        UsageError: less than one turn, or no n-th step.
+        UsageError: fewer than one turn, or n is less than one.
     """
 
     name: str
@@ -102,13 +102,13 @@ class Phase:
 class Objective(Checked, nn.Module, ABC):
     """A learning algorithm for one model and one guide.
 
-    It owns whatever exists only for learning (baselines, critics, caches; see
-    `pyrodgm.objectives.state`), so that it is the whole truth of a training. One that updates
-    everything together writes `loss`; one with several optimisers writes `phases`.
+    It holds all state that exists only for learning (baselines, critics, caches; see
+    `pyrodgm.objectives.state`). An objective that updates everything together defines `loss`; one
+    with several optimisers defines `phases`.
 
-    `headline` is the key of the reported number that the learning curve and the progress bar show.
-    `fit_defaults` are options of training that it takes in the place of the usual ones, where a
-    person gives none: those of an adversarial objective are far from those of a bound.
+    `headline` is the key of the reported number shown by the learning curve and the progress bar.
+    `fit_defaults` are its own defaults for options of training; adversarial objectives need others
+    than bounds.
     """
 
     needs: ClassVar[Needs]
@@ -121,30 +121,30 @@ class Objective(Checked, nn.Module, ABC):
         self.guide = guide
 
     def loss(self, batch: Batch) -> Loss:  # noqa: ARG002 - what it takes where there is one
-        """The loss of everything together, where there is one phase."""
+        """The loss of an objective with one phase."""
         raise UsageError(f"{type(self).__name__} defines neither loss nor phases; it needs one")
 
     def phases(self) -> tuple[Phase, ...]:
-        """What the training loop steps, in order; called once, see `built_phases`."""
+        """The phases of a training step, in order; called once, see `built_phases`."""
         return (Phase("all", (self,), self.loss),)
 
     @cached_property
     def built_phases(self) -> tuple[Phase, ...]:
-        """The phases, built when they are first needed; a copy of the objective has its own."""
+        """The phases, built at first use; a copy of the objective has its own."""
         return self.phases()
 
     def begin(self, training: Sequences) -> None:
-        """Make room for the training data, before the first step and on resume; none here.
+        """Set sizes from the training data, before the first step and on resume; by default none.
 
-        Caches and chains get their sizes here. Parameters and averages have theirs from the
-        constructor, for a fitted run is read without its data.
+        This is for caches and chains. Parameters and averages must have their sizes from the
+        constructor, because a fitted run is loaded without its data.
         """
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """What weights are chosen by, on held-out sequences; the highest score is kept.
+        """The validation score on held-out sequences; weights with the highest score are kept.
 
-        The log-likelihood, or a bound on it, where model and guide have densities; nothing
-        otherwise, and then the last weights are kept.
+        By default it is the log-likelihood, or a bound on it, if model and guide have densities.
+        Otherwise there is no score, and the last weights are kept.
 
         Args:
             sequences: a split.
@@ -158,9 +158,9 @@ class Objective(Checked, nn.Module, ABC):
         return validate(self.model, self.guide, sequences, seed=seed)
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:
-        """The loss of one phase; the entry point that device wrappers hook."""
+        """The loss of one phase; the entry point for device wrappers."""
         return self.built_phases[phase].loss(batch)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state of a copy, which builds its phases anew: those here update this objective."""
+        """The state of a copy, without phases: these update this objective, and are built again."""
         return {key: value for key, value in vars(self).items() if key != "built_phases"}

@@ -1,4 +1,4 @@
-"""The evidence lower bound: pathwise where draws carry gradients, by scores elsewhere."""
+"""The evidence lower bound, with pathwise gradients where available and else score gradients."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ELBO(SinglePhase):
         \nabla_\phi L &= E_q[(\log p - \log q) \, \nabla_\phi \log q(z \mid x)]
         \quad\text{where draws carry no gradient}
 
-    The reference that better estimators are measured against; for discrete sequences its variance
-    grows with the length, and `NVIL` is the practical choice.
+    This is the reference for other estimators. For discrete sequences its variance grows with the
+    length; `NVIL` and `RLOO` have less.
 
     Args:
         model: the model p.

@@ -23,7 +23,7 @@ Resampled = Literal["dropped", "stop-gradient"]
 
 @final
 class FIVO(Objective):
-    r"""The bound of a particle filter with K particles, which resamples where weights degenerate.
+    r"""The bound of a particle filter with K particles and adaptive resampling.
 
     .. math::
         L = E \sum_t \log \hat p_t, \qquad \hat p_t = \sum_k W^k_{t-1}
@@ -36,21 +36,21 @@ class FIVO(Objective):
     .. math::
         s^k_t = \log \hat p_t - \log \hat p^{-k}_t + \sum_{u > t} \gamma^{u-t} \log \hat p_u
 
-    where :math:`\hat p^{-k}_t` has the geometric mean of the other particles' ratios in the place
-    of the particle's own. For rows, and for K particles that are never resampled with signal
-    "future", this is VIMCO's unbiased gradient of the K-sample bound.
+    where :math:`\hat p^{-k}_t` replaces the particle's own ratio by the geometric mean of the
+    others. For rows, and without resampling and with signal "future", this is VIMCO's unbiased
+    gradient of the K-sample bound.
 
-    Choosing ancestors has a score gradient too, of large variance. With resampling "dropped" it is
-    left out, as published: the gradient is biased. With "stop-gradient" particles keep the gradient
-    of their ancestors' weights: the gradient of the model is then without bias that of p(x) for
-    :math:`\prod_t \hat p_t`, and close to that of log p(x) for many particles.
+    Resampling has a score gradient too, of large variance. With resampling "dropped" it is ignored,
+    as published: the gradient is biased. With "stop-gradient", particles keep the gradient of their
+    ancestors' weights: :math:`\prod_t \hat p_t` then has an unbiased gradient of p(x) for the
+    model, and the gradient is close to that of log p(x) for many particles.
 
     Args:
         model: the sequence model p.
         guide: the sequence guide q.
         particles: per sequence, K, at least 2.
-        threshold: particles are resampled where the effective sample size is below this share of
-            K; 0 never resamples, more than 1 always does.
+        threshold: particles are resampled if the effective sample size is below this share of K; 0
+            never resamples, a value above 1 always does.
         resampling: "dropped" or "stop-gradient".
         signal: "local" (discount 0), "future" (discount 1), or the discount :math:`\gamma` itself.
 
@@ -86,8 +86,8 @@ class FIVO(Objective):
         model, guide = self.model, self.guide
         if not isinstance(model, SequenceProgram) or not isinstance(guide, SequenceProgram):
             raise CompatibilityError(
-                f"{type(model).__name__} with {type(guide).__name__} is not run frame by frame, as "
-                "a particle filter needs it; take rws or rloo"
+                f"{type(model).__name__} with {type(guide).__name__} does not run frame by frame, "
+                "which a particle filter needs; use rws or rloo"
             )
         found = run_filter(model, guide, batch, self.particles, threshold=self.threshold)
         increments = found.increments(stop_gradient=self.stop_gradient)
@@ -101,7 +101,7 @@ class FIVO(Objective):
         return Loss(-surrogate, report, sites)
 
     def _score_term(self, found: Filtered, increments: Tensor, scored: Sequence[str]) -> Tensor:
-        """The scores of the draws of some sites, each times its signal, per sequence."""
+        """Sum of the scores of draws of some sites times their signals, per sequence."""
         with torch.no_grad():
             own = increments - without_each(found.log_weights(), found.log_ratios)
             ahead = reward_to_go(increments, self.discount) - increments
@@ -112,7 +112,7 @@ class FIVO(Objective):
 
 
 def without_each(log_weights: Tensor, log_ratios: Tensor) -> Tensor:
-    r"""The log of a weighted mean with the geometric mean of the others in the place of each.
+    r"""The log of a weighted mean, each term in turn replaced by the geometric mean of the rest.
 
     .. math:: \log \Big(\sum_{j \ne k} W^j e^{l^j} + W^k e^{\bar l^{-k}}\Big), \qquad
         \bar l^{-k} = \frac1{K-1} \sum_{j \ne k} l^j

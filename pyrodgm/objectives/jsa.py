@@ -25,34 +25,34 @@ from pyrodgm.objectives.state import RowCache
 class JSA(Objective):
     r"""Joint stochastic approximation with a Metropolis independence sampler.
 
-    Every row of the training data has a Markov chain over its latents, whose last state is kept
-    from epoch to epoch. In each step it makes K moves: a proposal from the guide takes the place of
-    the state with probability
+    Every row of the training data has a Markov chain over its latents, whose last state is stored
+    between epochs. In each step it makes K moves: a proposal from the guide replaces the state with
+    probability
 
     .. math:: \min\Big(1, \frac{w(z')}{w(z)}\Big), \qquad
         w(z) = \frac{p(x, z)}{q(z \mid x)}
 
-    which leaves :math:`p(z \mid x)` as it is. With the states :math:`z^1, \dots, z^K` after the
+    which leaves :math:`p(z \mid x)` invariant. With the states :math:`z^1, \dots, z^K` after the
     moves,
 
     .. math::
         \nabla_\theta = \frac1K \sum_k \nabla_\theta \log p(x, z^k), \qquad
         \nabla_\phi = \frac1K \sum_k \nabla_\phi \log q(z^k \mid x)
 
-    Both targets are reached together: the maximum of log p(x), and the guide that minimises
-    :math:`\mathrm{KL}(p(z \mid x), q(z \mid x))`. No gradient is taken of a draw, so that latents
-    of any kind will do.
+    The targets are the maximum of log p(x), and the guide that minimises
+    :math:`\mathrm{KL}(p(z \mid x), q(z \mid x))`. No gradient of a draw is needed, so any kind of
+    latents is possible.
 
-    The latents of a row are accepted or refused as a whole. For long sequences nearly every
-    proposal is refused, and `rws` with weights of frames is the better choice; `acceptance` in the
-    report and in metrics.jsonl says how it stands.
+    The latents of a row are accepted or rejected as a whole. For long sequences nearly every
+    proposal is rejected, and `rws` with weights of frames is the better choice; `acceptance` in
+    metrics.jsonl is the share of accepted moves.
 
     Args:
         model: the model p.
         guide: the guide q.
-        particles: moves in each step K.
-        cache: whether chains go on where they were in the epoch before; otherwise each begins with
-            its first proposal, which is biased and moves faster where the model still changes.
+        particles: moves per step, K.
+        cache: whether chains continue from their state in the epoch before. Otherwise each starts
+            with its first proposal; this is biased, but adapts faster to a changing model.
 
     Reference: Xu and Ou, Joint stochastic approximation learning of Helmholtz machines, 2016; Ou
     and Song, Joint stochastic approximation and its application to learning discrete latent
@@ -76,7 +76,7 @@ class JSA(Objective):
         self.cache = RowCache(sum(self.sizes.values())) if cache else None
 
     def begin(self, training: Sequences) -> None:
-        """Make room for the latents of every row."""
+        """Set the size of the cache of latents."""
         if self.cache is not None:
             self.cache.begin(training)
 
@@ -102,14 +102,14 @@ class JSA(Objective):
         return Loss(-surrogate, self._report(terms, path), terms.by_name())
 
     def _states(self, batch: Batch) -> Mapping[str, Tensor]:
-        """The state of every chain, by site, (B, T, D); zero where it has not begun."""
+        """The state of every chain, by site, (B, T, D); zero before its start."""
         if self.cache is None:
             return {name: batch.x.new_zeros(*batch.mask.shape, d) for name, d in self.sizes.items()}
         values = self.cache.read(batch).to(batch.x).split(list(self.sizes.values()), -1)
         return dict(zip(self.sizes, values, strict=True))
 
     def _report(self, terms: Terms, path: Tensor) -> dict[str, Tensor]:
-        """The bound by the proposals, and the share of moves that took one."""
+        """The bound from the proposals, and the share of accepted moves."""
         frames = terms.mask.sum() * self.particles
         before = torch.cat([torch.zeros_like(path[:1]), path[:-1]])
         return {
@@ -125,10 +125,10 @@ def independence_chain(log_w: Tensor, started: Tensor) -> Tensor:
 
     Args:
         log_w: log importance weights of the state and of K proposals, (1 + K, B).
-        started: whether there is a state, (B,); otherwise the first proposal is taken.
+        started: whether there is a state, (B,); otherwise the first proposal is accepted.
 
     Returns:
-        After each move, the number of the candidate that is the state, (K, B).
+        The index of the state among the candidates after each move, (K, B).
 
     >>> independence_chain(torch.tensor([[0.0], [100.0], [-100.0]]), torch.tensor([True])).tolist()
     [[1], [1]]
@@ -145,5 +145,5 @@ def independence_chain(log_w: Tensor, started: Tensor) -> Tensor:
 
 
 def _chosen(values: Tensor, index: Tensor) -> Tensor:
-    """Of candidates (1 + K, B, T, D) those of an index (B,)."""
+    """The candidates, (1 + K, B, T, D), selected by an index (B,)."""
     return values[index, torch.arange(len(index), device=index.device)]

@@ -1,4 +1,4 @@
-"""Maximum likelihood, for models whose likelihood is known."""
+"""Maximum likelihood, for models with an exact likelihood."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pyrodgm.objectives.single import SinglePhase, sequence_mean
 
 @final
 class ML(SinglePhase):
-    r"""The log-likelihood itself.
+    r"""Maximum likelihood.
 
     .. math:: L = \sum_t \log p(x_t \mid x_{<t})
 
     Args:
         model: a model without latent variables, or with its latent variables summed out.
-        guide: draws nothing.
+        guide: the guide "none".
 
     Reference: Ou, A review of learning with deep generative models, section 2.
     """

@@ -28,10 +28,10 @@ from pyrodgm.objectives.state import Running
 
 @final
 class NVIL(SinglePhase):
-    r"""The evidence lower bound by scores, with input-dependent baseline, centring and scaling.
+    r"""The evidence lower bound by score gradients with input-dependent baseline and normalisation.
 
     With the cost of a frame :math:`l_t = \log p(x_t, z_t \mid \cdot) - \log q(z_t \mid \cdot)`, a
-    network :math:`C(x_t)` that predicts it and a running mean :math:`m` of what is left,
+    network :math:`C(x_t)` that predicts it and a running mean :math:`m` of the residual,
 
     .. math::
         \delta_t &= l_t - C(x_t) - m \\
@@ -39,14 +39,14 @@ class NVIL(SinglePhase):
         \cdot), \qquad s_t = \sum_{u \ge t} \gamma^{u-t} \delta_u
 
     where v is a running variance of s. Signal "future", :math:`\gamma = 1`, is unbiased up to the
-    positive factor; "local", :math:`\gamma = 0`, drops the effect of a draw on later frames, as
-    the published TSBN does: biased, with far less variance on long sequences.
+    positive factor; "local", :math:`\gamma = 0`, ignores the effect of a draw on later frames, as
+    the published TSBN does: biased, with much less variance on long sequences.
 
     Args:
         model: the model p.
         guide: the guide q.
         signal: "future", "local", or the discount :math:`\gamma` itself.
-        baseline_dim: hidden tanh units of the baseline network; 0 leaves the network out.
+        baseline_dim: hidden tanh units of the baseline network; 0 for no network.
         decay: weight of the old value in the running mean and variance.
         normalise: whether to divide by the running standard deviation.
         particles: number of draws K.
@@ -54,8 +54,8 @@ class NVIL(SinglePhase):
 
     Reference: Mnih and Gregor, Neural variational inference and learning in belief networks, 2014;
     Gan et al., Deep temporal sigmoid belief networks, 2015, algorithm 1. Running values are
-    scalars, updated after use, and the baseline is fitted to the frame's own cost, so that they do
-    not depend on how long a sequence still is.
+    scalars, updated after use. The baseline is fitted to the frame's own cost, so that neither
+    depends on the number of remaining frames.
     """
 
     needs: ClassVar[Needs] = Needs()
@@ -100,15 +100,15 @@ class NVIL(SinglePhase):
         return Loss(loss, terms.report(), terms.by_name())
 
     def _predict(self, terms: Terms, frames: Tensor) -> Tensor:
-        """The baseline network's guess of every frame's cost, (B, T)."""
+        """The baseline network's prediction of every frame's cost, (B, T)."""
         if self.baseline is None:
             return frames.new_zeros(())
         x = frames[..., None] if terms.x is None else as_networks_see(self.model, terms.x)
         first = cast("nn.Linear", self.baseline[0])
         if x.shape[-1] != first.in_features and not isinstance(first, nn.LazyLinear):
             raise CompatibilityError(
-                f"the baseline network takes {first.in_features} observed features a frame, and "
-                f"here are {x.shape[-1]}; use baseline_dim=0, which leaves the network out"
+                f"the baseline network takes {first.in_features} observed features per frame, but "
+                f"got {x.shape[-1]}; use baseline_dim=0 for no network"
             )
         return self.baseline(x).squeeze(-1) * frames
 

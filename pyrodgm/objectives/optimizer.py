@@ -1,6 +1,6 @@
-"""How parameters follow their gradients: the options of one phase's optimiser.
+"""Options of a phase's optimiser.
 
-Annotations are evaluated here, since a dataclass of another module takes these fields over.
+Annotations are evaluated here, because a dataclass of another module inherits these fields.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ class OptimizerOptions:
     """Options of an optimiser; those of `[fit]` are the options of phases without their own.
 
     Args:
-        optimizer: "adam" (with decoupled weight decay where there is one), or "rmsprop" as the
-            published sigmoid belief networks were trained.
+        optimizer: "adam" (with decoupled weight decay), or "rmsprop" as for the published sigmoid
+            belief networks.
         lr: learning rate.
         betas: of "adam", weights of the past in the averages of the gradient and of its square;
             0.9 and 0.999 if not given.
-        weight_decay: pull of all parameters toward zero, relative to the learning rate.
-        clip_norm: norm that the gradient of a step is cut down to; none by default.
+        weight_decay: weight-decay coefficient, decoupled under "adam".
+        clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
+            default.
 
     Raises:
         UsageError: betas for another optimiser than "adam".
@@ -39,4 +40,4 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         if self.betas is not None and self.optimizer != "adam":
-            raise UsageError(f"betas are for optimizer 'adam', and this one is '{self.optimizer}'")
+            raise UsageError(f"betas are for optimizer 'adam', but this one is '{self.optimizer}'")

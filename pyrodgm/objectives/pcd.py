@@ -1,4 +1,4 @@
-"""Contrastive divergence, with chains that persist from step to step or begin at the data."""
+"""Contrastive divergence, with persistent chains or with chains that start at the data."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pyrodgm.networks.inputs import means
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.state import Chains, Running
 
-CHAINS = 100  # where no number is given
-LEAST_MOBILITY = 0.01  # below which chains are said not to move
+CHAINS = 100  # default number of chains
+LEAST_MOBILITY = 0.01  # mobility below which there is a warning
 
 
 @final
@@ -36,29 +36,29 @@ class PCD(Objective):
         \nabla \log p(x) = \nabla \phi(x) - \mathrm{E}_{p(\tilde x)} \nabla \phi(\tilde x)
         \approx \nabla \phi(x) - \frac1K \sum_k \nabla \phi(\tilde x^k)
 
-    Each of K chains makes some sweeps of the model's conditional draws in every step, and goes on
-    from there in the next. The gradient is that of the log-likelihood where the chains are in
-    equilibrium; they are nearly so where the learning rate is small beside how fast they move.
+    Each of K chains makes some Gibbs sweeps in every step, and continues from its state in the next
+    step. The gradient is that of the log-likelihood if the chains are in equilibrium; they are
+    close to it if the learning rate is small relative to their speed.
 
-    `chain_mobility` in the report says how fast: the bits that a step changes, as a share of those
-    in which two independent rows at the data's rates differ. Where the chains hardly move, a
-    `ChainWarning` is given at validation.
+    `chain_mobility` in the report measures the speed: the number of bits changed per step, relative
+    to the number in which two independent rows at the data's frequencies differ. If the chains
+    hardly move, there is a `ChainWarning` at validation.
 
-    Weights are chosen by the exact log-likelihood where the normaliser can be enumerated, and by
-    the pseudo-likelihood otherwise.
+    The validation score is the exact log-likelihood if the normaliser can be enumerated, and the
+    pseudo-likelihood otherwise.
 
     Args:
         model: a model with an unnormalised density and conditional draws, of independent frames.
-        guide: draws nothing.
-        particles: chains K of each process; 100 if not given. Without `persistent` every frame of
-            the batch has one.
-        steps: sweeps of every chain in each step.
-        persistent: whether chains go on where they were; otherwise each begins at a frame of the
-            batch, which is plain contrastive divergence and biased.
-        start: where persistent chains begin: at rows of the training data, or at random bits.
+        guide: the guide "none".
+        particles: chains K per process; 100 by default. Without `persistent`, every frame of the
+            batch has one.
+        steps: sweeps per chain and step.
+        persistent: whether chains continue from their last state; otherwise each starts at a frame
+            of the batch, which is plain contrastive divergence and biased.
+        start: initial states of persistent chains: rows of the training data, or random bits.
 
     Raises:
-        UsageError: particles or a start are given for chains that do not persist.
+        UsageError: particles or a start are given without persistent chains.
 
     Reference: Hinton, Training products of experts by minimizing contrastive divergence, 2002;
     Tieleman, Training restricted Boltzmann machines using approximations to the likelihood
@@ -84,7 +84,7 @@ class PCD(Objective):
         super().__init__(model, guide)
         if not persistent and (particles, start) != (None, None):
             raise UsageError(
-                "without persistent chains, every frame of the batch has one that begins there; "
+                "without persistent chains, one chain starts at every frame of the batch; "
                 "give no particles and no start, or persistent=True"
             )
         self.steps = steps
@@ -96,7 +96,7 @@ class PCD(Objective):
         self.bits_apart = float((2 * rates * (1 - rates)).sum())
 
     def begin(self, training: Sequences) -> None:
-        """Let the chains begin, at frames of the training data or at random bits."""
+        """Initialise the chains at frames of the training data or at random bits."""
         if self.chains is None:
             return
         like = next(self.model.parameters())
@@ -108,7 +108,7 @@ class PCD(Objective):
         self.chains["x"] = x[:, None]
 
     def loss(self, batch: Batch) -> Loss:
-        """Mean potential of the chains less that of the data, per sequence."""
+        """Mean potential of the chains minus that of the data, per sequence."""
         model, frames = self._energy(), batch.mask.sum()
         before, where = (batch.x, batch) if self.chains is None else self._persistent()
         after = self._moved(before, where)
@@ -126,13 +126,13 @@ class PCD(Objective):
         return Loss((drawn - own) * frames / batch.size, report, sites)
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """The exact log-likelihood where it can be had, else the pseudo-likelihood."""
+        """The exact log-likelihood if the normaliser can be enumerated, else pseudo-likelihood."""
         mobility = float(self.mobility.value)
         if mobility < LEAST_MOBILITY:
             warnings.warn(
                 f"the Markov chains hardly move: a step changes {mobility:.2%} of the bits in "
-                "which independent rows differ, so that the chains do not stand for the model. "
-                "Lower fit.lr, give fit.weight_decay, or raise objective.steps",
+                "which independent rows differ, so they do not represent the model. "
+                "Lower fit.lr, set fit.weight_decay, or increase objective.steps",
                 ChainWarning,
                 stacklevel=2,
             )
@@ -142,7 +142,7 @@ class PCD(Objective):
         """The model.
 
         Raises:
-            CompatibilityError: its density is called unnormalised, and it has no potential.
+            CompatibilityError: it declares an unnormalised density, but has no potential.
         """
         if isinstance(self.model, EnergyModel):
             return cast("EnergyModel", self.model)

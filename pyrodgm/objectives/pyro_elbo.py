@@ -1,7 +1,7 @@
-"""Pyro's own evidence lower bounds, by name, on the unrolled execution of a pair.
+"""Pyro's own evidence lower bounds, by name, on the unrolled form of model and guide.
 
-They are the reference that ours are tested against, and they are slow on long sequences:
-TraceGraph_ELBO takes time quadratic in T.
+Our objectives are tested against them. They are slow on long sequences: TraceGraph_ELBO takes time
+quadratic in T.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import as_networks_see, unrolled_pair
 from pyrodgm.objectives.state import OwnState
 
-HIDDEN, DECAY = 100, 0.8  # of baselines, where nothing else is asked for
+HIDDEN, DECAY = 100, 0.8  # defaults of baselines
 
 Baseline = Literal["none", "decaying-average", "network"]
 
@@ -66,7 +66,7 @@ class TraceGraphELBO(Objective):
     Args:
         model: the model p.
         guide: the guide q.
-        baseline: "network" (a tanh network of the frame and of how many frames are left),
+        baseline: "network" (a tanh network of the frame and of the number of remaining frames),
             "decaying-average" (one running average per frame and row of the batch), or "none".
         baseline_dim: hidden units of the network, 100 if not given.
         decay: weight of the old value in the running averages, 0.8 if not given.
@@ -75,8 +75,8 @@ class TraceGraphELBO(Objective):
     Raises:
         UsageError: an option of another baseline.
 
-    Deviations from Pyro: its running averages live in the global parameter store and stop with an
-    error when the shape of the batch changes; here they live in the objective and start afresh.
+    Deviation from Pyro: its running averages are in the global parameter store and raise an error
+    when the shape of the batch changes; here they are part of the objective and restart.
     """
 
     needs: ClassVar[Needs] = Needs(reparameterised=False)
@@ -97,7 +97,7 @@ class TraceGraphELBO(Objective):
             ("decay", decay, "decaying-average"),
         ):
             if value is not None and baseline != owner:
-                raise UsageError(f"{name} is for baseline '{owner}', and this one is '{baseline}'")
+                raise UsageError(f"{name} is for baseline '{owner}', but this one is '{baseline}'")
         self.baseline: Baseline = baseline
         self.decay = DECAY if decay is None else decay
         dim = sum(model.observed.values())
@@ -123,7 +123,7 @@ class TraceGraphELBO(Objective):
         return Loss(surrogate / batch.size, report)
 
     def _baseline_options(self, site: dict[str, Any], batch: Batch) -> dict[str, Any]:
-        """What Pyro reads from a guide site to build its baseline."""
+        """The options of a guide site from which Pyro builds its baseline."""
         if self.network is None:
             options = {"use_decaying_avg_baseline": True, "baseline_beta": self.decay}
             return {"baseline": options}
@@ -132,30 +132,30 @@ class TraceGraphELBO(Objective):
         left = batch.mask[:, frame:].sum(1, keepdim=True).to(batch.x.dtype)
         seen = as_networks_see(self.model, batch.x[:, frame])
         frame_input = torch.cat([seen, left], -1)
-        if batch.size == 1:  # Pyro drops the dimension of a plate of one
+        if batch.size == 1:  # Pyro removes the dimension of a plate of size one
             frame_input = frame_input[0]
         return {"baseline": {"nn_baseline": self.network, "nn_baseline_input": frame_input}}
 
 
 class RowAverages(OwnState):
-    """Running averages for each row of a batch; they start afresh with batches of another size."""
+    """Running averages for each row of a batch; they restart with batches of another size."""
 
     def __init__(self) -> None:
         super().__init__()
         self._size, self._values = 0, {}
 
     def of(self, size: int) -> dict[str, Tensor]:
-        """The averages by name, to be changed, for batches of a size."""
+        """The averages by name, for batches of a size; the caller updates them."""
         if size != self._size:
             self._size, self._values = size, {}
         return self._values
 
     def own_state(self) -> dict[str, Any]:
-        """The averages, and of what size batches are."""
+        """The averages, and the size of batches."""
         return {"size": self._size, "values": {n: x.cpu() for n, x in self._values.items()}}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Take the averages of a checkpoint."""
+        """Restore the averages of a checkpoint."""
         self._size, self._values = state["size"], dict(state["values"])
 
     def move(self, change: Callable[[Tensor], Tensor]) -> None:
@@ -164,7 +164,7 @@ class RowAverages(OwnState):
 
 
 class _TraceGraphSurrogate(TraceGraph_ELBO):
-    """Pyro's class computes a surrogate and differentiates it at once; here it is handed out."""
+    """Pyro's class differentiates its surrogate immediately; this one returns it."""
 
     def elbo_and_surrogate(self, model: Any, guide: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         pair: Any = self._loss_and_surrogate_loss(model, guide, (batch,), {})
@@ -172,7 +172,7 @@ class _TraceGraphSurrogate(TraceGraph_ELBO):
 
 
 class _FrameBaseline(nn.Module):
-    r"""Predicts the cost that is left from a frame and the number of frames left.
+    r"""Predicts the remaining cost from a frame and the number of remaining frames.
 
     .. math:: B(x_t, n_t) = n_t \\, (a^\top \tanh(A x_t) + c)
     """

@@ -1,4 +1,4 @@
-"""Score gradients with the other draws as baseline."""
+"""Score gradients with the mean of the other draws as baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 
 @final
 class RLOO(SinglePhase):
-    r"""The evidence lower bound by scores, every draw measured against the K - 1 others.
+    r"""The evidence lower bound by score gradients, with the K - 1 other draws as baseline.
 
     With the cost of a frame :math:`l_t = \log p(x_t, z_t \mid \cdot) - \log q(z_t \mid \cdot)`,
 
@@ -30,8 +30,8 @@ class RLOO(SinglePhase):
         \nabla_\phi L \approx \frac1K \sum_k \sum_t
         \Big(s^k_t - \frac{1}{K-1} \sum_{j \ne k} s^j_t\Big) \nabla_\phi \log q(z^k_t \mid \cdot)
 
-    No network has to learn a baseline, and none could know the sequence as well as other draws for
-    it do. Unbiased for signal "future"; a discount below one trades bias for variance.
+    No baseline has to be learned, and the other draws are for the same sequence. Unbiased for
+    signal "future"; a discount below one trades bias for variance.
 
     Args:
         model: the model p.
@@ -72,7 +72,7 @@ class RLOO(SinglePhase):
 
 @final
 class LocalRLOO(SinglePhase):
-    r"""The local signal, every frame drawn K times given one path and compared with itself.
+    r"""The local signal, with K draws of every frame given one path.
 
     .. math::
         \tilde z \sim q(z \mid x), \quad z^k_t \sim q(z_t \mid \tilde z_{<t}, x), \qquad
@@ -81,10 +81,10 @@ class LocalRLOO(SinglePhase):
         \log q(z^k_t \mid \tilde z_{<t}, x)
 
     with the cost of a frame :math:`l_t = \log p(x_t, z_t \mid \cdot) - \log q(z_t \mid \cdot)`. All
-    draws of a frame share its past, so the comparison is exact in everything but the frame itself,
-    and only one path runs through the loop over time: the variance of K paths for about half the
-    price. The gradient of the model is unbiased; that of the guide drops the effect of a draw on
-    later frames, as the published TSBN does.
+    draws of a frame share its past, so they differ only in the frame itself, and only one path runs
+    through the loop over time: the variance of K paths at about half the cost. The gradient of the
+    model is unbiased; that of the guide ignores the effect of a draw on later frames, as the
+    published TSBN does.
 
     Args:
         model: the sequence model p.
@@ -118,7 +118,7 @@ class LocalRLOO(SinglePhase):
 
 
 def against_the_others(signal: Tensor) -> Tensor:
-    """Every draw's signal less the mean of the other draws', (K, B, T).
+    """The signal of every draw minus the mean of the other draws, (K, B, T).
 
     >>> import torch
     >>> against_the_others(torch.tensor([1.0, 2.0, 6.0]))

@@ -30,22 +30,24 @@ class RWS(SinglePhase):
         \nabla_\theta = \sum_k \tilde w^k \nabla_\theta \log p(x, z^k), \qquad
         \nabla_\phi = \sum_k \tilde w^k \nabla_\phi \log q(z^k \mid x)
 
-    Weights of "paths" are those of whole sequences. The gradient of the model is without bias that
-    of the K-sample bound :math:`E \log \frac1K \sum_k e^{l^k}`; the gradient of the guide tends to
-    that of :math:`-\mathrm{KL}(p(z \mid x), q(z \mid x))` as K grows, with a bias of order 1/K.
+    Weights of "paths" are those of whole sequences. The gradient of the model is an unbiased
+    gradient of the K-sample bound :math:`E \log \frac1K \sum_k e^{l^k}`. The gradient of the guide
+    converges to that of :math:`-\mathrm{KL}(p(z \mid x), q(z \mid x))` as K grows, with a bias of
+    order 1/K.
 
     Weights of "frames" compare K draws of every frame, all given the past on one path
-    :math:`\tilde z \sim q`, so that a long sequence keeps K effective draws. The gradient of the
-    model is without bias that of
+    :math:`\tilde z \sim q`, so that the effective number of draws does not decrease with length.
+    The gradient of the model is an unbiased gradient of
 
     .. math::
         E_{\tilde z} \sum_t E \log \frac1K \sum_k
         \frac{p(x_t, z^k_t \mid \tilde z_{<t}, x_{<t})}{q(z^k_t \mid \tilde z_{<t}, x)}
 
-    which is the evidence lower bound for K = 1 and **no lower bound on log p(x)** for more: the
-    past comes from the guide and not from its posterior. The gradient of the guide tends to that
-    of each frame's :math:`-\mathrm{KL}(p(z_t \mid \tilde z_{<t}, x_{\le t}), q(z_t \mid \tilde
-    z_{<t}, x))`: it drops the effect of a draw on later frames, as the local signal of `NVIL` does.
+    which is the evidence lower bound for K = 1, and **not a lower bound on log p(x)** for larger K,
+    because the past is drawn from the guide and not from the posterior. The gradient of the guide
+    converges to that of each frame's :math:`-\mathrm{KL}(p(z_t \mid \tilde z_{<t}, x_{\le t}),
+    q(z_t \mid \tilde z_{<t}, x))`: it ignores the effect of a draw on later frames, as the local
+    signal of `NVIL` does.
 
     Args:
         model: the model p.
@@ -54,7 +56,7 @@ class RWS(SinglePhase):
         weights: "frames" or "paths"; the same for rows without time.
 
     Raises:
-        CompatibilityError: weights of frames, for a model or guide that has none.
+        CompatibilityError: weights of frames, for a model or guide without frames.
 
     Reference: Bornschein and Bengio, Reweighted wake-sleep, 2015, equations 9 and 11; Ou, A review
     of learning with deep generative models, section 4. Weights of frames are ours.
@@ -83,8 +85,8 @@ class RWS(SinglePhase):
         if isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram):
             return frame_terms(model, guide, batch, self.particles)
         raise CompatibilityError(
-            f"{type(model).__name__} with {type(guide).__name__} is not run frame by frame, and "
-            "weights='frames' compares draws of a frame; give weights='paths'"
+            f"{type(model).__name__} with {type(guide).__name__} does not run frame by frame, but "
+            "weights='frames' compares draws of a frame; use weights='paths'"
         )
 
     def estimate(self, terms: Terms) -> Loss:

@@ -1,4 +1,4 @@
-"""The learning signal of score gradients: which costs a draw is held responsible for."""
+"""The learning signal of score gradients: discounted costs from a frame on."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Signal = Literal["future", "local"] | Annotated[float, Field(ge=0, le=1)]
 
 
 def discount_of(signal: Signal) -> float:
-    """The discount that a signal stands for: "future" is 1, "local" is 0, a number is itself."""
+    """The discount of a signal: 1 for "future", 0 for "local", or the number itself."""
     return {"future": 1.0, "local": 0.0}[signal] if isinstance(signal, str) else float(signal)
 
 
 def reward_to_go(cost: Tensor, discount: float = 1.0) -> Tensor:
-    r"""What every frame still has ahead, itself included.
+    r"""Discounted sum of the costs from every frame on.
 
     .. math:: s_t = \sum_{u \ge t} \gamma^{u - t} \, l_u
 
     Args:
         cost: cost of every frame, (..., T).
-        discount: :math:`\gamma` in [0,1]; 1 counts all of the future, 0 only the frame itself.
+        discount: :math:`\gamma` in [0,1]; 1 counts all later frames, 0 only the frame itself.
 
-    Computed by doubling: after k passes every frame has 2^k terms, so T frames take log2 T passes.
+    Computed by doubling: after k passes every sum has 2^k terms, so T frames take log2 T passes.
 
     >>> import torch
     >>> reward_to_go(torch.tensor([1.0, 2.0, 3.0]))

@@ -1,4 +1,4 @@
-"""Objectives of one phase that are a function of log-probabilities of draws."""
+"""Objectives with one phase that are a function of log-probabilities of draws."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class SinglePhase(Objective):
     Raises:
         UsageError: no draws, or another execution.
 
-    `unbiased` holds the options that `ObjectiveELBO` takes where none are given: those by which its
-    gradient is that of the bound, without bias, and by which it draws as any Pyro program can.
+    `unbiased` holds the defaults of `ObjectiveELBO`: options with which the gradient is an unbiased
+    gradient of the bound, and with which any Pyro program can be drawn from.
     """
 
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -71,13 +71,13 @@ class SinglePhase(Objective):
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Model and guide with a site per frame, whose weights are trained by the phases alone."""
+    """Model and guide with a site per frame, without registration of their weights."""
     model, guide = objective.model, objective.guide
     return unrolled_form(model, register=False), unrolled_form(guide, register=False)
 
 
 def unrolled_form(program: Callable[..., Any], *, register: bool = True) -> Callable[..., Any]:
-    """The program with a site per frame; one without frames stays as it is."""
+    """The program with a site per frame; unchanged for a program without frames."""
     if isinstance(program, StepModel | StepGuide):
         return unrolled(program, register=register)
     return program
@@ -89,15 +89,16 @@ def sequence_mean(terms: Tensor) -> Tensor:
 
 
 def as_networks_see(model: nn.Module, x: Tensor) -> Tensor:
-    """Observations as the networks of a model see them, (..., D); as they are if it has no say.
+    """Observations transformed as for the networks of a model, (..., D).
 
-    A model says so by a module `inputs`, such as `pyrodgm.networks.emissions.Inputs`: counts on a
-    log scale, real numbers standardised. A learned baseline saturates on anything else.
+    The transform is the model's module `inputs`, such as `pyrodgm.networks.inputs.Inputs`: counts
+    on a log scale, real numbers standardised. Without such a module, observations are unchanged. On
+    other scales a learned baseline would saturate.
     """
     inputs = getattr(model, "inputs", None)
     return x if inputs is None else inputs(x)
 
 
 def size_networks_see(model: Model) -> int:
-    """How many numbers a frame is to them."""
+    """Size of a frame after this transform."""
     return getattr(getattr(model, "inputs", None), "dim", sum(model.observed.values()))

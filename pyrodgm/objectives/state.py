@@ -1,4 +1,4 @@
-"""What an objective remembers from step to step: averages, Markov chains, rows, schedules."""
+"""State of objectives across steps: averages, Markov chains, per-row caches, schedules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError, did_you_mean
 
 Apply = Callable[[Tensor], Tensor]
-KNOWN_ROWS = "give batches of the training data, whose index says which rows they hold"
+KNOWN_ROWS = "use batches of the training data, with their index of rows"
 
 
 class Running(nn.Module):
@@ -23,12 +23,11 @@ class Running(nn.Module):
 
     .. math:: m \leftarrow \gamma m + (1 - \gamma)\, v
 
-    With several processes each moves its own by what it sees, and after the step all of them take
-    the mean.
+    Each process updates its own value, and after the step all processes use the mean.
 
     Args:
         decay: weight of the past, :math:`\gamma`.
-        start: its first value, a number or a tensor of any shape.
+        start: initial value, a number or a tensor of any shape.
 
     >>> mean = Running(0.75, start=4.0)
     >>> mean.update(torch.tensor(8.0))
@@ -44,24 +43,24 @@ class Running(nn.Module):
         self.register_buffer("value", torch.as_tensor(start))
 
     def update(self, new: Tensor) -> None:
-        """Move toward a new value; a new tensor, since the old one may be part of a graph."""
+        """Update with a new value; out of place, because the old one may be part of a graph."""
         self.value = self.decay * self.value + (1 - self.decay) * new.detach()
 
 
 class OwnState(nn.Module):
-    """State of one process, which others neither see nor average.
+    """State of one process that is not shared or averaged.
 
-    It is part of every checkpoint, one for each process, and not of the weights: a fitted model
-    does not need it.
+    It is part of every checkpoint, for each process, but not of the weights: a fitted model does
+    not need it.
     """
 
     @abstractmethod
     def own_state(self) -> dict[str, Any]:
-        """Tensors and plain values to continue from."""
+        """The state as tensors and plain values."""
 
     @abstractmethod
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `own_state` gave."""
+        """Restore a state from `own_state`."""
 
     @abstractmethod
     def move(self, change: Apply) -> None:
@@ -73,7 +72,7 @@ class OwnState(nn.Module):
 
 
 class Chains(OwnState):
-    """States of Markov chains by name: those of each process are its own.
+    """States of Markov chains by name; each process has its own.
 
     >>> chains = Chains()
     >>> chains["x"] = torch.zeros(3, 2)
@@ -88,8 +87,8 @@ class Chains(OwnState):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._states:
             raise UsageError(
-                f"there are no chains '{name}' yet ({', '.join(self._states) or 'none at all'}); "
-                "start them in the objective's begin"
+                f"there are no chains '{name}' yet (existing: {', '.join(self._states) or 'none'})"
+                "; start them in the objective's begin"
             )
         return self._states[name]
 
@@ -104,7 +103,7 @@ class Chains(OwnState):
         return {name: state.cpu() for name, state in self._states.items()}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Take the states of a checkpoint."""
+        """Restore the states of a checkpoint."""
         self._states = dict(state)
 
     def move(self, change: Apply) -> None:
@@ -113,14 +112,14 @@ class Chains(OwnState):
 
 
 class RowCache(OwnState):
-    """A value for each row of the training data, or for each of its frames, known by its row.
+    """A value for each row of the training data, or for each of its frames.
 
-    Rows are those of `Batch.index`. Where an objective has a `RowCache`, every row stays on one
-    process for the whole run, so that no value is ever needed elsewhere.
+    Rows are those of `Batch.index`. If an objective has a `RowCache`, every row stays on one
+    process for the whole run, so values are never exchanged.
 
     Args:
-        shape: of one value, such as a latent vector's size.
-        per_frame: whether every frame of a row has a value, or the row has one.
+        shape: of one value, such as the size of a latent vector.
+        per_frame: whether there is a value per frame, or one per row.
         dtype: of the values.
 
     >>> cache, batch = RowCache(per_frame=False), Batch.of(torch.ones(2, 3, 4))
@@ -140,13 +139,13 @@ class RowCache(OwnState):
         self._values = torch.zeros(1, *shape, dtype=dtype)
 
     def begin(self, training: Sequences) -> None:
-        """Make room for every row of the training data; nothing is written yet."""
+        """Allocate the cache for all rows of the training data, without values."""
         device = self._values.device
         lengths = torch.from_numpy(training.lengths).to(device)
         self._lengths = lengths if self.per_frame else torch.ones_like(lengths)
         self._starts = self._lengths.cumsum(0) - self._lengths
         self._written = torch.zeros(len(lengths), dtype=torch.bool, device=device)
-        # One place more, into which padding is written.
+        # One more place, into which padding is written.
         size = int(self._lengths.sum()) + 1
         self._values = torch.zeros(size, *self.shape, dtype=self.dtype, device=device)
 
@@ -155,7 +154,7 @@ class RowCache(OwnState):
         return self._written[self._rows(batch)]
 
     def read(self, batch: Batch) -> Tensor:
-        """The values of a batch, (B, T, ...) or (B, ...); zero where padded or never written."""
+        """The values of a batch, (B, T, ...) or (B, ...); zero in padding and if never written."""
         values = self._values[self._places(batch)]
         if not self.per_frame:
             return values
@@ -164,16 +163,16 @@ class RowCache(OwnState):
         )
 
     def write(self, batch: Batch, values: Tensor) -> None:
-        """Keep the values of a batch, (B, T, ...) or (B, ...).
+        """Store the values of a batch, (B, T, ...) or (B, ...).
 
         Raises:
-            UsageError: they are of another shape.
+            UsageError: the values have another shape.
         """
         places = self._places(batch)
         if values.shape != (*places.shape, *self.shape):
             raise UsageError(
-                f"a row cache is given values of shape {tuple(values.shape)} for {batch.size} rows "
-                f"of {batch.length} frames; expected {(*places.shape, *self.shape)}"
+                f"a row cache was given values of shape {tuple(values.shape)} for {batch.size} "
+                f"rows of {batch.length} frames; expected {(*places.shape, *self.shape)}"
             )
         self._values[places] = values.detach().to(self.dtype)
         self._written[self._rows(batch)] = True
@@ -184,13 +183,13 @@ class RowCache(OwnState):
         return {"rows": rows.cpu(), "values": self._values[self._all_places(rows)].cpu()}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        """Take the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         rows = state["rows"].to(self._values.device)
         self._values[self._all_places(rows)] = state["values"].to(self._values)
         self._written[rows] = True
 
     def move(self, change: Apply) -> None:
-        """Apply a change of device to everything; types stay."""
+        """Apply a change of device to everything; types do not change."""
         self._values = change(self._values).to(self.dtype)
         self._written, self._lengths = change(self._written), change(self._lengths)
         self._starts = change(self._starts)
@@ -198,7 +197,7 @@ class RowCache(OwnState):
     def _rows(self, batch: Batch) -> Tensor:
         """The rows of a batch.
 
-        They are looked at on the CPU alone, where the dry run is: on a GPU every step would wait.
+        They are checked on the CPU only, where the dry run is: on a GPU every step would wait.
 
         Raises:
             UsageError: they are not rows of the training data.
@@ -206,25 +205,25 @@ class RowCache(OwnState):
         rows = batch.index
         if len(self._lengths) == 0:
             raise UsageError(
-                "a row cache is used before it has room; call its begin(training) in the "
+                "a row cache was used before its size was set; call its begin(training) in the "
                 "objective's begin"
             )
         if rows.is_cuda:
             return rows
         if int(rows.min()) < 0 or int(rows.max()) >= len(self._lengths):
             raise UsageError(
-                f"a row cache of {len(self._lengths)} rows is asked for row {int(rows.max())}; "
+                f"row {int(rows.max())} is not in a row cache of {len(self._lengths)} rows; "
                 f"{KNOWN_ROWS}"
             )
         if self.per_frame and not torch.equal(self._lengths[rows], batch.lengths):
             raise UsageError(
-                "rows of a batch have other lengths than those of the training data with the same "
-                f"numbers; {KNOWN_ROWS}"
+                "rows of a batch differ in length from the same rows of the training data; "
+                f"{KNOWN_ROWS}"
             )
         return rows
 
     def _places(self, batch: Batch) -> Tensor:
-        """Where the values of a batch are, (B, T) or (B,); of padding, the last place."""
+        """Places of the values of a batch, (B, T) or (B,); the last place for padding."""
         starts = self._starts[self._rows(batch)]
         if not self.per_frame:
             return starts
@@ -232,7 +231,7 @@ class RowCache(OwnState):
         return torch.where(batch.mask, starts[:, None] + time, len(self._values) - 1)
 
     def _all_places(self, rows: Tensor) -> Tensor:
-        """Where the values of rows are, one row after the other."""
+        """Places of the values of rows, one row after the other."""
         lengths = self._lengths[rows]
         before = lengths.cumsum(0) - lengths
         time = torch.arange(int(lengths.sum()), device=rows.device)
@@ -248,7 +247,7 @@ class Schedule(nn.Module):
         \text{linear: } a + s (b - a), \qquad \text{exponential: } a\, (b / a)^s, \qquad
         \text{cosine: } b + \tfrac12 (a - b) (1 + \cos \pi s)
 
-    and stays there. It counts how often it is called in training, and does not move in evaluation.
+    and then stays constant. It counts its calls in training, and does not change in evaluation.
 
     Args:
         kind: "linear", "exponential" or "cosine".
@@ -257,8 +256,8 @@ class Schedule(nn.Module):
         steps: N.
 
     Raises:
-        UsageError: an unknown kind, no steps, or an exponential one between numbers that are not
-            both positive.
+        UsageError: an unknown kind, no steps, or an exponential schedule with numbers that are not
+            positive.
 
     >>> weight = Schedule("linear", start=0.0, end=1.0, steps=4)
     >>> [float(weight()) for _ in range(6)]
@@ -272,7 +271,7 @@ class Schedule(nn.Module):
         if kind not in SCHEDULES:
             raise UsageError(f"unknown schedule '{kind}'; {did_you_mean(kind, SCHEDULES)}")
         if steps < 1:
-            raise UsageError(f"a schedule over {steps} steps; give at least 1")
+            raise UsageError(f"a schedule has {steps} steps; give at least 1")
         if kind == "exponential" and min(start, end) <= 0:
             raise UsageError(
                 f"an exponential schedule from {start:g} to {end:g}; both must be positive"
@@ -281,7 +280,7 @@ class Schedule(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Tensor:
-        """The number of this step; in training, the next call gives that of the next step."""
+        """The value of this step; in training, each call moves to the next step."""
         share = (self.count / self.steps).clamp(max=1)
         if self.training:
             self.count = self.count + 1

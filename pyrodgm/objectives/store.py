@@ -1,4 +1,4 @@
-"""An objective's networks and running values in Pyro's parameter store, saved with it."""
+"""Storage of an objective's networks and running values in Pyro's parameter store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pyrodgm.errors import UsageError
 class StoredState:
     """The parameters and buffers of a module under one name of the current parameter store.
 
-    The store is the truth: what it holds under the name, from a file or from another module of the
-    same name, is taken over. As elsewhere in Pyro, one name is one set of values.
+    The store takes precedence: values under the name, from a file or from another module with the
+    same name, are loaded. As elsewhere in Pyro, one name is one set of values.
 
     Args:
-        name: what they are called in the store, "name$$$baseline.0.weight" and so on.
-        module: whose state it is.
+        name: prefix in the store, "name$$$baseline.0.weight" and so on.
+        module: the module with the state.
     """
 
     def __init__(self, name: str, module: nn.Module) -> None:
@@ -25,10 +25,10 @@ class StoredState:
         self._kept: dict[str, Tensor] = {}
 
     def recall(self) -> None:
-        """Take over what the store holds, if that is not what was kept there last.
+        """Load the values of the store, if they are not those stored last.
 
         Raises:
-            UsageError: it has other shapes.
+            UsageError: the values have other shapes.
         """
         store = pyro.get_param_store()
         names = {key: self._full(key) for key in self.module.state_dict()}
@@ -46,7 +46,7 @@ class StoredState:
         pyro.module(self.name, self.module, update_module_params=True)
 
     def keep(self) -> None:
-        """Put the state into the store, the parameters where SVI finds what to optimise."""
+        """Write the state into the store, with parameters where SVI finds them."""
         store = pyro.get_param_store()
         pyro.module(self.name, self.module)
         for key, value in self.module.named_buffers():

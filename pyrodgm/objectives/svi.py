@@ -1,4 +1,4 @@
-"""Our objectives inside Pyro's own machinery: for `pyro.infer.SVI` and any Pyro program."""
+"""Our objectives as Pyro ELBOs, for `pyro.infer.SVI` and any Pyro program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Program = Callable[..., Any]
 
 
 class PlainProgram(nn.Module):
-    """Stands in for the model or guide that an objective is built on, of which it knows nothing."""
+    """A placeholder for the model or guide of an objective that is used with plain programs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class PlainProgram(nn.Module):
 
 
 class Traced(NamedTuple):
-    """What an objective is estimated from.
+    """The input of an objective's estimate.
 
     Args:
         groups: log-probabilities, for every group of draws (`pyrodgm.engine.layout`).
@@ -49,22 +49,22 @@ class Traced(NamedTuple):
 class ObjectiveELBO(pyro.infer.ELBO):
     """One of our single-phase objectives as a `pyro.infer.ELBO`.
 
-    Model and guide are any Pyro programs that Pyro's Trace_ELBO takes. `pyrodgm.engine.layout` says
-    what a datum and a frame are in them. Where the objective offers a biased gradient of less
-    variance or a rescaled one, its options stand at the unbiased ones here if they are not given.
+    Model and guide are any Pyro programs that Pyro's Trace_ELBO accepts. `pyrodgm.engine.layout`
+    defines datum and frame in them. Options of the objective that make its gradient biased or
+    rescaled have unbiased defaults here.
 
     Args:
         objective: the class, such as `pyrodgm.objectives.NVIL`.
-        name: under which its networks and running values are in Pyro's parameter store.
-        max_plate_nesting: as in Pyro's ELBOs; only for draws side by side.
-        vectorize_particles: whether the draws run side by side under a plate, as in Pyro's ELBOs,
-            which the programs must allow; otherwise they run one after the other.
+        name: of its networks and running values in Pyro's parameter store.
+        max_plate_nesting: as in Pyro's ELBOs; only for vectorised draws.
+        vectorize_particles: whether the draws are vectorised under a plate, as in Pyro's ELBOs,
+            which the programs must support; otherwise they run one after the other.
         retain_graph: as in Pyro's ELBOs.
-        own: options of the objective, as its constructor takes them.
+        own: options of the objective's constructor.
 
     Raises:
-        UsageError: the objective is no function of draws alone, draws in a way of its
-            own that a plain program does not offer, or does not have such an option.
+        UsageError: the objective is not a function of draws alone, needs draws that a plain program
+            cannot give, or does not have such an option.
 
     >>> from pyrodgm.objectives import NVIL
     >>> elbo = ObjectiveELBO(NVIL, particles=2)
@@ -97,18 +97,18 @@ class ObjectiveELBO(pyro.infer.ELBO):
         self._seen: tuple[Any, dict[tuple[str, ...], Dependence]] = (None, {})
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
-        """A module whose forward is the loss; it holds the state of the objective too."""
+        """A module whose forward is the loss; it includes the state of the objective."""
         return _ObjectiveModule(model, guide, self)
 
     @property
     def objective(self) -> SinglePhase:
-        """The objective of the first group of draws; `objectives` holds those of all groups."""
+        """The objective of the first group of draws; `objectives` has those of all groups."""
         return cast("SinglePhase", self.objectives[0])
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """A scalar whose value is minus the bound, in nats, and whose gradient is ours."""
+        """A scalar with the value of minus the bound, in nats, and the objective's gradient."""
         found = self.traced(model, guide, args, kwargs)
         self.prepare(found.groups)
         self.state.recall()
@@ -117,13 +117,13 @@ class ObjectiveELBO(pyro.infer.ELBO):
         return loss
 
     def prepare(self, groups: Sequence[Terms]) -> None:
-        """Have an objective for each group of draws: what baselines learn differs by group."""
+        """Make an objective for each group of draws, because baselines differ between groups."""
         while len(self.objectives) < len(groups):
             self.objectives.append(deepcopy(self._unused))
         self.objectives.to(groups[0].log_p.device, groups[0].log_p.dtype)
 
     def estimate(self, found: Traced) -> Tensor:
-        """The loss from log-probabilities, with the state that the objective has."""
+        """The loss from log-probabilities, with the current state of the objective."""
         surrogate = sum(
             cast("SinglePhase", objective).estimate(group).surrogate * group.log_p.shape[1]
             for objective, group in zip(self.objectives, found.groups, strict=False)
@@ -140,7 +140,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
         return float(loss)
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """The loss, after its gradient has been added to every parameter's."""
+        """The loss; its gradient is added to that of every parameter."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
@@ -152,16 +152,16 @@ class ObjectiveELBO(pyro.infer.ELBO):
         """Log-probabilities of K draws from the guide, by groups of draws, and the loss.
 
         Raises:
-            CompatibilityError: the two do not draw the same sites, or cannot run side by side.
-            UsageError: latent sites, for an objective that has none.
+            CompatibilityError: the two do not draw the same sites, or cannot be vectorised.
+            UsageError: latent sites, for an objective without latents.
         """
         model, guide = unrolled_form(model), unrolled_form(guide)
         pairs = self._trace_pairs(model, guide, args, kwargs)
         groups = terms_of(pairs, self._depends(pairs, model, guide, args, kwargs))
         if groups[0].values and self.objective.needs.latents == frozenset({"none"}):
             raise UsageError(
-                f"{type(self.objective).__name__} is for programs without latent sites, and the "
-                f"guide draws {', '.join(groups[0].values)}; take RLOO or NVIL"
+                f"{type(self.objective).__name__} is for programs without latent sites, but the "
+                f"guide draws {', '.join(groups[0].values)}; use RLOO or NVIL"
             )
         log_w = sum(p.log_prob_sum() - q.log_prob_sum() for p, q in pairs)
         return Traced(groups, -torch.as_tensor(log_w).detach() / self.num_particles)
@@ -176,9 +176,9 @@ class ObjectiveELBO(pyro.infer.ELBO):
                 return list(self._get_traces(model, guide, args, kwargs))
             except (IndexError, RuntimeError, TypeError, ValueError) as error:
                 raise CompatibilityError(
-                    f"model and guide do not run with {self.num_particles} draws side by side "
-                    f"({' '.join(str(error).split())}); leave out vectorize_particles, or write "
-                    "them so that every operation leaves dimensions on the left alone"
+                    f"model and guide do not run with {self.num_particles} vectorised draws "
+                    f"({' '.join(str(error).split())}); omit vectorize_particles, or write them so "
+                    "that every operation broadcasts over dimensions on the left"
                 ) from error
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> TracePair:
@@ -190,7 +190,7 @@ class ObjectiveELBO(pyro.infer.ELBO):
     def _depends(
         self, pairs: list[TracePair], model: Program, guide: Program, args: Any, kwargs: Any
     ) -> Dependence:
-        """What depends on draws in these programs, looked at once for every set of sites."""
+        """Dependence on draws in these programs, determined once per set of sites."""
         if not any(_has_score(site) for _, trace in pairs for site in trace.nodes.values()):
             return Dependence()
         if self._seen[0] != (model, guide):
@@ -225,16 +225,16 @@ def _has_score(site: Any) -> bool:
 def _refuse_objective(objective: type[SinglePhase]) -> None:
     if not issubclass(objective, SinglePhase):
         raise UsageError(
-            f"{objective.__name__} is no function of the log-probabilities of independent draws "
-            "alone, and cannot be a Pyro ELBO; use pyrodgm.fit with it"
+            f"{objective.__name__} is not a function of log-probabilities of independent draws, so "
+            "it cannot be a Pyro ELBO; use pyrodgm.fit with it"
         )
 
 
 def _refuse_own_draws(objective: SinglePhase) -> None:
     if objective.draws_itself:
         raise UsageError(
-            f"{type(objective).__name__} draws in a way of its own, which only models and guides "
-            "of pyrodgm offer; use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
+            f"{type(objective).__name__} needs draws that only models and guides of pyrodgm support; "
+            "use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
         )
 
 

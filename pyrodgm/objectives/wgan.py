@@ -26,12 +26,12 @@ from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.seeds import forked
 
 ESTIMATE = "wasserstein_estimate_in_sd"
-PENALTY = 10.0  # of the reference
+PENALTY = 10.0  # as in the reference
 
 
 @final
 class WGAN(Objective):
-    r"""The Wasserstein-1 distance of draws and data, as a critic f estimates it.
+    r"""The Wasserstein-1 distance between draws and data, estimated by a critic f.
 
     .. math::
         \text{critic: } & \min_f \; \mathbb E f(g(\epsilon)) - \mathbb E f(x)
@@ -39,13 +39,13 @@ class WGAN(Objective):
             \hat x = u\, x + (1 - u)\, g(\epsilon), \; u \sim \mathcal U(0, 1) \\
         \text{generator: } & \min_g \; -\mathbb E f(g(\epsilon))
 
-    Frames are compared one by one, with their features standardised: distances are in standard
-    deviations of the data. The critic has several turns in each step, each on rows of its own. With
-    ``clip`` no weight of the critic is beyond :math:`\pm c`, in the place of the penalty.
+    Frames are compared individually, with standardised features: distances are in standard
+    deviations of the data. The critic has several turns per step, each on new rows. With ``clip``,
+    the weights of the critic are clipped to :math:`\pm c` instead of the penalty.
 
-    The reported :math:`\mathbb E f(x) - \mathbb E f(g(\epsilon))` is an estimate and no bound: the
-    penalty does not keep every slope below one, and the critic is not at its optimum. Critics of
-    different steps have no common measure, so that no weights are chosen by it, and the last ones
+    The reported :math:`\mathbb E f(x) - \mathbb E f(g(\epsilon))` is an estimate and not a bound:
+    the penalty does not keep every gradient norm below one, and the critic is not optimal. Values
+    of different critics cannot be compared, so there is no validation score, and the last weights
     are kept.
 
     Args:
@@ -54,15 +54,15 @@ class WGAN(Objective):
         penalty: weight of the gradient penalty, :math:`\lambda`; 10 if neither it nor clip is
             given.
         clip: bound on the weights of the critic, c, such as 0.01.
-        critic_steps: turns of the critic in each step.
+        critic_steps: turns of the critic per step.
         critic_dim: rectified units of every hidden layer of the critic; a number is a single layer.
         critic_lr: learning rate of the critic; that of the generator is fit.lr. The reference has
-            0.0001 for both, with larger networks; these here need ten times as much.
+            0.0001 for both, with larger networks; the networks here need ten times as much.
         critic_betas: of the critic's Adam; those of the generator are fit.betas.
 
     Raises:
         UsageError: both a penalty and a bound on the weights.
-        CompatibilityError: the model is no generator.
+        CompatibilityError: the model is not a generator.
 
     Reference: Gulrajani et al., Improved training of Wasserstein GANs, 2017, algorithm 1; with
     clip, Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017, algorithm 1 but for its optimiser.
@@ -94,7 +94,7 @@ class WGAN(Objective):
         super().__init__(model, guide)
         if not isinstance(model, Generator):
             raise CompatibilityError(
-                f"WGAN needs draws that carry gradients, and {type(model).__name__} is no "
+                f"WGAN needs draws that carry gradients, but {type(model).__name__} is not a "
                 "generator; derive it from pyrodgm.models.Generator"
             )
         if penalty is not None and clip is not None:
@@ -127,19 +127,19 @@ class WGAN(Objective):
         return critic, Phase("generator", (self.model,), self.generator_loss)
 
     def begin(self, training: Sequences) -> None:
-        """Refuse rows that are not complete.
+        """Refuse rows with missing values.
 
         Raises:
             DataError: values are missing.
         """
         if training.has_missing:
             raise DataError(
-                "wgan compares whole frames, and values of the training data are missing; fill "
-                "them in or leave these frames out"
+                "wgan compares whole frames, but the training data has missing values; fill them "
+                "in, or leave these frames out"
             )
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """Minus the estimated distance, and the penalty on slopes between draws and data."""
+        """Minus the estimated distance, plus the gradient penalty between draws and data."""
         with torch.no_grad():
             fake = self.generator.draw(batch)[0]
         real, fake = self.critic.inputs(batch.x), self.critic.inputs(fake)
@@ -153,11 +153,11 @@ class WGAN(Objective):
         return Loss(self.penalty * excess - distance, report | {"slope_excess": excess.detach()})
 
     def generator_loss(self, batch: Batch) -> Loss:
-        """Minus what the critic gives draws; its value alone means nothing."""
+        """Minus the critic's mean at draws; the value alone has no meaning."""
         return Loss(-frame_mean(self.critic(self.generator.draw(batch)[0]), batch), {})
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """The critic's estimate on held-out rows, by which nothing is chosen."""
+        """The critic's estimate on held-out rows, without a score."""
         device, total = next(self.critic.parameters()).device, 0.0
         with torch.no_grad(), forked(seed, "wgan"):
             for rows, _ in chunks(sequences.lengths, 1, width=self.generator.frame_size):

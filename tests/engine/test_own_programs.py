@@ -410,5 +410,5 @@ def test_programs_that_do_not_run_side_by_side_are_refused(body: str) -> None:
         pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
     elbo = ObjectiveELBO(ELBO, particles=5, vectorize_particles=True)
-    with pytest.raises(CompatibilityError, match="leave out vectorize_particles"):
+    with pytest.raises(CompatibilityError, match="omit vectorize_particles"):
         elbo.loss(model, guide)

@@ -106,15 +106,15 @@ class Old(StepGuide):
 
 @pytest.mark.parametrize("source", [INFO, TSBN(INFO)])
 def test_a_guide_that_takes_the_facts_is_told_what_it_takes_now(source):
-    with pytest.raises(UsageError, match=r"guide Old is made from the data's facts .* take the mo"):
+    with pytest.raises(UsageError, match=r"guide Old takes the data's facts .* take the mo"):
         Old(source, hidden_dim=3)
 
 
 @pytest.mark.parametrize("guide", GUIDES.values())
 def test_what_is_no_model_is_refused(guide: type[Guide]):
-    with pytest.raises(UsageError, match=f"guide {guide.__name__} is made from the data's facts"):
+    with pytest.raises(UsageError, match=f"guide {guide.__name__} takes the data's facts"):
         guide(INFO)
-    with pytest.raises(UsageError, match=f"{guide.__name__} is made from TSBN; give the model"):
+    with pytest.raises(UsageError, match=f"{guide.__name__} was given TSBN; give a model"):
         guide(TSBN)
     with pytest.raises(CompatibilityError, match=r"Linear does not set self\.info, self\.latents"):
         guide(nn.Linear(1, 1))

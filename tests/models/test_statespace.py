@@ -352,7 +352,7 @@ def test_lds_smoothed_equals_the_conditional_normal_law(some_missing: bool) -> N
 
 
 def test_hmm_has_no_emission_nade() -> None:
-    with pytest.raises(UsageError, match="hmm has no emission 'nade'; take bernoulli"):
+    with pytest.raises(UsageError, match="hmm has no emission 'nade'; use bernoulli"):
         HMM(INFOS["nade"], emission="nade")
 
 

@@ -90,8 +90,8 @@ def test_a_copy_has_rows_of_its_own(training):
 @pytest.mark.parametrize(
     ("batch", "part"),
     [
-        (Batch.of(torch.ones(2, 3, 2)), "rows of a batch have other lengths than those of"),
-        (Batch.of(torch.ones(5, 3, 2)), "a row cache of 4 rows is asked for row 4; give batches"),
+        (Batch.of(torch.ones(2, 3, 2)), "rows of a batch differ in length from"),
+        (Batch.of(torch.ones(5, 3, 2)), "row 4 is not in a row cache of 4 rows; use batches"),
     ],
 )
 def test_batches_of_other_data_are_refused(training, batch, part):
@@ -148,7 +148,7 @@ def test_a_schedule_is_its_formula_and_counts_in_training_alone(kind, expected):
     ("options", "part"),
     [
         ({"kind": "lineal"}, "unknown schedule 'lineal'; did you mean 'linear'"),
-        ({"steps": 0}, "a schedule over 0 steps; give at least 1"),
+        ({"steps": 0}, "a schedule has 0 steps; give at least 1"),
         ({"kind": "exponential", "start": 0.0}, "exponential schedule from 0 to 1; both must be"),
     ],
 )

@@ -113,5 +113,5 @@ def test_a_state_that_does_not_fit_is_refused_with_the_way_out() -> None:
 def test_observations_of_another_size_are_refused_in_words() -> None:
     elbo = ObjectiveELBO(NVIL)
     elbo.differentiable_loss(Model(1.0), Guide(1.0), X)
-    with pytest.raises(UsageError, match="takes 2 observed features a frame, and here are 1"):
+    with pytest.raises(UsageError, match="takes 2 observed features per frame, but got 1"):
         elbo.differentiable_loss(Model(1.0), Guide(1.0), X[:, :1])

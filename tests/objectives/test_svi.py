@@ -237,7 +237,7 @@ def test_an_objective_with_draws_of_its_own_is_refused() -> None:
 
 
 def test_an_objective_that_is_no_function_of_draws_is_refused() -> None:
-    with pytest.raises(UsageError, match="no function of the log-probabilities"):
+    with pytest.raises(UsageError, match="not a function of log-probabilities"):
         ObjectiveELBO(TraceGraphELBO)
 
 

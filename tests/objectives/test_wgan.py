@@ -198,7 +198,7 @@ def test_clipped_weights_take_the_place_of_the_penalty():
 
 def test_what_does_not_fit_is_refused_in_words(save_data):
     bits = DataInfo("bits", "binary", D, (0.5,) * D, 4.0, 5)
-    with pytest.raises(DataError, match="generator draws real values and the data 'bits' has bin"):
+    with pytest.raises(DataError, match="generator draws real values, but the data 'bits' has bin"):
         FeedForwardGenerator(bits)
     model = FeedForwardGenerator(INFO)
     for kind in (ELBO, ML):
@@ -206,11 +206,13 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
             compat.check(model, NoGuide(model), kind)
     with pytest.raises(CompatibilityError, match=r"TSBN has binary latents; WGAN .* needs no late"):
         compat.check_classes(TSBN, NoGuide, WGAN)
-    with pytest.raises(CompatibilityError, match="AR is no generator"):
+    with pytest.raises(CompatibilityError, match="AR is not a generator"):
         objective(AR(INFO))
     rows = np.array([[1.5, 2.0], [np.nan, 1.0], [0.2, 0.1]])
     splits = dgm.data.load(str(save_data(train=rows, valid=rows[:1], test=rows[:1])))
-    with pytest.raises(DataError, match=r"wgan compares whole frames, and values .* are missing"):
+    with pytest.raises(
+        DataError, match=r"wgan compares whole frames, but the training data has missing values"
+    ):
         dgm.fit(tiny(splits), splits, **OPTIONS)
 
 

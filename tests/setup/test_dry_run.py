@@ -240,7 +240,7 @@ def test_objectives_refuse_what_no_objective_takes(splits, options, part):
 @pytest.mark.parametrize("options", [{"decay": 0.5}, {"baseline": "none", "baseline_dim": 7}])
 def test_options_of_another_baseline_are_refused(splits, options):
     pair = (model := TSBN(splits.info, hidden_dim=J)), RecurrentBernoulli(model)
-    with pytest.raises(UsageError, match=r"is for baseline .*, and this one is"):
+    with pytest.raises(UsageError, match=r"is for baseline .*, but this one is"):
         TraceGraphELBO(*pair, **options)
 
 
