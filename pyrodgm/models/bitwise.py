@@ -71,7 +71,7 @@ class BitwisePath:
     base: Tensor
 
     def log_normaliser(self) -> Tensor:
-        """log Z of the independent bits."""
+        """Log Z of the independent bits."""
         return F.softplus(self.base.double()).sum()
 
     def start(self, num: int) -> Tensor:

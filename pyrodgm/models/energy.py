@@ -25,7 +25,7 @@ class Annealing(Protocol):
     """
 
     def log_normaliser(self) -> Tensor:
-        """log Z at the start, beta = 0, in nats, a scalar."""
+        """Log Z at the start, beta = 0, in nats, a scalar."""
         ...
 
     def start(self, num: int) -> Tensor:

@@ -157,7 +157,7 @@ class BaseRatePath:
     base: Tensor
 
     def log_normaliser(self) -> Tensor:
-        """log Z of independent bits, with a factor of two for every hidden unit."""
+        """Log Z of independent bits, with a factor of two for every hidden unit."""
         units = torch.zeros_like(self.hidden, dtype=torch.float64)
         return F.softplus(self.base.double()).sum() + F.softplus(units).sum()
 

@@ -106,7 +106,7 @@ class Old(StepGuide):
 
 @pytest.mark.parametrize("source", [INFO, TSBN(INFO)])
 def test_a_guide_that_takes_the_facts_is_told_what_it_takes_now(source):
-    with pytest.raises(UsageError, match=r"guide Old takes the data's facts .* take the mo"):
+    with pytest.raises(UsageError, match=r"guide Old takes the data's facts .* must take the mo"):
         Old(source, hidden_dim=3)
 
 
