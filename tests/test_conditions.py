@@ -243,7 +243,7 @@ def test_a_model_that_takes_none_says_which_do(tmp_path) -> None:
     part = Sequences(rng.normal(size=(20, 2)), np.array([10, 10]), conditions=np.ones((20, 1)))
     splits = Splits.of("real", "real", dict.fromkeys(("train", "valid", "test"), part))
     objective = ML(model := LDS(splits.info), NoGuide(model))
-    with pytest.raises(CompatibilityError, match=r"1 conditions, and LDS takes none; .*tsbn.*hmm"):
+    with pytest.raises(CompatibilityError, match=r"1 conditions, but LDS takes none; .*tsbn.*hmm"):
         dgm.fit(objective, splits, steps=1)
 
 

@@ -1,1 +1,1 @@
-"""What a program draws, and how likely its draws are: one time loop, terms per site."""
+"""The engine: drawing from programs and scoring, frame by frame and by site."""

@@ -1,4 +1,4 @@
-"""What in a Pyro program depends on its draws: observations, masks, or which sites there are."""
+"""Dependence of observations, masks and the set of sites on the draws of a Pyro program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TO_PYTHON = frozenset(
 
 @dataclass(frozen=True)
 class Dependence:
-    """What is a function of a draw and therefore no input of a baseline.
+    """Parts of a program that depend on a draw, and cannot be inputs of a baseline.
 
     Args:
         sites: model sites whose value or mask is.
@@ -44,10 +44,10 @@ def dependence(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Dependence:
-    """Run both once with every draw marked, by Pyro's provenance tracking, and see what is marked.
+    """Run both programs once with marked draws, by Pyro's provenance tracking.
 
-    The run leaves the state of the random number generators as it was. Where a program does not
-    run on marked tensors (a custom autograd function, say), everything counts as dependent.
+    The run restores the state of the random number generators. If a program does not run on marked
+    tensors, for instance because of a custom autograd function, everything counts as dependent.
     """
     try:
         with _apart(), _MarkDraws(), _Conversions() as conversions:
@@ -65,13 +65,13 @@ def dependence(
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Outside handlers see nothing, generators are as before, and checks convert no tensors."""
+    """Hide the run from outside handlers, restore generators, and disable converting checks."""
     with forked(0, "dependence"), pyro.validation_enabled(False), poutine.block():
         yield
 
 
 class _MarkDraws(Messenger):
-    """Gives every draw its name as provenance, which the results of all operations inherit."""
+    """Marks every draw with its name as provenance, which results of operations inherit."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and not isinstance(msg["fn"], _Subsample):
@@ -79,7 +79,7 @@ class _MarkDraws(Messenger):
 
 
 class _Conversions(TorchFunctionMode):
-    """Notes when a marked tensor leaves torch, after which nothing marks what it decides."""
+    """Detects when a marked tensor leaves torch, after which its effects are not marked."""
 
     found = False
 

@@ -1,4 +1,4 @@
-"""Several draws of every frame given one path: what local learning signals need, at little cost."""
+"""Several draws of every frame given one path, for local learning signals."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def frame_terms(
         z^k_t \sim q(z_t \mid \tilde z_{<t}, x), \qquad
         \log p(x_t, z^k_t \mid \tilde z_{<t}, x_{<t}) - \log q(z^k_t \mid \tilde z_{<t}, x)
 
-    Every pair of a frame and its past is distributed as on a path, so the mean over draws of the
-    sum over frames is the evidence lower bound. The loop over time runs for one path only, and
-    what depends on the past alone is computed once.
+    Every pair of a frame and its past has the same distribution as on a path, so the mean over
+    draws of the sum over frames is the evidence lower bound. The loop over time runs for one path
+    only, and everything that depends on the past alone is computed once.
 
     Args:
         model: a sequence model.

@@ -1,4 +1,4 @@
-"""What do K particles of B sequences carry from frame to frame?"""
+"""State of K particles of B sequences, and operations on particles."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pyrodgm.engine.programs import Draw, SequenceProgram
 from pyrodgm.engine.sites import sizes
 from pyrodgm.lags import Lags
 
-ROUNDING = 1e-6  # of sums of weights
-MEAN_DRAWS = 100  # over all particles, where a mean has no closed form
+ROUNDING = 1e-6  # tolerance for sums of weights
+MEAN_DRAWS = 100  # draws over all particles to estimate a mean without closed form
 
 
 class Particles:
-    """A sequence program on its way through time, once for each of K particles of B sequences.
+    """A sequence program run frame by frame for K particles of B sequences.
 
     Args:
         program: a sequence model or a sequence guide.
-        batch: the B sequences that it runs along; gives its features, dtype and device.
+        batch: the B sequences, with features, dtype and device.
         count: particles per sequence, K.
 
     Attributes:
@@ -53,7 +53,7 @@ class Particles:
         self.past = Past(windows)
 
     def fork(self) -> Particles:
-        """The same particles, free to go another way."""
+        """A copy of the particles that can be continued independently."""
         other = copy(self)
         other.past = Past(self.past)
         other.past.states = dict(self.past.states)
@@ -86,9 +86,9 @@ class Particles:
         return self.encoded[torch.arange(len(t), device=t.device), t]
 
     def push(self, values: Mapping[str, Tensor], alive: Tensor | None = None) -> None:
-        """Let what was drawn or observed in a frame, each (B, D) or (K, B, D), enter the windows.
+        """Add the values of a frame, each (B, D) or (K, B, D), to the windows.
 
-        Values of sites that the program does not have are left out.
+        Values of sites that the program does not have are ignored.
         """
         for name, dim in self.dims.items():
             value, old = values[name], self.past[name]
@@ -98,7 +98,7 @@ class Particles:
 
 
 def of_ancestors(value: Tensor, index: Tensor) -> Tensor:
-    """Of (K, B, S) what the index (K', B) says; what all particles share stays as it is."""
+    """The values (K, B, S) selected by an index (K', B); unchanged if all particles share them."""
     if value.dim() < 3:
         return value
     return value[index, torch.arange(index.shape[1], device=index.device)]
@@ -114,11 +114,11 @@ def systematic(weights: Tensor, count: int) -> Tensor:
 
     .. math:: a_i = \min\{k : \textstyle\sum_{j \le k} W_j > (i + u) / K'\}
 
-    Particle k is chosen :math:`K' W_k` times on average, and never a whole time more or less.
+    Particle k is chosen :math:`K' W_k` times on average, and the number differs by less than one.
 
     Args:
         weights: normalised, (K, B), in double precision.
-        count: how many to choose, K'.
+        count: number of ancestors, K'.
 
     Returns:
         Indices (K', B), ascending.
@@ -137,22 +137,22 @@ def systematic(weights: Tensor, count: int) -> Tensor:
     return torch.searchsorted(reached, places, right=True).clamp(max=len(weights) - 1).T
 
 
-def expected(law: TorchDistribution, shape: torch.Size) -> Tensor:
-    """The mean of a frame for every particle, (K, B, D); of draws where it has no closed form.
+def expected(distribution: TorchDistribution, shape: torch.Size) -> Tensor:
+    """The mean of a frame for every particle, (K, B, D), from draws if it has no closed form.
 
     Args:
-        law: of a frame, batch shape (K, B) or less.
+        distribution: of a frame, batch shape (K, B) or less.
         shape: (K, B).
     """
-    if getattr(law, "has_mean", True):
-        return law.mean.expand(*shape, -1)
-    law = law.expand(shape)
+    if getattr(distribution, "has_mean", True):
+        return distribution.mean.expand(*shape, -1)
+    distribution = distribution.expand(shape)
     draws = math.ceil(MEAN_DRAWS / shape[0])
-    return sum((law.sample() for _ in range(draws)), torch.zeros(())) / draws
+    return sum((distribution.sample() for _ in range(draws)), torch.zeros(())) / draws
 
 
 def symbols_of(model: object) -> Symbols | None:
-    """The symbols of a model of categorical frames, by its emission; None of others.
+    """The symbols of a model of categorical frames, from its emission; None for other models.
 
     They are on the CPU, where predictions are compared with data.
     """
@@ -161,7 +161,7 @@ def symbols_of(model: object) -> Symbols | None:
 
 
 def weighted_quantiles(x: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
-    """The least of the K values that, with all below it, have that much of the weight.
+    """Weighted quantiles of K values: the smallest value whose cumulative weight is the level.
 
     Args:
         x: values, (K, B, D).
@@ -185,9 +185,9 @@ def weighted_quantiles(x: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
 
 
 def beginning(batch: Batch, lengths: Tensor) -> Batch:
-    """The first frames of every sequence; what comes after is nowhere to be seen.
+    """The first frames of every sequence, without any information on later frames.
 
-    Not even the conditions of later frames, which are known, reach a network: it masks them.
+    The conditions of later frames, which are known, are masked too.
 
     Args:
         batch: B sequences.

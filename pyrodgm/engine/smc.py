@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo: which latents go with the frames so far, and how likely are those?"""
+"""Sequential Monte Carlo: filtered latents, and estimates of the likelihood."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Values = dict[str, Tensor]
 
 
 class Resampling(NamedTuple):
-    """Which particles took the place of which before a frame.
+    """The resampling before a frame.
 
     Args:
-        ancestors: of every particle, (K, B); itself where nothing was resampled.
+        ancestors: of every particle, (K, B); the particle itself without resampling.
         poor: sequences that were resampled, (B,).
     """
 
@@ -34,26 +34,26 @@ class Resampling(NamedTuple):
 
 
 class ParticleFilter:
-    r"""K weighted particles of B sequences, moved on frame by frame.
+    r"""A particle filter: K weighted particles of B sequences, advanced frame by frame.
 
     .. math::
         z^k_t \sim q(z_t \mid z^k_{<t}, x), \qquad
         W^k_t \propto W^k_{t-1}
         \frac{p(x_t, z^k_t \mid z^k_{<t}, x_{<t})}{q(z^k_t \mid z^k_{<t}, x)}
 
-    Where the effective sample size :math:`1 / \sum_k (W^k)^2` falls below a share of K, particles
-    are chosen anew by their weights before the next frame, by systematic resampling. A sequence
-    that has ended changes no more. In a frame of which nothing was seen, latents come from p.
+    If the effective sample size :math:`1 / \sum_k (W^k)^2` falls below a share of K, particles are
+    resampled by their weights before the next frame, by systematic resampling. Sequences that have
+    ended do not change. In a completely missing frame, latents are drawn from p.
 
     Args:
         model: a sequence model.
-        guide: a sequence guide; what it sees of the future, the particles have seen.
+        guide: a sequence guide; if it is not causal, particles depend on later frames.
         batch: B sequences, which may be padded and may have missing features.
         particles: per sequence, K.
         threshold: the share; 0 never resamples, so that weights are those of whole paths.
 
     Attributes:
-        p, q: what particles carry for the model and for the guide.
+        p, q: state of the particles for the model and for the guide.
         log_weights: normalised, (K, B), in double precision.
         increments: :math:`\log \hat p(x_t \mid x_{<t})` of the frames so far, each (B,), in nats;
             zero after a sequence's end.
@@ -83,7 +83,7 @@ class ParticleFilter:
 
     @property
     def t(self) -> int:
-        """The frame to come, from zero."""
+        """The number of the next frame, from zero."""
         return len(self.increments)
 
     @property
@@ -92,13 +92,13 @@ class ParticleFilter:
         return self.log_weights.exp()
 
     def run(self) -> ParticleFilter:
-        """Move on to the end; returns itself."""
+        """Advance to the end; returns itself."""
         while self.t < self.batch.length:
             self.advance()
         return self
 
     def advance(self) -> None:
-        """Resample where needed, and take in one frame."""
+        """Resample if needed, and advance by one frame."""
         self.resample()
         self.take_in()
 
@@ -117,13 +117,13 @@ class ParticleFilter:
         return values
 
     def resample(self) -> Resampling | None:
-        """Choose particles anew by their weights, where few of them carry any; None if nowhere."""
+        """Resample sequences with a small effective sample size; None if there are none."""
         weights = self.weights.detach()
-        # Drawn whether needed or not: what is resampled shall not move the draws of other frames.
+        # Drawn even if not needed, so that resampling does not change the draws of other frames.
         index = systematic(weights, len(weights))
         effective = 1 / weights.square().sum(0)
         poor = self._alive() & (effective < self.threshold * len(weights))
-        if not poor.is_cuda and not bool(poor.any()):  # a GPU would have to be waited for
+        if not poor.is_cuda and not bool(poor.any()):  # on a GPU this would synchronise
             return None
         stay = torch.arange(len(weights), device=index.device)[:, None]
         ancestors = torch.where(poor, index, stay)
@@ -132,7 +132,7 @@ class ParticleFilter:
         return Resampling(ancestors, poor)
 
     def choose(self, index: Tensor) -> None:
-        """Let the particles of an index (K, B) take the place of all."""
+        """Replace all particles by those of an index (K, B)."""
         self.p, self.q = self.p.chosen(index), self.q.chosen(index)
 
     def ahead(
@@ -141,46 +141,46 @@ class ParticleFilter:
         values: Mapping[str, Tensor] | None = None,
         windows: Mapping[str, Tensor] | None = None,
     ) -> tuple[Values, TorchDistribution]:
-        """Draw the latents of the frame to come from p, which has not seen it, and stay here.
+        """Draw the latents of the next frame from p, without advancing.
 
         Args:
-            values: latents to take instead of draws, by site.
-            windows: pasts to take instead of the particles' own, by site.
+            values: latents to use instead of draws, by site.
+            windows: pasts to use instead of the particles' own, by site.
 
         Returns:
-            The latents, each (K, B, J), and the law of the frame given them, of batch shape (K, B)
-            or, where particles share it, less.
+            The latents, each (K, B, J), and the distribution of the frame given them, of batch
+            shape (K, B), or less if particles share it.
         """
-        particles, drawn, laws = self.p.fork(), dict(values or {}), {}
+        particles, drawn, distributions = self.p.fork(), dict(values or {}), {}
         particles.past.update(windows or {})
 
-        def draw(name: str, law: TorchDistribution) -> Tensor:
+        def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name in self.model.observed:
-                laws[name] = law
-                return self.batch.x.new_zeros(law.event_shape)  # the frame's last site
+                distributions[name] = distribution
+                return self.batch.x.new_zeros(distribution.event_shape)  # the frame's last site
             if name not in drawn:
-                drawn[name] = law.expand(self.shape).sample()
+                drawn[name] = distribution.expand(self.shape).sample()
             return drawn[name]
 
         particles.step(draw, self._frame())
-        return drawn, laws["x"]
+        return drawn, distributions["x"]
 
-    def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
-        """What the next frames see of this one: what was observed, with means for the rest.
+    def fed_back(self, distribution: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+        """The frame as input of later frames: observed values, and means for missing ones.
 
         Args:
-            law: of the frame.
+            distribution: of the frame.
             x: the frame, (B, D).
             seen: True where a feature was observed, (B, D); None where all were.
         """
-        del law, seen
+        del distribution, seen
         return x
 
     def _frame(self) -> Tensor:
         return torch.tensor(self.t, device=self.batch.x.device)
 
     def _alive(self) -> Tensor:
-        """Which sequences go on, (B,); after the last frame, all might."""
+        """Sequences that have not ended, (B,); all of them after the last frame."""
         at_end = self.t == self.batch.length
         return torch.ones_like(self.batch.mask[:, 0]) if at_end else self.batch.mask[:, self.t]
 
@@ -189,33 +189,33 @@ class ParticleFilter:
         values: Values = {}
         nats: list[Tensor] = []
 
-        def draw(name: str, law: TorchDistribution) -> Tensor:
-            here = law.expand(self.shape)
+        def draw(name: str, distribution: TorchDistribution) -> Tensor:
+            here = distribution.expand(self.shape)
             pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
             values[name] = here.rsample() if pathwise else here.sample()
-            nats.append(law.log_prob(values[name]))
+            nats.append(distribution.log_prob(values[name]))
             return values[name]
 
         self.q.step(draw, self._frame(), moving)
         return values, sum(nats, self.batch.x.new_zeros(self.shape))
 
     def _weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
-        """What enters the windows, and log p - log q of this frame (K, B)."""
+        """Values for the windows, and log p - log q of this frame (K, B)."""
         batch, t = self.batch, self.t
         seen = None if batch.seen is None else batch.seen[:, t]
         blind = None if seen is None else ~seen.any(-1)
         latent: list[Tensor] = []
         observed: list[Tensor] = []
 
-        def draw(name: str, law: TorchDistribution) -> Tensor:
+        def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name in self.model.observed:
-                values[name] = self.fed_back(law, batch.x[:, t], seen)
-                observed.append(partial(law, seen).log_prob(values[name]))
+                values[name] = self.fed_back(distribution, batch.x[:, t], seen)
+                observed.append(partial(distribution, seen).log_prob(values[name]))
                 return values[name]
             if blind is not None:
-                fresh = law.expand(self.shape).sample()
+                fresh = distribution.expand(self.shape).sample()
                 values[name] = torch.where(blind[:, None], fresh, values[name])
-            latent.append(law.log_prob(values[name]))
+            latent.append(distribution.log_prob(values[name]))
             return values[name]
 
         self.p.step(draw, self._frame(), moving)

@@ -1,4 +1,4 @@
-"""The weights of a program under Pyro: stated as it runs, or drawn from a prior."""
+"""The weights of a program under Pyro: registered as it runs, or drawn from a prior."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pyrodgm.errors import CompatibilityError
 class Weights:
     """The weights of a program in one run.
 
-    Those of a plain module are stated to Pyro as `pyro.module` does it, under the name of its
-    class, so that `pyro.infer.SVI` trains them; a second module of the class gets a number. Those
-    of a `pyro.nn.PyroModule` may have priors (`pyro.nn.PyroSample`): they are drawn once, as the
-    run begins, and it is scored with the same.
+    Weights of a plain module are registered as by `pyro.module`, under the name of its class, so
+    that `pyro.infer.SVI` trains them; a second module of the class gets a number. Weights of a
+    `pyro.nn.PyroModule` may have priors (`pyro.nn.PyroSample`): they are drawn once, at the start
+    of the run, and scoring uses the same values.
 
     Args:
-        program: a sequence program, of which only modules have weights.
-        register: whether they are stated.
+        program: a sequence program; only modules have weights.
+        register: whether to register them.
 
     Raises:
-        CompatibilityError: a handler sets them, or they are random where that cannot be.
+        CompatibilityError: a handler sets them, or they are random where this is not supported.
     """
 
     def __init__(self, program: Any, *, register: bool) -> None:
@@ -40,7 +40,7 @@ class Weights:
 
     @contextmanager
     def stated(self) -> Iterator[None]:
-        """The first run: within it, random weights have one value."""
+        """The first run, in which random weights have one value."""
         if isinstance(self.program, PyroModule):
             with self.program._pyro_context:
                 _touch(self.program)
@@ -55,7 +55,7 @@ class Weights:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Random weights have the values of the first run."""
+        """A further run with the random weights of the first."""
         if not self.drawn:
             yield
             return
@@ -66,7 +66,7 @@ class Weights:
 
 
 def _state(program: nn.Module) -> None:
-    """A statement for every parameter that learns, under the name that Pyro knows it by."""
+    """Register every trainable parameter, under its name in Pyro."""
     store = pyro.get_param_store()
     for name, parameter in program.named_parameters():
         if not parameter.requires_grad:
@@ -74,14 +74,14 @@ def _state(program: nn.Module) -> None:
         full = store.param_name(parameter) or _free_name(type(program).__name__, name)
         if detach_provenance(pyro.param(full, parameter)) is not parameter:
             raise CompatibilityError(
-                f"a handler gives '{full}' another value (poutine.lift or poutine.substitute), and "
-                f"{type(program).__name__} computes with its own; give weights a prior by "
+                f"a handler gives '{full}' another value (poutine.lift or poutine.substitute), but "
+                f"{type(program).__name__} uses its own; give weights a prior by "
                 "PyroSample, after pyro.nn.module.to_pyro_module_(module)"
             )
 
 
 def _free_name(module: str, name: str) -> str:
-    """One under which the parameter store, which keeps what it was given first, has nothing."""
+    """A name that is free in the parameter store, which keeps the first value of a name."""
     labels = (module + (f".{n}" if n > 1 else "") for n in count(1))
     names = (param_with_module_name(label, name) for label in labels)
     return next(full for full in names if full not in pyro.get_param_store())
@@ -91,8 +91,8 @@ def _touch(program: PyroModule) -> None:
     """Read every attribute that Pyro manages, outside of the plates of the program."""
     if get_plates() and (names := random_weights(program)):
         raise CompatibilityError(
-            f"weights of {type(program).__name__} are random ({', '.join(names)}), and a module "
-            "takes one value of them at a time; run it without a plate around it: without "
+            f"weights of {type(program).__name__} are random ({', '.join(names)}), but a module "
+            "has one value of them at a time; run it without a plate around it: without "
             "vectorize_particles, with parallel=False"
         )
     for module in list(program.modules()):
@@ -105,8 +105,8 @@ def _touch(program: PyroModule) -> None:
 def _refuse_random_parts(program: nn.Module) -> None:
     if names := random_weights(program):
         raise CompatibilityError(
-            f"weights of {type(program).__name__} are random ({', '.join(names)}), and itself it "
-            "is no PyroModule; convert all of it by pyro.nn.module.to_pyro_module_(module)"
+            f"weights of {type(program).__name__} are random ({', '.join(names)}), but it is not a "
+            "PyroModule; convert all of it by pyro.nn.module.to_pyro_module_(module)"
         )
 
 

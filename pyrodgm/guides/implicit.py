@@ -77,7 +77,7 @@ class FeedForwardImplicit(ImplicitGuide):
 
     .. math:: z = g(x, u, \epsilon), \qquad \epsilon \sim \mathcal N(0, I)
 
-    where u are conditions, if rows come with any.
+    where u are conditions, if any.
 
     Args:
         model: the model p, whose latent sites are continuous.

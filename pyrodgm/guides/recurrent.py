@@ -31,7 +31,7 @@ class SigmoidRecognition(StepGuide):
     .. math:: q(z^l_t = 1 \mid \cdot) =
         \sigma(U^l_1 z^l_{t-n:t-1} + U^l_2 z^{l-1}_t + U^l_3 z^{l-1}_{t-n:t-1} + V^l u_t + d^l)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         model: the model p, whose latent sites are the layers, the lowest first.
@@ -156,7 +156,7 @@ class RecurrentDeterministic(SigmoidRecognition):
         q(z_t = 1 \mid z_{<t}, x_{\le t}) &= \sigma(U_1 z_{t-n:t-1} + U_4 g_t
             + U_5 g_{t-n:t-1} + V_2 u_t + d)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         model: the model p; its binary sites, the lowest first, are the layers. Higher layers are as

@@ -115,7 +115,7 @@ class AR(StepModel):
         self.x_from_given = weights(self.conditions.dim, size, 0.01)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every frame, (B, T, U); None where there are none."""
+        """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:

@@ -14,7 +14,7 @@ from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
-from pyrodgm.networks.emission import RATE_FLOOR
+from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 
 
@@ -124,7 +124,7 @@ class EnergyModel(Model):
 
     def _rates(self) -> Tensor:
         """Training frequency of every bit, bounded away from 0 and 1, (D,)."""
-        rates = means(self.info).clamp(RATE_FLOOR, 1 - RATE_FLOOR)
+        rates = means(self.info).clamp(LEAST_RATE, 1 - LEAST_RATE)
         return rates.to(next(self.parameters()))
 
     def _refuse_unless_bits(self, method: str, what: str) -> None:

@@ -15,7 +15,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError, DataError
 from pyrodgm.models.base import Companions, ModelTraits
 from pyrodgm.models.energy import EnergyModel
-from pyrodgm.networks.emission import RATE_FLOOR
+from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 
 MOST_BITS = 20  # largest size of the smaller layer for enumeration of its states
@@ -65,7 +65,7 @@ class RBM(EnergyModel):
             raise DataError(
                 f"'{info.name}' {what}; RBM scores rows of zeros and ones without missing values"
             )
-        log_odds = means(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        log_odds = means(info).clamp(LEAST_RATE, 1 - LEAST_RATE).logit()
         self.weight = nn.Parameter(init_scale * torch.randn(hidden_dim, info.dim))
         self.visible = nn.Parameter(log_odds.clone())
         self.hidden = nn.Parameter(torch.zeros(hidden_dim))

@@ -42,14 +42,14 @@ class RecurrentNetwork(StepModel):
     .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad
         p(x_t \mid x_{<t}) = \text{emission}(W h_t + V u_t + c)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: recurrent units H.
         cell: "gru", "lstm", or "relu" started as the identity.
-        emission: what a frame is made of.
-        dropout: share of inputs and of recurrent units left out at random in training.
+        emission: distribution of a frame.
+        dropout: share of inputs and of recurrent units dropped at random in training.
     """
 
     traits: ClassVar[ModelTraits] = _EXACT
@@ -79,7 +79,7 @@ class RecurrentNetwork(StepModel):
         self.x_from_given = weights(self.conditions.dim, emission.size, 0.01)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every frame, (B, T, U); None where there are none."""
+        """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
@@ -99,15 +99,15 @@ class RNN(RecurrentNetwork):
     .. math:: h_t = f(h_{t-1}, x_{t-1}, u_t), \qquad
         p(x_t \mid x_{<t}) = \text{emission}(W h_t + V u_t + c)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: recurrent units H.
         cell: "gru", "lstm", or "relu" started as the identity.
         emission: "bernoulli", "categorical", "gaussian", "multinomial", "negative-binomial" or
-            "poisson"; "auto" fits the data.
-        dropout: share of inputs and of recurrent units left out at random in training.
+            "poisson"; "auto" follows from the data.
+        dropout: share of inputs and of recurrent units dropped at random in training.
 
     Shapes: site ``x`` (B, T, D).
 
@@ -143,14 +143,14 @@ class RNNNADE(RecurrentNetwork):
         p(x_t \mid x_{<t}) = \text{NADE}(b = W_1 h_t + V_1 u_t + c_1, \;
         c = W_2 h_t + V_2 u_t + c_2)
 
-    where u are conditions, if frames come with any.
+    where u are conditions, if any.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: recurrent units H.
         cell: "gru", "lstm", or "relu" started as the identity.
         nade_dim: hidden units of the NADE.
-        dropout: share of inputs and of recurrent units left out at random in training.
+        dropout: share of inputs and of recurrent units dropped at random in training.
 
     Shapes: site ``x`` (B, T, D), bits.
 

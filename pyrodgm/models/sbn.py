@@ -22,7 +22,7 @@ class SBN(SigmoidBeliefNetwork):
     Args:
         info: the data's facts; its features are D.
         hidden_dim: latent variables, or those of every layer, the lowest first.
-        emission: as of `TSBN`.
+        emission: as in `TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 

@@ -89,7 +89,7 @@ class SigmoidBeliefNetwork(StepModel):
         self.x_from_given = weights(self.conditions.dim, self.emission.size, init_scale)
 
     def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every frame, (B, T, U); None where there are none."""
+        """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
@@ -120,7 +120,7 @@ class TSBN(SigmoidBeliefNetwork):
     Args:
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, J.
-        history: order n, how many frames back the past reaches.
+        history: order n, the number of earlier frames in the past.
         emission: distribution of a frame: "bernoulli", "categorical", "gaussian" (mean and
             log-variance), "multinomial" (counts given their total), "poisson", "negative-binomial"
             or "nade"; "auto" follows from the data.
@@ -174,8 +174,8 @@ class HMSBN(SigmoidBeliefNetwork):
         info: the data's facts; its features are D.
         hidden_dim: latent variables per frame, or those of every layer, the lowest first: two
             layers are the deep DHMSBN-s.
-        history: order n, how many frames back the past reaches.
-        emission: as of `TSBN`.
+        history: order n, the number of earlier frames in the past.
+        emission: as in `TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 
@@ -224,8 +224,8 @@ class DTSBNS(SigmoidBeliefNetwork):
     Args:
         info: the data's facts; its features are D.
         hidden_dim: latent variables of every layer, the lowest first.
-        history: order n, how many frames back the past reaches.
-        emission: as of `TSBN`.
+        history: order n, the number of earlier frames in the past.
+        emission: as in `TSBN`.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 

@@ -1,4 +1,4 @@
-"""Conditional distributions, of a model or a guide alike: from features to a distribution."""
+"""Conditional distributions given features, for models and guides."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
 from pyrodgm.networks.layers import layer_sizes
 
-LEAST_SCALE = 1e-3  # standard deviations stay above, so that no density blows up,
-MOST_SCALE = 2.0  # and bounded ones below, so that no forecast runs away
+LEAST_SCALE = 1e-3  # lower bound of standard deviations, which keeps densities finite
+MOST_SCALE = 2.0  # upper bound of bounded ones, which keeps forecasts from diverging
 
 
 class Family(Protocol):
-    """A map from numbers to a distribution; the emissions of `pyrodgm.networks.emissions` too.
+    """A map from parameters to a distribution; emissions are instances too.
 
     Args:
-        size: how many numbers it takes.
+        size: number of parameters.
     """
 
     size: int
@@ -33,7 +33,7 @@ class Family(Protocol):
 
 
 class Bits:
-    """Independent bits, by their log-odds.
+    """Independent bits, parametrised by their log-odds.
 
     Args:
         dim: bits J.
@@ -47,16 +47,16 @@ class Bits:
         return BernoulliVector(numbers)
 
     def start(self) -> Tensor:
-        """Numbers of fair bits, (J,)."""
+        """Parameters of fair bits, (J,)."""
         return torch.zeros(self.size)
 
 
 class Categories(nn.Module):
-    """Independent symbols 0 .. C-1, by the logits of each.
+    """Independent symbols 0 .. C-1, parametrised by logits.
 
     Args:
         dim: symbols per frame J.
-        number: how many values each may have, C.
+        number: of values of each, C.
     """
 
     def __init__(self, dim: int, number: int) -> None:
@@ -69,7 +69,7 @@ class Categories(nn.Module):
         return CategoricalVector(numbers, self.symbols)
 
     def start(self) -> Tensor:
-        """Numbers of uniform symbols, (J C,)."""
+        """Parameters of uniform symbols, (J C,)."""
         return torch.zeros(self.size)
 
 
@@ -94,7 +94,7 @@ class Normals:
         return NormalVector(mean, SCALES[self.scale](raw))
 
     def start(self) -> Tensor:
-        """Numbers of the standard normal distribution but for the least scale, (2 J,)."""
+        """Parameters of the standard normal distribution, up to the least scale, (2 J,)."""
         one = math.log(math.expm1(1.0)) if self.scale == "softplus" else -math.log1p(-(0.5**2))
         return torch.tensor([0.0, one]).repeat_interleave(self.size // 2)
 
@@ -153,13 +153,13 @@ class Conditional(nn.Module):
         return self.of_hidden(self.first(features))
 
     def of_hidden(self, hidden: Tensor) -> TorchDistribution:
-        """The same given C^1 v + c^1, (..., H), parts of which may have been computed ahead."""
+        """The same given C^1 v + c^1, (..., H), parts of which may be precomputed."""
         return self.family(self.last(self.between(hidden.relu())))
 
 
 def normal_conditional(
     input_dim: int, dim: int, hidden_dim: int | tuple[int, ...], *, shrink: float = 0.1
 ) -> Conditional:
-    """A normal distribution of J numbers given features, near the standard one at first."""
+    """A normal distribution of J numbers given features, initially close to the standard one."""
     family = Normals(dim)
     return Conditional(input_dim, family, hidden_dim, start=family.start(), shrink=shrink)

@@ -1,4 +1,4 @@
-"""What networks see of conditions: the features that a model is given and does not model."""
+"""Conditions as inputs of networks: features of frames that are not modelled."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Conditions(nn.Module):
 
     .. math:: u_t \mapsto (u_t - m) / s
 
-    One that never changes in training is zero in all frames: nothing can be learnt of it. Units do
-    not matter, since the offset is taken off in double precision.
+    A condition that is constant in training is zero in all frames, because nothing can be learned
+    from it. Units have no effect; the offset is subtracted in double precision.
 
     Args:
         info: the data's facts.
 
     Attributes:
-        dim: how many there are, U.
+        dim: number of conditions, U.
 
     >>> Conditions(DataInfo("plain", "binary", 2, (0.5, 0.5), 3.0, 3)).dim
     0
@@ -43,10 +43,10 @@ class Conditions(nn.Module):
             )
 
     def forward(self, batch: Batch) -> Tensor | None:
-        """Those of a batch, (B, T, U), zero where padded; None where the data has none.
+        """The conditions of a batch, (B, T, U), zero in padding; None if the data has none.
 
         Raises:
-            DataError: the batch has others than the model was built for.
+            DataError: the number of conditions differs from that of the model.
         """
         given = batch.conditions
         refuse_unless(self.dim, given)
@@ -57,24 +57,24 @@ class Conditions(nn.Module):
 
 
 def refuse_unless(number: int, conditions: Tensor | None) -> None:
-    """Raise where frames do not come with as many conditions as a model was built for.
+    """Raise unless frames have the number of conditions of a model.
 
     Args:
-        number: how many that is, U; zero for a model that takes none.
-        conditions: what the frames come with, (..., U), or None.
+        number: of the model, U; zero for a model without conditions.
+        conditions: of the frames, (..., U), or None.
 
     Raises:
-        DataError: they do not.
+        DataError: the numbers differ.
     """
     found = 0 if conditions is None else conditions.shape[-1]
     if found == number:
         return
     if not number:
         raise DataError(
-            f"these frames come with {found} conditions, and the model takes none: build it from "
+            f"these frames have {found} conditions, but the model takes none: build it from "
             "the facts of this data (splits.info), or leave the conditions out"
         )
     raise DataError(
-        f"the model is given {number} conditions in every frame, and these frames come with "
+        f"the model needs {number} conditions in every frame, but these frames have "
         f"{found or 'none'}; give {number}, in the order of training"
     )

@@ -1,4 +1,4 @@
-"""Emissions of counts: given how many there are in a frame, or with a total of its own."""
+"""Emissions of counts: given the total of a frame, or with a distribution of the total."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import CountVector, NegativeBinomialVector, PoissonVector
 from pyrodgm.errors import DataError
-from pyrodgm.networks.emission import RATE_FLOOR, Emission
+from pyrodgm.networks.emission import LEAST_RATE, Emission
 from pyrodgm.networks.inputs import means, spread
 
-MOST = 100.0  # rates stay below so many times the mean plus a standard deviation plus one
-LOG_SHAPES = (math.log(1e-2), math.log(1e4))  # between which a negative binomial has its shape
+MOST = 100.0  # bound on rates, in units of mean plus standard deviation plus one
+LOG_SHAPES = (math.log(1e-2), math.log(1e4))  # bounds on shapes of a negative binomial
 
 
 @final
 class Multinomial(Emission):
-    """Counts of D kinds of tokens, by logits, given how many tokens a frame has.
+    """Counts of D kinds of tokens, parametrised by logits, given the total of a frame.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equation 14 of the slides.
     """
@@ -33,8 +33,8 @@ class Multinomial(Emission):
         super().__init__()
         if info.dim == 1:
             raise DataError(
-                f"emission 'multinomial' is given how many tokens a frame has, and '{info.name}' "
-                "has one feature, so that every model would score 0; take emission 'poisson' or "
+                f"emission 'multinomial' is conditional on the total of a frame, but '{info.name}' "
+                "has one feature, so every model would score 0; use emission 'poisson' or "
                 "'negative-binomial', or data.kind=categorical for symbols"
             )
         self.size = info.dim
@@ -51,13 +51,13 @@ class Multinomial(Emission):
 
 @final
 class Poisson(Emission):
-    r"""Independent Poisson counts by the logarithms of their rates.
+    r"""Independent Poisson counts, parametrised by log-rates.
 
     .. math:: x_{td} \sim \mathrm{Poisson}(e^{\eta_{td}}), \qquad
         \eta = m - \log(1 + e^{m - l})
 
-    Takes l; the bound m, a hundred times what is usual in training, keeps forecasts that are fed by
-    their own draws from running away, and changes nothing far below it.
+    The parameter is l. The bound m, a hundred times the usual value in training, keeps forecasts
+    from diverging when they feed back their own draws; it has no effect far below.
     """
 
     kinds = ("count",)
@@ -70,7 +70,7 @@ class Poisson(Emission):
         self.register_buffer("most", _most(info))
 
     def start(self, info: DataInfo) -> Tensor:
-        """Rates that are the means."""
+        """Log-rates of the means."""
         return _unbounded(_log_means(info), _most(info))
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
@@ -80,12 +80,12 @@ class Poisson(Emission):
 
 @final
 class NegativeBinomial(Emission):
-    r"""Independent negative binomial counts by the logarithms of mean and shape.
+    r"""Independent negative binomial counts, parametrised by log-mean and log-shape.
 
     .. math:: \mathrm{var}(x_{td}) = \mu_{td} + \mu_{td}^2 / r_{td}
 
-    Takes numbers for :math:`\log \mu` and then for :math:`\log r`; means are bounded as those of
-    `Poisson`, shapes lie between 0.01 and 10,000.
+    The parameters are :math:`\log \mu` and then :math:`\log r`; means are bounded as in `Poisson`,
+    shapes are between 0.01 and 10,000.
     """
 
     kinds = ("count",)
@@ -98,7 +98,7 @@ class NegativeBinomial(Emission):
         self.register_buffer("most", _most(info))
 
     def start(self, info: DataInfo) -> Tensor:
-        """The means and the variances of the data, where these are greater."""
+        """Parameters for the means of the data, and for its variances if these are greater."""
         mean, variance = means(info), spread(info).square()
         low, high = LOG_SHAPES
         shape = mean.square() / (variance - mean).clamp(min=1e-6)
@@ -116,11 +116,11 @@ class NegativeBinomial(Emission):
 
 def _log_means(info: DataInfo) -> Tensor:
     mean = means(info)
-    return mean.clamp(min=RATE_FLOOR * float(mean.mean())).log()
+    return mean.clamp(min=LEAST_RATE * float(mean.mean())).log()
 
 
 def _most(info: DataInfo) -> Tensor:
-    """Logarithms that rates stay below, (D,)."""
+    """Bounds on log-rates, (D,)."""
     return (MOST * (means(info) + spread(info) + 1)).log()
 
 

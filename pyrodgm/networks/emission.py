@@ -1,4 +1,4 @@
-"""What an emission is: a map from numbers that a model computes to a distribution over x_t."""
+"""The base of emissions, maps from parameters to a distribution over x_t."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
 
-RATE_FLOOR = 1e-3  # features that training never shows still have some probability
+LEAST_RATE = 1e-3  # smallest initial probability, or rate relative to the mean, of a feature
 
 
-class Emission(nn.Module):  # no ABC, whose metaclass PyroModule cannot be mixed with
-    """A map from `size` real numbers a frame to a distribution over its D features.
+class Emission(nn.Module):  # not an ABC, whose metaclass conflicts with PyroModule's
+    """A map from `size` real numbers per frame to a distribution over its D features.
 
     Args:
         info: the data's facts.
 
     Attributes:
         kinds: kinds of data it can score.
-        scores_missing: whether it can score a frame by those of its features that were observed.
-        scores_totals: whether it scores how many tokens a frame of counts has, and not only which.
-        size: how many numbers it takes.
+        scores_missing: whether it can score frames with missing features.
+        scores_totals: whether it scores the total of a frame of counts.
+        size: number of parameters per frame.
     """
 
     kinds: ClassVar[tuple[Kind, ...]]
@@ -33,8 +33,8 @@ class Emission(nn.Module):  # no ABC, whose metaclass PyroModule cannot be mixed
 
     @abstractmethod
     def start(self, info: DataInfo) -> Tensor:
-        """Numbers (size,) that give the training data's means, for biases to start from."""
+        """Parameters (size,) with the training data's means, as initial biases."""
 
     @abstractmethod
     def forward(self, numbers: Tensor) -> TorchDistribution:
-        """The distribution of frames, event (D,), given numbers (..., size)."""
+        """The distribution of frames, event (D,), given parameters (..., size)."""

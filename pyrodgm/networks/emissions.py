@@ -1,4 +1,4 @@
-"""What a frame is made of: from numbers that a model computes to a distribution over x_t."""
+"""Emissions: maps from parameters computed by a model to a distribution over x_t."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyrodgm.distributions import (
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 from pyrodgm.networks.conditional import MOST_SCALE, bounded_scale
 from pyrodgm.networks.count_emissions import Multinomial, NegativeBinomial, Poisson
-from pyrodgm.networks.emission import RATE_FLOOR, Emission
+from pyrodgm.networks.emission import LEAST_RATE, Emission
 from pyrodgm.networks.inputs import means, spread, varying
 
 EmissionName = Literal[
@@ -38,7 +38,7 @@ EmissionName = Literal[
 
 @final
 class Bernoulli(Emission):
-    """Independent bits by their log-odds; grey values in [0,1] score by cross-entropy."""
+    """Independent bits, parametrised by log-odds; grey values are scored by cross-entropy."""
 
     kinds = ("binary", "unit")
 
@@ -48,7 +48,7 @@ class Bernoulli(Emission):
 
     def start(self, info: DataInfo) -> Tensor:
         """Log-odds of the means."""
-        return means(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        return means(info).clamp(LEAST_RATE, 1 - LEAST_RATE).logit()
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """Bits with these log-odds."""
@@ -57,20 +57,19 @@ class Bernoulli(Emission):
 
 @final
 class Gaussian(Emission):
-    r"""Independent real numbers by mean and log-variance.
+    r"""Independent real numbers, parametrised by mean and log-variance.
 
     .. math:: x_t \sim \mathcal N(\mu_t, \mathrm{diag}\, \sigma_t^2), \qquad
         \sigma_t = (e^{-l_t} + 2^{-2})^{-1/2} + 10^{-3}
 
-    Takes :math:`(\mu_t, l_t)`, both in the units of a standardised feature.
+    The parameters are :math:`(\mu_t, l_t)`, both in the units of a standardised feature.
 
     Reference: Gan et al., Deep temporal sigmoid belief networks, 2015, equations 12 and 13 of the
-    slides, where l is the log-variance itself; there the data is standardised, here the emission
-    does it. What differs are the bounds: an l that is linear in the frames before it would
-    otherwise, in a forecast fed by its own draws, sooner or later run away. A feature that is
-    constant in training is scored as normal about that constant with standard deviation one, for
-    every model and predictor alike: how sharply it is known would tell nothing of them. It is drawn
-    as the constant.
+    slides, where l is the log-variance itself. There the data is standardised, here the emission
+    does it. The bounds are ours: without them, forecasts that feed back their own draws would
+    diverge, because l is linear in the frames before. A feature that is constant in training is
+    scored as normal about that constant with standard deviation one, for every model and predictor,
+    so that it does not affect comparisons. Its draws equal the constant.
     """
 
     kinds = ("real",)
@@ -86,7 +85,7 @@ class Gaussian(Emission):
         self.register_buffer("varies", varying(info), persistent=False)
 
     def start(self, info: DataInfo) -> Tensor:
-        """The mean and the variance of the data."""
+        """Parameters for the mean and the variance of the data."""
         log_variance = -math.log1p(-(MOST_SCALE**-2))
         return torch.tensor([0.0, log_variance]).repeat_interleave(info.dim)
 
@@ -103,7 +102,7 @@ class Gaussian(Emission):
 
 @final
 class Categorical(Emission):
-    """Independent symbols, by the logits of each."""
+    """Independent symbols, parametrised by logits."""
 
     kinds = ("categorical",)
 
@@ -111,15 +110,15 @@ class Categorical(Emission):
         super().__init__()
         if all(len(own) == 1 for own in info.symbols):
             raise DataError(
-                f"every feature of '{info.name}' has a single symbol, in all splits, so that every "
-                "model predicts it with certainty; there is nothing to fit"
+                f"every feature of '{info.name}' has a single symbol in all splits, so there is "
+                "nothing to fit"
             )
         self.symbols = Symbols(info.symbols)
         self.size = self.symbols.size
 
     def start(self, info: DataInfo) -> Tensor:
-        """Logarithms of how often each occurs; one that training never shows stays possible."""
-        return torch.tensor(info.frequencies).clamp(min=RATE_FLOOR).log()
+        """Log-frequencies; symbols that never occur in training keep a positive probability."""
+        return torch.tensor(info.frequencies).clamp(min=LEAST_RATE).log()
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """Symbols with these logits."""
@@ -128,7 +127,7 @@ class Categorical(Emission):
 
 @final
 class AutoregressiveBits(Emission):
-    """Bits that depend on each other within a frame, by a NADE whose biases the model computes.
+    """Dependent bits within a frame: a NADE with biases computed by the model.
 
     Args:
         info: the data's facts.
@@ -146,8 +145,8 @@ class AutoregressiveBits(Emission):
         self.weight_out = nn.Parameter(0.01 * torch.randn(info.dim, dim))
 
     def start(self, info: DataInfo) -> Tensor:
-        """Log-odds of the means, and hidden units in the middle of their range."""
-        log_odds = means(info).clamp(RATE_FLOOR, 1 - RATE_FLOOR).logit()
+        """Log-odds of the means, and hidden biases of zero."""
+        log_odds = means(info).clamp(LEAST_RATE, 1 - LEAST_RATE).logit()
         return torch.cat([log_odds, torch.zeros(self.split[1])])
 
     def forward(self, numbers: Tensor) -> TorchDistribution:
@@ -175,16 +174,16 @@ DEFAULTS: dict[Kind, str] = {
 
 
 def _default(info: DataInfo) -> str:
-    """The emission that fits; how many of a single thing there are is all there is to score."""
+    """The default emission; for counts of one feature, only the total can be scored."""
     return "poisson" if (info.kind, info.dim) == ("count", 1) else DEFAULTS[info.kind]
 
 
 def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = None) -> Emission:
-    """The emission of a name; "auto" is the one that fits the data.
+    """The emission with a name; "auto" is the default for the data.
 
     Args:
         name: "bernoulli", "categorical", "gaussian", "multinomial", "nade", "negative-binomial",
-            "poisson", or "auto": of counts "poisson" where there is one feature.
+            "poisson", or "auto"; for counts with one feature, "auto" is "poisson".
         info: the data's facts.
         nade_dim: hidden units of a NADE, 100 if not given.
 
@@ -199,17 +198,17 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     if info.kind not in emission.kinds:
         fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
         raise DataError(
-            f"emission '{chosen}' scores {' or '.join(emission.kinds)} values and the data "
-            f"'{info.name}' has {info.kind} ones; emissions that fit: {fitting}"
+            f"emission '{chosen}' scores {' or '.join(emission.kinds)} values, but the data "
+            f"'{info.name}' has {info.kind} values; emissions that fit: {fitting}"
             f"{taken_for(info.kind, emission.kinds)}"
         )
     if info.has_missing and not emission.scores_missing:
         raise DataError(
-            f"emission '{chosen}' cannot score a frame of which some features are missing, and "
-            f"'{info.name}' has such frames; fill them in, or choose another emission"
+            f"emission '{chosen}' cannot score frames with missing features, but '{info.name}' has "
+            "such frames; fill them in, or choose another emission"
         )
     if emission is AutoregressiveBits:
         return AutoregressiveBits(info, nade_dim or 100)
     if nade_dim is not None:
-        raise UsageError(f"nade_dim is for emission 'nade', and this one is '{chosen}'")
+        raise UsageError(f"nade_dim is for emission 'nade', but this one is '{chosen}'")
     return emission(info)

@@ -1,4 +1,4 @@
-"""Parameters of their own for the first frames of a sequence."""
+"""Separate parameters for the first frames of a sequence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class FirstSteps(nn.Module):
-    """A bias of its own for each of the first n frames, whose past is cut short, and one after.
+    """Separate biases for each of the first n frames, whose past is incomplete, and for the rest.
 
     Args:
         dim: size of the bias, D.
-        history: number of first frames n that get their own.
-        init: value to start from, (D,); zeros if not given.
+        history: number of first frames n with separate biases.
+        init: initial value, (D,); zeros if not given.
 
     >>> FirstSteps(3, 2)(torch.arange(5)).shape
     torch.Size([5, 3])

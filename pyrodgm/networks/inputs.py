@@ -1,4 +1,4 @@
-"""What networks see of observations, and what is known of a feature beforehand."""
+"""Observations as inputs of networks, and moments of features."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from pyrodgm.distributions import Symbols
 
 
 class Inputs(nn.Module):
-    r"""Observations as networks want to see them.
+    r"""Transform of observations for networks.
 
-    Counts are on a log scale, real numbers standardised. A categorical feature is one number for
-    each of its symbols, one for that which it has and zero for the others; all are zero where it is
-    missing.
+    Counts are on a log scale, real numbers standardised. Categorical features are one-hot, with all
+    zeros if missing.
 
-    Of several lags of real numbers all but the newest enter as changes,
+    With several lags of real numbers, all but the newest are replaced by scaled differences,
 
     .. math:: x_{t-1}, \; s \odot (x_{t-1} - x_{t-2}), \; \dots, \;
         s \odot (x_{t-n+1} - x_{t-n})
 
-    with s such that changes have variance one. The linear functions of them are those of the lags
-    themselves, but lags of smooth motion are all but equal, and gradients then find what tells them
-    apart very slowly.
+    with s such that differences have variance one. They have the same linear functions as the lags
+    themselves. But lags of smooth motion are almost equal, and gradient descent would learn from
+    their differences very slowly.
 
     Args:
         info: the data's facts.
 
     Attributes:
-        dim: how many numbers a frame becomes.
+        dim: size of a transformed frame.
     """
 
     centre: Tensor
@@ -50,7 +49,7 @@ class Inputs(nn.Module):
             self.dim = self.symbols.size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of frames, (..., D) to (..., `dim`)."""
+        """Transformed frames, (..., D) to (..., `dim`)."""
         if self.kind == "categorical":
             return self.symbols.one_hot(x)
         if self.kind == "count":
@@ -58,7 +57,7 @@ class Inputs(nn.Module):
         return (x - self.centre) / self.scale if self.kind == "real" else x
 
     def past(self, window: Tensor, t: Tensor) -> Tensor:
-        """Of the n frames before frame t side by side, (..., n `dim`); zero before the first frame.
+        """The n transformed frames before frame t, (..., n `dim`); zero before the first frame.
 
         Args:
             window: those frames, newest first, (..., n D).
@@ -76,24 +75,24 @@ class Inputs(nn.Module):
 
 
 def spread(info: DataInfo) -> Tensor:
-    """Standard deviations of the training data, (D,); one where a feature is constant."""
+    """Standard deviations of the training data, (D,); one for constant features."""
     std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
     return std.where(std > 0, 1.0)
 
 
 def varying(info: DataInfo) -> Tensor | None:
-    """Which features were not constant in training, (D,); None where none was."""
+    """Mask of the features that vary in training, (D,); None if all do."""
     varies = torch.tensor(info.std or (1.0,) * info.dim) > 0
     return None if bool(varies.all()) else varies
 
 
 def _per_step(info: DataInfo) -> Tensor:
-    """How many of its usual changes the standard deviation of a feature is, (D,)."""
+    """Ratio of the standard deviation of a feature to that of its changes, (D,)."""
     changes = torch.tensor(info.step_std or (0.0,) * info.dim, dtype=torch.get_default_dtype())
     return torch.where(changes > 0, spread(info) / changes, 1.0)
 
 
 def means(info: DataInfo) -> Tensor:
-    """Means of the training data as batches hold it, (D,)."""
+    """Means of the training data in the scale of batches, (D,)."""
     centre = np.array(info.centre or (0.0,) * info.dim)
     return torch.tensor(np.array(info.mean) - centre, dtype=torch.get_default_dtype())

@@ -10,10 +10,10 @@ from pyrodgm.networks.layers import layer_sizes
 
 
 def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
-    """One hidden tanh layer to one number that starts at zero, the shape of learned baselines.
+    """One hidden tanh layer to one number that starts at zero, as used for learned baselines.
 
     Args:
-        dim: size of the input, D; None where the first input will tell.
+        dim: size of the input, D; None to infer it from the first input.
         hidden_dim: hidden units.
     """
     head = nn.Linear(hidden_dim, 1)
@@ -26,7 +26,7 @@ def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
 def relu_network(
     dim: int, hidden_dim: int | tuple[int, ...], out_dim: int, *, bias: bool = True
 ) -> nn.Sequential:
-    """Hidden layers of rectified units, and a linear one on top.
+    """Hidden layers of rectified units, and a linear output layer.
 
     Args:
         dim: size of the input.

@@ -31,15 +31,15 @@ class IWAE(SinglePhase):
         w^k = \frac{p(x, z^k)}{q(z^k \mid x)}, \qquad
         \tilde w^k = \frac{w^k}{\sum_j w^j}
 
-    It rises with K from the evidence lower bound to log p(x). Its gradient is that of
-    :math:`\sum_k \tilde w^k \log w^k` with the weights :math:`\tilde w` held fixed. The signal of
-    the guide in it, beside its noise, falls as K grows; the doubly reparameterised one,
+    It increases with K from the evidence lower bound to log p(x). Its gradient is that of
+    :math:`\sum_k \tilde w^k \log w^k` with fixed weights :math:`\tilde w`. For the guide, its
+    signal-to-noise ratio decreases with K. The doubly reparameterised gradient,
 
     .. math:: \nabla_\phi L_K = E \sum_k (\tilde w^k)^2\,
         \frac{\partial \log w^k}{\partial z^k} \frac{\partial z^k}{\partial \phi}
 
-    has the same mean, and its variance vanishes where the guide is the posterior. The guide scores
-    its draws once more for it.
+    has the same mean, and its variance vanishes if the guide is the posterior. It needs a second
+    scoring of the draws by the guide.
 
     Args:
         model: the model p.
@@ -68,11 +68,11 @@ class IWAE(SinglePhase):
 
     @property
     def draws_itself(self) -> bool:
-        """Whether the draws are scored once more, for the doubly reparameterised gradient."""
+        """Whether draws are scored twice, for the doubly reparameterised gradient."""
         return self.gradient != "plain"
 
     def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws; those of the guide as its gradient needs them."""
+        """Log-probabilities of K draws, prepared for the chosen gradient."""
         if self.gradient == "plain":
             return super().trace(batch)
         draws = draw(self.guide, batch, self.particles)

@@ -19,7 +19,7 @@ from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
-from pyrodgm.networks.emission import RATE_FLOOR
+from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.state import Chains, Running
@@ -92,7 +92,7 @@ class PCD(Objective):
         self.starts_at_data = start != "random"
         self.chains = Chains() if persistent else None
         self.mobility = Running(0.95, start=1.0)
-        rates = means(model.info).clamp(RATE_FLOOR, 1 - RATE_FLOOR)
+        rates = means(model.info).clamp(LEAST_RATE, 1 - LEAST_RATE)
         self.bits_apart = float((2 * rates * (1 - rates)).sum())
 
     def begin(self, training: Sequences) -> None:

@@ -23,8 +23,8 @@ class STL(SinglePhase):
         \nabla_\phi = \nabla_\phi \big[\log p(x, z_\phi) - \log q_{\bar\phi}(z_\phi \mid x)\big],
         \qquad z_\phi = z(\epsilon, \phi), \quad \bar\phi = \phi \text{ held fixed}
 
-    The mean gradient is that of `ELBO`. Its variance goes to zero as the guide comes to the exact
-    posterior, which that of `ELBO` does not.
+    The mean gradient is that of `ELBO`. Its variance converges to zero as the guide approaches the
+    exact posterior; that of `ELBO` does not.
 
     Args:
         model: the model p.
@@ -42,7 +42,7 @@ class STL(SinglePhase):
         super().__init__(model, guide, particles=particles, execution="fused")
 
     def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws, of the guide with its weights held fixed."""
+        """Log-probabilities of K draws, with the weights of the guide held fixed in its own."""
         draws = draw(self.guide, batch, self.particles)
         return path_terms(self.model, self.guide, batch, draws.values)
 

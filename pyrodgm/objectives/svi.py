@@ -233,8 +233,8 @@ def _refuse_objective(objective: type[SinglePhase]) -> None:
 def _refuse_own_draws(objective: SinglePhase) -> None:
     if objective.draws_itself:
         raise UsageError(
-            f"{type(objective).__name__} needs draws that only models and guides of pyrodgm support; "
-            "use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
+            f"{type(objective).__name__} needs draws that only models and guides of pyrodgm "
+            "support; use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
         )
 
 

@@ -21,21 +21,21 @@ Others = Literal["geometric", "arithmetic"]
 
 @final
 class VIMCO(SinglePhase):
-    r"""The importance-weighted bound by scores, each with the other draws as its baseline.
+    r"""The importance-weighted bound by score gradients, with the other draws as baseline.
 
     .. math::
         \hat L = \log \frac1K \sum_k w^k, \qquad
         \nabla L_K = E \sum_k \Big[ (\hat L - \hat L_{-k}) \nabla \log q(z^k \mid x)
             + \tilde w^k \nabla \log w^k \Big]
 
-    where :math:`\hat L_{-k}` has a mean of the other weights in the place of :math:`w^k`:
+    where :math:`\hat L_{-k}` replaces :math:`w^k` by a mean of the other weights:
 
     .. math::
         \text{geometric: } \exp\Big(\frac{1}{K-1} \sum_{j \ne k} \log w^j\Big), \qquad
         \text{arithmetic: } \frac{1}{K-1} \sum_{j \ne k} w^j
 
-    It does not depend on the draw, so that the gradient is without bias that of the bound of
-    `IWAE`. Weights are those of whole sequences; for long ones see `rws` and `fivo`.
+    It does not depend on the draw, so the gradient is an unbiased gradient of the bound of `IWAE`.
+    Weights are those of whole sequences; for long sequences see `rws` and `fivo`.
 
     Args:
         model: the model p.
@@ -73,7 +73,7 @@ class VIMCO(SinglePhase):
 
 @torch.no_grad()
 def without_each(log_w: Tensor, others: Others) -> Tensor:
-    r"""The log of the mean weight with a mean of the others in the place of each, (K, B).
+    r"""The log of the mean weight, with each weight replaced by a mean of the others, (K, B).
 
     Args:
         log_w: log importance weights, (K, B).

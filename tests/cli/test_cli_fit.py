@@ -254,7 +254,7 @@ def test_gaps_that_an_emission_cannot_score_are_refused_before_anything_runs(
     gaps[3, 2] = np.nan
     said = cli("fit", "--data", save_data(**{**arrays, "test": gaps}), *words)
     assert said.code == 3
-    assert "'nade' cannot score a frame of which some features are missing" in said.err
+    assert "'nade' cannot score frames with missing features" in said.err
     assert not (here / "runs").exists()
 
 

@@ -212,5 +212,7 @@ def test_options_of_hidden_layers_want_some(options) -> None:
 
 
 def test_rnn_nade_is_for_bits() -> None:
-    with pytest.raises(DataError, match="'nade' scores binary values and the data 'tiny' has real"):
+    with pytest.raises(
+        DataError, match="'nade' scores binary values, but the data 'tiny' has real"
+    ):
         RNNNADE(DataInfo("tiny", "real", D, (0.0,) * D, 4.0, 5))

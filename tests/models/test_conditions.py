@@ -254,14 +254,14 @@ def test_gaps_are_filled_by_what_the_conditions_say() -> None:
 def test_other_conditions_are_refused(name: str, number: int) -> None:
     model = pair(name, **WITH_CONDITIONS)[0] if name in VARIANTS else WITHOUT_LATENTS[name]()
     given = torch.zeros(B, T, number) if number else None
-    with pytest.raises(DataError, match=f"given 3 conditions .* come with {number or 'none'}"):
+    with pytest.raises(DataError, match=f"needs 3 conditions .* have {number or 'none'}"):
         model.encode(Batch.of(frames("bernoulli", B, T), given))
 
 
 @pytest.mark.parametrize("model", [TSBN(INFOS["bernoulli"]), LDS(INFOS["gaussian"])])
 def test_a_model_without_conditions_refuses_them(model) -> None:
     batch = Batch.of(frames("bernoulli", B, T), conditions(B, T)[0])
-    with pytest.raises(DataError, match="come with 3 conditions, and the model takes none"):
+    with pytest.raises(DataError, match="have 3 conditions, but the model takes none"):
         model(batch)
 
 

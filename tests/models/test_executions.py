@@ -96,7 +96,7 @@ def test_linear_dynamical_systems(state_dim: int, missing: bool) -> None:
 def test_an_emission_that_cannot_leave_features_out_says_so(execution: str) -> None:
     objective, batch = RLOO(*pair("tsbn", "nade"), execution=execution), ragged("nade")
     batch.seen = torch.ones_like(batch.x, dtype=torch.bool)
-    with pytest.raises(CompatibilityError, match="NADE cannot score a frame of which"):
+    with pytest.raises(CompatibilityError, match="NADE cannot score a frame with"):
         objective(batch)
 
 

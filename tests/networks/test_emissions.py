@@ -38,7 +38,7 @@ def test_data_of_a_kind_takes_the_emissions_that_fit_it(kind: str) -> None:
         if name in FIT[kind]:
             assert type(make_emission(name, info)) is EMISSIONS[name]
         else:
-            with pytest.raises(DataError, match=f"'{name}' scores .*has {kind} ones") as caught:
+            with pytest.raises(DataError, match=f"'{name}' scores .*has {kind} values") as caught:
                 make_emission(name, info)
             fitting = str(caught.value).split("fit: ")[1].split(".")[0]
             assert set(fitting.split(", ")) == FIT[kind]
@@ -116,7 +116,7 @@ def test_every_parameter_of_every_model_learns_from_rates(name: str, emission: s
 def test_one_feature_of_counts_is_poisson_and_never_multinomial() -> None:
     info = DataInfo("spikes", "count", 1, (2.0,), 4.0, 5, (1.5,))
     assert type(make_emission("auto", info)) is EMISSIONS["poisson"]
-    with pytest.raises(DataError, match=r"every model would score 0; take emission 'poisson'"):
+    with pytest.raises(DataError, match=r"every model would score 0; use emission 'poisson'"):
         make_emission("multinomial", info)
 
 

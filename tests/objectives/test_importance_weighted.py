@@ -154,5 +154,5 @@ def test_plain_programs_have_weights_for_every_datum():
     log_w = log_w - dist.Normal(loc, 1.2).log_prob(z)
     (expected,) = torch.autograd.grad(-log_w.logsumexp(0).sum(), loc)
     torch.testing.assert_close(found, expected)
-    with pytest.raises(UsageError, match="draws in a way of its own"):
+    with pytest.raises(UsageError, match="needs draws that only"):
         ObjectiveELBO(IWAE, gradient="doubly-reparameterised")

@@ -232,7 +232,7 @@ def test_an_objective_draws_as_often_as_it_does_elsewhere() -> None:
 
 
 def test_an_objective_with_draws_of_its_own_is_refused() -> None:
-    with pytest.raises(UsageError, match="LocalRLOO draws in a way of its own"):
+    with pytest.raises(UsageError, match="LocalRLOO needs draws that only"):
         ObjectiveELBO(LocalRLOO)
 
 

@@ -98,11 +98,11 @@ class CompletingFilter(ParticleFilter):
         self.lag = lag
         self.frames: dict[int, Completion] = {}
 
-    def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+    def fed_back(self, distribution: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
         """The frame with its missing features drawn, (K, B, D)."""
         if seen is None or bool(seen.all()):
             return x
-        given = given_seen(law, x, seen)
+        given = given_seen(distribution, x, seen)
         drawn = given.mean if self.means else given.expand(self.shape).sample()
         completed = torch.where(seen, x, drawn).expand(*self.shape, -1)
         self.frames[self.t] = Completion(completed)

@@ -92,9 +92,9 @@ class _Reader(ParticleFilter):
 
     distribution: TorchDistribution
 
-    def fed_back(self, law: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
-        self.distribution = law
-        return super().fed_back(law, x, seen)
+    def fed_back(self, distribution: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+        self.distribution = distribution
+        return super().fed_back(distribution, x, seen)
 
     def probabilities(self, words: TorchDistribution, weighted: bool) -> Tensor:
         """The mixture over particles of the probabilities of words, (D,)."""
