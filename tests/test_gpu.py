@@ -10,6 +10,8 @@ from pyro import poutine
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine import sweeps
+from pyrodgm.engine.draws import draw
 from pyrodgm.engine.programs import fused
 from pyrodgm.engine.terms import terms
 from pyrodgm.guides import RecurrentBernoulli
@@ -49,6 +51,23 @@ def test_draws_and_gradients_stay_on_the_device() -> None:
     assert traced.log_w.device.type == traced.values["z"].device.type == "cuda"
     traced.direct.sum().backward()
     assert model.x_from_z.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("length", [100, 400, 1000, 4000])
+@pytest.mark.parametrize("lags", [1, 4])
+def test_sweeps_draw_what_the_loop_draws(
+    lags: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit, for two particles of eight sequences."""
+    model = TSBN(INFO, hidden_dim=50, history=lags)
+    guide = RecurrentBernoulli(model, init_scale=0.15 / lags).to(CUDA)
+    batch = Batch.of(torch.rand(8, length, 4).round()).to(CUDA)
+    paths = []
+    for least in (1, length + 1):
+        monkeypatch.setattr(sweeps, "LEAST_FRAMES", least)
+        torch.manual_seed(0)
+        paths.append(draw(guide, batch, 2).values["z"])
+    assert torch.equal(*paths)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])

@@ -1,4 +1,10 @@
-"""A step function carried over time: the path is drawn frame by frame and scored all at once."""
+"""A step function carried over time: the path is drawn frame by frame and scored all at once.
+
+The loop here draws all sites of a frame together. Others remain for what it does not do: a cell
+draws, or carries, one site over all frames (`engine.cells`); particle filters resample between
+frames (`engine.smc`, `engine.filtered`); and `pyro.markov` states every frame to Pyro
+(`engine.programs`).
+"""
 
 from __future__ import annotations
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.engine import sweeps
+from pyrodgm.engine import sweeps as engine_sweeps
 from pyrodgm.engine.cells import StochasticCell
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.sampler import SiteSampler
 from pyrodgm.engine.sweeps import MOST_SWEEPS, Sweeps, sweeps_pay
 from pyrodgm.networks.layers import SigmoidLayer
 from variants import frames, pair
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from sweeps import main
 
 J = 25  # no multiple of what a processor adds at once
 
@@ -155,7 +162,7 @@ def test_a_guide_draws_the_same_either_way(
     batch = Batch(x * mask[..., None], mask, torch.arange(4))
     paths = []
     for least in (1, 1000):
-        monkeypatch.setattr(sweeps, "LEAST_FRAMES", least)
+        monkeypatch.setattr(engine_sweeps, "LEAST_FRAMES", least)
         torch.manual_seed(2)
         paths.append(draw(guide, batch, particles, keep_noise=True))
     for kind in ("values", "noise"):
@@ -183,3 +190,10 @@ def test_reduced_precision_and_short_paths_are_left_to_the_loop() -> None:
         assert not sweeps_pay(made.own, drive, sampler((2,), drive))
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_the_benchmark_has_a_row_for_every_size(tiny: Path) -> None:
+    given = f"--data {tiny} --steps 2 --units 4 --rounds 2 --sizes 1,2 --lengths 5,9".split()
+    result = CliRunner().invoke(main, given, catch_exceptions=False)
+    rows = [line.split("|")[1:3] for line in result.output.splitlines() if line.startswith("| ")]
+    assert [[int(cell) for cell in row] for row in rows[1:]] == [[1, 5], [2, 5], [1, 9], [2, 9]]
