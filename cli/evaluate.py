@@ -87,7 +87,7 @@ def command(
     trivial = loaded.trivial_bounds(split)
     words = loaded.word_scores(split, seed=seed)
     if as_json:
-        beside = {name: floor.to_dict() for name, floor in trivial.items()}
+        beside = {name: each.to_dict() for name, each in trivial.items()}
         values = {"split": split, **bound.to_dict(), "floors": beside}
         values["chosen_by"] = loaded.chosen_by
         if words:
@@ -111,7 +111,7 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
         found = run.energy_likelihood(split, progress=partial(progress, "annealing"), **options)
     trivial = run.trivial_bounds(split)
     if as_json:
-        beside = {name: floor.to_dict() for name, floor in trivial.items()}
+        beside = {name: each.to_dict() for name, each in trivial.items()}
         values = {"split": split, **found.to_dict(), "floors": beside}
         print_json({**values, "chosen_by": run.chosen_by})
         return

@@ -1,8 +1,8 @@
-"""Which die was thrown? The states of a hidden Markov model of symbols.
+"""A hidden Markov model of symbols: which die was thrown.
 
-A casino throws a fair die, and now and then a loaded one that shows six every other time. The rolls
-are categorical: faces have no order and no size. A hidden Markov model is fitted to 20,000 of them,
-and its likelihood and its states stand beside those of the true model and the true dice.
+A casino throws a fair die, and sometimes a loaded one that shows six with probability one half. The
+rolls are categorical: faces have no order and no size. A hidden Markov model is fitted to 20,000
+rolls, and its likelihood and states are compared with those of the true model and the true dice.
 """
 
 from __future__ import annotations

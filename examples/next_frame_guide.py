@@ -1,4 +1,4 @@
-"""A guide of one's own in one file: it also looks at the next frame.
+"""Your own guide in one file; it also depends on the next frame.
 
 From the command line, with no other change:
 

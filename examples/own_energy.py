@@ -1,11 +1,11 @@
-"""An energy model of one's own in one file: a Boltzmann machine without hidden units.
+"""Your own energy model in one file: a Boltzmann machine without hidden units.
 
 From the command line, with no other change:
 
     pyrodgm fit --model examples/own_energy.py:Boltzmann --data FILE
 
-and from Python as below, on rows of bits drawn from a machine that is known. Of bits, `potential`
-is all that an energy model needs: chains, samples and the normaliser follow from it.
+and from Python as below, on rows of bits drawn from a known machine. For bits, an energy model only
+needs `potential`: chains, samples and the normaliser have defaults.
 """
 
 from __future__ import annotations

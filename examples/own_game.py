@@ -1,11 +1,11 @@
-"""A generator and an objective of two phases of one's own in one file: an adversarial game.
+"""Your own generator and an objective with two phases in one file: an adversarial game.
 
 From the command line, with no other change:
 
     pyrodgm fit --model examples/own_game.py:Points --objective examples/own_game.py:Game
 
-and from Python as below. There is no bound anywhere: the critic learns to tell data from draws,
-with an optimiser of its own and new rows in every turn; the generator learns to be taken for data.
+and from Python as below. There is no bound: the critic learns to distinguish data from draws, with
+its own optimiser and new rows in every turn; the generator learns to make draws similar to data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dynamic topics: what the State of the Union is about, year by year.
 
-A hidden Markov sigmoid belief network of word counts. Some tokens of every year are held out:
-those of validation choose the weights, those of test say how well words are predicted, beside the
+A hidden Markov sigmoid belief network of word counts. Some tokens of every year are held out: those
+of validation choose the weights, those of test score the prediction of words. Baselines are the
 words of the same year, of the year before and of all years.
 """
 

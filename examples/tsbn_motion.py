@@ -1,7 +1,7 @@
-"""Motion capture: temporal sigmoid belief networks beside what needs no latent variables.
+"""Motion capture: temporal sigmoid belief networks beside baselines without latent variables.
 
-A pose changes little from one frame to the next, so copying the last one is hard to beat; no
-error means anything without it and a linear autoregression beside.
+A pose changes little from one frame to the next, so copying the last one is a strong baseline.
+Errors should be compared with it and with a linear autoregression.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def main(data, steps, hidden_dim, out):
     many = run.evaluate("test", particles=100)
     print(f"{single.nats_per_frame_sequence_weighted:.3f} nats per frame, one-sample bound")
     print(f"{many.nats_per_frame_sequence_weighted:.3f} nats per frame, 100-sample bound")
-    for name, floor in run.results().test_trivial.items():
-        print(f"{floor.nats_per_frame_sequence_weighted:.3f} nats per frame, {name}")
+    for name, trivial in run.results().test_trivial.items():
+        print(f"{trivial.nats_per_frame_sequence_weighted:.3f} nats per frame, {name}")
 
 
 if __name__ == "__main__":

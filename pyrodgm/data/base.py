@@ -28,7 +28,7 @@ class Splits:
         info: facts about all three.
         train, valid, test: the sequences.
         sha256: digest of the file they were read from; empty where they were generated.
-        notes: what a reader did or noticed that a person should know, one sentence each.
+        notes: remarks of the reader of the data, one sentence each.
         augmented: the training sequences and variations of them; see `training`.
     """
 

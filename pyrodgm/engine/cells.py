@@ -43,7 +43,7 @@ class StochasticCell:
 
     .. math:: z_t \sim p(z_t \mid d_t, z_{t-n:t-1}), \qquad z_t = 0 \text{ for } t < 0
 
-    One of one's own writes `distribution`. It may also write `path`, where all frames can be drawn
+    A subclass defines `distribution`. It may also define `path`, where all frames can be drawn
     faster than one after the other; the values must be those of the loop. Where a function of one
     frame is all there is, take `FunctionCell`.
     """

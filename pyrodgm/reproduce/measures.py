@@ -149,9 +149,9 @@ def trivial_likelihoods(
     found = trivial_bounds(splits, "test")
     return {
         name: {
-            metric: Measured(weighting[how](found[floor]).value) for metric, how in metrics.items()
+            metric: Measured(weighting[how](found[key]).value) for metric, how in metrics.items()
         }
-        for floor, name in rows.items()
+        for key, name in rows.items()
     }
 
 

@@ -79,26 +79,26 @@ def imputation_scores(
             "the truth differs from the data in values that are not missing; give the same "
             "sequences, in the same order and the same splits, without missing values"
         )
-    gap = ~found.seen & ~np.isnan(x)
-    if not gap.any():
+    missing = ~found.seen & ~np.isnan(x)
+    if not missing.any():
         raise DataError("the truth has the same missing values, so there is nothing to compare")
     if found.probabilities is not None and info is not None:
-        return _symbol_scores(found, sequences, x, gap, info)
+        return _symbol_scores(found, sequences, x, missing, info)
     trivial = {"straight line": bridged, "last value seen": carried, "training mean": _filled}
     predicted = {name: _over(sequences, predictor) for name, predictor in trivial.items()}
     errors = {
-        name: float(np.square(x - values)[gap].mean())
+        name: float(np.square(x - values)[missing].mean())
         for name, values in {"this model": found.x, **predicted}.items()
     }
     order = np.argsort(found.levels)
     low, high = found.quantiles[order[0]], found.quantiles[order[-1]]
     within = (low <= x) & (x <= high)
     levels = float(found.levels[order[0]]), float(found.levels[order[-1]])
-    return ImputationScores(int(gap.sum()), errors, levels, float(within[gap].mean()))
+    return ImputationScores(int(missing.sum()), errors, levels, float(within[missing].mean()))
 
 
 def _symbol_scores(
-    found: Imputation, sequences: Sequences, x: np.ndarray, gap: np.ndarray, info: DataInfo
+    found: Imputation, sequences: Sequences, x: np.ndarray, missing: np.ndarray, info: DataInfo
 ) -> ImputationScores:
     """Errors of imputed symbols and of their probabilities."""
     known = Symbols(info.symbols)
@@ -111,10 +111,10 @@ def _symbol_scores(
     }
     errors, accuracy = {}, {}
     for name, p in probabilities.items():
-        each = (p - came).square() * torch.from_numpy(gap)[:, known.owner]
-        errors[name] = float(each.sum() / gap.sum())
-        accuracy[name] = float((known.likeliest(p).numpy() == x)[gap].mean())
-    return ImputationScores(int(gap.sum()), errors, (), None, accuracy)
+        each = (p - came).square() * torch.from_numpy(missing)[:, known.owner]
+        errors[name] = float(each.sum() / missing.sum())
+        accuracy[name] = float((known.likeliest(p).numpy() == x)[missing].mean())
+    return ImputationScores(int(missing.sum()), errors, (), None, accuracy)
 
 
 def _filled(batch: Batch) -> Tensor:
