@@ -102,7 +102,8 @@ def _result_tiles(results: Results) -> list[tuple[str, str]]:
         best = max(trivial_bounds, key=lambda name: trivial_bounds[name].nats_per_frame)
         ahead = results.test.nats_per_frame - trivial_bounds[best].nats_per_frame
         sign = "+" if ahead > 0 else ""
-        shown.append((f"{sign}{number(ahead)}", f"above the best trivial predictor, {NAMES[best]}"))
+        label = f"difference to the best trivial predictor, {NAMES[best]}"
+        shown.append((f"{sign}{number(ahead)}", label))
     return shown
 
 
