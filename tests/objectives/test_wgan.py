@@ -251,6 +251,7 @@ def test_commands_work_or_say_why_not(cli, tmp_path):
         said = cli(command, run)
         assert said.code == 2
         assert "Traceback" not in said.err
+        assert command == "compare" or "sample and report show what there is" in said.err
     assert cli("sample", run, "--num", 3, "--out", tmp_path / "x.png").code == 0
     assert cli("report", run, "--no-check").code == 0
     assert "rows of the test split" in (run / "report.html").read_text()
