@@ -13,7 +13,8 @@ from pyrodgm.engine.draws import score
 from pyrodgm.engine.terms import terms
 from pyrodgm.guides import DiagonalNormal
 from pyrodgm.models import VAE
-from pyrodgm.objectives import ELBO
+from pyrodgm.objectives import ELBO, PCD
+from pyrodgm.setup.config import resolve, with_defaults
 from variants import INFOS, WITH_CONDITIONS, conditions, frames, path_log_probs, randomised
 
 STEPS, EDGE = 800, 14.0  # of the grid on which the latent number is integrated out
@@ -93,3 +94,9 @@ def test_the_gradient_is_that_of_the_bound_by_quadrature():
 def test_latents_are_half_of_the_features_and_at_most_twenty(dim, expected):
     model = VAE(DataInfo("rows", "binary", dim, (0.5,) * dim, 1.0, 1), hidden_dim=2)
     assert model.latents["z"].dim == expected
+
+
+def test_options_of_training_are_the_models_unless_given():
+    fit = resolve({"model": {"name": "vae"}, "fit": {"batch_size": 5}}).fit
+    assert (fit.lr, fit.batch_size) == (VAE.fit_defaults["lr"], 5)
+    assert with_defaults(VAE, PCD, {})["batch_size"] == PCD.fit_defaults["batch_size"]
