@@ -1,4 +1,4 @@
-"""What must not change a result: units of real features, padding, order, and batch sizes."""
+"""Invariance of results to units of real features, padding, order, and batch sizes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a program says of its random variables: the dimension and the kind of every site."""
+"""Declarations of random variables: dimension and kind of every site."""
 
 from __future__ import annotations
 

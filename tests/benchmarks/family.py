@@ -1,4 +1,4 @@
-"""What is compared: every variant of the family, by the library and by hand, on the same data."""
+"""The compared variants of the family, by the library and by hand, on the same data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of commands share."""
+"""Fixtures shared by tests of commands."""
 
 import pytest
 

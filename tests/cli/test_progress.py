@@ -1,4 +1,4 @@
-"""What is shown while a run trains, where there is no terminal."""
+"""Progress output of training without a terminal."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is scored together is bounded by the numbers that it takes."""
+"""Portions of passes are bounded by the memory they need."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What depends on what, whatever the weights: structure that the oracles read from the modules."""
+"""Dependence structure of models for any weights, as read by the oracles from the modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a frame is made of: where emissions start, what networks see, and what is refused."""
+"""Emissions: initial values, inputs of networks, and refusals."""
 
 from __future__ import annotations
 

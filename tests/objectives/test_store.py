@@ -1,4 +1,4 @@
-"""Where the networks and running values of ObjectiveELBO live: modules and the parameter store."""
+"""Networks and running values of ObjectiveELBO in modules and in the parameter store."""
 
 from __future__ import annotations
 

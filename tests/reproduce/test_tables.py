@@ -1,4 +1,4 @@
-"""What the columns of the tables hold, and what their rows are trained as."""
+"""The columns of the tables, and the training of their rows."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is wrong with a pair is said before anything is trained."""
+"""Errors of a model and guide are reported before training."""
 
 import pyro
 import pytest

@@ -1,4 +1,4 @@
-"""The log-likelihood of rows with one or two continuous latents, by a grid over these."""
+"""The log-likelihood of rows with one or two continuous latents, by integration over a grid."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pyrodgm.evaluate.passes import chunks
 from pyrodgm.models import Model, StepModel
 
 MOST_DIM = 2
-EDGE = 8.0  # of the grid, in every latent; a standard normal prior has 1e-15 outside
+EDGE = 8.0  # limit of the grid in every latent; a standard normal prior has mass 1e-15 outside
 COARSEST, FINEST = 64, 512  # cells along every latent
-TOLERANCE = 0.01  # nats that no row may change by when cells become half as wide
+TOLERANCE = 0.01  # largest change of a row, in nats, when the width of cells is halved
 POINTS_AT_ONCE = 4096  # bounds memory, not results
-MASS = 1e-4  # by which the integral of the prior may be off
-AFFORDABLE = 100_000  # numbers in the training data, up to which it is done unasked
+MASS = 1e-4  # tolerance for the integral of the prior
+AFFORDABLE = 100_000  # largest number of training values for which quadrature is the default
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -57,9 +57,8 @@ def log_integral(log_density: LogDensity, dim: int, *, finest: int = FINEST) -> 
         before = now
     if change > TOLERANCE and finest == FINEST:
         warnings.warn(
-            f"the log-likelihood of a row still changes by {change:.2g} nats when the grid of "
-            f"{cells // 2} cells along every latent becomes one of {cells}: what is integrated is "
-            "too narrow for it",
+            f"the log-likelihood of a row still changes by {change:.2g} nats from {cells // 2} to "
+            f"{cells} grid cells per latent: the integrand is too narrow for the grid",
             QuadratureWarning,
             stacklevel=2,
         )
@@ -81,15 +80,15 @@ def _on_grid(log_density: LogDensity, dim: int, cells: int) -> Tensor:
 
 
 def obstacle(model: Model) -> str | None:
-    """Why the latents of a model cannot be integrated over a grid; None where they can."""
+    """The reason why latents of a model cannot be integrated over a grid; None if they can."""
     name = type(model).__name__
     dim = sum(sizes(model.latents).values())
     if not isinstance(model, StepModel) or model.traits.sequential is not False:
-        return f"{name} is no model of independent rows (a StepModel without time)"
+        return f"{name} is not a model of independent rows (a StepModel without time)"
     if {site.kind for site in model.latents.values()} != {"continuous"}:
-        return f"{name} has no continuous latents, or others beside them"
+        return f"{name} has latents that are not continuous, or none"
     if dim > MOST_DIM:
-        return f"{name} has {dim} latents, and a grid is for at most {MOST_DIM}"
+        return f"{name} has {dim} latents, but a grid is possible for at most {MOST_DIM}"
     blank = torch.zeros(1, 1, model.info.dim)
     given = torch.zeros(1, 1, model.info.num_conditions) if model.info.num_conditions else None
     device = next(model.parameters(), blank).device
@@ -97,16 +96,16 @@ def obstacle(model: Model) -> str | None:
     mass = float(_on_grid(lambda z: _prior(model, batch, z), dim, COARSEST).exp())
     if abs(mass - 1) > MASS:
         return (
-            f"the prior of {name} has probability {mass:.4f} on the grid, which goes from "
-            f"{-EDGE:g} to {EDGE:g} in every latent"
+            f"the prior of {name} has probability {mass:.4f} on the grid from {-EDGE:g} to "
+            f"{EDGE:g} in every latent, and not 1"
         )
     return None
 
 
 def integrates(model: Model) -> bool:
-    """Whether the log-likelihood is integrated over a grid where nothing else is asked for.
+    """Whether quadrature is the default estimator of the log-likelihood.
 
-    It must be possible, and cheap: with at most 100,000 numbers in the training data.
+    It must be possible and cheap, with at most 100,000 values in the training data.
     """
     size = model.info.num_frames * model.info.dim
     return size <= AFFORDABLE and obstacle(model) is None
@@ -117,18 +116,18 @@ def quadrature(model: Model, sequences: Sequences, *, finest: int = FINEST) -> n
 
     .. math:: \log p(x) = \log \int p(z) \, p(x \mid z) \, dz
 
-    Rows that are equal are integrated once.
+    Equal rows are integrated only once.
 
     Args:
         model: a model of rows with one or two continuous latents.
         sequences: the split.
-        finest: cells along every latent that it ends with.
+        finest: largest number of cells per latent.
 
     Raises:
-        CompatibilityError: the model is another, or its prior is not on the grid.
+        CompatibilityError: quadrature is not possible for the model, or its prior exceeds the grid.
     """
     if (why := obstacle(model)) is not None:
-        raise CompatibilityError(f"the log-likelihood cannot be had by quadrature: {why}")
+        raise CompatibilityError(f"the log-likelihood cannot be computed by quadrature: {why}")
     rows, which = _distinct(sequences)
     dim = sum(sizes(model.latents).values())
     nats = log_integral(lambda z: _joint(model, rows, z), dim, finest=finest).numpy()
@@ -136,7 +135,7 @@ def quadrature(model: Model, sequences: Sequences, *, finest: int = FINEST) -> n
 
 
 def _distinct(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
-    """The frames that differ, as sequences of their own, and which of them each frame is, (F,)."""
+    """The distinct frames, as separate sequences, and the index of each frame among them, (F,)."""
     x, given = sequences.x.numpy(), sequences.conditions
     table = x if given is None else np.concatenate([x, given.numpy()], 1)
     _, places, which = np.unique(table, axis=0, return_index=True, return_inverse=True)

@@ -88,7 +88,7 @@ def test_missing_values_and_conditions_belong_to_their_rows():
 
 def test_a_grid_that_is_too_coarse_is_warned_of():
     narrow = torch.distributions.Normal(torch.full((1,), 0.004), 1e-3)
-    with pytest.warns(QuadratureWarning, match="what is integrated is too narrow for it"):
+    with pytest.warns(QuadratureWarning, match="the integrand is too narrow"):
         log_integral(narrow.log_prob, 1)
 
 
@@ -96,10 +96,10 @@ def test_what_cannot_be_integrated_is_refused_in_words():
     bits = DataInfo("bits", "binary", 4, (0.5,) * 4, 1.0, 1)
     real = replace(INFO, std=(1.0, 1.0))
     cases = {
-        "has 3 latents, and a grid is for at most 2": VAE(bits, latent_dim=3, hidden_dim=2),
-        "VRNN is no model of independent rows": VRNN(bits, latent_dim=1, hidden_dim=2),
-        "SBN has no continuous latents": SBN(bits, hidden_dim=2),
-        "FeedForwardGenerator is no model of ind": FeedForwardGenerator(real),
+        "has 3 latents, but a grid is possible for": VAE(bits, latent_dim=3, hidden_dim=2),
+        "VRNN is not a model of independent rows": VRNN(bits, latent_dim=1, hidden_dim=2),
+        "SBN has latents that are not continuous": SBN(bits, hidden_dim=2),
+        "FeedForwardGenerator is not a model of ind": FeedForwardGenerator(real),
         r"has probability 0\.\d+ on the grid": LinearRows(prior=9.0).float(),
     }
     for words, model in cases.items():

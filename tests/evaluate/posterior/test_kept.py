@@ -1,4 +1,4 @@
-"""What is kept of a posterior is decided by its size."""
+"""The size of a posterior determines how much of it is stored."""
 
 import numpy as np
 import pytest
