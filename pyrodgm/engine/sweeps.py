@@ -181,8 +181,7 @@ class Sweeps:
         Returns:
             The rows that then have something new before them, and how many frames are right.
         """
-        frames = self.table.frames_of(self._doubtful())
-        frames = frames[(frames >= right) & (frames < until)].unique()
+        frames = self.table.frames_of(self._doubtful(right, until)).unique()
         if not len(frames):
             return frames, until
         steps = [self._step(t) for t in frames.tolist()]
@@ -192,16 +191,21 @@ class Sweeps:
         # The first frame that changed is right now, and the next one has something new before it.
         return new, int(self.table.frames_of(new).min()) if len(new) else until
 
-    def _doubtful(self) -> Tensor:
+    def _doubtful(self, first: int, until: int) -> Tensor:
         """Rows with a bit that another order of summation, here or in the loop, might change.
 
-        First by a bound that holds whatever lies before a row; where that does not decide, by sums
-        in double precision and the bound for what does lie before it.
+        They are found by a bound that holds whatever lies before a row, and where that does not
+        decide, by sums in double precision and the bound for what does lie before it.
+
+        Args:
+            first: the first frame that is looked at.
+            until: the frame after the last one.
         """
         bound = self._bound(self.weight.shape[1], self.weight.abs().sum(1))
         sure = ((self.sums - self.limits).abs_() > bound).sum(-1)
         rows = (sure < self.weight.shape[0]).nonzero()[:, 0]
-        rows = rows[self.table.frames_of(rows) >= 0]
+        frames = self.table.frames_of(rows)
+        rows = rows[(frames >= first) & (frames < until)]
         past, weight = self.table.past(rows).double(), self.weight.double().T
         gaps = (past @ weight - self.limits.index_select(0, rows)).abs_()
         bound = self._bound(past.sum(-1, keepdim=True), past @ weight.abs())
