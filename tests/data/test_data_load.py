@@ -27,7 +27,7 @@ def test_unknown_names_are_listed():
         UsageError, match=r"'bals'; did you mean 'balls'.*balls, cmu35-walk, gmm5, jsb"
     ):
         data.load("bals")
-    with pytest.raises(UsageError, match="'zzz'; known: balls, cmu35-walk, gmm5, jsb"):
+    with pytest.raises(UsageError, match="'zzz'; known: avb-points, balls, cmu35-walk, gmm5, jsb"):
         data.load("zzz")
 
 
