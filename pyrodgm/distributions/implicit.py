@@ -19,7 +19,7 @@ class Implicit(Delta):
         event_dim: dimensions of the event, on the right.
 
     Raises:
-        CompatibilityError: its log-probability is asked for.
+        CompatibilityError: its log-probability is evaluated.
     """
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Draws:
 
     @cached_property
     def factors(self) -> Factors:
-        """The factor of every site, computed when it is first asked for."""
+        """The factor of every site, computed at the first use."""
         return self.factors_of()
 
     @property

@@ -30,8 +30,8 @@ class Filtered:
         log_p: log-probability of every site of the model, (K, B, T), in nats, zero where a frame is
             padding.
         log_q: the same of the guide.
-        blind: frames of which nothing was observed, (B, T): their latents come from the model, and
-            weigh nothing; None where there are none.
+        blind: frames without any observation, (B, T). Their latents are drawn from the model, so
+            their weights are one; None if there are no such frames.
         resamplings: what was resampled before each frame, T of them; None where nothing was.
         mask: True where a frame is data, (B, T).
     """

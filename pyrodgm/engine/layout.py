@@ -1,8 +1,8 @@
-"""Where the data and the frames are in a trace of a Pyro program: its plates and its order say so.
+"""Data and frames in a trace of a Pyro program, read from its plates and the order of its sites.
 
-- **Data** are the entries of plates, which Pyro takes as independent. Draws are grouped by the
-  plates that they are in: a draw answers for what its own entry costs, and for everything outside
-  its plates. One outside all plates answers for everything: the whole program is one datum to it.
+- **Data** are the entries of plates, which Pyro takes as independent. Draws are grouped by their
+  plates. The cost of a draw is that of its own entry and of everything outside its plates. The cost
+  of a draw outside all plates is that of the whole program, which is then a single datum.
 - **Frames** are found by program order: one begins at each latent site of the model that follows
   an observed site. If the guide draws frames in another order (backwards, say), a later frame's
   terms may depend on an earlier one's in a way that order does not show, and everything is taken

@@ -1,4 +1,4 @@
-"""What a step is given of the frames before: shifted paths, moving windows, states."""
+"""The past of a frame in a step: shifted paths, moving windows, states."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ShiftedPast(Past):
 
 
 class PathStates(ShiftedPast):
-    """The past of all frames at once that also keeps every state, as `path_states` wants them."""
+    """The past of all frames at once that also keeps every state, in the form of `path_states`."""
 
     def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames; its states are in `states`."""

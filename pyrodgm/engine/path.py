@@ -76,7 +76,7 @@ class Path(TorchDistribution):
         return self.run.draw(self.name, torch.Size(sample_shape), self.batch_shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """New paths, for whoever does not want gradients through them."""
+        """New paths without gradients."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 

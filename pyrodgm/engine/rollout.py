@@ -90,7 +90,7 @@ class Rollout:
         known: values given in advance, site name to (..., T, D).
         leading: shape of everything drawn in front of time, usually (K, B) or (B,).
         length: number of frames T.
-        like: a tensor of the wanted dtype and device.
+        like: a tensor with the dtype and device of the result.
         expected: sites that take their mean instead of a draw.
         lags: gives the lags of a site; those of a batch are shared by all programs on it.
         states: deterministic states along the known paths, (..., T, S), by name.
@@ -308,7 +308,7 @@ class _Scored:
 
     Args:
         paths: value of every site.
-        score: gives the distribution of every site, when it is first asked for.
+        score: gives the distribution of every site; called at the first use.
     """
 
     def __init__(
@@ -322,13 +322,13 @@ class _Scored:
         return self.score()
 
     def holds(self, values: Mapping[str, Tensor]) -> bool:
-        """Whether they belong to these paths, with gradients if those are wanted now."""
+        """Whether they belong to these paths, and carry gradients if gradients are enabled."""
         same = all(self.paths.get(name) is value for name, value in values.items())
         return same and self.with_gradient == torch.is_grad_enabled()
 
 
 def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
-    """Which features of the observed sites were seen, for a past to tell; empty where all were."""
+    """Masks of the observed features, by site, for `Past.seen`; empty if all were observed."""
     if batch.seen is None:
         return {}
     return {seen_key(name): batch.seen for name in program.observed}

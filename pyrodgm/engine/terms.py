@@ -27,10 +27,10 @@ class Terms:
     Args:
         p: the model's, of every latent and observed site, (K, B, T).
         q: the guide's, of every site that it draws, (K, B, T).
-        path: terms of q of which the gradient is that of a value, as draws carry one, (K, B, T).
-        score: terms of q of which the gradient is the score of a draw, (K, B, T); as they are where
-            a plate that is subsampled, or `poutine.scale`, counts others several times, for the
-            cost that they are multiplied with is counted so already.
+        path: terms of q for pathwise draws, whose gradient flows through the draws, (K, B, T).
+        score: terms of q for scored draws, whose gradient is the score, (K, B, T). They are without
+            the scale of subsampled plates and of `poutine.scale`, because the cost that they are
+            multiplied with includes it.
         values: what was drawn, by site, (K, B, T, D).
         mask: True where a frame is data, (B, T).
         x: what was observed in each frame, (B, T, D); None where frames differ in kind.
@@ -84,7 +84,7 @@ class Terms:
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The sum over sites of some of the terms, (K, B, T); zero where there are none."""
-        with torch.enable_grad():  # sums are kept, and the first to ask may want no gradient
+        with torch.enable_grad():  # the sum is stored, and its first use may be without gradients
             return sum(parts.values(), self._zero)
 
     def by_name(self) -> dict[str, Tensor]:

@@ -115,7 +115,7 @@ class GRUCell(nn.Module):
     def forward(self, drive: Tensor, state: Tensor) -> Tensor:
         """The next state, (..., H)."""
         drive, state = _alike(drive, state)
-        if drive.dim() == 2:  # one draw, of which a loop has many frames
+        if drive.dim() == 2:  # a frame of a single draw: the usual case in a loop
             return torch.gru_cell(drive, _rows(state), *_weights(self.network))
         moved = torch.gru_cell(_rows(drive), _rows(state), *_weights(self.network))
         return moved.view(state.shape)
