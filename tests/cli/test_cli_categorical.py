@@ -22,7 +22,7 @@ def rolls(num: int, seed: int) -> np.ndarray:
 
 
 MODELS = {
-    "hmm": {"name": "hmm", "num_states": 2},
+    "hmm": {"name": "hmm", "num_states": 2, "start": "random"},
     "tsbn": {"name": "tsbn", "hidden_dim": 3, "history": 2},
 }
 
