@@ -25,6 +25,7 @@ EXAMPLES = {
     "next_frame_guide.py": ["--steps", "2", "--data", "binary.npz"],
     "own_energy.py": ["--steps", "2", "--rows", "200"],
     "own_game.py": ["--steps", "2"],
+    "own_implicit_guide.py": ["--steps", "2"],
     "own_program_svi.py": ["--steps", "2"],
     "topics.py": ["--steps", "2", "--data", "counts.npz"],
     "tsbn_balls.py": ["--steps", "2", "--videos", "2", "--units", "10"],

@@ -8,6 +8,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENERGY, GAME = EXAMPLES / "own_energy.py", EXAMPLES / "own_game.py"
+IMPLICIT = EXAMPLES / "own_implicit_guide.py"
 
 
 @pytest.fixture
@@ -32,3 +33,11 @@ def test_a_generator_and_an_objective_of_two_phases_in_one_file(cli, here):
     assert "no bound on the log-likelihood" in cli("evaluate", "r").out
     assert cli("fit", "--resume", "r", "--steps", 3).code == 0
     assert cli("sample", "r", "--num", 2, "--out", "drawn.npz").code == 0
+
+
+def test_a_guide_without_a_density(cli, here):
+    words = ["--model", "vae", "--guide", f"{IMPLICIT}:Mixed", "--objective", "avb", "--steps", 2]
+    assert cli("fit", *words, "--data", "avb-points", "--out", "r").code == 0
+    assert "by quadrature" in cli("evaluate", "r").out
+    refused = cli("fit", *words, "--data", "avb-points", "--set", "objective.name=elbo")
+    assert refused.code == 2
