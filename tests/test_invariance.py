@@ -1,12 +1,13 @@
 """Invariance of results to units of real features, padding, order, and batch sizes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
 import torch
 
-from pyrodgm import fit
+from pyrodgm import Run, fit
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.evaluate import passes
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
@@ -90,28 +91,55 @@ def log_scale(splits, units, split):
     return (seen * np.log(units.scale[:2])).sum() / len(LENGTHS)
 
 
+@dataclass(frozen=True)
+class Results:
+    """What a run says, computed once."""
+
+    run: Run
+
+    @cached_property
+    def bounds(self):
+        return {split: self.run.evaluate(split).nats_per_example for split in ("valid", "test")}
+
+    @cached_property
+    def predictions(self):
+        return self.run.predict(samples=3)
+
+    @cached_property
+    def forecast(self):
+        return self.run.forecast(3, samples=20)
+
+    @cached_property
+    def filled(self):
+        return self.run.impute(samples=20)
+
+    @cached_property
+    def drawn(self):
+        return self.run.sample(2, 5)["x"].numpy()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_units_change_nothing(double, name):
-    own = fitted(name, Units())
+    own = Results(fitted(name, Units()))
     for case, units in UNITS.items():
-        run = fitted(name, units)
+        found = Results(run := fitted(name, units))
         assert (np.array(run.splits.info.std) > 0).tolist() == [True, True, False], case
         weights = run.objective.state_dict()
-        for key, value in own.objective.state_dict().items():
+        for key, value in own.run.objective.state_dict().items():
             if key.rpartition(".")[2] not in ("scale", "centre"):
                 torch.testing.assert_close(weights[key], value, **CLOSE, msg=f"{case}: {key}")
-        for split in ("valid", "test"):
+        for split, nats in own.bounds.items():
             less = log_scale(run.splits, units, split)
-            found, bound = run.evaluate(split), own.evaluate(split)
-            assert found.nats_per_example + less == pytest.approx(bound.nats_per_example, **REL)
-        same_predictions(run.predict(samples=3), own.predict(samples=3), units)
-        same_forecast(run, own, units)
-        filled, own_filled = (each.impute(samples=20) for each in (run, own))
-        np.testing.assert_allclose(units.undone(filled.x), own_filled.x, **CLOSE, err_msg=case)
-        found = units.undone(filled.quantiles)[..., :2]
-        np.testing.assert_allclose(found, own_filled.quantiles[..., :2], **CLOSE, err_msg=case)
-        drawn, own_drawn = (each.sample(2, 5)["x"].numpy() for each in (run, own))
-        np.testing.assert_allclose(units.undone(drawn)[..., :2], own_drawn[..., :2], **CLOSE)
+            assert found.bounds[split] + less == pytest.approx(nats, **REL)
+        same_predictions(found.predictions, own.predictions, units)
+        same_forecast(found.forecast, own.forecast, units)
+        x = units.undone(found.filled.x)
+        np.testing.assert_allclose(x, own.filled.x, **CLOSE, err_msg=case)
+        quantiles = units.undone(found.filled.quantiles)[..., :2]
+        expected = own.filled.quantiles[..., :2]
+        np.testing.assert_allclose(quantiles, expected, **CLOSE, err_msg=case)
+        drawn = units.undone(found.drawn)[..., :2]
+        np.testing.assert_allclose(drawn, own.drawn[..., :2], **CLOSE)
 
 
 def same_predictions(found, own, units):
@@ -124,11 +152,10 @@ def same_predictions(found, own, units):
             np.testing.assert_allclose(errors, prediction.errors, **CLOSE, err_msg=method)
 
 
-def same_forecast(run, own, units):
-    found, ours = (each.forecast(3, samples=20) for each in (run, own))
+def same_forecast(found, own, units):
     for part in ("mean", "draw", "quantiles"):
         values = units.undone(getattr(found, part))[..., :2]
-        np.testing.assert_allclose(values, getattr(ours, part)[..., :2], **CLOSE, err_msg=part)
+        np.testing.assert_allclose(values, getattr(own, part)[..., :2], **CLOSE, err_msg=part)
 
 
 @pytest.mark.parametrize("case", UNITS)

@@ -108,7 +108,7 @@ class Critic(torch.nn.Module):
 def test_a_generator_learns_where_the_data_is():
     splits = points()
     made = adversarial(splits)
-    run = training(made, splits, steps=300, lr=0.02, averaging=0.9)
+    run = training(made, splits, steps=150, lr=0.04, averaging=0.9)
     list(run.steps())
     with run.average.used():
         assert made.model.shift.tolist() == pytest.approx([0.0, 0.0], abs=0.3)
