@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import NormalVector
@@ -17,6 +18,9 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GuideTraits, StepGuide, VRNNGuide
 from pyrodgm.models import TSBN, VRNN, ModelTraits, Site, StepModel
 from pyrodgm.objectives import ELBO
+from pyrodgm.runs.fitting import fit_config, resume
+from pyrodgm.setup.config import resolve
+from tiny import tiny_values
 from variants import INFOS, WITH_CONDITIONS, D, conditions, frames, path_log_probs, randomised
 
 SIZES = {"latent_dim": 1, "hidden_dim": 3, "feature_dim": 4}
@@ -171,3 +175,13 @@ def test_linear_dynamics_against_the_joint_normal_distribution():
 def test_the_guide_refuses_a_model_without_such_a_recurrence():
     with pytest.raises(CompatibilityError, match="shares the recurrence"):
         VRNNGuide(TSBN(INFOS["bernoulli"]))
+
+
+def test_killed_and_resumed(tiny, tmp_path):
+    values = tiny_values(tiny)
+    values["model"] = {"name": "vrnn", **SIZES}
+    fit_config(resolve(values), tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit_config(resolve(values), tmp_path / "killed", Killer(7))
+    resume(tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")

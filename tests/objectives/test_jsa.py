@@ -1,10 +1,13 @@
 """The chain of JSA against the posterior by enumeration, and its mean gradient there."""
 
+import shutil
+
 import pytest
 import torch
 
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
+from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
@@ -13,6 +16,8 @@ from pyrodgm.objectives import JSA
 from pyrodgm.objectives.jsa import independence_chain
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.folder import RunFolder
 from tiny import tiny_values
 from variants import VARIANTS, frames, latent_paths, mild, output_log_probs, path_log_probs
 
@@ -126,3 +131,18 @@ def test_killed_and_resumed(tiny, tmp_path):
         fit_config(resolve(values), tmp_path / "killed", Killer(7))
     resume(tmp_path / "killed")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_two_processes_have_rows_of_their_own(tiny, tmp_path):
+    values = tiny_values(tiny, devices=2, device="cpu")
+    values["objective"] = {"name": "jsa"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert together(fit_or_resume, values, whole) == [True, True]
+    newest = RunFolder.open(whole).latest()
+    rows = [set(own["cache"]["rows"].tolist()) for own in checkpoint.read_state(newest)["own"]]
+    assert all(rows)
+    assert not rows[0] & rows[1]
+    shutil.copytree(whole, killed)
+    shutil.rmtree(RunFolder.open(killed).latest())
+    together(fit_or_resume, None, killed)
+    assert_same_run(whole, killed)

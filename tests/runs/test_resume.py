@@ -33,6 +33,8 @@ from tiny import ragged, tiny_values
 OBJECTIVES = {
     "rloo": {},
     "nvil": {},
+    "rws": {},
+    "fivo": {},
     "tracegraph-elbo": {"baseline": "decaying-average"},
 }
 
