@@ -35,9 +35,12 @@ class SinglePhase(Objective):
 
     `unbiased` holds the defaults of `ObjectiveELBO`: options with which the gradient is an unbiased
     gradient of the bound, and with which any Pyro program can be drawn from.
+    `one_weight` says whether it weighs draws of a datum as a whole, which has one meaning only if
+    all latents of a plain program are in the same plates.
     """
 
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    one_weight: ClassVar[bool] = False
 
     def __init__(self, model: Model, guide: Guide, *, particles: int, execution: Execution) -> None:
         super().__init__(model, guide)

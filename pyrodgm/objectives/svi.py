@@ -153,16 +153,13 @@ class ObjectiveELBO(pyro.infer.ELBO):
 
         Raises:
             CompatibilityError: the two do not draw the same sites, or cannot be vectorised.
-            UsageError: latent sites, for an objective without latents.
+            UsageError: latent sites, for an objective without latents, or sites whose draws carry
+                no gradients, for an objective that needs them.
         """
         model, guide = unrolled_form(model), unrolled_form(guide)
         pairs = self._trace_pairs(model, guide, args, kwargs)
         groups = terms_of(pairs, self._depends(pairs, model, guide, args, kwargs))
-        if groups[0].values and self.objective.needs.latents == frozenset({"none"}):
-            raise UsageError(
-                f"{type(self.objective).__name__} is for programs without latent sites, but the "
-                f"guide draws {', '.join(groups[0].values)}; use RLOO or NVIL"
-            )
+        _refuse_sites(self.objective, groups, pairs)
         log_w = sum(p.log_prob_sum() - q.log_prob_sum() for p, q in pairs)
         return Traced(groups, -torch.as_tensor(log_w).detach() / self.num_particles)
 
@@ -235,6 +232,32 @@ def _refuse_own_draws(objective: SinglePhase) -> None:
         raise UsageError(
             f"{type(objective).__name__} needs draws that only models and guides of pyrodgm "
             "support; use pyrodgm.fit with it, or RLOO or IWAE(gradient='plain') here"
+        )
+
+
+def _refuse_sites(objective: SinglePhase, groups: list[Terms], pairs: list[TracePair]) -> None:
+    name, needs, draws = type(objective).__name__, objective.needs, list(groups[0].values)
+    if draws and needs.latents == frozenset({"none"}):
+        raise UsageError(
+            f"{name} is for programs without latent sites, but the guide draws {', '.join(draws)}; "
+            "use RLOO or NVIL"
+        )
+    nodes = pairs[0][1].nodes
+    scored = [site for site in draws if _has_score(nodes[site])]
+    if needs.reparameterised and scored:
+        raise UsageError(
+            f"{name} needs draws that carry gradients, and those of {', '.join(scored)} do not; "
+            "use VIMCO or RLOO"
+        )
+    if needs.reparameterised is False and len(scored) < len(draws):
+        raise UsageError(
+            f"{name} is for draws without gradients, and those of "
+            f"{', '.join(site for site in draws if site not in scored)} carry some; use RLOO"
+        )
+    if objective.one_weight and len(groups) > 1:
+        raise UsageError(
+            f"{name} weighs the draws of a datum as a whole, and the latent sites "
+            f"{', '.join(draws)} are in different plates; use RLOO or NVIL"
         )
 
 

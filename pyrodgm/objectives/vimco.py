@@ -49,6 +49,7 @@ class VIMCO(SinglePhase):
 
     needs: ClassVar[Needs] = Needs(reparameterised=False)
     headline: ClassVar[str] = "iwae_nats_per_frame"
+    one_weight: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -156,3 +156,52 @@ def test_plain_programs_have_weights_for_every_datum():
     torch.testing.assert_close(found, expected)
     with pytest.raises(UsageError, match="needs draws that only"):
         ObjectiveELBO(IWAE, gradient="doubly-reparameterised")
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_plain_programs_with_discrete_draws_take_scores(vectorize):
+    """IWAE has no score term, and would be biased; VIMCO has the gradient by enumeration."""
+    torch.manual_seed(7)
+    logit = torch.tensor(0.3, requires_grad=True, dtype=torch.float64)
+    prior, x = torch.tensor(0.4).double(), torch.tensor([0.2, 1.5]).double().repeat(4000)
+
+    def model():
+        with pyro.plate("rows", 8000):
+            z = pyro.sample("z", dist.Bernoulli(prior))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide():
+        with pyro.plate("rows", 8000):
+            pyro.sample("z", dist.Bernoulli(logits=logit))
+
+    options = {"particles": 2, "vectorize_particles": vectorize, "max_plate_nesting": 1}
+    with pytest.raises(UsageError, match="IWAE needs draws that carry gradients, and those of z"):
+        ObjectiveELBO(IWAE, **options).differentiable_loss(model, guide)
+    elbo = ObjectiveELBO(VIMCO, **options)
+    samples = sample_gradients(lambda: -elbo.differentiable_loss(model, guide), [logit], 60)
+    z = torch.tensor([[0.0], [1.0]]).double()
+    log_q = dist.Bernoulli(logits=logit).log_prob(z).expand(2, 8000)
+    log_p = dist.Bernoulli(prior).log_prob(z) + dist.Normal(z, 1.0).log_prob(x)
+    exact = gradient(pairs(log_p - log_q, log_q.exp()), [logit])
+    assert_mean(samples, exact)
+
+
+def test_scores_of_latents_in_different_plates_are_refused():
+    def program(x=None):
+        a = pyro.sample("a", dist.Bernoulli(0.4))
+        with pyro.plate("rows", 2):
+            z = pyro.sample("z", dist.Bernoulli(0.3 + 0.2 * a))
+            if x is not None:
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    elbo = ObjectiveELBO(VIMCO, particles=2)
+    with pytest.raises(UsageError, match="a, z are in different plates"):
+        elbo.differentiable_loss(lambda: program(torch.zeros(2)), program)
+
+
+def test_scores_of_draws_that_carry_gradients_are_refused():
+    def program():
+        pyro.sample("a", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(UsageError, match="for draws without gradients, and those of a carry"):
+        ObjectiveELBO(VIMCO, particles=2).differentiable_loss(program, program)
