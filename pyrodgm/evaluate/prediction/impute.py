@@ -97,9 +97,8 @@ def impute(
     """
     p, q = over_time(model, guide)
     _check(sequences, samples, lag)
-    known = symbols_of(p)
+    known, seen = symbols_of(p), ~sequences.x.isnan()
     levels = torch.tensor(levels_of(quantiles, known))
-    seen = ~sequences.x.isnan()
     observed = sequences.x if sequences.centre is None else sequences.x.double()
     target, given = _as_predicted(observed, seen, known)
     filled = target.repeat(1 + len(levels), 1, 1)

@@ -64,22 +64,17 @@ def sample(
     frames = _usual_length(info, sequences, conditions) if length is None else length
     if num < 1 or frames < 1:
         raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
-    means = info.kind == "unit"
     if prefix:
         _refuse_prefix(model, conditions)
     if prefix and sequences is not None:
         given = {"num": num, "prefix": prefix, "length": frames, "seed": seed}
+        means = info.kind == "unit"
         return dict.fromkeys(
             model.observed, continued(model, guide, sequences, means=means, **given)
         )
-    like = next(model.parameters())
     known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
-    known = None if known is None else known.to(like.device)
     with forked(seed, "sample"):
-        if isinstance(model, Generator):
-            sites = _generated(model, Batch.of(like.new_zeros(num, frames, info.dim), known))
-        else:
-            sites = generate(model, num, frames, like, means=means, conditions=known)
+        sites = _ancestral(model, num, frames, info, known)
     return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
 
 
@@ -96,10 +91,17 @@ def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
         )
 
 
-def _generated(model: Generator, batch: Batch) -> dict[str, Tensor]:
-    """One draw of a generator in the shape of a batch."""
+def _ancestral(
+    model: StepModel | Generator, num: int, frames: int, info: DataInfo, known: Tensor | None
+) -> dict[str, Tensor]:
+    """Draws of every site, (num, frames, D), given conditions (num, frames, U) or None."""
+    like = next(model.parameters())
+    known = None if known is None else known.to(like.device)
+    if isinstance(model, StepModel):
+        means = info.kind == "unit"
+        return generate(model, num, frames, like, means=means, conditions=known)
     with torch.no_grad():
-        return {"x": model.draw(batch)[0]}
+        return {"x": model.draw(Batch.of(like.new_zeros(num, frames, info.dim), known))[0]}
 
 
 def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int) -> Tensor:
