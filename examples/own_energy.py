@@ -19,6 +19,7 @@ from torch import nn
 
 import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.errors import DataError
 from pyrodgm.models import EnergyModel, ModelTraits
 
 
@@ -29,6 +30,8 @@ class Boltzmann(EnergyModel):
 
     def __init__(self, info, *, init_scale: float = 0.01):
         super().__init__(info)
+        if info.kind != "binary":
+            raise DataError(f"'{info.name}' has {info.kind} values, and this model is of bits")
         self.bias = nn.Parameter(torch.zeros(info.dim))
         self.weight = nn.Parameter(init_scale * torch.randn(info.dim, info.dim))
 

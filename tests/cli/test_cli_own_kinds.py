@@ -27,6 +27,11 @@ def test_an_energy_given_by_its_potential_has_everything(cli, bits, here):
     assert set(np.load(here / "drawn.npz")["x"].ravel()) <= {0, 1}
 
 
+def test_an_energy_of_bits_refuses_other_data(cli, here):
+    said = cli("fit", "--model", f"{ENERGY}:Boltzmann", "--data", "gmm5", "--steps", 2)
+    assert (said.code, "has real values" in said.err) == (3, True)
+
+
 def test_a_generator_and_an_objective_of_two_phases_in_one_file(cli, here):
     words = ["--model", f"{GAME}:Points", "--objective", f"{GAME}:Game", "--steps", 2]
     assert cli("fit", *words, "--out", "r").code == 0

@@ -154,7 +154,9 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
 
 
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:
-    """Validation score of a model of bits: the exact log-likelihood, or the pseudo-likelihood.
+    """Validation score of an energy model: the exact log-likelihood, or the pseudo-likelihood.
+
+    The latter is for bits; other models without an exact normaliser have no score.
 
     Args:
         model: the model.
@@ -166,6 +168,8 @@ def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) 
     """
     if model.enumerable:
         found = Validation.of(energy_likelihood(model, sequences, estimator="exact").lower)
+    elif model.info.kind != "binary":
+        return Validation()
     else:
         nats = pseudo_likelihood(model, sequences, seed=seed)
         found = Validation("pseudo-likelihood", nats, {"pseudo_nats_per_frame": nats})

@@ -13,7 +13,11 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws, forward_weights, reverse_weights
 from pyrodgm.evaluate.likelihood.bounds import bound
-from pyrodgm.evaluate.likelihood.energy import energy_likelihood, pseudo_likelihood
+from pyrodgm.evaluate.likelihood.energy import (
+    energy_likelihood,
+    pseudo_likelihood,
+    validate_energy,
+)
 from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import LayeredBernoulli, NoGuide
 from pyrodgm.models import RBM, SBN, EnergyModel
@@ -167,3 +171,9 @@ def of_bits(**options):
 def test_what_cannot_be_had_is_refused_in_words(model, question, words):
     with pytest.raises((UsageError, CompatibilityError), match=words):
         question(model)
+
+
+def test_an_energy_of_real_numbers_has_no_validation_score():
+    """Its pseudo-likelihood would be that of bits, which its values are not."""
+    found = validate_energy(Bare(REAL), ROWS)
+    assert (found.score, found.numbers) == (None, {})
