@@ -15,7 +15,7 @@ from torch import nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.distributions import NormalVector
+from pyrodgm.distributions import BernoulliVector, NormalVector
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide, GuideTraits
 from pyrodgm.models import MODELS
@@ -165,8 +165,9 @@ def test_weights_survive_a_checkpoint_bit_for_bit(triple, tmp_path) -> None:
 def test_padding_and_order_of_the_batch_do_not_matter(
     triple: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a pair that cannot vary: every bit is saturated, and every number is drawn as its mean."""
-    monkeypatch.setattr(NormalVector, "noise", lambda _, shape: torch.zeros(shape))
+    """On a pair that cannot vary: every bit and every number is drawn from the noise zero."""
+    for kind in (NormalVector, BernoulliVector):
+        monkeypatch.setattr(kind, "noise", lambda _, shape: torch.zeros(shape))
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
     objective = build(triple)
     layers = [each for each in objective.modules() if isinstance(each, SigmoidLayer)]

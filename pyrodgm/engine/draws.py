@@ -188,6 +188,8 @@ def simulate(
 def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
     """Simulated observations as a batch of K B sequences, those of the first draw first.
 
+    Features that the batch lacks are missing in it too.
+
     Args:
         draws: of `simulate`.
         batch: that they have the shape of.
@@ -197,8 +199,10 @@ def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
     copies = len(x)
     conditions = None if batch.conditions is None else batch.conditions.repeat(copies, 1, 1)
     mask = batch.mask.repeat(copies, 1)
-    x = x.flatten(0, 1).masked_fill(~mask[..., None], 0.0)
-    return Batch(x, mask, batch.index.repeat(copies), conditions=conditions)
+    seen = None if batch.seen is None else batch.seen.repeat(copies, 1, 1)
+    known = mask[..., None] if seen is None else seen
+    x = x.flatten(0, 1).where(known, batch.x.repeat(copies, 1, 1))  # what is put for missing ones
+    return Batch(x, mask, batch.index.repeat(copies), seen, conditions)
 
 
 def pair_factors(

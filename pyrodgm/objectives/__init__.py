@@ -21,6 +21,7 @@ from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
 from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.vimco import VIMCO
+from pyrodgm.objectives.wake_sleep import WakeSleep
 from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -39,6 +40,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
     "vimco": VIMCO,
+    "wake-sleep": WakeSleep,
     "wgan": WGAN,
 }
 
@@ -74,4 +76,5 @@ __all__ = [
     "TraceELBO",
     "TraceGraphELBO",
     "Validation",
+    "WakeSleep",
 ]

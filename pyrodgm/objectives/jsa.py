@@ -14,11 +14,13 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.sites import sizes
 from pyrodgm.engine.terms import Terms, scored_terms
+from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import sequence_mean
-from pyrodgm.objectives.state import RowCache
+from pyrodgm.objectives.sleep import Share, with_sleep
+from pyrodgm.objectives.state import RowCache, Schedule
 
 
 @final
@@ -43,6 +45,13 @@ class JSA(Objective):
     :math:`\mathrm{KL}(p(z \mid x), q(z \mid x))`. No gradient of a draw is needed, so any kind of
     latents is possible.
 
+    The sleep phase of `WakeSleep`, draws :math:`(x', z')` of the model, can be mixed into the
+    gradient of the guide with a share s, or replace it:
+
+    .. math::
+        \nabla_\phi = (1 - s) \frac1K \sum_k \nabla_\phi \log q(z^k \mid x)
+            + s \, \frac1K \sum_k \nabla_\phi \log q(z'^k \mid x'^k)
+
     The latents of a row are accepted or rejected as a whole. For long sequences nearly every
     proposal is rejected, and `rws` with weights of frames is the better choice; `acceptance` in
     metrics.jsonl is the share of accepted moves.
@@ -53,11 +62,19 @@ class JSA(Objective):
         particles: moves per step, K.
         cache: whether chains continue from their state in the epoch before. Otherwise each starts
             with its first proposal; this is biased, but adapts faster to a changing model.
+        warm_up: first steps of training, in which chains start with their first proposal although
+            there is a cache.
+        sleep: share s of the sleep phase in the gradient of the guide, from 0 to 1.
+
+    Raises:
+        UsageError: a warm-up without a cache.
+        CompatibilityError: a sleep phase, for a model that does not run frame by frame.
 
     Reference: Xu and Ou, Joint stochastic approximation learning of Helmholtz machines, 2016; Ou
     and Song, Joint stochastic approximation and its application to learning discrete latent
     variable models, 2020, algorithm 2; Ou, A review of learning with deep generative models,
-    algorithm 5.
+    algorithm 5, equations 26 and 27. The warm-up is that of the authors' code; their sleep phase is
+    a remark below table 1 of the review.
     """
 
     needs: ClassVar[Needs] = Needs()
@@ -69,11 +86,20 @@ class JSA(Objective):
         *,
         particles: Annotated[int, Field(ge=1)] = 8,
         cache: bool = True,
+        warm_up: Annotated[int, Field(ge=0)] = 0,
+        sleep: Share = 0.0,
     ) -> None:
         super().__init__(model, guide)
+        if warm_up and not cache:
+            raise UsageError(
+                f"warm_up is {warm_up} steps without the cache, and cache=False has none in any "
+                "step; give one of the two"
+            )
         self.particles = particles
         self.sizes = sizes(model.latents)
         self.cache = RowCache(sum(self.sizes.values())) if cache else None
+        self.warmed = Schedule("linear", start=0.0, end=1.0, steps=warm_up) if warm_up else None
+        self.sleep = sleep
 
     def begin(self, training: Sequences) -> None:
         """Set the size of the cache of latents."""
@@ -87,19 +113,21 @@ class JSA(Objective):
         known = {name: torch.cat([states[name][None], proposed[name]]) for name in proposed}
         terms = scored_terms(self.model, self.guide, batch, known)
         log_w = terms.log_w.detach().sum(-1).double()
-        started = (
-            torch.zeros_like(batch.mask[:, 0])
-            if self.cache is None
-            else (self.cache.written(batch))
-        )
-        path = independence_chain(log_w, started)
+        path = independence_chain(log_w, self._started(batch))
         if self.training and self.cache is not None:
             self.cache.write(batch, torch.cat([_chosen(v, path[-1]) for v in known.values()], -1))
         times = torch.nn.functional.one_hot(path, len(log_w)).sum(0).T / self.particles
-        surrogate = len(log_w) * sequence_mean(
-            times[..., None].to(terms.log_p) * (terms.log_p + terms.log_q)
-        )
-        return Loss(-surrogate, self._report(terms, path), terms.by_name())
+        log_probs = terms.log_p + (1 - self.sleep) * terms.log_q
+        surrogate = len(log_w) * sequence_mean(times[..., None].to(log_probs) * log_probs)
+        wake = Loss(-surrogate, self._report(terms, path), terms.by_name())
+        return with_sleep(wake, self, batch, share=self.sleep, particles=self.particles)
+
+    def _started(self, batch: Batch) -> Tensor:
+        """Whether the chain of each row continues from the cache, (B,)."""
+        if self.cache is None:
+            return torch.zeros_like(batch.mask[:, 0])
+        warmed = self.warmed is None or self.warmed() >= 1
+        return self.cache.written(batch) & warmed
 
     def _states(self, batch: Batch) -> Mapping[str, Tensor]:
         """The state of every chain, by site, (B, T, D); zero before its start."""

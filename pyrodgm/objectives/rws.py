@@ -15,6 +15,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.objectives.sleep import Share, with_sleep
 
 Weights = Literal["frames", "paths"]
 
@@ -49,17 +50,26 @@ class RWS(SinglePhase):
     q(z_t \mid \tilde z_{<t}, x))`: it ignores the effect of a draw on later frames, as the local
     signal of `NVIL` does.
 
+    The gradient of the guide above is that of the wake phase. The sleep phase, of draws
+    :math:`(x', z') \sim p` of the model as in `WakeSleep`, can be mixed with it, or replace it:
+
+    .. math::
+        \nabla_\phi = (1 - s) \sum_k \tilde w^k \nabla_\phi \log q(z^k \mid x)
+            + s \, \frac1K \sum_k \nabla_\phi \log q(z'^k \mid x'^k)
+
     Args:
         model: the model p.
         guide: the guide q.
         particles: number of draws K, at least 2.
         weights: "frames" or "paths"; the same for rows without time.
+        sleep: share s of the sleep phase in the gradient of the guide, from 0 to 1.
 
     Raises:
-        CompatibilityError: weights of frames, for a model or guide without frames.
+        CompatibilityError: weights of frames, or a sleep phase, for a model or guide without
+            frames.
 
     Reference: Bornschein and Bengio, Reweighted wake-sleep, 2015, equations 9 and 11; Ou, A review
-    of learning with deep generative models, section 4. Weights of frames are ours.
+    of learning with deep generative models, equations 21 and 23 to 25. Weights of frames are ours.
     """
 
     needs: ClassVar[Needs] = Needs()
@@ -71,11 +81,13 @@ class RWS(SinglePhase):
         *,
         particles: Annotated[int, Field(ge=2)] = 8,
         weights: Weights = "frames",
+        sleep: Share = 0.0,
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
         if weights not in get_args(Weights):
             raise UsageError(f"weights is {weights!r}; give 'frames' or 'paths'")
         self.weights: Weights = weights
+        self.sleep = sleep
 
     def trace(self, batch: Batch) -> Terms:
         """K draws of every path, or of every frame given one path; without path gradients."""
@@ -90,8 +102,13 @@ class RWS(SinglePhase):
         )
 
     def estimate(self, terms: Terms) -> Loss:
-        """Minus the weighted log-probabilities of model and guide, per sequence."""
-        cost = terms.log_w.detach()
+        """The wake phases: minus the weighted log-probabilities, per sequence."""
+        cost, wake = terms.log_w.detach(), 1 - self.sleep
         share = (cost if self.weights == "frames" else cost.sum(-1, keepdim=True)).softmax(0)
-        surrogate = self.particles * sequence_mean(share * (terms.log_p + terms.log_q))
+        surrogate = self.particles * sequence_mean(share * (terms.log_p + wake * terms.log_q))
         return Loss(-surrogate, terms.report(), terms.by_name())
+
+    def loss(self, batch: Batch) -> Loss:
+        """The loss of the wake phases, and of the sleep phase if there is one."""
+        wake = super().loss(batch)
+        return with_sleep(wake, self, batch, share=self.sleep, particles=self.particles)

@@ -118,6 +118,19 @@ def test_a_simulation_has_the_shape_of_a_batch():
     torch.testing.assert_close(draws.log_probs["z"][1:], nats["z"])
 
 
+def test_a_simulation_lacks_what_the_batch_lacks():
+    """With the same numbers in the place of missing ones."""
+    torch.manual_seed(8)
+    model, _ = pair("tsbn")
+    batch = padded()
+    seen = (torch.rand(batch.x.shape) < 0.5) & batch.mask[..., None]
+    draws = simulate(model, batch, 2)
+    whole = simulated_batch(draws, replace(batch, seen=seen))
+    assert torch.equal(whole.observed, seen.repeat(2, 1, 1))
+    assert torch.equal(whole.x[~whole.observed], batch.x.repeat(2, 1, 1)[~whole.observed])
+    assert torch.equal(whole.x[whole.observed], draws.values["x"].flatten(0, 1)[whole.observed])
+
+
 def test_a_recurrence_that_model_and_guide_share_runs_once():
     torch.manual_seed(6)
     model = randomised(Recurrent(), 0.5)

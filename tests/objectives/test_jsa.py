@@ -2,8 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from dreams import dreamt, totals
 
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
@@ -12,14 +14,15 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import scored_terms
-from pyrodgm.objectives import JSA
+from pyrodgm.errors import UsageError
+from pyrodgm.objectives import JSA, jsa
 from pyrodgm.objectives.jsa import independence_chain
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
 from tiny import tiny_values
-from variants import VARIANTS, frames, latent_paths, mild, output_log_probs, path_log_probs
+from variants import VARIANTS, D, frames, latent_paths, mild, output_log_probs, path_log_probs
 
 COPIES = 20_000
 
@@ -85,6 +88,23 @@ def test_the_gradient_where_chains_have_converged(variant):
     assert_mean(samples, gradient(target, parameters))
 
 
+def test_a_share_of_the_gradient_of_the_guide_is_that_of_the_sleep_phase():
+    """Of chains with a single move and no cache, which take what the guide draws."""
+    torch.manual_seed(2)
+    model, guide = mild("sbn")
+    x, share = frames("bernoulli", 1, 1), 0.5
+    objective = JSA(model, guide, particles=1, cache=False, sleep=share)  # takes every proposal
+    paths = latent_paths(guide, 1)
+    log_q, log_p = (totals(program, Batch.of(x), paths) for program in (guide, model))
+    wake = (log_q.detach().exp() * log_p).sum()
+    ours, theirs = list(model.parameters()), list(guide.parameters())
+    # The score of a draw has mean zero, so the guide has the sleep phase alone here.
+    exact = torch.cat([gradient(wake, ours), share * gradient(dreamt(model, guide, 1), theirs)])
+    batch = Batch.of(x.expand(2000, -1, -1))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, [*ours, *theirs], calls=24)
+    assert_mean(samples, exact)
+
+
 def test_a_row_that_has_no_state_takes_its_first_proposal():
     log_w = torch.tensor([[5.0, 5.0], [0.0, 0.0]])
     path = independence_chain(log_w, torch.tensor([False, True]))
@@ -99,6 +119,26 @@ def test_without_a_cache_nothing_is_kept():
     loss = objective.loss(Batch.of(frames("bernoulli", 3, 3)))
     assert 0 < loss.report["acceptance"] <= 1
     assert objective.cache is None
+
+
+def test_chains_start_with_their_proposals_during_the_warm_up(monkeypatch):
+    torch.manual_seed(9)
+    model, guide = mild("sbn")
+    batch = Batch.of(frames("bernoulli", 3, 1))
+    objective = JSA(model, guide, warm_up=2)
+    objective.begin(Sequences(np.zeros((3, D), np.uint8), np.ones(3, int)))
+    started, chain = [], jsa.independence_chain
+
+    def watched(log_w, continues):
+        started.append(bool(continues.all()))
+        return chain(log_w, continues)
+
+    monkeypatch.setattr(jsa, "independence_chain", watched)
+    for _ in range(4):
+        objective(batch)
+    assert started == [False, False, True, True]
+    with pytest.raises(UsageError, match="give one of the two"):
+        JSA(model, guide, cache=False, warm_up=3)
 
 
 def test_states_are_known_by_row_and_site():

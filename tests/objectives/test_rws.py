@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from dreams import dreamt
 
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.objectives import ELBO, RWS
-from variants import VARIANTS, frames, latent_paths, pair, path_log_probs
+from variants import VARIANTS, frames, latent_paths, mild, pair, path_log_probs
 
 COPIES = 1600
 
@@ -61,6 +62,21 @@ def test_mean_gradient_is_that_of_the_stated_target(variant, weights):
     batch = Batch(padded, mask, torch.arange(COPIES))
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=24)
     assert_mean(samples, gradient(exact, parameters))
+
+
+@pytest.mark.parametrize(("weights", "share"), [("frames", 0.25), ("paths", 0.5), ("paths", 1.0)])
+def test_a_share_of_the_gradient_of_the_guide_is_that_of_the_sleep_phase(weights, share):
+    torch.manual_seed(1)
+    model, guide = mild("tsbn order 2")
+    x = frames("bernoulli", 1, 2)
+    wake = (exact_frames if weights == "frames" else exact_paths)(model, guide, Batch.of(x))
+    mixed = (1 - share) * wake + share * dreamt(model, guide, 2)
+    ours, theirs = list(model.parameters()), list(guide.parameters())
+    exact = torch.cat([gradient(wake, ours), gradient(mixed, theirs)])
+    objective = RWS(model, guide, particles=2, weights=weights, sleep=share)
+    batch = Batch.of(x.expand(COPIES, -1, -1))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, [*ours, *theirs], calls=24)
+    assert_mean(samples, exact)
 
 
 def test_the_gradient_of_the_model_is_that_of_the_bound_of_several_draws():
