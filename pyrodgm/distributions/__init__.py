@@ -10,6 +10,7 @@ from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.numbered import MOST_BITS, bit_vectors, is_bits, numbered
 from pyrodgm.distributions.partial import Partial, partial
 from pyrodgm.distributions.rates import NegativeBinomialVector, PoissonVector, RateVector
+from pyrodgm.distributions.surrogates import MeanField, ReinMax, StraightThrough, logits_of
 
 __all__ = [
     "MOST_BITS",
@@ -19,15 +20,19 @@ __all__ = [
     "CountVector",
     "Implicit",
     "LowRankNormal",
+    "MeanField",
     "Mixture",
     "NegativeBinomialVector",
     "NormalVector",
     "Partial",
     "PoissonVector",
     "RateVector",
+    "ReinMax",
+    "StraightThrough",
     "Symbols",
     "bit_vectors",
     "is_bits",
+    "logits_of",
     "numbered",
     "partial",
 ]

@@ -23,7 +23,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
 from pyrodgm.engine.implicit import NOISE, NoiseProgram
-from pyrodgm.engine.rollout import Rollout, SequenceProgram
+from pyrodgm.engine.rollout import Rollout, SequenceProgram, Surrogate
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.turns import PROCESS
 
@@ -89,8 +89,20 @@ def draw(
     pathwise: bool = True,
     noise: Mapping[str, Tensor] | None = None,
     keep_noise: bool = False,
+    surrogate: Surrogate | None = None,
 ) -> Draws:
-    """Draw the latent sites of a program K times on a batch.
+    r"""Draw the latent sites of a program K times on a batch.
+
+    Draws of bits and symbols carry no gradient, unless there is a `surrogate`: a function from a
+    site's distribution to the one that it is drawn from instead, in every frame, with
+
+    - ``noise(shape)``: noise of all frames, (T, ..., D);
+    - ``from_noise(noise)``: the value of a frame (..., D) at its noise, with a gradient.
+
+    Later frames and sites are computed from these values, so that gradients flow through the whole
+    path. `pyrodgm.distributions.StraightThrough` and `ReinMax` keep the values of bits and give
+    them a gradient; a relaxation gives other values. Log-probabilities are those of the site's own
+    distribution at the values.
 
     Args:
         program: a guide, or a model whose latents are drawn given the batch's observations.
@@ -100,16 +112,29 @@ def draw(
         noise: what draws are made from, (K, B, T, D), by site, such as the noise of other draws;
             the rest is drawn. A program of noise has a single one, "noise".
         keep_noise: whether the noise that is drawn is kept; it takes as much memory as the draws.
+        surrogate: gives what latent sites without path gradients are drawn from.
 
     Raises:
-        CompatibilityError: noise for a site that cannot be drawn from given noise.
+        CompatibilityError: noise for a site that cannot be drawn from given noise, or a surrogate
+            for a program that is not a sequence program.
     """
     with PROCESS.taken():
         if isinstance(program, SequenceProgram):
             known = dict.fromkeys(program.observed, batch.x)
             rollout = Rollout.over(program, batch, known, particles)
             return _rolled(
-                rollout, batch, pathwise=pathwise, noise=noise or {}, keep_noise=keep_noise
+                rollout,
+                batch,
+                pathwise=pathwise,
+                noise=noise or {},
+                keep_noise=keep_noise,
+                surrogate=surrogate,
+            )
+        if surrogate is not None:
+            raise CompatibilityError(
+                f"{_name(program)} is not a sequence program, and gradients of its draws cannot be "
+                "replaced; derive it from pyrodgm.guides.StepGuide, or take a score gradient, such "
+                "as rloo"
             )
         if isinstance(program, NoiseProgram):
             return _of_noise(program, batch, particles, pathwise=pathwise, noise=noise or {})
@@ -206,7 +231,13 @@ def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
 
 
 def pair_factors(
-    model: Program, guide: Program, batch: Batch, particles: int, *, pathwise: bool = True
+    model: Program,
+    guide: Program,
+    batch: Batch,
+    particles: int,
+    *,
+    pathwise: bool = True,
+    surrogate: Surrogate | None = None,
 ) -> tuple[Factors, Factors]:
     """Every site of the model and of the guide, on K draws from the guide.
 
@@ -218,12 +249,13 @@ def pair_factors(
         batch: B sequences of T frames.
         particles: number of draws K.
         pathwise: whether gradients flow through draws that can carry them.
+        surrogate: gives what the guide's other sites are drawn from, see `draw`.
 
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
     with PROCESS.taken():
-        draws = draw(guide, batch, particles, pathwise=pathwise)
+        draws = draw(guide, batch, particles, pathwise=pathwise, surrogate=surrogate)
         proposed = {name: draws.factors[name] for name in draws.values}
         shared = getattr(model, "states", ())
         states = {name: value for name, value in draws.states.items() if name in shared}
@@ -269,27 +301,37 @@ def _rolled(
     pathwise: bool,
     noise: Mapping[str, Tensor] | None = None,
     keep_noise: bool = False,
+    surrogate: Surrogate | None = None,
 ) -> Draws:
     """Draws of a sequence program that has not been drawn yet."""
-    drawn = rollout.draw(pathwise=pathwise, noise=noise, keep_noise=keep_noise)
+    drawn = rollout.draw(pathwise=pathwise, noise=noise, keep_noise=keep_noise, surrogate=surrogate)
     values = {name: drawn[name] for name in rollout.program.dims if name not in rollout.given}
     return Draws(
         values,
         rollout.sampler.noise,
         dict(rollout.states_along),
-        lambda: _factors_of(rollout, batch, pathwise=pathwise),
+        lambda: _factors_of(rollout, batch, pathwise=pathwise, all_carry=surrogate is not None),
     )
 
 
-def _factors_of(rollout: Rollout, batch: Batch, *, pathwise: bool = True) -> Factors:
-    """The sites of a sequence program on the paths that it has been carried over."""
+def _factors_of(
+    rollout: Rollout, batch: Batch, *, pathwise: bool = True, all_carry: bool = False
+) -> Factors:
+    """The sites of a sequence program on the paths that it has been carried over.
+
+    Args:
+        rollout: of the program.
+        batch: B sequences.
+        pathwise: whether gradients flow through draws that can carry them.
+        all_carry: whether draws of all sites can.
+    """
     program, found, zero = rollout.program, rollout.score(), batch.x.new_zeros(())
     result: Factors = {}
     for name in program.dims:
         seen = batch.seen if name in program.observed else None
         value, distribution = rollout.values[name], found[name]
         nats = torch.where(batch.mask, partial(distribution, seen).log_prob(value), zero)
-        carries = pathwise and program.carries_gradients(name)
+        carries = pathwise and (all_carry or program.carries_gradients(name))
         result[name] = Factor(value, distribution, nats, nats, carries)
     return result
 

@@ -24,6 +24,8 @@ from pyrodgm.engine.sampler import Sampler
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.lags import Lags
 
+Surrogate = Callable[[TorchDistribution], TorchDistribution]
+
 
 class SequenceProgram:
     """A program given by what happens in one frame; sequence models and sequence guides are these.
@@ -153,6 +155,7 @@ class Rollout:
         pathwise: bool = True,
         noise: Mapping[str, Tensor] | None = None,
         keep_noise: bool = False,
+        surrogate: Surrogate | None = None,
     ) -> dict[str, Tensor]:
         """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths.
 
@@ -160,6 +163,8 @@ class Rollout:
             pathwise: whether gradients flow through draws that can carry them.
             noise: what draws are made from, (*leading, T, D), by site; the rest is drawn.
             keep_noise: whether `sampler` keeps the noise that it draws.
+            surrogate: what latent sites whose draws carry no gradients are drawn from in place of
+                their distribution, so that they do.
         """
         program = self.program
         sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
@@ -169,7 +174,9 @@ class Rollout:
             for name, dim in program.dims.items()
             if name not in self.values
         }
-        if program.chained and not program.reparameterised:
+        if surrogate is not None:
+            self._draw_frames(start, sampler, keep=True, surrogate=surrogate)
+        elif program.chained and not program.reparameterised:
             self._draw_chains(start, sampler)
         elif program.reparameterised and pathwise:
             self._draw_frames(start, sampler, keep=True)
@@ -185,7 +192,12 @@ class Rollout:
         self._scored = _Scored(dict(self.values), past.distributions)
 
     def _draw_frames(
-        self, start: Mapping[str, Tensor], sampler: Sampler, *, keep: bool = False
+        self,
+        start: Mapping[str, Tensor],
+        sampler: Sampler,
+        *,
+        keep: bool = False,
+        surrogate: Surrogate | None = None,
     ) -> None:
         """One frame after the other, all its sites together.
 
@@ -194,6 +206,7 @@ class Rollout:
             sampler: draws a frame.
             keep: whether states, and distributions that can be put side by side, are kept: they
                 carry gradients, and need not be computed again where the path is scored.
+            surrogate: what sites without path gradients are drawn from, as in `draw`.
         """
         program, record = self.program, _Record(start, keep=keep)
         past = Past({name: value.flatten(-2) for name, value in start.items()})
@@ -202,7 +215,7 @@ class Rollout:
         known = {name: value.unbind(-2) for name, value in self.values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = torch.arange(self.length, device=self.like.device).unbind(0)
-        scored = program.scored if program.reparameterised else ()
+        scored = program.scored if program.reparameterised or surrogate else ()
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -210,6 +223,8 @@ class Rollout:
                 return known[name][t]
             if name in self.expected:
                 value = distribution.mean.expand(*sampler.leading, -1)
+            elif name in scored and surrogate:
+                value = sampler(t, name, surrogate(distribution))
             else:
                 value = sampler(t, name, distribution)
                 value = value.detach() if name in scored else value

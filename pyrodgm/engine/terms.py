@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.engine.draws import Factors, draw, factors, pair_factors
 from pyrodgm.engine.frozen import frozen
+from pyrodgm.engine.rollout import Surrogate
 
 LogQ = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -111,6 +112,7 @@ def terms(
     particles: int = 1,
     *,
     pathwise: bool = True,
+    surrogate: Surrogate | None = None,
 ) -> Terms:
     """Log-probabilities by site of K draws from the guide.
 
@@ -120,11 +122,13 @@ def terms(
         batch: B sequences of T frames.
         particles: number of draws K.
         pathwise: whether gradients flow through draws that can carry them.
+        surrogate: gives what the guide's other sites are drawn from, so that theirs do; see
+            `pyrodgm.engine.draws.draw`.
 
     Raises:
         CompatibilityError: the two do not draw the same latent sites.
     """
-    p, q = pair_factors(model, guide, batch, particles, pathwise=pathwise)
+    p, q = pair_factors(model, guide, batch, particles, pathwise=pathwise, surrogate=surrogate)
     return _of_factors(p, q, batch, particles)
 
 
@@ -188,12 +192,13 @@ def path_terms(
         model: the model p.
         guide: the guide q, over the same latent sites.
         batch: B sequences of T frames.
-        values: of every latent site, (K, B, T, D), pathwise draws from the guide.
+        values: of every latent site, (K, B, T, D), draws from the guide that carry gradients.
     """
     particles = max((len(value) for value in values.values()), default=1)
     with frozen([*model.parameters(), *guide.parameters()]):
         q = factors(guide, batch, values)
-    return _of_factors(factors(model, batch, values), q, batch, particles)
+    found = _of_factors(factors(model, batch, values), q, batch, particles)
+    return replace(found, path=found.q, score={})
 
 
 def _of_factors(of_model: Factors, of_guide: Factors, batch: Batch, particles: int) -> Terms:

@@ -1,0 +1,115 @@
+"""Bits whose draws carry a gradient with respect to their log-odds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.errors import CompatibilityError
+
+
+class SurrogateBernoulli(BernoulliVector):
+    r"""D bits with a surrogate gradient: their values and probabilities are those of the bits.
+
+    .. math:: z = [\varepsilon < l], \qquad \frac{\partial z}{\partial l} := s(z, l)
+
+    A subclass defines the slope s. An instance is made of the distribution that it stands for; the
+    classes themselves are therefore surrogates in the sense of `pyrodgm.engine.draws.draw`.
+
+    Args:
+        bits: the distribution of the bits.
+
+    Raises:
+        CompatibilityError: it is not a `BernoulliVector`.
+    """
+
+    def __init__(self, bits: TorchDistribution) -> None:
+        super().__init__(logits_of(bits))
+
+    @abstractmethod
+    def slope(self, value: Tensor) -> Tensor:
+        """The derivative s of bits (..., D) with respect to their log-odds, without a gradient."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """One where the log-odds exceed this noise, else zero, with the gradient of the slope."""
+        value = super().from_noise(noise)
+        logits = self.logits
+        with torch.no_grad():
+            slope = self.slope(value)
+        return value + slope * (logits - logits.detach())
+
+
+class StraightThrough(SurrogateBernoulli):
+    r"""The slope of the mean, :math:`s = \sigma(l) \sigma(-l)`: unbiased for linear functions.
+
+    >>> logits = torch.zeros(1, requires_grad=True)
+    >>> value = StraightThrough(BernoulliVector(logits)).from_noise(torch.tensor([-1.0]))
+    >>> value.item(), torch.autograd.grad(value, logits)[0].item()
+    (1.0, 0.25)
+    """
+
+    def slope(self, value: Tensor) -> Tensor:
+        """The same for both values."""
+        del value
+        return self.variance
+
+
+class ReinMax(SurrogateBernoulli):
+    r"""The slope :math:`s = |z - \sigma(l)| / 2`: unbiased for quadratic functions.
+
+    Its mean with a function's derivative is the trapezoidal rule,
+
+    .. math:: E[f'(z)\, s] = p (1 - p)\, \tfrac12 [f'(0) + f'(1)] \approx p (1 - p) [f(1) - f(0)]
+
+    >>> logits = torch.zeros(1, requires_grad=True)
+    >>> value = ReinMax(BernoulliVector(logits)).from_noise(torch.tensor([1.0]))
+    >>> value.item(), torch.autograd.grad(value, logits)[0].item()
+    (0.0, 0.25)
+    """
+
+    def slope(self, value: Tensor) -> Tensor:
+        """Half of the distance to the mean."""
+        return (value - self.mean).abs() / 2
+
+
+class MeanField(BernoulliVector):
+    r"""Bits that are replaced by their mean, plus a displacement: :math:`z = \sigma(l) + \delta`.
+
+    The displacement takes the place of the noise, and is zero unless it is given. The derivative of
+    a function of it is the function's total derivative along the means.
+
+    Args:
+        bits: the distribution of the bits.
+
+    Raises:
+        CompatibilityError: it is not a `BernoulliVector`.
+    """
+
+    def __init__(self, bits: TorchDistribution) -> None:
+        super().__init__(logits_of(bits))
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        """No displacement."""
+        return self.logits.new_zeros(shape)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The mean, displaced."""
+        return self.mean + noise
+
+
+def logits_of(bits: TorchDistribution) -> Tensor:
+    """The log-odds of independent bits, (..., D).
+
+    Raises:
+        CompatibilityError: the distribution is not a `BernoulliVector`.
+    """
+    if not isinstance(bits, BernoulliVector):
+        raise CompatibilityError(
+            f"gradients with respect to log-odds are of independent bits, and a site is drawn from "
+            f"{type(bits).__name__}; draw it from pyrodgm.distributions.BernoulliVector"
+        )
+    return bits.logits
