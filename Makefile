@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two test processes of one thread each: see docs/performance.md.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: fit test gpu lint types clean
+.PHONY: fit test gpu grid lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ test: $(VENV)/.installed
 
 gpu: $(VENV)/.installed
 	bash tests/gpu.sh $(BIN)/python
+
+# What docs/grid.txt shows, after a new model or objective.
+grid: $(VENV)/.installed
+	COLUMNS=100 $(BIN)/pyrodgm list --grid > docs/grid.txt
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shutil import get_terminal_size
 from typing import Any
 
 import rich_click as click
@@ -11,9 +12,15 @@ GROUPS = ["models", "guides", "objectives", "data"]
 
 @click.command("list")
 @click.argument("what", type=click.Choice(GROUPS), required=False)
+@click.option(
+    "--grid", is_flag=True, help="Show which objective fits which model, and what it optimises."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(what: str | None, as_json: bool) -> None:
+def command(what: str | None, grid: bool, as_json: bool) -> None:
     """List models, guides, objectives and datasets, and which of them fit together."""
+    if grid:
+        _print_grid(what, as_json=as_json)
+        return
     from pyrodgm.setup import compat
     from pyrodgm.setup.registry import REGISTRIES
 
@@ -41,6 +48,23 @@ def command(what: str | None, as_json: bool) -> None:
         for model, guide in dict.fromkeys((model, guide) for model, guide, _ in triples):
             fitting = [name for *pair, name in triples if pair == [model, guide]]
             click.echo(f"  {model} + {guide}: {', '.join(fitting)}")
+
+
+def _print_grid(what: str | None, *, as_json: bool) -> None:
+    """Print models x objectives, and what every objective optimises."""
+    from pyrodgm.errors import UsageError
+
+    from . import grid
+    from .text import print_json, print_table
+
+    if what is not None:
+        raise UsageError(f"--grid shows models and objectives together; leave '{what}' out")
+    if as_json:
+        print_json(grid.as_json())
+        return
+    for number, table in enumerate(grid.tables(get_terminal_size((100, 24)).columns)):
+        click.echo("\n" if number else "", nl=False)
+        print_table(table)
 
 
 def _first_line(entry: Any) -> str:

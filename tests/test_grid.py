@@ -23,7 +23,7 @@ from pyrodgm.networks.layers import SigmoidLayer
 from pyrodgm.objectives import OBJECTIVES, Objective
 from pyrodgm.objectives.state import OwnState
 from pyrodgm.schema import schema
-from pyrodgm.setup import compat
+from pyrodgm.setup import compat, grid
 from pyrodgm.storage import checkpoint
 from pyrodgm.train.loop import FitOptions, Training
 
@@ -111,6 +111,40 @@ def test_every_model_and_guide_is_in_some_triple_and_has_a_size() -> None:
     without_density = {name for name, guide in GUIDES.items() if not guide.traits.has_density}
     assert set(GUIDES) - {guide for _, guide, _ in TRIPLES} <= without_density
     assert {objective for _, _, objective in TRIPLES} == set(OBJECTIVES)
+
+
+# The cells of table 1 of the review, (objective for the model, objective for the guide).
+REVIEW = {
+    ("V-LB", "V-LB"),
+    ("IW-LB", "IW-LB"),
+    ("IW-LB", "KL by IS"),
+    ("ML", "KL by MIS"),
+    ("V-LB", "sleep"),
+    ("IW-LB", "sleep"),
+}  # and adversarial learning, ("f-divergence-LB", "f-divergence-LB"), which is still to come
+
+
+def test_every_objective_says_what_it_optimises_and_the_review_is_covered() -> None:
+    assert {name for name, _, _ in grid.entries()} == set(OBJECTIVES)
+    targets = [targets for _, _, targets in grid.entries()]
+    assert all(each.source for each in targets)
+    assert {(each.theta, each.phi) for each in targets if each.in_review} >= REVIEW
+
+
+def test_the_grid_agrees_with_the_table_of_triples_and_with_refusals() -> None:
+    cells = grid.grid()
+    fitting = {(m, g, o) for (o, m), cell in cells.items() for g in cell.guides}
+    assert fitting == set(FITTING)
+    for (objective, model), cell in cells.items():
+        assert bool(cell.guides) != bool(cell.reasons)
+        for given, needed in cell.reasons:
+            refusals = [
+                " ".join(conflict)
+                for guide in GUIDES.values()
+                for conflict in compat.conflicts(MODELS[model], guide, OBJECTIVES[objective])
+            ]
+            trait = given.partition(" ")[2]
+            assert any(f"{trait} {needed}" in refusal for refusal in refusals)
 
 
 @pytest.mark.parametrize("triple", TRIPLES, ids="-".join)

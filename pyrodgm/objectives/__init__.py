@@ -20,6 +20,7 @@ from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
 from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.svi import ObjectiveELBO
+from pyrodgm.objectives.targets import Targets
 from pyrodgm.objectives.vimco import VIMCO
 from pyrodgm.objectives.wake_sleep import WakeSleep
 from pyrodgm.objectives.wgan import WGAN
@@ -73,6 +74,7 @@ __all__ = [
     "Running",
     "Schedule",
     "SinglePhase",
+    "Targets",
     "TraceELBO",
     "TraceGraphELBO",
     "Validation",

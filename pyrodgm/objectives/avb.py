@@ -21,6 +21,7 @@ from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_term import AdaptiveContrast, Contrast, CriticTerm, PriorContrast
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.single import sequence_mean
+from pyrodgm.objectives.targets import Targets
 
 ESTIMATE = "adversarial_estimate_nats_per_frame"
 Size = Annotated[int, Field(ge=1)]
@@ -64,6 +65,7 @@ class AVB(Objective):
     and 3.9; adaptive contrast is of the later version.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 14-16, 50-52"),)
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"continuous"}),
         reparameterised=True,

@@ -19,6 +19,7 @@ from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.optimizer import OptimizerOptions
+from pyrodgm.objectives.targets import Targets
 from pyrodgm.schema import Checked
 
 
@@ -106,12 +107,14 @@ class Objective(Checked, nn.Module, ABC):
     `pyrodgm.objectives.state`). An objective that updates everything together defines `loss`; one
     with several optimisers defines `phases`.
 
+    `targets` says what it optimises for the model and for the guide, for `pyrodgm list --grid`.
     `headline` is the key of the reported number shown by the learning curve and the progress bar.
     `fit_defaults` are its own defaults for options of training; adversarial objectives need others
     than bounds.
     """
 
     needs: ClassVar[Needs]
+    targets: ClassVar[tuple[Targets, ...]] = ()
     headline: ClassVar[str] = "elbo_nats_per_frame"
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 

@@ -11,6 +11,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -34,6 +35,7 @@ class ELBO(SinglePhase):
     Reference: Ou, A review of learning with deep generative models, equations 7 to 13.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 10-13"),)
     needs: ClassVar[Needs] = Needs()
 
     def __init__(

@@ -17,6 +17,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
+from pyrodgm.objectives.targets import Targets
 
 Resampled = Literal["dropped", "stop-gradient"]
 
@@ -59,6 +60,9 @@ class FIVO(Objective):
     objectives, 2016, equation 10, for the signal. The published estimator has no baseline.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("filter bound", "filter bound", "Maddison et al. 2017, alg. 1"),
+    )
     needs: ClassVar[Needs] = Needs(sequential=True)
     headline: ClassVar[str] = "fivo_nats_per_frame"
 

@@ -18,6 +18,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import SinglePhase
+from pyrodgm.objectives.targets import Targets
 
 Gradient = Literal["doubly-reparameterised", "plain"]
 
@@ -51,6 +52,7 @@ class IWAE(SinglePhase):
     and 14; Tucker et al., Doubly reparameterized gradient estimators, 2019, equation 8.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("IW-LB", "IW-LB", "eq. 17-19"),)
     needs: ClassVar[Needs] = Needs(reparameterised=True)
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({"gradient": "plain"})
     headline: ClassVar[str] = "iwae_nats_per_frame"

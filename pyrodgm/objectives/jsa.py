@@ -21,6 +21,7 @@ from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.sleep import Share, with_sleep
 from pyrodgm.objectives.state import RowCache, Schedule
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -77,6 +78,10 @@ class JSA(Objective):
     a remark below table 1 of the review.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("ML", "KL by MIS", "alg. 5, eq. 26-27"),
+        Targets("ML", "sleep", "note below table 1", "sleep=1"),
+    )
     needs: ClassVar[Needs] = Needs()
 
     def __init__(

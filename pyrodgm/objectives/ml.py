@@ -9,6 +9,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -24,6 +25,7 @@ class ML(SinglePhase):
     Reference: Ou, A review of learning with deep generative models, section 2.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "none", "eq. 6"),)
     needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}))
     headline: ClassVar[str] = "nats_per_frame"
 

@@ -24,6 +24,7 @@ from pyrodgm.objectives.single import (
     size_networks_see,
 )
 from pyrodgm.objectives.state import Running
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -58,6 +59,7 @@ class NVIL(SinglePhase):
     depends on the number of remaining frames.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 10-11, section 3.2.1"),)
     needs: ClassVar[Needs] = Needs()
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"signal": "future", "normalise": False}

@@ -23,6 +23,7 @@ from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.state import Chains, Running
+from pyrodgm.objectives.targets import Targets
 
 CHAINS = 100  # default number of chains
 LEAST_MOBILITY = 0.01  # mobility below which there is a warning
@@ -65,6 +66,7 @@ class PCD(Objective):
     gradient, 2008.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "none", "alg. 7, eq. 38-39"),)
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"none"}), density=frozenset({"unnormalised"}), sequential=False
     )

@@ -25,6 +25,7 @@ from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import as_networks_see, unrolled_pair
 from pyrodgm.objectives.state import OwnState
+from pyrodgm.objectives.targets import Targets
 
 HIDDEN, DECAY = 100, 0.8  # defaults of baselines
 
@@ -41,6 +42,7 @@ class TraceELBO(Objective):
         particles: number of draws K.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 10-13"),)
     needs: ClassVar[Needs] = Needs()
 
     def __init__(
@@ -79,6 +81,7 @@ class TraceGraphELBO(Objective):
     when the shape of the batch changes; here they are part of the objective and restart.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 10-11"),)
     needs: ClassVar[Needs] = Needs(reparameterised=False)
 
     def __init__(

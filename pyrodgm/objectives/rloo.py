@@ -17,6 +17,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -48,6 +49,9 @@ class RLOO(SinglePhase):
     one-sample bound. The discount is ours.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("V-LB", "V-LB", "eq. 10-11; Kool et al. 2019"),
+    )
     needs: ClassVar[Needs] = Needs()
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({"signal": "future"})
 
@@ -98,6 +102,9 @@ class LocalRLOO(SinglePhase):
     algorithm 1; the baseline that of Kool, van Hoof and Welling, 2019. Their combination is ours.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("V-LB", "V-LB by frame", "eq. 10-11; Gan et al. 2015"),
+    )
     needs: ClassVar[Needs] = Needs(reparameterised=False, sequential=True)
 
     def __init__(

@@ -16,6 +16,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
 from pyrodgm.objectives.sleep import Share, with_sleep
+from pyrodgm.objectives.targets import Targets
 
 Weights = Literal["frames", "paths"]
 
@@ -72,6 +73,11 @@ class RWS(SinglePhase):
     of learning with deep generative models, equations 21 and 23 to 25. Weights of frames are ours.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("IW-LB", "KL by IS", "eq. 23-25", "weights=paths"),
+        Targets("IW-LB", "sleep", "eq. 21, 23-24", "weights=paths, sleep=1"),
+        Targets("IW-LB by frame", "KL by frame", "eq. 23-25, by frame", "weights=frames"),
+    )
     needs: ClassVar[Needs] = Needs()
 
     def __init__(

@@ -13,6 +13,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -34,6 +35,9 @@ class STL(SinglePhase):
     Reference: Roeder, Wu and Duvenaud, Sticking the landing, 2017, equation 8.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("V-LB", "V-LB", "section 3.2.1, path derivative"),
+    )
     needs: ClassVar[Needs] = Needs(reparameterised=True)
 
     def __init__(

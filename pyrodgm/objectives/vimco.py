@@ -15,6 +15,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.iwae import iwae_bound, shares
 from pyrodgm.objectives.single import SinglePhase
+from pyrodgm.objectives.targets import Targets
 
 Others = Literal["geometric", "arithmetic"]
 
@@ -47,6 +48,9 @@ class VIMCO(SinglePhase):
     8 to 10.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("IW-LB", "IW-LB", "eq. 17-19, section 3.2.1"),
+    )
     needs: ClassVar[Needs] = Needs(reparameterised=False)
     headline: ClassVar[str] = "iwae_nats_per_frame"
     one_weight: ClassVar[bool] = True

@@ -13,6 +13,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.sleep import with_sleep
+from pyrodgm.objectives.targets import Targets
 
 
 @final
@@ -46,6 +47,7 @@ class WakeSleep(Objective):
     review of learning with deep generative models, algorithm 4, equations 20 to 22.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "sleep", "alg. 4, eq. 20-22"),)
     needs: ClassVar[Needs] = Needs()
 
     def __init__(

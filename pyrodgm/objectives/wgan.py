@@ -23,6 +23,7 @@ from pyrodgm.networks.critics import Critic, clip_weights, slope
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
+from pyrodgm.objectives.targets import Targets
 from pyrodgm.seeds import forked
 
 ESTIMATE = "wasserstein_estimate_in_sd"
@@ -68,6 +69,7 @@ class WGAN(Objective):
     clip, Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017, algorithm 1 but for its optimiser.
     """
 
+    targets: ClassVar[tuple[Targets, ...]] = (Targets("Wasserstein", "Wasserstein", "eq. 37"),)
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"none"}),
         has_density=None,

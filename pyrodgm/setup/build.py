@@ -38,7 +38,6 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
     model_class, guide_class, objective_class = (
         registry.find(kind, getattr(config, kind).name) for kind in ("model", "guide", "objective")
     )
-    compat.check_classes(model_class, guide_class, objective_class)
     with seeded(config.fit.seed):
         model = _made("model", model_class, config.model, info, "the data's facts, info")
         guide = _made("guide", guide_class, config.guide, model, "the model")

@@ -31,12 +31,12 @@ def conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
 ) -> Iterator[Conflict]:
     """Every conflict of traits, as (its owner, the trait, what is needed)."""
-    yield from _pair_conflicts(model, guide)
-    yield from _model_conflicts(model, objective)
-    yield from _guide_conflicts(model, guide, objective)
+    yield from pair_conflicts(model, guide)
+    yield from model_conflicts(model, objective)
+    yield from guide_conflicts(model, guide, objective)
 
 
-def _pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]:
+def pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]:
     """Conflicts of a guide with the kinds of latents and the time of its model."""
     p, q, owner = model.traits, guide.traits, f"guide {guide.__name__}"
     has, draws = kinds(p.latents), kinds(q.latents)
@@ -48,7 +48,7 @@ def _pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict
         yield owner, TIME[q.sequential], f"one that {TIME[p.sequential]}"
 
 
-def _model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[Conflict]:
+def model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[Conflict]:
     """Conflicts of a model with the needs of the objective."""
     p, needs, owner = model.traits, objective.needs, f"model {model.__name__}"
     if not (kinds(p.latents) or {"none"}) <= needs.latents:
@@ -61,7 +61,7 @@ def _model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator
         yield owner, TIME[bool(p.sequential)], f"one that {TIME[bool(needs.sequential)]}"
 
 
-def _guide_conflicts(
+def guide_conflicts(
     model: type[Model], guide: type[Guide], objective: type[Objective]
 ) -> Iterator[Conflict]:
     """Conflicts of a guide with the needs of the objective."""

@@ -115,6 +115,7 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
 
     Raises:
         ConfigError: lists every mistake, with a hint for each.
+        CompatibilityError: model, guide and objective do not fit together.
     """
     mistakes = Mistakes()
     for group in [group for group in values if group not in GROUPS]:
@@ -136,6 +137,7 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     given_to_fit = with_defaults(found.get("model"), found.get("objective"), groups["fit"])
     fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
+    compat.check_classes(found["model"], found["guide"], found["objective"])
     return RunConfig(**components, fit=FitOptions(**fit))
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -46,7 +47,7 @@ def test_every_command_has_help(cli, name):
         ("sample", "--num --out"),
         ("check", "--split --json"),
         ("compare", "--split --json"),
-        ("list", "--json"),
+        ("list", "--json --grid"),
     ],
 )
 def test_the_flags_are_those_of_the_contract(cli, command, flags):
@@ -142,3 +143,34 @@ def test_list_shows_names_and_what_fits(cli):
     assert cli("list", "data").out.startswith("data\n")
     assert "fits" not in json.loads(cli("list", "models", "--json").out)
     assert cli("list", "model").code == 2
+
+
+def test_the_grid_is_that_of_the_documentation(cli, monkeypatch):
+    """If this fails after a new model or objective: make grid."""
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = cli("list", "--grid").out
+    assert shown == (Path(__file__).parents[2] / "docs/grid.txt").read_text()
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = cli("list", "--grid").out
+    assert max(map(len, shown.splitlines())) <= 100
+    assert max(map(len, narrow.splitlines())) <= 90
+
+
+def test_the_grid_as_json_has_the_reason_of_every_empty_cell(cli):
+    found = json.loads(cli("list", "--grid", "--json").out)
+    assert found["grid"]["nvil"]["tsbn"]["guides"] == [
+        "recurrent-bernoulli",
+        "recurrent-deterministic",
+    ]
+    cell = found["grid"]["ml"]["vae"]
+    assert cell["reasons"] == ["model has continuous latents; needed: no latents"]
+    row = {"objective": "wake-sleep", "class": "WakeSleep", "theta": "V-LB", "phi": "sleep"}
+    assert row | {"source": "alg. 4, eq. 20-22", "options": ""} in found["targets"]
+    assert "leave 'models' out" in cli("list", "models", "--grid").err
+
+
+def test_a_triple_that_does_not_fit_is_refused_before_data_is_read(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYRODGM_DATA", str(tmp_path))  # where there is none
+    said = cli("fit", "--model", "rbm", "--objective", "nvil", "--data", "mnist")
+    assert said.code == 2
+    assert "objectives that fit this model and guide: pcd" in said.err
