@@ -191,12 +191,17 @@ def layered_log_q(
     for t in range(len(x)):
         total, below = 0.0, y
         for layer, path in zip(guide.layers, z.values(), strict=True):
-            logits = _now(below[..., t, :], layer.now) + _past(below, t, layer.past, n)
-            logits = logits + _past(path, t, layer.own, n) + layer.bias.bias[min(t, n)]
+            logits = recognition_logits(layer, below, path, t, n)
             logits = logits + _given(given, t, layer.given)
             total, below = total + bernoulli(logits, path[:, t]), path
         frames.append(total)
     return torch.stack(frames, -1)
+
+
+def recognition_logits(layer: nn.Module, below: Tensor, own: Tensor, t: int, n: int) -> Tensor:
+    """Log-odds of a layer of a guide in frame t, (S, J), from the paths below it and of its own."""
+    logits = _now(below[..., t, :], layer.now) + _past(below, t, layer.past, n)
+    return logits + _past(own, t, layer.own, n) + layer.bias.bias[min(t, n)]
 
 
 def deterministic_features(guide: nn.Module, x: Tensor, given: Tensor | None) -> Tensor:

@@ -10,7 +10,12 @@ from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.numbered import MOST_BITS, bit_vectors, is_bits, numbered
 from pyrodgm.distributions.partial import Partial, partial
 from pyrodgm.distributions.rates import NegativeBinomialVector, PoissonVector, RateVector
-from pyrodgm.distributions.surrogates import MeanField, ReinMax, StraightThrough, logits_of
+from pyrodgm.distributions.surrogates import (
+    MeanFieldBits,
+    ReinMaxBits,
+    StraightThroughBits,
+    logits_of,
+)
 
 __all__ = [
     "MOST_BITS",
@@ -20,15 +25,15 @@ __all__ = [
     "CountVector",
     "Implicit",
     "LowRankNormal",
-    "MeanField",
+    "MeanFieldBits",
     "Mixture",
     "NegativeBinomialVector",
     "NormalVector",
     "Partial",
     "PoissonVector",
     "RateVector",
-    "ReinMax",
-    "StraightThrough",
+    "ReinMaxBits",
+    "StraightThroughBits",
     "Symbols",
     "bit_vectors",
     "is_bits",

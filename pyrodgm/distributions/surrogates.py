@@ -43,11 +43,11 @@ class SurrogateBernoulli(BernoulliVector):
         return value + slope * (logits - logits.detach())
 
 
-class StraightThrough(SurrogateBernoulli):
+class StraightThroughBits(SurrogateBernoulli):
     r"""The slope of the mean, :math:`s = \sigma(l) \sigma(-l)`: unbiased for linear functions.
 
     >>> logits = torch.zeros(1, requires_grad=True)
-    >>> value = StraightThrough(BernoulliVector(logits)).from_noise(torch.tensor([-1.0]))
+    >>> value = StraightThroughBits(BernoulliVector(logits)).from_noise(torch.tensor([-1.0]))
     >>> value.item(), torch.autograd.grad(value, logits)[0].item()
     (1.0, 0.25)
     """
@@ -58,7 +58,7 @@ class StraightThrough(SurrogateBernoulli):
         return self.variance
 
 
-class ReinMax(SurrogateBernoulli):
+class ReinMaxBits(SurrogateBernoulli):
     r"""The slope :math:`s = |z - \sigma(l)| / 2`: unbiased for quadratic functions.
 
     Its mean with a function's derivative is the trapezoidal rule,
@@ -66,7 +66,7 @@ class ReinMax(SurrogateBernoulli):
     .. math:: E[f'(z)\, s] = p (1 - p)\, \tfrac12 [f'(0) + f'(1)] \approx p (1 - p) [f(1) - f(0)]
 
     >>> logits = torch.zeros(1, requires_grad=True)
-    >>> value = ReinMax(BernoulliVector(logits)).from_noise(torch.tensor([1.0]))
+    >>> value = ReinMaxBits(BernoulliVector(logits)).from_noise(torch.tensor([1.0]))
     >>> value.item(), torch.autograd.grad(value, logits)[0].item()
     (0.0, 0.25)
     """
@@ -76,7 +76,7 @@ class ReinMax(SurrogateBernoulli):
         return (value - self.mean).abs() / 2
 
 
-class MeanField(BernoulliVector):
+class MeanFieldBits(BernoulliVector):
     r"""Bits that are replaced by their mean, plus a displacement: :math:`z = \sigma(l) + \delta`.
 
     The displacement takes the place of the noise, and is zero unless it is given. The derivative of

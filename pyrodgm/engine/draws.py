@@ -100,9 +100,9 @@ def draw(
     - ``from_noise(noise)``: the value of a frame (..., D) at its noise, with a gradient.
 
     Later frames and sites are computed from these values, so that gradients flow through the whole
-    path. `pyrodgm.distributions.StraightThrough` and `ReinMax` keep the values of bits and give
-    them a gradient; a relaxation gives other values. Log-probabilities are those of the site's own
-    distribution at the values.
+    path. `pyrodgm.distributions.StraightThroughBits` and `ReinMaxBits` keep the values of bits and
+    give them a gradient; a relaxation gives other values. Log-probabilities are those of the site's
+    own distribution at the values.
 
     Args:
         program: a guide, or a model whose latents are drawn given the batch's observations.

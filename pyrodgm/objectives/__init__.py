@@ -14,11 +14,13 @@ from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.optimizer import OptimizerOptions
 from pyrodgm.objectives.pcd import PCD
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
+from pyrodgm.objectives.reinmax import ReinMax
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
 from pyrodgm.objectives.stl import STL
+from pyrodgm.objectives.straight_through import StraightThrough
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.targets import Targets
 from pyrodgm.objectives.vimco import VIMCO
@@ -34,10 +36,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ml": ML,
     "nvil": NVIL,
     "pcd": PCD,
+    "reinmax": ReinMax,
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
     "stl": STL,
+    "straight-through": StraightThrough,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
     "vimco": VIMCO,
@@ -70,10 +74,12 @@ __all__ = [
     "ObjectiveELBO",
     "OptimizerOptions",
     "Phase",
+    "ReinMax",
     "RowCache",
     "Running",
     "Schedule",
     "SinglePhase",
+    "StraightThrough",
     "Targets",
     "TraceELBO",
     "TraceGraphELBO",

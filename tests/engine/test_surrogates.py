@@ -7,7 +7,13 @@ import torch
 
 from oracles import bernoulli
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import BernoulliVector, MeanField, NormalVector, ReinMax, StraightThrough
+from pyrodgm.distributions import (
+    BernoulliVector,
+    MeanFieldBits,
+    NormalVector,
+    ReinMaxBits,
+    StraightThroughBits,
+)
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
@@ -20,7 +26,7 @@ def rows(variant):
     return Batch.of(frames("bernoulli", B, VARIANTS[variant].length))
 
 
-@pytest.mark.parametrize("surrogate", [StraightThrough, ReinMax])
+@pytest.mark.parametrize("surrogate", [StraightThroughBits, ReinMaxBits])
 @pytest.mark.parametrize("variant", ["tsbn order 2", "dtsbn-s", "dtsbn-d", "sbn"])
 @pytest.mark.parametrize("particles", [1, K])
 def test_values_and_log_probabilities_are_those_of_the_bits(variant, surrogate, particles):
@@ -40,7 +46,10 @@ def test_values_and_log_probabilities_are_those_of_the_bits(variant, surrogate, 
 
 @pytest.mark.parametrize(
     ("surrogate", "slope"),
-    [(StraightThrough, lambda z, p: p * (1 - p)), (ReinMax, lambda z, p: (z - p).abs() / 2)],
+    [
+        (StraightThroughBits, lambda z, p: p * (1 - p)),
+        (ReinMaxBits, lambda z, p: (z - p).abs() / 2),
+    ],
 )
 def test_gradients_flow_through_the_whole_path(surrogate, slope):
     """The sum of all bits of a path, differentiated by the recurrence of its own log-odds."""
@@ -74,10 +83,10 @@ def test_displaced_means_have_total_derivatives(variant):
 
     def mean_path(displacement):
         given = zeros | {name: displacement}
-        return draw(guide, batch, 1, noise=given, surrogate=MeanField).values
+        return draw(guide, batch, 1, noise=given, surrogate=MeanFieldBits).values
 
     assert torch.equal(
-        mean_path(zeros[name])[name], draw(guide, batch, surrogate=MeanField).values[name]
+        mean_path(zeros[name])[name], draw(guide, batch, surrogate=MeanFieldBits).values[name]
     )
     leaf = zeros[name].clone().requires_grad_()
     total = sum(value.square().sum() for value in mean_path(leaf).values())
@@ -96,7 +105,7 @@ def test_slopes_are_unbiased_for_linear_and_quadratic_functions(p):
     logits = torch.tensor([p]).double().logit().requires_grad_()
     bits = torch.tensor([0.0, 1.0]).double()
     q = bernoulli(logits, bits[:, None]).exp()
-    for power, surrogates in ((1, [StraightThrough, ReinMax]), (2, [ReinMax])):
+    for power, surrogates in ((1, [StraightThroughBits, ReinMaxBits]), (2, [ReinMaxBits])):
         (exact,) = torch.autograd.grad((q * bits**power).sum(), logits, retain_graph=True)
         for surrogate in surrogates:
             slopes = surrogate(BernoulliVector(logits)).slope(bits)
@@ -110,6 +119,6 @@ def test_what_cannot_carry_is_refused():
             pyro.sample("z", dist.Bernoulli(0.5))
 
     with pytest.raises(CompatibilityError, match="not a sequence program"):
-        draw(program, rows("tsbn"), surrogate=ReinMax)
+        draw(program, rows("tsbn"), surrogate=ReinMaxBits)
     with pytest.raises(CompatibilityError, match="drawn from NormalVector"):
-        ReinMax(NormalVector(torch.zeros(D), torch.ones(D)))
+        ReinMaxBits(NormalVector(torch.zeros(D), torch.ones(D)))
