@@ -11,7 +11,16 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.objectives import ELBO, NVIL, RLOO, LocalRLOO, TraceELBO, TraceGraphELBO
+from pyrodgm.objectives import (
+    ELBO,
+    NVIL,
+    RLOO,
+    DisARM,
+    DoubleCV,
+    LocalRLOO,
+    TraceELBO,
+    TraceGraphELBO,
+)
 from pyrodgm.objectives import OBJECTIVES as OBJECTIVES_BY_NAME
 from variants import VARIANTS, frames, pair, scoring
 
@@ -72,6 +81,11 @@ OBJECTIVES = {
     "rloo 0.5": (lambda p, q: RLOO(p, q, signal=0.5, particles=3), 0.5),
     "rloo unrolled": (lambda p, q: RLOO(p, q, signal=0.5, execution="unrolled"), 0.5),
     "rloo-local": (lambda p, q: LocalRLOO(p, q, particles=3), 0.0),
+    "disarm local": (lambda p, q: DisARM(p, q), 0.0),
+    "disarm future": (lambda p, q: DisARM(p, q, particles=2, signal="future"), 1.0),
+    "double-cv local": (lambda p, q: DoubleCV(p, q), 0.0),
+    "double-cv 0.5": (lambda p, q: DoubleCV(p, q, signal=0.5), 0.5),
+    "double-cv future": (lambda p, q: DoubleCV(p, q, particles=3, signal="future"), 1.0),
     "trace-elbo": (lambda p, q: TraceELBO(p, q), 1.0),
     "tracegraph-elbo none": (lambda p, q: TraceGraphELBO(p, q, baseline="none"), 1.0),
     "tracegraph-elbo network": (lambda p, q: TraceGraphELBO(p, q).double(), 1.0),
@@ -127,6 +141,16 @@ CELLS = [
     ("dtsbn-d order 2", "bernoulli", "rloo-local"),
     ("dtsbn-d order 2", "nade", "rloo-local"),
     ("sbn", "bernoulli", "rloo future"),
+    ("sbn", "bernoulli", "disarm local"),
+    ("sbn", "bernoulli", "double-cv local"),
+    ("sbn", "bernoulli", "double-cv future"),
+    ("dtsbn-s", "bernoulli", "disarm local"),
+    ("dtsbn-s", "bernoulli", "disarm future"),
+    ("dtsbn-s", "gaussian", "double-cv local"),
+    ("dtsbn-s order 2", "nade", "double-cv future"),
+    ("dtsbn-d", "gaussian", "disarm future"),
+    ("dtsbn-d", "multinomial", "double-cv local"),
+    ("dtsbn-d", "bernoulli", "double-cv 0.5"),
 ]
 
 
@@ -144,7 +168,7 @@ def test_mean_gradients_of_the_variants(variant: str, emission: str, name: str) 
     assert_mean(samples, gradient(surrogate, parameters))
 
 
-@pytest.mark.parametrize("name", ["rloo future", "rloo-local"])
+@pytest.mark.parametrize("name", ["rloo future", "rloo-local", "disarm future", "double-cv 0.5"])
 def test_mean_gradients_where_features_are_missing(name: str) -> None:
     model, guide = pair("dtsbn-d", "gaussian")
     x, seen = frames("gaussian", 3), slice(0, None, 2)

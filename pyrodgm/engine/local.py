@@ -7,13 +7,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import partial
+from pyrodgm.distributions import BernoulliVector, logits_of, partial
 from pyrodgm.engine.rollout import Rollout, SequenceProgram
 from pyrodgm.engine.terms import Terms
 
 
 def frame_terms(
-    model: SequenceProgram, guide: SequenceProgram, batch: Batch, particles: int
+    model: SequenceProgram,
+    guide: SequenceProgram,
+    batch: Batch,
+    particles: int,
+    *,
+    leaves: bool = False,
 ) -> Terms:
     r"""Log-probabilities of K fresh draws of every frame, all given the past on a single path.
 
@@ -30,6 +35,8 @@ def frame_terms(
         guide: a sequence guide over its latents.
         batch: B sequences of T frames.
         particles: draws of each frame, K.
+        leaves: whether the draws are leaves that require gradients, for derivatives with respect to
+            them; these are of the frame itself, because later frames are given the path.
 
     Returns:
         Log-probabilities (K, B, T); `values` holds the draws, (K, B, T, D), not the path.
@@ -41,12 +48,13 @@ def frame_terms(
     values: dict[str, Tensor] = dict(observed)
     log_q: dict[str, Tensor] = {}
     log_p: dict[str, Tensor] = {}
+    drawn_from: dict[str, TorchDistribution] = {}
 
     def propose(name: str, distribution: TorchDistribution) -> Tensor:
+        drawn_from[name] = distribution
         shared = distribution.batch_shape == shape[1:]
-        values[name] = (
-            distribution.sample(shape[:1]) if shared else distribution.expand(shape).sample()
-        )
+        value = distribution.sample(shape[:1]) if shared else distribution.expand(shape).sample()
+        values[name] = value.requires_grad_(leaves)
         log_q[name] = _masked(distribution.log_prob(values[name]), batch.mask)
         return values[name]
 
@@ -66,9 +74,74 @@ def frame_terms(
         values={name: values[name] for name in guide.latents},
         mask=batch.mask,
         x=batch.x,
+        drawn_from=drawn_from,
     )
 
 
 def _masked(nats: Tensor, mask: Tensor) -> Tensor:
     """Zero where a frame is padding."""
     return nats.masked_fill(~mask, 0.0)
+
+
+def antithetic_terms(
+    model: SequenceProgram, guide: SequenceProgram, batch: Batch, particles: int
+) -> Terms:
+    r"""Log-probabilities of K paths, and of an antithetic draw of every site of every frame.
+
+    A path is drawn from logistic noise, :math:`z_t = [\varepsilon_t < l_t]`. Its own draws are the
+    first branch. The branch of a site has, in every frame, the path's draws of the sites before it,
+    the antithetic draw :math:`[-\varepsilon_t < l_t]` of the site itself, and draws of the sites
+    after it from the noise of the path, given those. All are given the past on the path, and
+    distributed as the guide's draws of the frame. The loop over time runs for the paths only, and
+    everything that depends on the past alone is computed once.
+
+    Args:
+        model: a sequence model.
+        guide: a sequence guide over its binary latents.
+        batch: B sequences of T frames.
+        particles: number of paths, K.
+
+    Returns:
+        Log-probabilities ((L + 1) K, B, T) for L sites: K draws of the path, K of the branch of the
+        first site, and so on. `drawn_from` has the distributions of the path's draws alone.
+    """
+    branches = 1 + len(guide.latents)
+    shape = torch.Size([branches, particles, batch.size, batch.length])
+    proposal = Rollout.over(guide, batch, {}, particles)
+    paths = proposal.draw(pathwise=False, keep_noise=True)
+    noise = proposal.sampler.noise
+    observed = dict.fromkeys(model.observed, batch.x)
+    joint = Rollout.over(model, batch, {**paths, **observed}, particles)
+    values: dict[str, Tensor] = dict(observed)
+    log_q: dict[str, Tensor] = {}
+    log_p: dict[str, Tensor] = {}
+    drawn_from: dict[str, TorchDistribution] = {}
+
+    def propose(name: str, distribution: TorchDistribution) -> Tensor:
+        turned = len(log_q) + 1  # the branch in which the noise of this site changes its sign
+        sign = noise[name].new_ones(branches, 1, 1, 1, 1)
+        sign[turned] = -1
+        logits = logits_of(distribution).expand(*shape, -1)
+        drawn_from[name] = BernoulliVector(logits[0])
+        values[name] = BernoulliVector(logits).from_noise(sign * noise[name])
+        log_q[name] = _masked(distribution.log_prob(values[name]), batch.mask)
+        return values[name]
+
+    def look_up(name: str, distribution: TorchDistribution) -> Tensor:
+        scored = partial(distribution, batch.seen if name in model.observed else None)
+        log_p[name] = _masked(scored.log_prob(values[name]), batch.mask)
+        return values[name]
+
+    proposal.visit(propose, proposal.states() if guide.states else None)
+    joint.visit(look_up, joint.states() if model.states else None)
+    log_q = {name: nats.flatten(0, 1) for name, nats in log_q.items()}
+    return Terms(
+        p={name: nats.expand(shape).flatten(0, 1) for name, nats in log_p.items()},
+        q=log_q,
+        path={},
+        score=log_q,
+        values={name: values[name].flatten(0, 1) for name in guide.latents},
+        mask=batch.mask,
+        x=batch.x,
+        drawn_from=drawn_from,
+    )

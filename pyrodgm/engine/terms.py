@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
@@ -35,6 +36,8 @@ class Terms:
         values: what was drawn, by site, (K, B, T, D).
         mask: True where a frame is data, (B, T).
         x: what was observed in each frame, (B, T, D); None where frames differ in kind.
+        drawn_from: the guide's distribution of every value, by site, batch shape (K, B, T) or one
+            that expands to it; empty where it is not known.
     """
 
     p: Mapping[str, Tensor]
@@ -44,6 +47,7 @@ class Terms:
     values: Mapping[str, Tensor]
     mask: Tensor
     x: Tensor | None
+    drawn_from: Mapping[str, TorchDistribution] = field(default_factory=dict)
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -77,6 +81,17 @@ class Terms:
     def kl(self) -> dict[str, Tensor]:
         """The terms of KL(q, p) of every latent site, log q - log p, (K, B, T)."""
         return {name: self.q[name] - self.p[name] for name in self.q if name in self.p}
+
+    def slopes(self) -> dict[str, Tensor]:
+        """The derivatives of all frames' log p - log q with respect to the values, (K, B, T, D).
+
+        The values must be leaves that require gradients.
+        """
+        leaves = tuple(self.values.values())
+        found = torch.autograd.grad(
+            self.log_w.sum(), leaves, retain_graph=True, materialize_grads=True
+        )
+        return dict(zip(self.values, found, strict=True))
 
     @property
     def particles(self) -> int:
@@ -168,7 +183,9 @@ def scored_terms(
     batch: Batch,
     values: Mapping[str, Tensor],
 ) -> Terms:
-    """Log-probabilities by site of given values of the latents, which carry no gradient.
+    """Log-probabilities by site of given values of the latents, drawn without gradients.
+
+    Where values are leaves that require gradients, those of log-probabilities flow to them.
 
     Args:
         model: the model p.
@@ -216,4 +233,5 @@ def _of_factors(of_model: Factors, of_guide: Factors, batch: Batch, particles: i
         values={name: factor.value for name, factor in of_guide.items()},
         mask=batch.mask,
         x=batch.x,
+        drawn_from={name: factor.distribution for name, factor in of_guide.items()},
     )

@@ -5,6 +5,8 @@ from pyrodgm.objectives.avb import AVB
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm
+from pyrodgm.objectives.disarm import DisARM
+from pyrodgm.objectives.double_cv import DoubleCV
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.iwae import IWAE
@@ -29,6 +31,8 @@ from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "avb": AVB,
+    "disarm": DisARM,
+    "double-cv": DoubleCV,
     "elbo": ELBO,
     "fivo": FIVO,
     "iwae": IWAE,
@@ -67,6 +71,8 @@ __all__ = [
     "Chains",
     "CriticELBO",
     "CriticTerm",
+    "DisARM",
+    "DoubleCV",
     "LocalRLOO",
     "Loss",
     "Needs",

@@ -46,7 +46,7 @@ class ReinMax(SinglePhase):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("V-LB", "V-LB, biased", "section 3.2.1; Liu et al. 2023, theorem 3.1"),
+        Targets("V-LB", "V-LB, biased", "section 3.2.1; Liu et al. 2023"),
     )
     needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.programs import unrolled
+from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import Terms, terms
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides.base import Guide, StepGuide
 from pyrodgm.models.base import Model, StepModel
 from pyrodgm.objectives.base import Loss, Objective
@@ -71,6 +72,25 @@ class SinglePhase(Objective):
     def loss(self, batch: Batch) -> Loss:
         """The loss on a batch: trace, then estimate."""
         return self.estimate(self.trace(batch))
+
+
+def frame_programs(objective: Objective, instead: str) -> tuple[SequenceProgram, SequenceProgram]:
+    """Model and guide, where both run frame by frame.
+
+    Args:
+        objective: the objective.
+        instead: what can be used where they do not, for the message.
+
+    Raises:
+        CompatibilityError: one of them does not.
+    """
+    model, guide = objective.model, objective.guide
+    if isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram):
+        return model, guide
+    raise CompatibilityError(
+        f"{type(model).__name__} with {type(guide).__name__} does not run frame by frame, but "
+        f"{type(objective).__name__} compares draws of a frame; use {instead}"
+    )
 
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
