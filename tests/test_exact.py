@@ -18,6 +18,7 @@ from pyrodgm.objectives import (
     DisARM,
     DoubleCV,
     LocalRLOO,
+    MuProp,
     TraceELBO,
     TraceGraphELBO,
 )
@@ -86,6 +87,7 @@ OBJECTIVES = {
     "double-cv local": (lambda p, q: DoubleCV(p, q), 0.0),
     "double-cv 0.5": (lambda p, q: DoubleCV(p, q, signal=0.5), 0.5),
     "double-cv future": (lambda p, q: DoubleCV(p, q, particles=3, signal="future"), 1.0),
+    "muprop": (lambda p, q: MuProp(p, q), 1.0),
     "trace-elbo": (lambda p, q: TraceELBO(p, q), 1.0),
     "tracegraph-elbo none": (lambda p, q: TraceGraphELBO(p, q, baseline="none"), 1.0),
     "tracegraph-elbo network": (lambda p, q: TraceGraphELBO(p, q).double(), 1.0),
@@ -151,6 +153,9 @@ CELLS = [
     ("dtsbn-d", "gaussian", "disarm future"),
     ("dtsbn-d", "multinomial", "double-cv local"),
     ("dtsbn-d", "bernoulli", "double-cv 0.5"),
+    ("sbn", "bernoulli", "muprop"),
+    ("dtsbn-s", "gaussian", "muprop"),
+    ("dtsbn-d order 2", "bernoulli", "muprop"),
 ]
 
 
@@ -168,7 +173,9 @@ def test_mean_gradients_of_the_variants(variant: str, emission: str, name: str) 
     assert_mean(samples, gradient(surrogate, parameters))
 
 
-@pytest.mark.parametrize("name", ["rloo future", "rloo-local", "disarm future", "double-cv 0.5"])
+@pytest.mark.parametrize(
+    "name", ["rloo future", "rloo-local", "disarm future", "double-cv 0.5", "muprop"]
+)
 def test_mean_gradients_where_features_are_missing(name: str) -> None:
     model, guide = pair("dtsbn-d", "gaussian")
     x, seen = frames("gaussian", 3), slice(0, None, 2)

@@ -12,6 +12,7 @@ from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.iwae import IWAE
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
+from pyrodgm.objectives.muprop import MuProp
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.optimizer import OptimizerOptions
 from pyrodgm.objectives.pcd import PCD
@@ -38,6 +39,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "iwae": IWAE,
     "jsa": JSA,
     "ml": ML,
+    "muprop": MuProp,
     "nvil": NVIL,
     "pcd": PCD,
     "reinmax": ReinMax,
@@ -75,6 +77,7 @@ __all__ = [
     "DoubleCV",
     "LocalRLOO",
     "Loss",
+    "MuProp",
     "Needs",
     "Objective",
     "ObjectiveELBO",

@@ -60,7 +60,7 @@ class DisARM(SinglePhase):
         CompatibilityError: the model or the guide has no frames, or draws other than bits.
 
     Reference: Dong, Mnih and Tucker, DisARM: an antithetic gradient estimator for binary latent
-    variables, 2020, equation 9; Yin et al., Probabilistic best subset selection via gradient-based
+    variables, 2020; Yin et al., Probabilistic best subset selection via gradient-based
     optimization, 2020, for the same estimator. The form for sequences is ours.
     """
 

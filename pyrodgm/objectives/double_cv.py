@@ -61,7 +61,7 @@ class DoubleCV(SinglePhase):
         CompatibilityError: signal "local", for a model or guide without frames.
 
     Reference: Titsias and Shi, Double control variates for gradient estimation in discrete latent
-    variable models, 2022, equation 10. The form for dependent draws is derived from it.
+    variable models, 2022. The form for dependent draws is derived from it.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (

@@ -41,8 +41,8 @@ class ReinMax(SinglePhase):
         guide: the guide q.
         particles: number of draws K.
 
-    Reference: Liu et al., Bridging discrete and backpropagation: straight-through and beyond, 2023,
-    theorem 3.1; the form for a bit is derived from it.
+    Reference: Liu et al., Bridging discrete and backpropagation: straight-through and beyond, 2023;
+    the form for a bit is derived from theirs for symbols.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (

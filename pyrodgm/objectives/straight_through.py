@@ -37,7 +37,7 @@ class StraightThrough(SinglePhase):
         particles: number of draws K.
 
     Reference: Bengio, Leonard and Courville, Estimating or propagating gradients through stochastic
-    neurons, 2013, section 4, with the derivative of the sigmoid.
+    neurons for conditional computation, 2013, with the derivative of the sigmoid.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (

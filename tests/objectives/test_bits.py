@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import LayeredBernoulli
 from pyrodgm.models import SBN
-from pyrodgm.objectives import ELBO, RLOO, DisARM, DoubleCV, LocalRLOO
+from pyrodgm.objectives import ELBO, RLOO, DisARM, DoubleCV, LocalRLOO, MuProp
 from variants import INFOS, frames, pair, randomised
 
 ROWS = 10_000
@@ -110,6 +110,14 @@ def test_the_coefficient_converges_to_the_minimum_of_the_variance(monkeypatch):
             objective(Batch.of(x.expand(1000, -1, -1)))
     assert float(objective.scale) == pytest.approx(best, rel=0.03)
     assert abs(best + 1) > 0.06
+
+
+@pytest.mark.parametrize("variant", ["tsbn", "sbn"])
+def test_an_expansion_around_the_mean_field_lowers_the_variance(variant, monkeypatch):
+    torch.manual_seed(0)
+    (model, guide, x) = rows() if variant == "sbn" else (*pair(variant), frames("bernoulli", 3))
+    objectives = [MuProp(model, guide), ELBO(model, guide)]
+    assert_in_order(objectives, x, monkeypatch)
 
 
 def test_a_single_path_has_no_baseline_for_later_costs():
