@@ -18,6 +18,7 @@ from pyrodgm.objectives.optimizer import OptimizerOptions
 from pyrodgm.objectives.pcd import PCD
 from pyrodgm.objectives.pyro_elbo import TraceELBO, TraceGraphELBO
 from pyrodgm.objectives.reinmax import ReinMax
+from pyrodgm.objectives.renyi_elbo import RenyiELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.single import SinglePhase
@@ -43,6 +44,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "nvil": NVIL,
     "pcd": PCD,
     "reinmax": ReinMax,
+    "renyi-elbo": RenyiELBO,
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
@@ -84,6 +86,7 @@ __all__ = [
     "OptimizerOptions",
     "Phase",
     "ReinMax",
+    "RenyiELBO",
     "RowCache",
     "Running",
     "Schedule",

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.engine.terms import Terms
+from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
@@ -17,7 +18,7 @@ from pyrodgm.objectives.iwae import iwae_bound, shares
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.targets import Targets
 
-Others = Literal["geometric", "arithmetic"]
+Others = Literal["geometric", "arithmetic", "ovis"]
 
 
 @final
@@ -38,14 +39,33 @@ class VIMCO(SinglePhase):
     It does not depend on the draw, so the gradient is an unbiased gradient of the bound of `IWAE`.
     Weights are those of whole sequences; for long sequences see `rws` and `fivo`.
 
+    With the arithmetic mean, the total factor of a score tends to the constant log(1 - 1/K) as its
+    weight becomes small: noise that hides a gradient which vanishes as K grows. OVIS corrects it:
+
+    .. math:: \hat L - \hat L_{-k} + \gamma \tilde w^k - (1 - \gamma) \log(1 - 1/K)
+
+    With :math:`\gamma = 0` the gradient is unbiased, and the total factor,
+    :math:`-\log(1 - \tilde w^k) - \tilde w^k`, is of the order of the square of the weight. A
+    positive gamma changes the mean. The gradient of the guide is
+
+    .. math:: \nabla_\phi L_K + \gamma E \sum_k \tilde w^k \nabla_\phi \log q(z^k \mid x)
+
+    where the second term is the wake phase of `RWS`, which does not vanish as K grows.
+
     Args:
         model: the model p.
         guide: the guide q.
         particles: number of draws K, at least 2.
-        others: the mean of the other weights, "geometric" or "arithmetic".
+        others: "geometric" or "arithmetic", the mean of the other weights; or "ovis", the
+            arithmetic mean with the correction.
+        gamma: of "ovis" alone, from 0 to 1; 0 if not given.
+
+    Raises:
+        UsageError: gamma without "ovis".
 
     Reference: Mnih and Rezende, Variational inference for Monte Carlo objectives, 2016, equations
-    8 to 10.
+    8 to 10; Liévin et al., Optimal variance control of the score-function gradient estimator for
+    importance-weighted bounds, 2020, for OVIS. That gamma adds the wake phase is derived here.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
@@ -62,13 +82,20 @@ class VIMCO(SinglePhase):
         *,
         particles: Annotated[int, Field(ge=2)] = 8,
         others: Others = "geometric",
+        gamma: Annotated[float, Field(ge=0, le=1)] | None = None,
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
+        if gamma is not None and others != "ovis":
+            raise UsageError(f"gamma is for others='ovis', and others is {others!r}")
         self.others: Others = others
+        self.gamma = gamma or 0.0
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (weighted log weights + score term), per sequence."""
         signal = iwae_bound(terms) - without_each(terms.log_w.sum(-1).detach(), self.others)
+        if self.others == "ovis":
+            lacking = math.log1p(-1 / self.particles)
+            signal = signal + self.gamma * shares(terms) - (1 - self.gamma) * lacking
         weighted = shares(terms) * terms.log_w.sum(-1)
         scored = signal * terms.log_score.sum(-1)
         report = {"iwae_nats_per_frame": iwae_bound(terms).sum() / terms.mask.sum()}
@@ -82,7 +109,7 @@ def without_each(log_w: Tensor, others: Others) -> Tensor:
 
     Args:
         log_w: log importance weights, (K, B).
-        others: "geometric" or "arithmetic".
+        others: "geometric"; the mean is arithmetic otherwise.
 
     >>> without_each(torch.tensor([[1.0], [3.0]]), "geometric").flatten().tolist()
     [3.0, 1.0]

@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import RenyiELBO as PyroRenyi
 
 from continuous import Recurrent, SharedGuide
 from oracles import assert_mean, gradient, sample_gradients
@@ -15,8 +16,9 @@ from pyrodgm.engine.draws import draw, score
 from pyrodgm.errors import UsageError
 from pyrodgm.guides import DiagonalNormal
 from pyrodgm.models import VAE
-from pyrodgm.objectives import ELBO, IWAE, STL, VIMCO, ObjectiveELBO
-from variants import INFOS, VARIANTS, frames, latent_paths, pair, path_log_probs, randomised
+from pyrodgm.objectives import ELBO, IWAE, STL, VIMCO, ObjectiveELBO, RenyiELBO
+from pyrodgm.objectives.single import unrolled_form
+from variants import INFOS, VARIANTS, frames, latent_paths, mild, pair, path_log_probs, randomised
 
 COPIES, NODES = 1600, 40
 
@@ -50,6 +52,52 @@ def test_scores_have_the_gradient_of_the_bound_of_two_draws(variant, others):
     assert_mean(samples, exact)
 
 
+def wake_phase(log_w, log_q):
+    """E of the sum of log q of two draws by their self-normalised weights."""
+    weights, q = log_w.detach(), log_q.detach().exp()
+    share = (weights[:, None] - weights).sigmoid()
+    return 2 * (q[:, None] * q * share * log_q[:, None]).sum()
+
+
+@pytest.mark.parametrize("gamma", [None, 0.5, 1.0])
+@pytest.mark.parametrize("variant", ["tsbn order 2", "sbn"])
+def test_ovis_has_the_gradient_of_the_bound_and_gamma_adds_the_wake_phase(variant, gamma):
+    torch.manual_seed(8)
+    model, guide = pair(variant)
+    x = frames("bernoulli", 1, min(2, VARIANTS[variant].length))
+    batch, paths = Batch.of(x), latent_paths(guide, x.shape[1])
+    log_p, log_q = (totals(program, batch, paths) for program in (model, guide))
+    log_w = log_p - log_q
+    ours, theirs = list(model.parameters()), list(guide.parameters())
+    exact = gradient(pairs(log_w, log_q.exp()), [*ours, *theirs])
+    added = gradient(wake_phase(log_w, log_q), theirs) * (gamma or 0.0)
+    exact = exact + torch.cat([gradient(log_p.sum() * 0, ours), added])
+    objective = VIMCO(model, guide, particles=2, others="ovis", gamma=gamma)
+    batch = Batch.of(x.expand(COPIES, -1, -1))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, [*ours, *theirs], calls=60)
+    assert_mean(samples, exact)
+
+
+@pytest.mark.parametrize(("particles", "ratio"), [(10, 5.0), (100, 100.0)])
+def test_ovis_has_less_variance_than_vimco_and_more_so_with_more_draws(particles, ratio):
+    """Of 30 gradients, an F-test of one parameter at 2e-5 needs a ratio of 5; their sum less."""
+    torch.manual_seed(9)
+    model, guide = mild("sbn")
+    batch, parameters = Batch.of(frames("bernoulli", 50, 1)), list(guide.parameters())
+    spread = {}
+    for others in ("geometric", "arithmetic", "ovis"):
+        objective = VIMCO(model, guide, particles=particles, others=others)
+        samples = sample_gradients(lambda o=objective: o(batch).surrogate, parameters, 30)
+        spread[others] = float(samples.var(0).sum())
+    assert ratio * spread["ovis"] < min(spread["geometric"], spread["arithmetic"])
+
+
+def test_gamma_is_of_ovis_alone():
+    model, guide = pair("sbn")
+    with pytest.raises(UsageError, match="gamma is for others='ovis'"):
+        VIMCO(model, guide, gamma=0.5)
+
+
 def row():
     """A pair with one latent number, whose networks are smooth where draws are, and a row."""
     model = randomised(VAE(INFOS["bernoulli"], latent_dim=1, hidden_dim=4), 0.5)
@@ -68,9 +116,22 @@ def weights_by_quadrature(model, guide, x):
     return (log_p - score(guide, batch, values)["z"]).sum(-1), (mass / mass.sum())[:, None]
 
 
+def renyi(alpha):
+    """E of the bound of order alpha of two draws, by all pairs of nodes."""
+
+    def bound(log_w, mass):
+        return pairs((1 - alpha) * log_w, mass) / (1 - alpha)
+
+    return bound
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "bound"),
     [
+        (RenyiELBO, {"particles": 2, "alpha": 0.0}, pairs),
+        (RenyiELBO, {"particles": 2, "alpha": 0.5}, renyi(0.5)),
+        (RenyiELBO, {"particles": 2, "alpha": 2.0}, renyi(2.0)),
+        (RenyiELBO, {"particles": 2, "alpha": -1.0}, renyi(-1.0)),
         (IWAE, {"particles": 2}, pairs),
         (IWAE, {"particles": 2, "gradient": "plain"}, pairs),
         (STL, {}, lambda log_w, mass: (mass * log_w).sum()),
@@ -84,6 +145,66 @@ def test_paths_have_the_gradient_of_the_bound_by_quadrature(kind, options, bound
     objective, batch = kind(model, guide, **options), Batch.of(x.expand(1000, 1, -1))
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
     assert_mean(samples, exact)
+
+
+@pytest.mark.parametrize(("alpha", "rows"), [(0.0, 4), (0.5, 1), (3.0, 4)])
+def test_the_renyi_bound_and_its_gradient_are_those_of_pyro(alpha, rows):
+    """On the same draws; Pyro's weights are those of a row too, as all sites are in one plate."""
+    torch.manual_seed(10)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    batch = Batch.of(frames("bernoulli", rows, 3))
+    parameters = [*model.parameters(), *guide.parameters()]
+    objective = RenyiELBO(model, guide, particles=3, alpha=alpha, execution="unrolled")
+    torch.manual_seed(11)
+    loss = objective(batch).surrogate
+    found = gradient(loss, parameters)
+    elbo = PyroRenyi(alpha, 3, vectorize_particles=True, max_plate_nesting=1)
+    torch.manual_seed(11)
+    with pyro.get_param_store().scope():
+        nats = elbo.loss_and_grads(unrolled_form(model), unrolled_form(guide), batch)
+    torch.testing.assert_close(loss.detach(), torch.tensor(nats / rows).to(loss))
+    grads = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    torch.testing.assert_close(found, grads / rows)
+
+
+def test_the_renyi_bound_falls_with_its_order():
+    torch.manual_seed(12)
+    model, guide, x = row()
+    batch, nats = Batch.of(x.expand(200, 1, -1)), []
+    orders = (-1.0, 0.0, 0.5, 1 - 1e-6, 2.0)
+    for alpha in orders:
+        torch.manual_seed(13)
+        loss = RenyiELBO(model, guide, particles=5, alpha=alpha)(batch)
+        nats.append(float(loss.report["renyi_nats_per_frame"]))
+    assert nats == sorted(nats, reverse=True)
+    assert nats[3] == pytest.approx(float(loss.report["elbo_nats_per_frame"]), abs=1e-4)
+    with pytest.raises(UsageError, match="use elbo"):
+        RenyiELBO(model, guide, alpha=1.0)
+
+
+def test_weights_of_pyros_renyi_bound_are_those_of_the_batch_if_a_site_is_outside():
+    """Ours are those of a row: the reason to have our own."""
+    x = torch.tensor([0.3, 2.0, -1.0])
+
+    def model():
+        pyro.sample("other", dist.Normal(0.0, 1.0), obs=torch.tensor(0.0))
+        with pyro.plate("rows", 3):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0, 1)), 1), obs=x)
+
+    def guide():
+        with pyro.plate("rows", 3):
+            pyro.sample("z", dist.Normal(0.3, 1.2))
+
+    torch.manual_seed(14)
+    z = 0.3 + 1.2 * torch.randn(5, 3)
+    log_w = dist.Normal(0, 1).log_prob(z) + dist.Normal(z, 1).log_prob(x)
+    log_w = log_w - dist.Normal(0.3, 1.2).log_prob(z)
+    outside = dist.Normal(0.0, 1.0).log_prob(torch.tensor(0.0))
+    of_batch = log_w.sum(-1).logsumexp(0) - math.log(5) + outside
+    torch.manual_seed(14)
+    elbo = PyroRenyi(0.0, 5, vectorize_particles=True, max_plate_nesting=1)
+    assert elbo.loss(model, guide) == pytest.approx(-float(of_batch), rel=1e-5)
 
 
 def test_both_gradients_have_one_mean_where_a_recurrence_is_shared():
