@@ -102,7 +102,7 @@ class MeanFieldBits(BernoulliVector):
 
 
 def logits_of(bits: TorchDistribution) -> Tensor:
-    """The log-odds of independent bits, (..., D).
+    """The log-odds of independent bits, (..., D), in single precision at least.
 
     Raises:
         CompatibilityError: the distribution is not a `BernoulliVector`.
@@ -112,4 +112,4 @@ def logits_of(bits: TorchDistribution) -> Tensor:
             f"gradients with respect to log-odds are of independent bits, and a site is drawn from "
             f"{type(bits).__name__}; draw it from pyrodgm.distributions.BernoulliVector"
         )
-    return bits.logits
+    return bits.logits.to(torch.promote_types(bits.logits.dtype, torch.float32))

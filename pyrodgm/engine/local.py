@@ -1,6 +1,9 @@
-"""Several draws of every frame given one path, for local learning signals."""
+"""Several draws of every frame given a path, for local learning signals."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector, logits_of, partial
+from pyrodgm.engine.past import Draw
 from pyrodgm.engine.rollout import Rollout, SequenceProgram
 from pyrodgm.engine.terms import Terms
 
@@ -42,45 +46,15 @@ def frame_terms(
         Log-probabilities (K, B, T); `values` holds the draws, (K, B, T, D), not the path.
     """
     shape = torch.Size([particles, batch.size, batch.length])
-    observed = dict.fromkeys(model.observed, batch.x)
     proposal = Rollout.over(guide, batch, {})
-    joint = Rollout.over(model, batch, {**proposal.draw(), **observed})
-    values: dict[str, Tensor] = dict(observed)
-    log_q: dict[str, Tensor] = {}
-    log_p: dict[str, Tensor] = {}
-    drawn_from: dict[str, TorchDistribution] = {}
+    joint = Rollout.over(model, batch, proposal.draw() | dict.fromkeys(model.observed, batch.x))
 
-    def propose(name: str, distribution: TorchDistribution) -> Tensor:
-        drawn_from[name] = distribution
+    def redraw(_: str, distribution: TorchDistribution) -> Tensor:
         shared = distribution.batch_shape == shape[1:]
         value = distribution.sample(shape[:1]) if shared else distribution.expand(shape).sample()
-        values[name] = value.requires_grad_(leaves)
-        log_q[name] = _masked(distribution.log_prob(values[name]), batch.mask)
-        return values[name]
+        return value.requires_grad_(leaves)
 
-    def look_up(name: str, distribution: TorchDistribution) -> Tensor:
-        scored = partial(distribution, batch.seen if name in model.observed else None)
-        log_p[name] = _masked(scored.log_prob(values[name]), batch.mask)
-        return values[name]
-
-    proposal.visit(propose, proposal.states() if guide.states else None)
-    joint.visit(look_up, joint.states() if model.states else None)
-    shaped = {name: nats.expand(shape) for name, nats in log_p.items()}
-    return Terms(
-        p=shaped,
-        q=log_q,
-        path={},
-        score=log_q,
-        values={name: values[name] for name in guide.latents},
-        mask=batch.mask,
-        x=batch.x,
-        drawn_from=drawn_from,
-    )
-
-
-def _masked(nats: Tensor, mask: Tensor) -> Tensor:
-    """Zero where a frame is padding."""
-    return nats.masked_fill(~mask, 0.0)
+    return _given_paths(joint, proposal, batch, redraw, shape)
 
 
 def antithetic_terms(
@@ -107,23 +81,53 @@ def antithetic_terms(
     """
     branches = 1 + len(guide.latents)
     shape = torch.Size([branches, particles, batch.size, batch.length])
+    turned = dict(zip(guide.latents, range(1, branches), strict=True))  # the branch of a site
     proposal = Rollout.over(guide, batch, {}, particles)
     paths = proposal.draw(pathwise=False, keep_noise=True)
     noise = proposal.sampler.noise
-    observed = dict.fromkeys(model.observed, batch.x)
-    joint = Rollout.over(model, batch, {**paths, **observed}, particles)
-    values: dict[str, Tensor] = dict(observed)
+    joint = Rollout.over(model, batch, paths | dict.fromkeys(model.observed, batch.x), particles)
+
+    def redraw(name: str, distribution: TorchDistribution) -> Tensor:
+        logits = logits_of(distribution).expand(*shape, -1)
+        sign = logits.new_ones(branches, 1, 1, 1, 1)
+        sign[turned[name]] = -1
+        return BernoulliVector(logits).from_noise(sign * noise[name])
+
+    found = _given_paths(joint, proposal, batch, redraw, shape)
+    return replace(
+        found,
+        p=_side_by_side(found.p),
+        q=_side_by_side(found.q),
+        score=_side_by_side(found.score),
+        values=_side_by_side(found.values),
+        drawn_from={
+            name: BernoulliVector(logits_of(bits).expand(*shape, -1)[0])
+            for name, bits in found.drawn_from.items()
+        },
+    )
+
+
+def _given_paths(
+    joint: Rollout, proposal: Rollout, batch: Batch, redraw: Draw, shape: torch.Size
+) -> Terms:
+    """Log-probabilities of new draws of every frame, given the past on paths.
+
+    Args:
+        joint: the model on the paths.
+        proposal: the guide on the paths.
+        batch: B sequences of T frames.
+        redraw: gives the draws of a site in all frames, (*shape, D), from its distributions there.
+        shape: of the log-probabilities, (..., B, T).
+    """
+    model, guide = joint.program, proposal.program
+    values: dict[str, Tensor] = dict.fromkeys(model.observed, batch.x)
     log_q: dict[str, Tensor] = {}
     log_p: dict[str, Tensor] = {}
     drawn_from: dict[str, TorchDistribution] = {}
 
     def propose(name: str, distribution: TorchDistribution) -> Tensor:
-        turned = len(log_q) + 1  # the branch in which the noise of this site changes its sign
-        sign = noise[name].new_ones(branches, 1, 1, 1, 1)
-        sign[turned] = -1
-        logits = logits_of(distribution).expand(*shape, -1)
-        drawn_from[name] = BernoulliVector(logits[0])
-        values[name] = BernoulliVector(logits).from_noise(sign * noise[name])
+        drawn_from[name] = distribution
+        values[name] = redraw(name, distribution)
         log_q[name] = _masked(distribution.log_prob(values[name]), batch.mask)
         return values[name]
 
@@ -134,14 +138,23 @@ def antithetic_terms(
 
     proposal.visit(propose, proposal.states() if guide.states else None)
     joint.visit(look_up, joint.states() if model.states else None)
-    log_q = {name: nats.flatten(0, 1) for name, nats in log_q.items()}
     return Terms(
-        p={name: nats.expand(shape).flatten(0, 1) for name, nats in log_p.items()},
+        p={name: nats.expand(shape) for name, nats in log_p.items()},
         q=log_q,
         path={},
         score=log_q,
-        values={name: values[name].flatten(0, 1) for name in guide.latents},
+        values={name: values[name] for name in guide.latents},
         mask=batch.mask,
         x=batch.x,
         drawn_from=drawn_from,
     )
+
+
+def _masked(nats: Tensor, mask: Tensor) -> Tensor:
+    """Zero where a frame is padding."""
+    return nats.masked_fill(~mask, 0.0)
+
+
+def _side_by_side(of_branches: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Branches (L + 1, K, ...) as draws of one dimension, ((L + 1) K, ...)."""
+    return {name: value.flatten(0, 1) for name, value in of_branches.items()}

@@ -99,9 +99,11 @@ class DisARM(SinglePhase):
         later = self._later(cost[0])[..., None]
         for branch, (name, bits) in enumerate(terms.drawn_from.items(), start=1):
             value, logits = self._of_branches(terms.values[name]), logits_of(bits)
+            z, antithetic = value[0], value[branch]
             with torch.no_grad():
-                difference = (cost[0] - cost[branch])[..., None] * (value[0] - value[branch])
-                weight = difference / 2 * logits.abs().sigmoid() + later * (value[0] - bits.mean)
+                half = (cost[0] - cost[branch])[..., None] / 2
+                weight = half * (z - antithetic) * logits.abs().sigmoid()
+                weight = weight + later * (z - logits.sigmoid())
             surrogate = surrogate + sequence_mean((weight * logits).sum(-1))
         return Loss(-surrogate, terms.report(), terms.by_name())
 

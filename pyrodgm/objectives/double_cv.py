@@ -118,7 +118,8 @@ class DoubleCV(SinglePhase):
         self, terms: Terms, slopes: Mapping[str, Tensor]
     ) -> tuple[LogitGradient, LogitGradient]:
         """The gradient on the log-odds without a, and what is multiplied by a, (K, B, T, D)."""
-        off = {name: terms.values[name] - bits.mean for name, bits in terms.drawn_from.items()}
+        p = {name: logits_of(bits).sigmoid() for name, bits in terms.drawn_from.items()}
+        off = {name: terms.values[name] - p[name] for name in p}
         added = torch.stack([(slopes[name] * off[name]).sum(-1) for name in off]).sum(0)
         signals = [
             against_the_others(reward_to_go(cost, self.discount))[..., None]
@@ -126,8 +127,7 @@ class DoubleCV(SinglePhase):
         ]
         plain = {name: signals[0] * off[name] for name in off}
         control = {
-            name: signals[1] * off[name] - slopes[name] * bits.variance
-            for name, bits in terms.drawn_from.items()
+            name: signals[1] * off[name] - slopes[name] * p[name] * (1 - p[name]) for name in p
         }
         return plain, control
 

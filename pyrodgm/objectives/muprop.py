@@ -90,9 +90,9 @@ class MuProp(Objective):
         for name, bits in drawn.drawn_from.items():
             logits, slope = logits_of(bits), expansion.slopes[name]
             with torch.no_grad():
-                value = drawn.values[name]
-                linear = (slope * (value - expansion.values[name])).sum(-1)
-                weight = (signal - linear)[..., None] * (value - bits.mean) + slope * bits.variance
+                value, p = drawn.values[name], logits.sigmoid()
+                linear = (slope * (value - expansion.values[name])).sum(-1, keepdim=True)
+                weight = (signal[..., None] - linear) * (value - p) + slope * p * (1 - p)
             surrogate = surrogate + sequence_mean((weight * logits).sum(-1))
         return Loss(-surrogate, drawn.report(), drawn.by_name())
 
