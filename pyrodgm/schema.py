@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -42,6 +42,9 @@ class Parameter:
 def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
     """The keyword-only arguments of a class or function, by name; untyped ones accept anything.
 
+    Those that a constructor passes on by ``**name: Unpack[TypedDict]`` have the types and defaults
+    of the constructor of the base class.
+
     Raises:
         UsageError: an annotation cannot be understood.
 
@@ -52,17 +55,30 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
     function = target.__init__ if isinstance(target, type) else target
     try:
         hints = get_type_hints(function, include_extras=True)
-        return {
+        own = {
             name: Parameter(TypeAdapter(hints.get(name, Any), config=_STRICT), argument.default)
             for name, argument in inspect.signature(function).parameters.items()
             if argument.kind is inspect.Parameter.KEYWORD_ONLY
         }
+        return own | _passed_on(target, hints)
     except (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
             "arguments with int, float, bool, str, tuples or Literals of these"
         ) from error
+
+
+def _passed_on(target: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Parameter]:
+    """The arguments that a constructor passes on to that of the base class."""
+    packed = next(
+        (get_args(hint)[0] for hint in hints.values() if get_origin(hint) is Unpack), None
+    )
+    if packed is None or not isinstance(target, type):
+        return {}
+    owner = next(number for number, base in enumerate(target.__mro__) if "__init__" in vars(base))
+    of_base = schema(target.__mro__[owner + 1])
+    return {name: of_base[name] for name in packed.__annotations__}
 
 
 def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> Any:

@@ -18,7 +18,8 @@ from pyrodgm.guides import Guide, GuideTraits
 from pyrodgm.models import Model, ModelTraits
 from pyrodgm.objectives import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.optimizer import OptimizerOptions
-from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
+from pyrodgm.objectives.schedule import Schedule
+from pyrodgm.objectives.state import Chains, RowCache, Running
 
 D, NOISE = 2, 0.3
 

@@ -283,4 +283,5 @@ def test_constructors_are_schemas(registry: dict[str, type[nn.Module]]) -> None:
     for name, cls in registry.items():
         for option, parameter in schema(cls).items():
             assert parameter.default is not inspect.Parameter.empty, (name, option)
-            assert f"{option}:" in (cls.__doc__ or ""), (name, option)
+            docs = "".join(base.__doc__ or "" for base in cls.__mro__)
+            assert f"{option}:" in docs, (name, option)

@@ -38,6 +38,8 @@ class Terms:
         x: what was observed in each frame, (B, T, D); None where frames differ in kind.
         drawn_from: the guide's distribution of every value, by site, batch shape (K, B, T) or one
             that expands to it; empty where it is not known.
+        kl_weights: of the KL terms of the guide's sites in `cost` and `direct`, scalars; 1 for
+            sites that are not named.
     """
 
     p: Mapping[str, Tensor]
@@ -48,6 +50,7 @@ class Terms:
     mask: Tensor
     x: Tensor | None
     drawn_from: Mapping[str, TorchDistribution] = field(default_factory=dict)
+    kl_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -65,12 +68,30 @@ class Terms:
         return self.log_p - self.log_q
 
     @property
+    def cost(self) -> Tensor:
+        r"""What is learnt, by frame, (K, B, T): `log_w` with weights of the KL terms.
+
+        .. math:: \log p(x \mid z) - \sum_i w_i\, [\log q(z^i \mid \cdot) - \log p(z^i \mid \cdot)]
+        """
+        return self._learnt(self.q)
+
+    @property
     def direct(self) -> Tensor:
-        """The terms to differentiate as they stand, (K, B, T): log p less the pathwise log q.
+        """The terms of `cost` to differentiate as they stand, (K, B, T): without the scored log q.
 
         The gradient of a scored site's own log q has mean zero and only adds variance.
         """
-        return self.log_p - self.total(self.path)
+        return self._learnt(self.path)
+
+    def _learnt(self, q: Mapping[str, Tensor]) -> Tensor:
+        """Log p less the given terms of the guide, by the weights of their sites."""
+        if not self.kl_weights:
+            return self.log_p - self.total(q)
+        p, q = (
+            {name: self.kl_weights.get(name, 1.0) * nats for name, nats in parts.items()}
+            for parts in (self.p, q)
+        )
+        return self.total(p) - self.total(q)
 
     @property
     def log_score(self) -> Tensor:
@@ -83,13 +104,13 @@ class Terms:
         return {name: self.q[name] - self.p[name] for name in self.q if name in self.p}
 
     def slopes(self) -> dict[str, Tensor]:
-        """The derivatives of all frames' log p - log q with respect to the values, (K, B, T, D).
+        """The derivatives of the cost of all frames with respect to the values, (K, B, T, D).
 
         The values must be leaves that require gradients.
         """
         leaves = tuple(self.values.values())
         found = torch.autograd.grad(
-            self.log_w.sum(), leaves, retain_graph=True, materialize_grads=True
+            self.cost.sum(), leaves, retain_graph=True, materialize_grads=True
         )
         return dict(zip(self.values, found, strict=True))
 

@@ -21,8 +21,9 @@ from pyrodgm.objectives.reinmax import ReinMax
 from pyrodgm.objectives.renyi_elbo import RenyiELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
+from pyrodgm.objectives.schedule import Schedule
 from pyrodgm.objectives.single import SinglePhase
-from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
+from pyrodgm.objectives.state import Chains, RowCache, Running
 from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.straight_through import StraightThrough
 from pyrodgm.objectives.svi import ObjectiveELBO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar, Unpack, final
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.rloo import against_the_others
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.objectives.single import SinglePhase, frame_programs, sequence_mean
@@ -77,8 +78,9 @@ class DisARM(SinglePhase):
         *,
         particles: Annotated[int, Field(ge=1)] = 1,
         signal: Signal = "local",
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused")
+        super().__init__(model, guide, particles=particles, execution="fused", **kl)
         over_time = guide.traits.sequential is not False
         self.discount = discount_of(signal) if over_time else 0.0
         if self.discount > 0 and particles < 2:
@@ -94,8 +96,8 @@ class DisARM(SinglePhase):
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
-        surrogate = sequence_mean(terms.log_p)
-        cost = self._of_branches(terms.log_w.detach())
+        surrogate = sequence_mean(terms.direct)
+        cost = self._of_branches(terms.cost.detach())
         later = self._later(cost[0])[..., None]
         for branch, (name, bits) in enumerate(terms.drawn_from.items(), start=1):
             value, logits = self._of_branches(terms.values[name]), logits_of(bits)

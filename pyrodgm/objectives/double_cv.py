@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar, Unpack, final
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from pyrodgm.engine.terms import Terms, scored_terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.rloo import against_the_others
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.objectives.single import SinglePhase, frame_programs, sequence_mean
@@ -77,8 +78,9 @@ class DoubleCV(SinglePhase):
         particles: Annotated[int, Field(ge=2)] = 2,
         signal: Signal = "local",
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.99,
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused")
+        super().__init__(model, guide, particles=particles, execution="fused", **kl)
         self.discount = discount_of(signal)
         self.given_path = self.discount == 0 and guide.traits.sequential is not False
         self.product = Running(decay, start=1.0)  # of the two parts of the gradient
@@ -103,7 +105,7 @@ class DoubleCV(SinglePhase):
         """Minus (bound + score term) per sequence."""
         with torch.enable_grad():
             slopes = {name: of_others(slope) for name, slope in terms.slopes().items()}
-            surrogate = sequence_mean(terms.log_p)
+            surrogate = sequence_mean(terms.direct)
         plain, control = self._parts(terms, slopes)
         scale = self.scale
         for name, bits in terms.drawn_from.items():
@@ -123,7 +125,7 @@ class DoubleCV(SinglePhase):
         added = torch.stack([(slopes[name] * off[name]).sum(-1) for name in off]).sum(0)
         signals = [
             against_the_others(reward_to_go(cost, self.discount))[..., None]
-            for cost in (terms.log_w, added)
+            for cost in (terms.cost, added)
         ]
         plain = {name: signals[0] * off[name] for name in off}
         control = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar, Unpack, final
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from pyrodgm.engine.terms import Terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 from pyrodgm.objectives.targets import Targets
 
@@ -45,12 +46,12 @@ class ELBO(SinglePhase):
         *,
         particles: Annotated[int, Field(ge=1)] = 1,
         execution: Execution = "fused",
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution=execution)
+        super().__init__(model, guide, particles=particles, execution=execution, **kl)
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus the bound per sequence, plus the score term."""
-        log_w = terms.log_w
-        signal = log_w.detach().sum(-1, keepdim=True)
+        signal = terms.cost.detach().sum(-1, keepdim=True)
         surrogate = sequence_mean(terms.direct + signal * terms.log_score)
         return Loss(-surrogate, terms.report(), terms.by_name())

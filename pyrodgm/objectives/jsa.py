@@ -18,9 +18,10 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
+from pyrodgm.objectives.schedule import Schedule
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.sleep import Share, with_sleep
-from pyrodgm.objectives.state import RowCache, Schedule
+from pyrodgm.objectives.state import RowCache
 from pyrodgm.objectives.targets import Targets
 
 

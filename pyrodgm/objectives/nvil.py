@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, cast, final
+from typing import Annotated, Any, ClassVar, Unpack, cast, final
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.objectives.single import (
     Execution,
@@ -76,8 +77,9 @@ class NVIL(SinglePhase):
         normalise: bool = True,
         particles: Annotated[int, Field(ge=1)] = 1,
         execution: Execution = "fused",
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution=execution)
+        super().__init__(model, guide, particles=particles, execution=execution, **kl)
         self.discount = discount_of(signal)
         self.normalise = normalise
         dim = None if model.observed is None else size_networks_see(model)
@@ -87,8 +89,7 @@ class NVIL(SinglePhase):
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence, plus the squared error of the baseline."""
-        log_w = terms.log_w
-        cost = log_w.detach()
+        cost = terms.cost.detach()
         frames = terms.mask.to(cost.dtype)
         predicted = self._predict(terms, frames)
         left = (cost - predicted.detach() - self.mean.value) * frames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, cast, final
+from typing import Annotated, Any, ClassVar, Unpack, cast, final
 
 from pydantic import Field
 from torch import Tensor
@@ -15,6 +15,7 @@ from pyrodgm.engine.terms import Terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.signal import Signal, discount_of, reward_to_go
 from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 from pyrodgm.objectives.targets import Targets
@@ -63,13 +64,14 @@ class RLOO(SinglePhase):
         particles: Annotated[int, Field(ge=2)] = 4,
         signal: Signal = 0.5,
         execution: Execution = "fused",
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution=execution)
+        super().__init__(model, guide, particles=particles, execution=execution, **kl)
         self.discount = discount_of(signal)
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
-        signal = against_the_others(reward_to_go(terms.log_w.detach(), self.discount))
+        signal = against_the_others(reward_to_go(terms.cost.detach(), self.discount))
         surrogate = sequence_mean(terms.direct + signal * terms.log_score)
         return Loss(-surrogate, terms.report(), terms.by_name())
 
@@ -108,9 +110,14 @@ class LocalRLOO(SinglePhase):
     needs: ClassVar[Needs] = Needs(reparameterised=False, sequential=True)
 
     def __init__(
-        self, model: Model, guide: Guide, *, particles: Annotated[int, Field(ge=2)] = 4
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: Annotated[int, Field(ge=2)] = 4,
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused")
+        super().__init__(model, guide, particles=particles, execution="fused", **kl)
 
     def trace(self, batch: Batch) -> Terms:
         """K draws of every frame given one path."""
@@ -119,7 +126,7 @@ class LocalRLOO(SinglePhase):
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
-        signal = against_the_others(terms.log_w.detach())
+        signal = against_the_others(terms.cost.detach())
         surrogate = sequence_mean(terms.direct + signal * terms.log_score)
         return Loss(-surrogate, terms.report(), terms.by_name())
 

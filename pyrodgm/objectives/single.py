@@ -18,6 +18,8 @@ from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides.base import Guide, StepGuide
 from pyrodgm.models.base import Model, StepModel
 from pyrodgm.objectives.base import Loss, Objective
+from pyrodgm.objectives.kl import KLTerm
+from pyrodgm.objectives.schedule import NonNegative
 
 Execution = Literal["fused", "unrolled"]
 
@@ -30,6 +32,12 @@ class SinglePhase(Objective):
         guide: the guide q.
         particles: number of draws K.
         execution: "fused" over time, or "unrolled" frame by frame with ordinary Pyro sites.
+        kl_weight: weight of the KL term in what is learnt, a number or a schedule; see
+            `pyrodgm.objectives.kl.KLTerm`.
+        free_bits: nats of KL per site and frame that cost nothing, a number or a schedule.
+
+    An objective takes the last two if it learns from `cost` and `direct` of its terms, and not from
+    importance weights; its constructor passes them on as ``**kl: Unpack[KLOptions]``.
 
     Raises:
         UsageError: no draws, or another execution.
@@ -43,7 +51,16 @@ class SinglePhase(Objective):
     unbiased: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     one_weight: ClassVar[bool] = False
 
-    def __init__(self, model: Model, guide: Guide, *, particles: int, execution: Execution) -> None:
+    def __init__(
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: int,
+        execution: Execution,
+        kl_weight: NonNegative = 1.0,
+        free_bits: NonNegative = 0.0,
+    ) -> None:
         super().__init__(model, guide)
         if particles < 1 or execution not in get_args(Execution):
             raise UsageError(
@@ -52,6 +69,7 @@ class SinglePhase(Objective):
             )
         self.particles = particles
         self.execution: Execution = execution
+        self.kl_term = KLTerm(kl_weight, free_bits)
 
     @property
     def draws_itself(self) -> bool:
@@ -70,8 +88,9 @@ class SinglePhase(Objective):
         return stepwise_terms(model, guide, batch, particles=self.particles)
 
     def loss(self, batch: Batch) -> Loss:
-        """The loss on a batch: trace, then estimate."""
-        return self.estimate(self.trace(batch))
+        """The loss on a batch: trace, weigh the KL term, then estimate."""
+        loss = self.estimate(self.kl_term(self.trace(batch)))
+        return loss._replace(report=loss.report | self.kl_term.report)
 
 
 def frame_programs(objective: Objective, instead: str) -> tuple[SequenceProgram, SequenceProgram]:

@@ -1,8 +1,7 @@
-"""State of objectives across steps: averages, Markov chains, per-row caches, schedules."""
+"""State of objectives across steps: averages, Markov chains, per-row caches."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import UsageError, did_you_mean
+from pyrodgm.errors import UsageError
 
 Apply = Callable[[Tensor], Tensor]
 KNOWN_ROWS = "use batches of the training data, with their index of rows"
@@ -236,67 +235,3 @@ class RowCache(OwnState):
         before = lengths.cumsum(0) - lengths
         time = torch.arange(int(lengths.sum()), device=rows.device)
         return time + (self._starts[rows] - before).repeat_interleave(lengths)
-
-
-class Schedule(nn.Module):
-    r"""A number that changes over training, such as the weight of a KL term or a temperature.
-
-    With the share :math:`s = \min(1, n / N)` of N steps, it goes from a to b as
-
-    .. math::
-        \text{linear: } a + s (b - a), \qquad \text{exponential: } a\, (b / a)^s, \qquad
-        \text{cosine: } b + \tfrac12 (a - b) (1 + \cos \pi s)
-
-    and then stays constant. It counts its calls in training, and does not change in evaluation.
-
-    Args:
-        kind: "linear", "exponential" or "cosine".
-        start: a.
-        end: b.
-        steps: N.
-
-    Raises:
-        UsageError: an unknown kind, no steps, or an exponential schedule with numbers that are not
-            positive.
-
-    >>> weight = Schedule("linear", start=0.0, end=1.0, steps=4)
-    >>> [float(weight()) for _ in range(6)]
-    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    """
-
-    count: Tensor
-
-    def __init__(self, kind: str, *, start: float, end: float, steps: int) -> None:
-        super().__init__()
-        if kind not in SCHEDULES:
-            raise UsageError(f"unknown schedule '{kind}'; {did_you_mean(kind, SCHEDULES)}")
-        if steps < 1:
-            raise UsageError(f"a schedule has {steps} steps; give at least 1")
-        if kind == "exponential" and min(start, end) <= 0:
-            raise UsageError(
-                f"an exponential schedule from {start:g} to {end:g}; both must be positive"
-            )
-        self.kind, self.start, self.end, self.steps = kind, start, end, steps
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    def forward(self) -> Tensor:
-        """The value of this step; in training, each call moves to the next step."""
-        share = (self.count / self.steps).clamp(max=1)
-        if self.training:
-            self.count = self.count + 1
-        return SCHEDULES[self.kind](self.start, self.end, share)
-
-
-def _linear(start: float, end: float, share: Tensor) -> Tensor:
-    return start + share * (end - start)
-
-
-def _exponential(start: float, end: float, share: Tensor) -> Tensor:
-    return start * (end / start) ** share
-
-
-def _cosine(start: float, end: float, share: Tensor) -> Tensor:
-    return end + 0.5 * (start - end) * (1 + torch.cos(math.pi * share))
-
-
-SCHEDULES = {"linear": _linear, "exponential": _exponential, "cosine": _cosine}

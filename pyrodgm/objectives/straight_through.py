@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar, Unpack, final
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from pyrodgm.engine.terms import Terms, path_terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
 from pyrodgm.objectives.targets import Targets
 
@@ -46,9 +47,14 @@ class StraightThrough(SinglePhase):
     needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
 
     def __init__(
-        self, model: Model, guide: Guide, *, particles: Annotated[int, Field(ge=1)] = 1
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: Annotated[int, Field(ge=1)] = 1,
+        **kl: Unpack[KLOptions],
     ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused")
+        super().__init__(model, guide, particles=particles, execution="fused", **kl)
 
     def trace(self, batch: Batch) -> Terms:
         """Log-probabilities of K draws that carry gradients."""

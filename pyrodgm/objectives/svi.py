@@ -19,6 +19,7 @@ from pyrodgm.engine.dependence import Dependence, dependence
 from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, terms_of, traced
 from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
+from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.single import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
 from pyrodgm.schema import schema
@@ -262,8 +263,13 @@ def _refuse_sites(objective: SinglePhase, groups: list[Terms], pairs: list[Trace
 
 
 def _refuse_options(objective: type[SinglePhase], own: dict[str, Any]) -> None:
-    known = set(schema(objective)) - {"execution"}
+    known = set(schema(objective)) - {"execution", *KLOptions.__annotations__}
     for name in own:
+        if name in KLOptions.__annotations__:
+            raise UsageError(
+                f"ObjectiveELBO has no option '{name}', because sites of a plain program may be in "
+                "different plates; weigh a site by pyro.poutine.scale"
+            )
         if name not in known:
             hint = "give particles instead" if name == "num_particles" else ""
             raise UsageError(

@@ -95,7 +95,7 @@ def validate(
         return {}
     for key in [key for key in given if key not in known]:
         hint = did_you_mean(key, known) if known else f"{target.__name__} takes no options"
-        mistakes.add(f"{group}.{key}: no such option; {hint}")
+        mistakes.add(f"{group}.{key}: no such option; {hint}{_others_with(group, key)}")
     for key, parameter in known.items():
         if parameter.required and key not in given:
             mistakes.add(f"{group}.{key}: missing, and it has no default")
@@ -105,6 +105,13 @@ def validate(
         else parameter.default
         for key, parameter in known.items()
     }
+
+
+def _others_with(group: str, key: str) -> str:
+    """Which registered components of a group have an option, in words; empty if none has."""
+    classes = registry.REGISTRIES[group] if group in ("model", "guide", "objective") else {}
+    found = [name for name, each in classes.items() if key in schema(each)]
+    return f" (it is an option of {', '.join(found)})" if found else ""
 
 
 def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:

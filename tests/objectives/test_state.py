@@ -9,7 +9,8 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.objectives.state import Chains, RowCache, Running, Schedule
+from pyrodgm.objectives.schedule import Schedule
+from pyrodgm.objectives.state import Chains, RowCache, Running
 
 LENGTHS = np.array([3, 1, 4, 2])
 

@@ -1,0 +1,70 @@
+"""The KL term of the evidence lower bound in learning: its weight, and free bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from pyrodgm.engine.terms import Terms
+from pyrodgm.objectives.schedule import Fixed, NonNegative, scheduled
+
+
+class KLOptions(TypedDict, total=False):
+    """The options of `KLTerm`, which constructors of objectives pass on to `SinglePhase`."""
+
+    kl_weight: NonNegative
+    free_bits: NonNegative
+
+
+class KLTerm(nn.Module):
+    r"""What is learnt in the place of the evidence lower bound, if the KL term has a weight.
+
+    .. math::
+        L &= E_q \log p(x \mid z) - \beta \sum_i \max(\lambda, \overline{\mathrm{KL}}_i) \\
+        \overline{\mathrm{KL}}_i &= E_{x, t}\,
+        E_q[\log q(z^i_t \mid \cdot) - \log p(z^i_t \mid \cdot)]
+
+    for the latent sites i. The mean is over the frames and draws of a batch, of one process. Where
+    it is at most :math:`\lambda`, the term of the site has no gradient. Being an estimate from the
+    same draws, it makes the threshold random in small batches. Reports and validation are of the
+    evidence lower bound itself.
+
+    Args:
+        kl_weight: :math:`\beta`, a number or a schedule, such as ``linear:0:1:5000``.
+        free_bits: :math:`\lambda`, nats per site and frame, of all its dimensions together; a
+            number or a schedule.
+
+    Reference: Bowman et al., Generating sentences from a continuous space, 2016; Higgins et al.,
+    beta-VAE, 2017; Kingma et al., Improving variational inference with inverse autoregressive flow,
+    2016, equation 15, whose groups of dimensions are the sites here.
+    """
+
+    def __init__(self, kl_weight: float | str, free_bits: float | str) -> None:
+        super().__init__()
+        self.weight, self.free = scheduled(kl_weight), scheduled(free_bits)
+        self.report: dict[str, Tensor] = {}
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the evidence lower bound itself."""
+        weight, free = self.weight, self.free
+        return (
+            isinstance(weight, Fixed) and isinstance(free, Fixed) and (weight(), free()) == (1, 0)
+        )
+
+    def forward(self, terms: Terms) -> Terms:
+        """The terms, with the weights of their latent sites in this step."""
+        if self.plain:
+            return terms
+        weight, free = (
+            torch.as_tensor(each()).to(terms.log_p) for each in (self.weight, self.free)
+        )
+        self.report = {"kl_weight": weight, "free_nats": free}
+        if isinstance(self.free, Fixed) and self.free() == 0:
+            return replace(terms, kl_weights=dict.fromkeys(terms.q, weight))
+        frames = terms.mask.sum() * terms.particles
+        counts = {name: (kl.detach().sum() / frames > free) for name, kl in terms.kl.items()}
+        return replace(terms, kl_weights={name: weight * on for name, on in counts.items()})
