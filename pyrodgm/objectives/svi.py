@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pyro
 import pyro.infer
@@ -19,6 +19,7 @@ from pyrodgm.engine.dependence import Dependence, dependence
 from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, terms_of, traced
 from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError, UsageError, did_you_mean
+from pyrodgm.guides.base import GuideTraits
 from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.single import SinglePhase, unrolled_form
 from pyrodgm.objectives.store import StoredState
@@ -29,6 +30,8 @@ Program = Callable[..., Any]
 
 class PlainProgram(nn.Module):
     """A placeholder for the model or guide of an objective that is used with plain programs."""
+
+    traits: ClassVar[GuideTraits] = GuideTraits(latents="none", sequential=None)
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,17 @@ from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import LayeredBernoulli
 from pyrodgm.models import SBN
-from pyrodgm.objectives import ELBO, RLOO, DisARM, DoubleCV, LocalRLOO, MuProp
+from pyrodgm.objectives import (
+    ELBO,
+    RLOO,
+    DisARM,
+    DoubleCV,
+    LocalRLOO,
+    MuProp,
+    ObjectiveELBO,
+    ReinMax,
+    StraightThrough,
+)
 from variants import INFOS, frames, pair, randomised
 
 ROWS = 10_000
@@ -134,3 +144,11 @@ def test_programs_without_frames_are_refused(kind):
     objective.guide = torch.nn.Identity()
     with pytest.raises(CompatibilityError, match="does not run frame by frame"):
         objective.trace(Batch.of(frames("bernoulli", 1, 3)))
+
+
+@pytest.mark.parametrize("kind", [DisARM, DoubleCV, ReinMax, StraightThrough])
+def test_plain_programs_are_refused(kind):
+    with pytest.raises(
+        UsageError, match=f"{kind.__name__} needs draws that only models and guides"
+    ):
+        ObjectiveELBO(kind)
