@@ -27,7 +27,10 @@ class FitOptions(OptimizerOptions):
         lr: learning rate.
         betas: of "adam", weights of the past in the averages of the gradient and of its square;
             0.9 and 0.999 if not given.
-        lr_decay: factor on the learning rate whenever validation has not improved for
+        lr_schedule: "plateau" decays the learning rates by `lr_decay` on plateaus of the validation
+            score; "cosine" and "linear" let them fall from their start to zero over the run, by its
+            share of the steps or of the time limit, whichever is further.
+        lr_decay: of "plateau", factor on the learning rate whenever validation has not improved for
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
         weight_decay: weight-decay coefficient, decoupled under "adam".
@@ -52,6 +55,7 @@ class FitOptions(OptimizerOptions):
     steps: Count = 20_000
     time_limit: Positive | None = None
     batch_size: Count = 16
+    lr_schedule: Literal["plateau", "cosine", "linear"] = "plateau"
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
     per_frame: bool = False

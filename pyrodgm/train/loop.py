@@ -23,6 +23,7 @@ from pyrodgm.seeds import Stream
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.averaging import Average
 from pyrodgm.train.nonfinite import NonFiniteLoss
+from pyrodgm.train.rates import SHAPES, FallingRates
 from pyrodgm.train.turns import Stepping
 
 if TYPE_CHECKING:
@@ -79,8 +80,10 @@ class Training:
         self._module, *wrapped = cast("Any", fabric.setup(objective, *self.optimizers))
         for stepping, optimizer in zip(self.steppings, wrapped, strict=True):
             stepping.optimizer = optimizer
-        decays = options.lr_decay < 1
+        decays = options.lr_schedule == "plateau" and options.lr_decay < 1
         self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
+        falls = options.lr_schedule in SHAPES
+        self.rates = FallingRates(self.optimizers, options.lr_schedule) if falls else None
         self.average = Average(pair_of(objective), options.averaging) if options.averaging else None
         parts = dict(objective.named_modules())
         self._running = [part for part in parts.values() if isinstance(part, Running)]
@@ -120,7 +123,9 @@ class Training:
                 before the step.
         """
         self.objective.train()
-        while not self._is_over():
+        while (share := self._share()) < 1:
+            if self.rates is not None:
+                self.rates.set(share)
             start = time.perf_counter()
             with self.random.used():
                 self._step()
@@ -180,24 +185,27 @@ class Training:
 
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all processes must call it at the same point."""
+        return self.largest(float(flag)) > 0
+
+    def largest(self, value: float) -> float:
+        """The largest value of all processes; all must call it at the same point."""
         if self.fabric.world_size == 1:
-            return flag
-        mine = torch.tensor(float(flag), device=self.fabric.device)
-        return bool(cast("Tensor", self.fabric.all_reduce(mine, reduce_op="sum")) > 0)
+            return value
+        mine = torch.tensor(value, dtype=torch.float64, device=self.fabric.device)
+        return float(cast("Tensor", self.fabric.all_reduce(mine, reduce_op="max")))
 
     @property
     def own_steps(self) -> int:
         """Steps of this restart alone."""
         return self.step - self.first_step
 
-    def _is_over(self) -> bool:
-        if self.own_steps >= self.options.steps:
-            return True
-        limit = self.options.time_limit
+    def _share(self) -> float:
+        """The share of this restart that is done, by steps or by time; all processes agree."""
+        steps, limit = self.own_steps / self.options.steps, self.options.time_limit
         if limit is None:
-            return False
-        share = (limit - self.first_seconds) / (self.options.restarts - self.restart)
-        return self.any_process(self.seconds >= self.first_seconds + share)
+            return steps
+        own = (limit - self.first_seconds) / (self.options.restarts - self.restart)
+        return max(steps, self.largest((self.seconds - self.first_seconds) / own) if own > 0 else 1)
 
     def _share_averages(self) -> None:
         """Replace every running average by its mean over all processes."""
