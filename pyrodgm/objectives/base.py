@@ -96,8 +96,15 @@ class Phase:
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Its parameters, each once."""
-        seen = {id(p): p for module in self.modules for p in module.parameters()}
-        return seen.values()
+        return self.named_parameters().values()
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Its parameters by name, each once."""
+        named: dict[int, tuple[str, nn.Parameter]] = {}
+        for number, module in enumerate(self.modules):
+            for name, parameter in module.named_parameters():
+                named.setdefault(id(parameter), (f"{number}.{name}", parameter))
+        return dict(named.values())
 
 
 class Objective(Checked, nn.Module, ABC):

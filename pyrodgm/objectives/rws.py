@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar, Literal, final, get_args
 from pydantic import Field
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.engine.local import frame_terms
 from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
@@ -113,6 +115,13 @@ class RWS(SinglePhase):
         share = (cost if self.weights == "frames" else cost.sum(-1, keepdim=True)).softmax(0)
         surrogate = self.particles * sequence_mean(share * (terms.log_p + wake * terms.log_q))
         return Loss(-surrogate, terms.report(), terms.by_name())
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """With weights of frames, the bound of a particle filter; otherwise the usual score."""
+        pair = self.model, self.guide
+        if self.weights == "paths" or not all(each.traits.sequential for each in pair):
+            return super().validate(sequences, seed=seed)
+        return validate(*pair, sequences, particles=self.particles, estimator="fivo", seed=seed)
 
     def loss(self, batch: Batch) -> Loss:
         """The loss of the wake phases, and of the sleep phase if there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,20 +15,37 @@ PIECE = 65_536  # numbers of each tensor that GravesRMSprop updates together
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], options: OptimizerOptions
+    parameters: Mapping[str, nn.Parameter], options: OptimizerOptions
 ) -> torch.optim.Optimizer:
     """The optimiser of one phase.
 
+    Decoupled weight decay is not applied to biases, which a decay would pull from the data's means:
+    parameters of one dimension, or with "bias" in the last part of their name.
+
     Args:
-        parameters: the parameters to update.
+        parameters: the parameters to update, by name.
         options: name, learning rate, betas and weight decay.
     """
     if options.optimizer == "rmsprop":
-        return GravesRMSprop(parameters, lr=options.lr, weight_decay=options.weight_decay)
+        # As published: all parameters decay.
+        return GravesRMSprop(parameters.values(), lr=options.lr, weight_decay=options.weight_decay)
     adam: dict[str, Any] = {"lr": options.lr, "betas": options.betas or BETAS, "fused": True}
-    if options.weight_decay:
-        return torch.optim.AdamW(parameters, weight_decay=options.weight_decay, **adam)
-    return torch.optim.Adam(parameters, **adam)
+    if not options.weight_decay:
+        return torch.optim.Adam(parameters.values(), **adam)
+    biases = {name for name, each in parameters.items() if _is_bias(name, each)}
+    groups = [
+        {"params": [p for name, p in parameters.items() if name not in biases]},
+        {
+            "params": [parameters[name] for name in parameters if name in biases],
+            "weight_decay": 0.0,
+        },
+    ]
+    decaying = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(decaying, weight_decay=options.weight_decay, **adam)
+
+
+def _is_bias(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.dim() <= 1 or "bias" in name.rpartition(".")[2]
 
 
 class GravesRMSprop(torch.optim.Optimizer):

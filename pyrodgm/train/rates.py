@@ -28,12 +28,16 @@ class FallingRates:
     """
 
     def __init__(self, optimizers: Iterable[Any], shape: str) -> None:
-        self.groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        self.start = [group["lr"] for group in self.groups]
+        self.optimizers = tuple(optimizers)
+        self.start = [group["lr"] for group in self._groups()]
         self.shape = SHAPES[shape]
 
     def set(self, share: float) -> None:
         """Set the rates of a share of the run in [0,1]."""
         factor = self.shape(min(share, 1.0))
-        for group, start in zip(self.groups, self.start, strict=True):
+        for group, start in zip(self._groups(), self.start, strict=True):
             group["lr"] = factor * start
+
+    def _groups(self) -> list[dict[str, Any]]:
+        # Loading a state replaces them.
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]

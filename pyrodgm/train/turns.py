@@ -40,7 +40,7 @@ class Stepping:
                 p for p in objective.parameters() if p.requires_grad and id(p) not in own
             )
             chosen = phase.optimizer or options
-            optimizer = make_optimizer(phase.parameters(), chosen)
+            optimizer = make_optimizer(phase.named_parameters(), chosen)
             found.append(cls(number, phase, chosen, optimizer, others))
         return found
 

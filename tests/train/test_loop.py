@@ -311,6 +311,38 @@ def test_the_learning_rate_decays_unless_the_score_rises(splits, first, by):
     assert rising.lr == 1.0
 
 
+@pytest.mark.parametrize(
+    ("shape", "rates"), [("cosine", [1, 0.853553, 0.5, 0.146447]), ("linear", [1, 0.75, 0.5, 0.25])]
+)
+def test_rates_fall_over_the_steps(splits, shape, rates):
+    made = training(splits, lr=0.1, lr_schedule=shape, steps=4)
+    seen = [made.lr for _ in made.steps()]
+    assert seen == pytest.approx([0.1 * rate for rate in rates], rel=1e-5)
+    made.end_of_evaluation(scoring(-5.0))
+    assert made.lr == seen[-1]
+
+
+def test_rates_fall_over_the_time_of_a_restart(splits):
+    made = training(splits, lr=0.1, lr_schedule="linear", time_limit=100.0, restarts=2)
+    made.seconds = 20.0
+    next(made.steps())
+    assert made.lr == pytest.approx(0.06)
+    made.seconds = 50.0
+    assert not list(made.steps())
+    second = made.again(objective(splits, NVIL))
+    next(second.steps())
+    assert second.lr == pytest.approx(0.1)
+
+
+def test_rates_go_on_falling_after_a_resume(splits):
+    half = training(splits, lr=0.1, lr_schedule="linear", steps=4)
+    run = half.steps()
+    next(run), next(run)
+    continued = training(splits, lr=0.1, lr_schedule="linear", steps=4)
+    continued.load_state_dict(half.state_dict())
+    assert [continued.lr for _ in continued.steps()] == pytest.approx([0.05, 0.025])
+
+
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match="torch finds no CUDA device here; use --device auto"):

@@ -71,7 +71,21 @@ def test_parameters_without_gradient_stay() -> None:
     ],
 )
 def test_the_options_choose_the_rule(options, kind) -> None:
-    made = make_optimizer([nn.Parameter(torch.ones(1))], FitOptions(lr=0.2, **options))
+    made = make_optimizer({"w": nn.Parameter(torch.ones(1, 1))}, FitOptions(lr=0.2, **options))
     assert type(made) is kind
     assert made.param_groups[0]["lr"] == 0.2
     assert made.param_groups[0]["weight_decay"] == options.get("weight_decay", 0)
+
+
+def test_weights_decay_and_biases_do_not() -> None:
+    layer = nn.Linear(2, 2)
+    layer.starts = nn.ParameterDict({"bias": torch.ones(2, 2)})
+    before = {name: each.detach().clone() for name, each in layer.named_parameters()}
+    options = FitOptions(lr=0.5, weight_decay=0.1)
+    made = make_optimizer(dict(layer.named_parameters()), options)
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    made.step()
+    torch.testing.assert_close(layer.weight.data, 0.95 * before["weight"])
+    assert torch.equal(layer.bias, before["bias"])
+    assert torch.equal(layer.starts["bias"], before["starts.bias"])

@@ -11,7 +11,7 @@ import torch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.errors import NonFiniteError
-from pyrodgm.evaluate.likelihood.bounds import LIKELIHOODS, Bound, bound, has_weights
+from pyrodgm.evaluate.likelihood.bounds import LIKELIHOODS, Bound, Estimator, bound, has_weights
 from pyrodgm.evaluate.likelihood.quadrature import quadrature
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
@@ -81,8 +81,16 @@ def choice(by: str) -> str:
     return f"The weights were chosen by {in_words(by)}."
 
 
-def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> Validation:
-    """Evaluate on the validation split, with one draw per sequence.
+def validate(
+    model: Model,
+    guide: Guide,
+    valid: Sequences,
+    *,
+    particles: int = 1,
+    estimator: Estimator = "auto",
+    seed: int = 0,
+) -> Validation:
+    """Evaluate on the validation split, by default with one draw per sequence.
 
     Where the guide has no density, by quadrature on a coarse grid.
 
@@ -90,13 +98,15 @@ def validate(model: Model, guide: Guide, valid: Sequences, *, seed: int = 0) -> 
         model: the model p.
         guide: the guide q.
         valid: the split.
+        particles: draws per sequence, K.
+        estimator: of the bound, as in `bound`.
         seed: of the draws; the global generator is left alone.
 
     Raises:
         NonFiniteError: the bound is not finite.
     """
     if has_weights(model, guide):
-        found = bound(model, guide, valid, seed=seed)
+        found = bound(model, guide, valid, particles=particles, estimator=estimator, seed=seed)
     else:
         nats = quadrature(model, valid, finest=COARSE)
         found = Bound.of(nats, valid.lengths, "quadrature")
