@@ -24,7 +24,7 @@ class OptimizerOptions:
         lr: learning rate.
         betas: of "adam", weights of the past in the averages of the gradient and of its square;
             0.9 and 0.999 if not given.
-        weight_decay: weight-decay coefficient, decoupled under "adam".
+        weight_decay: weight-decay coefficient; under "adam" decoupled, and not applied to biases.
         clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
             default.
 

@@ -33,7 +33,7 @@ class FitOptions(OptimizerOptions):
         lr_decay: of "plateau", factor on the learning rate whenever validation has not improved for
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
-        weight_decay: weight-decay coefficient, decoupled under "adam".
+        weight_decay: weight-decay coefficient; under "adam" decoupled, and not applied to biases.
         clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
             default.
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
