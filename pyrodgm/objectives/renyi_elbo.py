@@ -37,7 +37,7 @@ class RenyiELBO(SinglePhase):
         model: the model p.
         guide: the guide q, all of whose draws carry gradients.
         particles: number of draws K.
-        alpha: order of the divergence, not 1.
+        alpha: order of the divergence, from 0, not 1.
         execution: "fused" or "unrolled".
 
     Raises:
@@ -58,7 +58,7 @@ class RenyiELBO(SinglePhase):
         guide: Guide,
         *,
         particles: Annotated[int, Field(ge=1)] = 8,
-        alpha: float = 0.5,
+        alpha: Annotated[float, Field(ge=0)] = 0.5,
         execution: Execution = "fused",
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution)
