@@ -1,7 +1,7 @@
 """Guides q: approximate posteriors."""
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
-from pyrodgm.guides.gaussian import DiagonalNormal
+from pyrodgm.guides.gaussian import DiagonalNormal, LayeredNormal
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
@@ -11,6 +11,7 @@ GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
     "gaussian": DiagonalNormal,
     "implicit": FeedForwardImplicit,
+    "layered-gaussian": LayeredNormal,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
@@ -25,6 +26,7 @@ __all__ = [
     "GuideTraits",
     "ImplicitGuide",
     "LayeredBernoulli",
+    "LayeredNormal",
     "NoGuide",
     "RecurrentBernoulli",
     "RecurrentDeterministic",

@@ -1,14 +1,15 @@
-"""The recognition network of variational autoencoders: independent normal latents of a row."""
+"""Recognition networks of independent rows with normal latents: factorised, and layer by layer."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.past import Past
+from pyrodgm.engine.past import Past, join
 from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.sites import sizes
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
@@ -18,8 +19,45 @@ from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
 
 
+class RowRecognition(StepGuide):
+    """A guide of continuous latents of rows, from networks of the row and its conditions.
+
+    Subclasses set `posteriors`, a conditional distribution for every latent site.
+
+    Args:
+        model: the model p, whose latent sites are continuous.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(
+        latents="continuous", sequential=False, reparameterised=True, causal=True
+    )
+    posteriors: nn.ModuleDict
+
+    def __init__(self, model: Target) -> None:
+        super().__init__(model)
+        self.history = 0
+        self.inputs = Inputs(model.info)
+        self.conditions = Conditions(model.info)
+
+    @property
+    def features_dim(self) -> int:
+        """Size of `encode`, D + U."""
+        return self.inputs.dim + self.conditions.dim
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Inputs of the networks from rows and their conditions, (B, T, D + U)."""
+        seen, given = self.inputs(batch.x), self.conditions(batch)
+        return seen if given is None else torch.cat([seen, given], -1)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """The latents of one row, independent of each other given the row."""
+        del past, t
+        for name, posterior in self.posteriors.items():
+            draw(name, posterior(encoded))
+
+
 @final
-class DiagonalNormal(StepGuide):
+class DiagonalNormal(RowRecognition):
     r"""Independent normal latents, with parameters from networks of the row.
 
     .. math:: q(z^l \mid x) = \mathcal N(\mu^l(x, u), \mathrm{diag}\, \sigma^l(x, u)^2)
@@ -33,30 +71,52 @@ class DiagonalNormal(StepGuide):
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
     """
 
-    traits: ClassVar[GuideTraits] = GuideTraits(
-        latents="continuous", sequential=False, reparameterised=True, causal=True
-    )
-
     def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
         super().__init__(model)
-        self.history = 0
-        self.inputs = Inputs(model.info)
-        self.conditions = Conditions(model.info)
-        features = self.inputs.dim + self.conditions.dim
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(features, dim, hidden_dim, shrink=1.0)
+                name: normal_conditional(self.features_dim, dim, hidden_dim, shrink=1.0)
                 for name, dim in sizes(self.latents).items()
             }
         )
 
-    def encode(self, batch: Batch) -> Tensor:
-        """Inputs of the networks from rows and their conditions, (B, T, D + U)."""
-        seen, given = self.inputs(batch.x), self.conditions(batch)
-        return seen if given is None else torch.cat([seen, given], -1)
+
+@final
+class LayeredNormal(RowRecognition):
+    r"""Layers of normal latents, from the observation upward, each given the layer below it.
+
+    .. math:: q(z^l \mid z^{l-1}) =
+        \mathcal N\big(\mu^l(z^{l-1}, u), \mathrm{diag}\, \sigma^l(z^{l-1}, u)^2\big),
+        \qquad z^0 = x
+
+    where u are conditions, if any. The exact posterior of a chain of layers has the same
+    conditional independence.
+
+    Args:
+        model: the model p; its continuous sites, the lowest first, are the layers.
+        hidden_dim: rectified units of every hidden layer of every network; a number is a single
+            layer.
+
+    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 1
+    and section 5.
+    """
+
+    def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
+        super().__init__(model)
+        given, dims = self.conditions.dim, sizes(self.latents)
+        self.posteriors = nn.ModuleDict(
+            {
+                name: normal_conditional(below + given, own, hidden_dim, shrink=1.0)
+                for name, (below, own) in zip(
+                    dims, pairwise([self.inputs.dim, *dims.values()]), strict=True
+                )
+            }
+        )
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """The latents of one row."""
+        """The latents of one row, layer after layer."""
         del past, t
+        assert encoded is not None
+        below, given = encoded.split([self.inputs.dim, self.conditions.dim], -1)
         for name, posterior in self.posteriors.items():
-            draw(name, posterior(encoded))
+            below = draw(name, posterior(join(below, given)))

@@ -3,6 +3,7 @@
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
+from pyrodgm.models.dlgm import DLGM
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.energy import Annealing, EnergyModel
 from pyrodgm.models.generator import FeedForwardGenerator
@@ -28,6 +29,7 @@ MODELS: dict[str, type[Model]] = {
     "hmm": HMM,
     "lds": LDS,
     "vae": VAE,
+    "dlgm": DLGM,
     "vrnn": VRNN,
     "generator": FeedForwardGenerator,
     "rbm": RBM,
@@ -35,6 +37,7 @@ MODELS: dict[str, type[Model]] = {
 
 __all__ = [
     "AR",
+    "DLGM",
     "DTSBND",
     "DTSBNS",
     "HMM",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.cells import StochasticCell
 from pyrodgm.engine.sampler import SiteSampler
-from pyrodgm.engine.sites import Site
+from pyrodgm.engine.sites import Kind, Site
 from pyrodgm.engine.sweeps import Sweeps, sweeps_pay
 from pyrodgm.networks.first_steps import FirstSteps
 
@@ -30,13 +30,13 @@ def layer_sizes(hidden_dim: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(hidden_dim) if isinstance(hidden_dim, Iterable) else (int(hidden_dim),)
 
 
-def layer_sites(hidden_dim: int | tuple[int, ...]) -> dict[str, Site]:
-    """The binary site of every layer, by name, the lowest first.
+def layer_sites(hidden_dim: int | tuple[int, ...], kind: Kind = "binary") -> dict[str, Site]:
+    """The site of every layer, by name, the lowest first.
 
     >>> list(layer_sites(100)), list(layer_sites((25, 30)))
     (['z'], ['z1', 'z2'])
     """
-    sites = [Site(size, "binary") for size in layer_sizes(hidden_dim)]
+    sites = [Site(size, kind) for size in layer_sizes(hidden_dim)]
     if len(sites) == 1:
         return {"z": sites[0]}
     return {f"z{number}": site for number, site in enumerate(sites, start=1)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import NormalVector
-from pyrodgm.engine.draws import draw
+from pyrodgm.engine.draws import draw, score
 
 Values = Mapping[str, Tensor]
 LEAST_SCALE = 1e-3  # of q's standard deviations, below which draws count as equal
@@ -128,8 +128,14 @@ class PriorContrast:
         return values
 
     def log_prob(self, values: Values, of_model: Values) -> dict[str, Tensor]:
-        """The model's own."""
-        return {name: of_model[name] for name in values}
+        """The model's own, as functions of the latents alone.
+
+        The density of q does not depend on the parameters of the prior, and neither does what
+        stands for it: their gradient is taken out, so that the prior learns by log p.
+        """
+        fixed = {name: value.detach() for name, value in values.items()}
+        learnt = score(self.model, self.batch, fixed)
+        return {name: of_model[name] - (learnt[name] - learnt[name].detach()) for name in values}
 
 
 class AdaptiveContrast:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from linear_gaussian import ExactRatio, LinearRows, NormalOfNoise, X, exact_bound
+from linear_gaussian import ExactRatio, LinearRows, NormalOfNoise, X, exact_bound, linear
 from scipy.stats import norm
 from torch import nn
 
@@ -132,6 +132,20 @@ def test_with_the_exact_ratio_the_terms_are_those_of_the_known_density(kind):
     torch.testing.assert_close(found.kl["z"], log_q - found.p["z"])
     torch.testing.assert_close(found.direct, found.log_w)
     assert not found.log_score.any()
+
+
+@pytest.mark.parametrize("kind", ["prior", "adaptive"])
+def test_a_prior_with_parameters_learns_by_its_own_density(kind):
+    """Of N(0, s^2) at s = 1, the derivative of log p(z) by s is z^2 - 1."""
+    torch.manual_seed(4)
+    model, guide = pair()
+    model.prior = linear(1.0)
+    batch = rows()
+    contrast, exact = contrasts(model, guide, batch, kind)
+    log_q = partial(CriticTerm(exact).log_q, batch, contrast)
+    found = estimated_terms(model, guide, batch, 4, log_q)
+    slope = gradient(found.log_w.sum(), [model.prior])
+    torch.testing.assert_close(slope, (found.values["z"].square() - 1).sum().detach()[None])
 
 
 @pytest.mark.parametrize("kind", ["prior", "adaptive"])
