@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class Batch:
             missing.
         conditions: inputs that are not modelled, (B, T, U), in the units of the data and in double
             precision; None if there are none.
+        host_lengths: frames of every sequence, (B,), where they are known without reading the mask,
+            which may be on a GPU; None together with another mask.
         lags: lagged values, computed once for all programs on this batch.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
@@ -36,6 +39,7 @@ class Batch:
     index: Tensor
     seen: Tensor | None = None
     conditions: Tensor | None = None
+    host_lengths: np.ndarray | None = field(default=None, repr=False, compare=False)
     lags: Lags = field(default_factory=Lags, repr=False, compare=False)
 
     @classmethod
@@ -63,7 +67,14 @@ class Batch:
     @property
     def num_frames(self) -> int:
         """Frames that are data, over the whole batch."""
-        return int(self.mask.sum())
+        known = self.host_lengths
+        return int(self.mask.sum()) if known is None else int(known.sum())
+
+    @property
+    def shortest(self) -> int:
+        """Number of first frames in which no sequence has ended."""
+        known = self.host_lengths
+        return int(self.lengths.min()) if known is None else int(known.min())
 
     @property
     def observed(self) -> Tensor:
@@ -71,15 +82,28 @@ class Batch:
         return self.mask[..., None].expand_as(self.x) if self.seen is None else self.seen
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on another device."""
-        return self._each(self.index.to(device), lambda part: part.to(device))
+        """The batch on another device.
+
+        A copy from the CPU to a GPU is made from pinned memory, so that the host does not wait for
+        it. Torch does not use that memory for anything else before the copy is done.
+        """
+
+        def moved(part: Tensor) -> Tensor:
+            if device.type == "cuda" and part.device.type == "cpu":
+                return part.pin_memory().to(device, non_blocking=True)
+            return part.to(device)
+
+        return self._each(moved(self.index), self.host_lengths, moved)
 
     def first(self, length: int) -> Batch:
         """The first frames of every sequence."""
-        return self._each(self.index, lambda part: part[:, :length])
+        known = None if self.host_lengths is None else np.minimum(self.host_lengths, length)
+        return self._each(self.index, known, lambda part: part[:, :length])
 
-    def _each(self, index: Tensor, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _each(
+        self, index: Tensor, host_lengths: np.ndarray | None, change: Callable[[Tensor], Tensor]
+    ) -> Batch:
         """A batch with changed parts over time, (B, T, ...)."""
         seen = None if self.seen is None else change(self.seen)
         conditions = None if self.conditions is None else change(self.conditions)
-        return Batch(change(self.x), change(self.mask), index, seen, conditions)
+        return Batch(change(self.x), change(self.mask), index, seen, conditions, host_lengths)

@@ -6,9 +6,11 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from failing import BadAt
 from pyro import poutine
 
 from pyrodgm.batch import Batch
+from pyrodgm.data import ragged
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine import sweeps
 from pyrodgm.engine.draws import draw
@@ -17,7 +19,12 @@ from pyrodgm.engine.terms import terms
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.runs.fitting import fit_config
+from pyrodgm.setup.build import build_data, build_objective
 from pyrodgm.setup.config import resolve
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.devices import launch
+from pyrodgm.train.loop import Training
+from pyrodgm.train.nonfinite import NonFiniteLoss
 from tiny import TINY_FIT, tiny_values
 from tiny import ragged as ragged_arrays
 
@@ -78,6 +85,51 @@ def test_a_fit_runs_and_repeats_itself(tiny, tmp_path, precision: str) -> None:
         for name in ("first", "second")
     ]
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"),
+    [("tsbn", "rloo-local"), ("vrnn", "elbo"), ("rbm", "pcd"), ("sbn", "jsa"), ("tsbn", "fivo")],
+)
+def test_no_step_waits_for_the_device(save_data, tmp_path, model: str, objective: str) -> None:
+    """All but what `tests/train/test_reads.py` names, and sweeps over long paths."""
+    arrays = ragged_arrays()
+    if model in ("rbm", "sbn"):
+        arrays |= {name: np.ones(arrays[name].sum(), int) for name in arrays if "lengths" in name}
+    values = {
+        "model": {"name": model},
+        "objective": {"name": objective},
+        "data": {"source": str(save_data(**arrays))},
+        "fit": {**TINY_FIT, "device": "cuda"},
+    }
+    config = resolve(values)
+    splits = build_data(config)
+    made = build_objective(config, splits.info)
+    training = Training(made, splits, config.fit, launch(config.fit))
+    made.train()
+    training._step()  # allocates what later steps use again
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(4):
+            training._step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    training.settle()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_step_that_is_not_finite_moves_nothing(tiny, optimizer: str, step: int) -> None:
+    splits, found = ragged.read(tiny), []
+    for deferred in (False, True):
+        options = FitOptions(steps=6, batch_size=8, device="cuda", optimizer=optimizer)
+        made = BadAt(step, splits)
+        training = Training(made, splits, options, launch(options), deferred=deferred)
+        with pytest.raises(NonFiniteLoss, match=f"step {step}: ") as caught:
+            list(training.steps())
+        found.append((str(caught.value), [p.detach().cpu() for p in made.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(map(torch.equal, found[0][1], found[1][1]))
 
 
 @pytest.mark.parametrize(

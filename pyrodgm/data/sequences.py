@@ -101,7 +101,7 @@ class Sequences:
             x = x.where(seen, self.centred(torch.from_numpy(self.fill)))
         x = x.masked_fill_(~mask[..., None], 0)
         given = None if self.conditions is None else self.conditions[frames]
-        return Batch(x, mask, torch.from_numpy(index), seen, given)
+        return Batch(x, mask, torch.from_numpy(index), seen, given, self.lengths[index])
 
     def centred(self, x: Tensor) -> Tensor:
         """Numbers of the data, (..., D), as in batches: centred, then in torch's default dtype."""

@@ -81,8 +81,10 @@ class Particles:
 
     def _encoded(self, t: Tensor) -> Tensor | None:
         """Features of frame t, (B, E); None where the program has none."""
-        if self.encoded is None or t.dim() == 0:
-            return None if self.encoded is None else self.encoded[:, t]
+        if self.encoded is None:
+            return None
+        if t.dim() == 0:
+            return self.encoded.index_select(1, t).squeeze(1)  # [:, t] would read it from a GPU
         return self.encoded[torch.arange(len(t), device=t.device), t]
 
     def push(self, values: Mapping[str, Tensor], alive: Tensor | None = None) -> None:
@@ -198,4 +200,5 @@ def beginning(batch: Batch, lengths: Tensor) -> Batch:
     seen = None if start.seen is None else start.seen & mask[..., None]
     if seen is not None and torch.equal(seen.all(-1), mask):
         seen = None  # what is missing comes later
-    return replace(start, x=start.x * mask[..., None], mask=mask, seen=seen, lags=Lags())
+    x = start.x * mask[..., None]
+    return replace(start, x=x, mask=mask, seen=seen, host_lengths=None, lags=Lags())

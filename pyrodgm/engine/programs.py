@@ -115,7 +115,7 @@ def _run_frames(program: SequenceProgram, batch: Batch, *, enumerable: bool) -> 
                 return values[name]
 
             with poutine.mask(mask=_bool(batch.mask[:, t])):
-                frame = torch.tensor(t, device=batch.x.device)
+                frame = torch.full((), t, device=batch.x.device)
                 past.update({key: seen[key][:, t] for key in seen.values_by_name})
                 program.step(draw, past, None if encoded is None else encoded[:, t], frame)
             for name, dim in sites.items():

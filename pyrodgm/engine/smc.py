@@ -79,7 +79,7 @@ class ParticleFilter:
         self.q = Particles(guide, batch, particles)
         self.log_weights = batch.x.new_full(self.shape, -math.log(particles), dtype=torch.float64)
         self.increments: list[Tensor] = []
-        self._whole = batch.mask.all(0).tolist()  # frames in which no sequence has ended
+        self._whole = batch.shortest  # frames in which no sequence has ended
 
     @property
     def t(self) -> int:
@@ -105,7 +105,7 @@ class ParticleFilter:
     def take_in(self) -> Values:
         """Draw and weigh one frame; returns the value of every site, each (..., B, D)."""
         alive = self._alive()
-        moving = None if self._whole[self.t] else alive
+        moving = None if self.t < self._whole else alive
         values, log_q = self._propose(moving)
         values, log_ratio = self._weigh(values, log_q, moving)
         joint = self.log_weights + log_ratio.double().masked_fill(~alive, 0.0)
@@ -123,7 +123,7 @@ class ParticleFilter:
         index = systematic(weights, len(weights))
         effective = 1 / weights.square().sum(0)
         poor = self._alive() & (effective < self.threshold * len(weights))
-        if not poor.is_cuda and not bool(poor.any()):  # on a GPU this would synchronise
+        if none_set(poor):
             return None
         stay = torch.arange(len(weights), device=index.device)[:, None]
         ancestors = torch.where(poor, index, stay)
@@ -177,7 +177,7 @@ class ParticleFilter:
         return x
 
     def _frame(self) -> Tensor:
-        return torch.tensor(self.t, device=self.batch.x.device)
+        return torch.full((), self.t, device=self.batch.x.device)
 
     def _alive(self) -> Tensor:
         """Sequences that have not ended, (B,); all of them after the last frame."""
@@ -243,3 +243,8 @@ def frame_evidence(
     """
     found = ParticleFilter(model, guide, batch, particles, threshold=threshold).run()
     return torch.stack(found.increments, -1)
+
+
+def none_set(flags: Tensor) -> bool:
+    """Whether no flag is set, as far as the host knows: on a GPU it would wait for the answer."""
+    return not flags.is_cuda and not bool(flags.any())

@@ -26,7 +26,10 @@ class FirstSteps(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """The biases of frames t, counted from zero, (D,) or (T, D)."""
-        return self.bias[t.clamp(max=self.history)]
+        place = t.clamp(max=self.history)
+        if t.dim():
+            return self.bias[place]
+        return self.bias.index_select(0, place).squeeze(0)  # [place] would read it from the device
 
     def over(self, length: int) -> Tensor:
         """The biases of the first `length` frames, (length, D)."""

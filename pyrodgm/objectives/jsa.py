@@ -122,7 +122,8 @@ class JSA(Objective):
         path = independence_chain(log_w, self._started(batch))
         if self.training and self.cache is not None:
             self.cache.write(batch, torch.cat([_chosen(v, path[-1]) for v in known.values()], -1))
-        times = torch.nn.functional.one_hot(path, len(log_w)).sum(0).T / self.particles
+        candidates = torch.arange(len(log_w), device=path.device)[:, None, None]
+        times = (path == candidates).sum(1) / self.particles
         log_probs = terms.log_p + (1 - self.sleep) * terms.log_q
         surrogate = len(log_w) * sequence_mean(times[..., None].to(log_probs) * log_probs)
         wake = Loss(-surrogate, self._report(terms, path), terms.by_name())

@@ -174,7 +174,7 @@ class RowCache(OwnState):
                 f"rows of {batch.length} frames; expected {(*places.shape, *self.shape)}"
             )
         self._values[places] = values.detach().to(self.dtype)
-        self._written[self._rows(batch)] = True
+        self._written.index_fill_(0, self._rows(batch), True)
 
     def own_state(self) -> dict[str, Any]:
         """The rows that were written here and their values."""
@@ -194,21 +194,27 @@ class RowCache(OwnState):
         self._starts = change(self._starts)
 
     def _rows(self, batch: Batch) -> Tensor:
-        """The rows of a batch.
-
-        They are checked on the CPU only, where the dry run is: on a GPU every step would wait.
+        """The rows of a batch, checked on the CPU only: on a GPU every step would wait.
 
         Raises:
-            UsageError: they are not rows of the training data.
+            UsageError: the cache has no size, or they are not rows of the training data.
         """
-        rows = batch.index
         if len(self._lengths) == 0:
             raise UsageError(
                 "a row cache was used before its size was set; call its begin(training) in the "
                 "objective's begin"
             )
-        if rows.is_cuda:
-            return rows
+        if not batch.index.is_cuda:
+            self._check_rows(batch)
+        return batch.index
+
+    def _check_rows(self, batch: Batch) -> None:
+        """Check that a batch is of the training data; the dry run of every fit does so on the CPU.
+
+        Raises:
+            UsageError: it is not.
+        """
+        rows = batch.index
         if int(rows.min()) < 0 or int(rows.max()) >= len(self._lengths):
             raise UsageError(
                 f"row {int(rows.max())} is not in a row cache of {len(self._lengths)} rows; "
@@ -219,7 +225,6 @@ class RowCache(OwnState):
                 "rows of a batch differ in length from the same rows of the training data; "
                 f"{KNOWN_ROWS}"
             )
-        return rows
 
     def _places(self, batch: Batch) -> Tensor:
         """Places of the values of a batch, (B, T) or (B,); the last place for padding."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
 class Average:
@@ -16,25 +16,28 @@ class Average:
     Args:
         modules: whose parameters are averaged.
         decay: weight of the past in the long run.
+
+    Attributes:
+        module: a copy of the modules with averaged weights.
+        count: number of updates in the average.
     """
 
     def __init__(self, modules: nn.Module, decay: float) -> None:
+        self.module = deepcopy(modules)
+        self.count = 0
         self._training = modules
-        self._averaged = AveragedModel(modules, multi_avg_fn=warm_average(decay))
-
-    @property
-    def module(self) -> nn.Module:
-        """A copy of the modules with averaged weights."""
-        return self._averaged.module
-
-    @property
-    def count(self) -> Tensor:
-        """Number of updates in the average."""
-        return self._averaged.n_averaged
+        self._update = warm_average(decay)
 
     def update(self) -> None:
-        """Add the current weights to the average."""
-        self._averaged.update_parameters(self._training)
+        """Add the current weights to the average; the first ones are copied."""
+        current = [parameter.detach() for parameter in self._training.parameters()]
+        averaged = [parameter.detach() for parameter in self.module.parameters()]
+        if self.count:
+            self._update(averaged, current, self.count)
+        else:
+            for kept, new in zip(averaged, current, strict=True):
+                kept.copy_(new)
+        self.count += 1
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -62,8 +65,7 @@ def warm_average(decay: float) -> Callable[..., None]:
     """
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num: Tensor | int) -> None:
-        n = int(num)
+    def update(averaged: list[Tensor], current: list[Tensor], n: int) -> None:
         weight = 1 - min(decay, (1 + n) / (10 + n))
         for kept, new in zip(averaged, current, strict=True):
             kept.lerp_(new, weight)

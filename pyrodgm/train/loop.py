@@ -22,7 +22,7 @@ from pyrodgm.objectives.state import OwnState, RowCache, Running
 from pyrodgm.seeds import Stream
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.averaging import Average
-from pyrodgm.train.nonfinite import NonFiniteLoss
+from pyrodgm.train.finite import FiniteCheck
 from pyrodgm.train.rates import SHAPES, FallingRates
 from pyrodgm.train.turns import Stepping
 
@@ -56,6 +56,8 @@ class Training:
         options: of training.
         fabric: processes and devices, from `launch`.
         restart: number of this restart, from zero.
+        deferred: whether the check of finite numbers is deferred, see `FiniteCheck`; by default it
+            is on CUDA.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Training:
         fabric: Fabric,
         *,
         restart: int = 0,
+        deferred: bool | None = None,
     ) -> None:
         self.options = replace(options, seed=options.seed + restart)
         self.restart = restart
@@ -80,6 +83,13 @@ class Training:
         self._module, *wrapped = cast("Any", fabric.setup(objective, *self.optimizers))
         for stepping, optimizer in zip(self.steppings, wrapped, strict=True):
             stepping.optimizer = optimizer
+        self.finite = FiniteCheck(
+            objective,
+            self.optimizers,
+            self._over_processes,
+            device=fabric.device,
+            deferred=fabric.device.type == "cuda" if deferred is None else deferred,
+        )
         decays = options.lr_schedule == "plateau" and options.lr_decay < 1
         self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
         falls = options.lr_schedule in SHAPES
@@ -120,7 +130,7 @@ class Training:
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; the parameters are still those
-                before the step.
+                before the step. On CUDA it is raised up to one turn later.
         """
         self.objective.train()
         while (share := self._share()) < 1:
@@ -132,6 +142,15 @@ class Training:
             self.step += 1
             self.seconds += time.perf_counter() - start
             yield Progress(self.step, self.seconds, dict(self.report), self.objective.headline)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all steps are checked; before anything is read of them or written.
+
+        Raises:
+            NonFiniteError: as in `steps`.
+        """
+        self.finite.settle()
 
     def _step(self) -> None:
         """Run the turns of all phases that are due."""
@@ -158,7 +177,7 @@ class Training:
             loss: Loss = self._module(batch, stepping.number)
             stepping.optimizer.zero_grad()
             self.fabric.backward(loss.surrogate * self._weight(batch))
-            self._check_finite(stepping, loss, batch)
+            self.finite(stepping.phase, loss, batch, self.step + 1)
             if stepping.options.clip_norm is not None:
                 nn.utils.clip_grad_norm_(stepping.phase.parameters(), stepping.options.clip_norm)
             stepping.optimizer.step()
@@ -174,15 +193,6 @@ class Training:
         share = batch.size * self.fabric.world_size / self.batch_size
         return share * batch.size / batch.num_frames if self.options.per_frame else share
 
-    def _check_finite(self, stepping: Stepping, loss: Loss, batch: Batch) -> None:
-        """Check that the loss and every number of its gradient are finite, in one operation."""
-        phase = stepping.phase
-        # A sum is not finite if one term is not, and is the cheapest test.
-        sums = [p.grad.sum() for p in phase.parameters() if p.grad is not None]
-        finite = bool(torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum()))
-        if self.any_process(not finite):
-            raise NonFiniteLoss(self.objective, phase, loss, batch, self.step + 1)
-
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all processes must call it at the same point."""
         return self.largest(float(flag)) > 0
@@ -193,6 +203,12 @@ class Training:
             return value
         mine = torch.tensor(value, dtype=torch.float64, device=self.fabric.device)
         return float(cast("Tensor", self.fabric.all_reduce(mine, reduce_op="max")))
+
+    def _over_processes(self, number: Tensor) -> Tensor:
+        """The sum of a number over all processes, in place; on CUDA the host does not wait."""
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(number)
+        return number
 
     @property
     def own_steps(self) -> int:
@@ -211,11 +227,11 @@ class Training:
         """Replace every running average by its mean over all processes."""
         if self.fabric.world_size > 1:
             for running in self._running:
-                mean = self.fabric.all_reduce(running.value, reduce_op="mean")
-                running.value.copy_(cast("Tensor", mean))
+                self._over_processes(running.value).div_(self.fabric.world_size)
 
     def validate(self) -> Validation:
         """The validation score of the evaluated weights."""
+        self.settle()
         trains = self.objective.training
         try:
             with self.average.used() if self.average else nullcontext():
@@ -240,10 +256,11 @@ class Training:
 
         All processes must call it at the same point, because each has its own generators.
         """
+        self.settle()
         return {
             "optimizers": [o.state_dict() for o in self.optimizers],
             "schedules": [s.state_dict() for s in self.schedules],
-            "num_averaged": None if self.average is None else self.average.count.cpu(),
+            "num_averaged": None if self.average is None else self.average.count,
             "sampler": self.sampler.state_dict(),
             "generators": self._from_all(self.random.state_dict()),
             "own": self._from_all({name: part.own_state() for name, part in self._own.items()}),
@@ -261,7 +278,7 @@ class Training:
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(saved)
         if self.average is not None:
-            self.average.count.copy_(state["num_averaged"])
+            self.average.count = int(state["num_averaged"])
         self.sampler.load_state_dict(state["sampler"])
         self.random.load_state_dict(state["generators"][self.fabric.global_rank])
         own = cast("Any", self.fabric.to_device(state["own"][self.fabric.global_rank]))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.errors import NonFiniteError
@@ -18,10 +17,18 @@ from pyrodgm.objectives import Loss, Phase
 
 
 class NonFiniteLoss(NonFiniteError):
-    """A loss or gradient that is not finite, with the parts that caused it and the batch."""
+    """A loss or gradient that is not finite, with the parts that caused it and the batch.
+
+    Args:
+        phase: the phase.
+        loss: its loss.
+        batch: its batch.
+        step: number of the step, counted from one.
+        gradients: names of the parameters whose gradient is not finite.
+    """
 
     def __init__(
-        self, objective: nn.Module, phase: Phase, loss: Loss, batch: Batch, step: int
+        self, phase: Phase, loss: Loss, batch: Batch, step: int, gradients: Sequence[str]
     ) -> None:
         self.batch = batch
         self.step = step
@@ -31,7 +38,8 @@ class NonFiniteLoss(NonFiniteError):
         if self.sites:
             where = f"not finite at {', '.join(self.sites)}"
         elif math.isfinite(value):
-            where = f"its gradient is not finite in {_not_finite(objective, phase)}"
+            named = ", ".join(gradients) or "another process"
+            where = f"its gradient is not finite in {named}"
         else:
             where = "every site is finite, so the cause is in the objective itself"
         rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
@@ -41,17 +49,6 @@ class NonFiniteLoss(NonFiniteError):
         """The same error, with the path of the saved batch."""
         self.args = (f"{self.args[0]} saved in {path}",)
         return self
-
-
-def _not_finite(objective: nn.Module, phase: Phase) -> str:
-    """Names of the parameters of a phase whose gradient is not finite."""
-    own = {id(parameter) for parameter in phase.parameters()}
-    bad = [
-        name
-        for name, p in objective.named_parameters()
-        if id(p) in own and p.grad is not None and not torch.isfinite(p.grad).all()
-    ]
-    return ", ".join(bad) or "another process"
 
 
 @contextmanager

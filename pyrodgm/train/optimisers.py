@@ -86,20 +86,36 @@ class GravesRMSprop(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that has a gradient.
+
+        It is skipped if the attribute `found_inf`, a number on the device, is 1, as by torch's
+        fused optimisers.
+        """
         del closure
+        skipped = getattr(self, "found_inf", None)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    _update(parameter, self.state[parameter], group)
+                gradient, state = parameter.grad, self.state[parameter]
+                if gradient is None:
+                    continue
+                if not state:
+                    start = gradient if skipped is None else gradient.where(skipped == 0, 0.0)
+                    state["r"], state["m"] = start.square(), start.clone()
+                    state["b"] = torch.zeros_like(parameter)
+                if skipped is None:
+                    _update(parameter, gradient, state, group)
+                    continue
+                now = [parameter, *state.values()]
+                before = [tensor.clone() for tensor in now]
+                _update(parameter, gradient, state, group)
+                for new, old in zip(now, before, strict=True):
+                    new.copy_(new.where(skipped == 0, old))
 
 
-def _update(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    gradient, rho, mu = parameter.grad, group["rho"], group["momentum"]
-    assert gradient is not None
-    if not state:
-        state["r"], state["m"] = gradient.square(), gradient.clone()
-        state["b"] = torch.zeros_like(parameter)
+def _update(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+) -> None:
+    rho, mu = group["rho"], group["momentum"]
     for theta, g, r, m, b in _pieces(parameter, gradient, state["r"], state["m"], state["b"]):
         r.lerp_(g.square(), 1 - rho)
         m.lerp_(g, 1 - rho)

@@ -216,9 +216,11 @@ class Recorder:
     def _after_step(self, progress: Progress) -> None:
         if self.watcher is not None:
             self.watcher.on_progress(progress)
-        if self.writes and progress.step % RECORD_EVERY == 0:
+        if progress.step % RECORD_EVERY == 0:
+            self.training.settle()
             numbers = {key: float(value) for key, value in progress.report.items()}
-            self._record(lr=self.training.lr, **numbers)
+            if self.writes:
+                self._record(lr=self.training.lr, **numbers)
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             valid = self._evaluate()
             best = self.selection.update(valid, progress.step)
@@ -251,6 +253,7 @@ class Recorder:
 
     def _evaluate(self) -> Validation:
         training, start = self.training, time.perf_counter()
+        training.settle()
         try:
             valid = training.validate()
         except NonFiniteError as error:
