@@ -14,7 +14,7 @@ READING = {
     aten._local_scalar_dense,  # bool, float, int, item and tolist
     aten.equal,
     aten.is_nonzero,
-    aten.lift_fresh,  # a tensor made from Python's numbers, which is copied to the device
+    aten.lift_fresh,  # torch.tensor(number, device=...) copies; take torch.full and fill_
     aten.masked_select,
     aten.nonzero,
     aten.unique_dim,
@@ -43,5 +43,5 @@ class NoReads(TorchDispatchMode):
         )
         sized = packet is aten.repeat_interleave and not (kwargs or {}).get("output_size")
         if packet in READING or of_mask or sized:
-            raise NumberRead(f"{packet} reads numbers of a tensor")
+            raise NumberRead(f"{packet} reads or copies numbers; see the list in {__name__}")
         return func(*args, **(kwargs or {}))

@@ -90,7 +90,7 @@ def antithetic_terms(
     def redraw(name: str, distribution: TorchDistribution) -> Tensor:
         logits = logits_of(distribution).expand(*shape, -1)
         sign = logits.new_ones(branches, 1, 1, 1, 1)
-        sign[turned[name]] = -1
+        sign[turned[name]].fill_(-1)
         return BernoulliVector(logits).from_noise(sign * noise[name])
 
     found = _given_paths(joint, proposal, batch, redraw, shape)
