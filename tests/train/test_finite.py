@@ -52,8 +52,8 @@ def test_both_ways_take_the_same_steps(splits, options):
 @pytest.mark.parametrize("part", ["loss", "gradient"])
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_both_ways_raise_the_same_and_move_nothing(splits, step, part, options):
-    before = training(splits, 0, deferred=False, **options | {"steps": step - 1})
-    list(before.steps())
+    before = training(splits, 0, deferred=False, **options)
+    list(islice(before.steps(), step - 1))
     messages, batches = [], []
     for deferred in (False, True):
         made = training(splits, step, deferred=deferred, part=part, **options)
