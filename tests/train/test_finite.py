@@ -1,5 +1,7 @@
 """The immediate and the deferred check of finite numbers, on the CPU, side by side."""
 
+from itertools import islice
+
 import pytest
 import torch
 from failing import BadAt
