@@ -47,6 +47,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "bernoulli": {},
+    "flow": {"hidden_dim": (16, 16), "flow_dim": 8},
     "gaussian": {"hidden_dim": (16, 16)},
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
     "layered-gaussian": {"hidden_dim": (16, 16)},

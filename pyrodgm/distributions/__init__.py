@@ -3,6 +3,7 @@
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.categorical import CategoricalVector, Symbols
 from pyrodgm.distributions.counts import CountVector
+from pyrodgm.distributions.flow import FlowVector
 from pyrodgm.distributions.implicit import Implicit
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.nade import NADE
@@ -23,6 +24,7 @@ __all__ = [
     "BernoulliVector",
     "CategoricalVector",
     "CountVector",
+    "FlowVector",
     "Implicit",
     "LowRankNormal",
     "MeanFieldBits",

@@ -1,6 +1,7 @@
 """Guides q: approximate posteriors."""
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
+from pyrodgm.guides.flow import NormalFlow
 from pyrodgm.guides.gaussian import DiagonalNormal, LayeredNormal
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
@@ -9,6 +10,7 @@ from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
+    "flow": NormalFlow,
     "gaussian": DiagonalNormal,
     "implicit": FeedForwardImplicit,
     "layered-gaussian": LayeredNormal,
@@ -28,6 +30,7 @@ __all__ = [
     "LayeredBernoulli",
     "LayeredNormal",
     "NoGuide",
+    "NormalFlow",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
     "StepGuide",
