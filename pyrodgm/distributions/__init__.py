@@ -2,6 +2,7 @@
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.categorical import CategoricalVector, Symbols
+from pyrodgm.distributions.concrete import ConcreteBits, HardConcreteBits, log_logistic
 from pyrodgm.distributions.counts import CountVector
 from pyrodgm.distributions.flow import FlowVector
 from pyrodgm.distributions.implicit import Implicit
@@ -23,8 +24,10 @@ __all__ = [
     "NADE",
     "BernoulliVector",
     "CategoricalVector",
+    "ConcreteBits",
     "CountVector",
     "FlowVector",
+    "HardConcreteBits",
     "Implicit",
     "LowRankNormal",
     "MeanFieldBits",
@@ -39,6 +42,7 @@ __all__ = [
     "Symbols",
     "bit_vectors",
     "is_bits",
+    "log_logistic",
     "logits_of",
     "numbered",
     "partial",

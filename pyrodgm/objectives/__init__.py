@@ -3,6 +3,7 @@
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives.avb import AVB
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.concrete import Concrete
 from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm
 from pyrodgm.objectives.disarm import DisARM
@@ -34,6 +35,7 @@ from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "avb": AVB,
+    "concrete": Concrete,
     "disarm": DisARM,
     "double-cv": DoubleCV,
     "elbo": ELBO,
@@ -74,6 +76,7 @@ __all__ = [
     "VIMCO",
     "WGAN",
     "Chains",
+    "Concrete",
     "CriticELBO",
     "CriticTerm",
     "DisARM",

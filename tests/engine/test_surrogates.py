@@ -1,5 +1,7 @@
 """Bits that carry gradients: the values stay, and the gradient is that of the slopes."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,6 +11,7 @@ from oracles import bernoulli
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import (
     BernoulliVector,
+    HardConcreteBits,
     MeanFieldBits,
     NormalVector,
     ReinMaxBits,
@@ -26,7 +29,11 @@ def rows(variant):
     return Batch.of(frames("bernoulli", B, VARIANTS[variant].length))
 
 
-@pytest.mark.parametrize("surrogate", [StraightThroughBits, ReinMaxBits])
+@pytest.mark.parametrize(
+    "surrogate",
+    [StraightThroughBits, ReinMaxBits, partial(HardConcreteBits, temperature=0.5)],
+    ids=["straight-through", "reinmax", "hard concrete"],
+)
 @pytest.mark.parametrize("variant", ["tsbn order 2", "dtsbn-s", "dtsbn-d", "sbn"])
 @pytest.mark.parametrize("particles", [1, K])
 def test_values_and_log_probabilities_are_those_of_the_bits(variant, surrogate, particles):

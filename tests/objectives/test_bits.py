@@ -15,6 +15,7 @@ from pyrodgm.models import SBN
 from pyrodgm.objectives import (
     ELBO,
     RLOO,
+    Concrete,
     DisARM,
     DoubleCV,
     LocalRLOO,
@@ -146,7 +147,7 @@ def test_programs_without_frames_are_refused(kind):
         objective.trace(Batch.of(frames("bernoulli", 1, 3)))
 
 
-@pytest.mark.parametrize("kind", [DisARM, DoubleCV, ReinMax, StraightThrough])
+@pytest.mark.parametrize("kind", [Concrete, DisARM, DoubleCV, ReinMax, StraightThrough])
 def test_plain_programs_are_refused(kind):
     with pytest.raises(
         UsageError, match=f"{kind.__name__} needs draws that only models and guides"

@@ -1,4 +1,4 @@
-"""Mean gradients of straight-through and ReinMax against sums over all paths, and their bias."""
+"""Mean gradients of bits with slopes against sums over all paths, and their bias."""
 
 import copy
 
@@ -15,13 +15,14 @@ from oracles import (
     sample_gradients,
 )
 from pyrodgm.batch import Batch
-from pyrodgm.objectives import ReinMax, StraightThrough
+from pyrodgm.objectives import Concrete, ReinMax, StraightThrough
 from variants import VARIANTS, frames, pair, randomised
 
 SLOPES = {
     StraightThrough: lambda z, p: p * (1 - p),
     ReinMax: lambda z, p: (z - p).abs() / 2,
 }
+TEMPERATURE = 0.6
 CELLS = ["tsbn order 2", "dtsbn-s", "sbn"]
 COPIES = 1000
 
@@ -54,6 +55,16 @@ def mean_gradient(model, guide, x, slope, parameters):
     return gradient((exact.q.detach() * log_w.sum(-1)).sum(), parameters)
 
 
+def concrete_slope(z, p):
+    """The mean slope of a relaxed bit over the noise on its side of the log-odds."""
+    v = torch.linspace(0, 40, 2001).double()
+    s = v.sigmoid()
+    toward = torch.where(z == 1, 1.0, -1.0)[..., None]
+    noise = p.logit()[..., None] - toward * TEMPERATURE * v
+    f = noise.sigmoid() * (-noise).sigmoid()
+    return torch.trapezoid(s * (1 - s) * f, v) / torch.where(z == 1, p, 1 - p)
+
+
 def ragged(x):
     """Copies of a sequence, with a frame of padding."""
     padded = torch.cat([x, torch.full_like(x[:1], 0.5)]).expand(COPIES, -1, -1)
@@ -69,6 +80,18 @@ def test_mean_gradient_is_that_of_the_slopes(variant, kind):
     parameters = [*model.parameters(), *guide.parameters()]
     expected = mean_gradient(model, guide, x, SLOPES[kind], parameters)
     objective, batch = kind(model, guide), ragged(x)
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=24)
+    assert_mean(samples, expected)
+
+
+@pytest.mark.parametrize("variant", CELLS)
+def test_mean_gradient_of_hard_concrete_bits_is_that_of_their_mean_slopes(variant):
+    torch.manual_seed(2)
+    model, guide, x = example(variant)
+    parameters = [*model.parameters(), *guide.parameters()]
+    expected = mean_gradient(model, guide, x, concrete_slope, parameters)
+    objective = Concrete(model, guide, temperature=TEMPERATURE, hard=True)
+    batch = ragged(x)
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=24)
     assert_mean(samples, expected)
 

@@ -1,0 +1,142 @@
+"""The evidence lower bound of relaxed bits."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Unpack, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import ConcreteBits, HardConcreteBits, log_logistic, logits_of
+from pyrodgm.engine.draws import draw, factors
+from pyrodgm.engine.rollout import Surrogate
+from pyrodgm.engine.terms import Terms, path_terms, terms
+from pyrodgm.errors import UsageError
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
+from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.kl import KLOptions
+from pyrodgm.objectives.schedule import Positive, scheduled
+from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.objectives.targets import Targets
+
+Density = Literal["relaxed", "discrete"]
+
+
+@final
+class Concrete(SinglePhase):
+    r"""The evidence lower bound of relaxed bits, with path gradients.
+
+    .. math::
+        z = \sigma\big((l_q - \varepsilon) / \tau\big), \qquad
+        L = E_\varepsilon\big[\log p(x \mid z) + \log p(z) - \log q(z \mid x)\big]
+
+    with standard logistic noise and log-odds :math:`l_q` of the guide, :math:`l_p` of the model,
+    which depend on the relaxed bits of the frames and layers before. It can mean three things:
+
+    - ``density="relaxed"``: the densities of relaxed bits at z, both at temperature :math:`\tau`,
+
+      .. math:: \log p(z) - \log q(z \mid x) = \log f(l_p - l_q + \varepsilon)
+          - \log f(\varepsilon), \qquad f(\varepsilon) = \sigma(\varepsilon) \sigma(-\varepsilon)
+
+      L is a lower bound on the log-likelihood of the model with relaxed latents, and its gradient
+      is unbiased. The KL term is that of logistic distributions, at every temperature: it exceeds
+      that of the bits by the KL term of the noise given the bits. As :math:`\tau \to 0`, L
+      therefore tends to a lower bound of the discrete model that is below its evidence lower bound.
+    - ``density="discrete"``: the log-probabilities of bits, :math:`z l - \log(1 + e^l)`, at z. L is
+      an estimate and no bound, and tends to the evidence lower bound as :math:`\tau \to 0`. Its
+      gradient is that of this estimate.
+    - ``hard=True``: bits :math:`[\varepsilon < l_q]` that pass on the gradient of z. L is the
+      evidence lower bound itself; its gradient for the model is unbiased, and that for the guide is
+      biased at every temperature (straight-through Gumbel).
+
+    Lower temperatures bring z nearer to bits and raise the variance of the gradient. Reports are of
+    L. Validation is of the discrete model, with draws of bits.
+
+    Args:
+        model: the model p, with binary latents.
+        guide: the guide q.
+        particles: number of draws K.
+        temperature: :math:`\tau`, a positive number or a schedule, such as
+            ``exponential:1:0.3:20000``.
+        hard: whether the values are bits.
+        density: "relaxed" or "discrete"; by default relaxed, and discrete if the values are bits.
+
+    Raises:
+        UsageError: the density of relaxed bits for values that are bits.
+
+    Reference: Maddison, Mnih and Teh, The concrete distribution, 2017, appendices B and C;
+    Jang, Gu and Poole, Categorical reparameterization with Gumbel-softmax, 2017.
+    """
+
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets(
+            "V-LB, relaxed",
+            "V-LB, relaxed",
+            "section 3.2.1; Maddison et al. 2017",
+            "density=relaxed",
+        ),
+        Targets("V-LB, biased", "V-LB, biased", "Maddison et al. 2017", "density=discrete"),
+        Targets("V-LB", "V-LB, biased", "section 3.2.1; Jang et al. 2017", "hard=True"),
+    )
+    needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
+    headline: ClassVar[str] = "concrete_nats_per_frame"
+
+    def __init__(
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        particles: Annotated[int, Field(ge=1)] = 1,
+        temperature: Positive = 0.5,
+        hard: bool = False,
+        density: Density | None = None,
+        **kl: Unpack[KLOptions],
+    ) -> None:
+        super().__init__(model, guide, particles=particles, execution="fused", **kl)
+        if hard and density == "relaxed":
+            raise UsageError(
+                "bits have no relaxed density, which 'hard' with density 'relaxed' asks for; give "
+                "one of the two"
+            )
+        self.hard = hard
+        self.density: Density = density or ("discrete" if hard else "relaxed")
+        self.temperature = scheduled(temperature)
+        self._changed: dict[str, Tensor] = {}
+
+    def trace(self, batch: Batch) -> Terms:
+        """Log-probabilities of K draws that carry gradients."""
+        temperature = self.temperature()
+        if isinstance(temperature, Tensor):
+            self._changed = {"temperature": temperature}
+        kind = partial(HardConcreteBits if self.hard else ConcreteBits, temperature=temperature)
+        if self.hard:
+            draws = draw(self.guide, batch, self.particles, surrogate=kind)
+            return path_terms(self.model, self.guide, batch, draws.values)
+        if self.density == "discrete":
+            return terms(self.model, self.guide, batch, self.particles, surrogate=kind)
+        return self._relaxed(batch, kind)
+
+    def _relaxed(self, batch: Batch, surrogate: Surrogate) -> Terms:
+        """Terms whose latent sites have the densities of relaxed bits."""
+        draws = draw(self.guide, batch, self.particles, keep_noise=True, surrogate=surrogate)
+        of_model, of_guide = factors(self.model, batch, draws.values), draws.factors
+        p = {name: factor.log_prob for name, factor in of_model.items()}
+        q: dict[str, Tensor] = {}
+        zero = batch.x.new_zeros(())
+        for name, noise in draws.noise.items():
+            l_p, l_q = (logits_of(site[name].distribution) for site in (of_model, of_guide))
+            p[name] = torch.where(batch.mask, log_logistic(l_p - l_q + noise), zero)
+            q[name] = torch.where(batch.mask, log_logistic(noise), zero)
+        shape = (self.particles, batch.size, batch.length)
+        p = {name: nats.expand(shape) for name, nats in p.items()}
+        return Terms(p=p, q=q, path=q, score={}, values=draws.values, mask=batch.mask, x=batch.x)
+
+    def estimate(self, terms: Terms) -> Loss:
+        """Minus L, per sequence."""
+        (bound,) = terms.report().values()
+        report = {self.headline: bound} | self._changed
+        return Loss(-sequence_mean(terms.direct), report, terms.by_name())
