@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "report",
     "compare",
+    "study",
     "reproduce",
     "list",
     "data",

@@ -76,6 +76,19 @@ class Interrupted(PyrodgmError):
     exit_code = 130
 
 
+class FailedRuns(PyrodgmError):
+    """Some runs of a study failed; the others are kept.
+
+    Args:
+        message: which.
+        exit_code: of the command line.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Mistakes:
     """Collects mistakes, to report all of them at once."""
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = [
     {"cli"},
     {"package"},  # pyrodgm/__init__.py, which re-exports
-    {"report", "reproduce"},
+    {"report", "reproduce", "studies"},
     {"runs"},
     {"train"},
     {"figures", "setup"},

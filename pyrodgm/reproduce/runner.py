@@ -14,13 +14,11 @@ from pyrodgm.access import access_in_words
 from pyrodgm.display import json_number
 from pyrodgm.errors import NonFiniteError, UsageError, did_you_mean
 from pyrodgm.reproduce.table import Cell, Numbers, PaperTable
-from pyrodgm.runs.fitting import fit_config, resume
-from pyrodgm.runs.run import Run
+from pyrodgm.runs.finishing import check_same, finished
 from pyrodgm.setup.build import build_data
 from pyrodgm.setup.config import RunConfig, resolve
 from pyrodgm.setup.settings import merge
 from pyrodgm.storage.files import replacing
-from pyrodgm.storage.folder import RunFolder
 from pyrodgm.tables import Measured
 from pyrodgm.train.recorder import Watcher
 
@@ -137,10 +135,10 @@ def _outcome(
 ) -> Outcome:
     """The outcome of a cell: from its file, else from its run, which is finished if needed."""
     if kept := _read(folder / RESULT):
-        _check_same(folder, kept["config"], config)
+        check_same(folder, kept["config"], config)
         return Outcome.from_dict(kept["outcome"])
     try:
-        run = _finished(config, folder / "run", watcher)
+        run = finished(config, folder / "run", watcher)
     except NonFiniteError as error:
         return Outcome(cell.row, cell.protocol, config.fit.seed, {}, failure=str(error))
     numbers = table.measure(run)
@@ -153,24 +151,6 @@ def _outcome(
 
 def _read(result: Path) -> dict[str, Any] | None:
     return json.loads(result.read_text()) if result.is_file() else None
-
-
-def _check_same(folder: Path, kept: str, config: RunConfig) -> None:
-    """Refuse to continue in a folder with another configuration."""
-    if kept != config.to_toml():
-        raise UsageError(
-            f"{folder} holds a run of another configuration (the table has changed since); "
-            "move it away, or give another --out"
-        )
-
-
-def _finished(config: RunConfig, folder: Path, watcher: Watcher | None) -> Run:
-    """The finished run of a configuration: new, resumed, or loaded."""
-    if (begun := RunFolder(folder)).config.is_file():
-        _check_same(folder, resolve(begun.values).to_toml(), config)
-        return resume(folder, watcher=watcher)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return fit_config(config, folder, watcher)
 
 
 def _baselines(table: PaperTable, config: RunConfig, out: Path) -> list[Outcome]:

@@ -267,7 +267,7 @@ class Recorder:
     def _report(self, valid: Validation, best: bool) -> None:
         if self.writes:
             numbers = {f"valid_{key}": value for key, value in valid.numbers.items()}
-            self._record(**numbers, chosen_by=valid.by, best=best)
+            self._record(**numbers, score=valid.score, chosen_by=valid.by, best=best)
         if self.watcher is not None:
             self.watcher.on_evaluation(self.training.step, valid, best)
 

@@ -1,0 +1,1 @@
+"""Studies: which model, guide and objective suits a dataset, over seeds."""
