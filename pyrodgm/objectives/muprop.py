@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar, NamedTuple, final
 
 import torch
@@ -16,6 +18,8 @@ from pyrodgm.engine.terms import Terms, scored_terms, terms
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
+from pyrodgm.objectives.kl import KLTerm
+from pyrodgm.objectives.schedule import NonNegative
 from pyrodgm.objectives.signal import reward_to_go
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.state import Running
@@ -27,7 +31,7 @@ class Expansion(NamedTuple):
 
     Args:
         values: means of the bits, each computed from the means before it, (1, B, T, D) by site.
-        cost: log p - log q there, by frame, (1, B, T).
+        cost: what is learnt there, by frame, (1, B, T).
         slopes: total derivatives of the sum of all costs, (1, B, T, D) by site.
     """
 
@@ -58,6 +62,8 @@ class MuProp(Objective):
         guide: the guide q.
         particles: number of draws K.
         decay: weight of the old value in the running mean.
+        kl_weight: weight of the KL term in the cost, a number or a schedule; see `KLTerm`.
+        free_bits: nats of KL per site and frame that cost nothing, a number or a schedule.
 
     Raises:
         CompatibilityError: the guide is not a sequence program, or draws other than bits.
@@ -76,17 +82,20 @@ class MuProp(Objective):
         *,
         particles: Annotated[int, Field(ge=1)] = 1,
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.8,
+        kl_weight: NonNegative = 1.0,
+        free_bits: NonNegative = 0.0,
     ) -> None:
         super().__init__(model, guide)
         self.particles = particles
         self.mean = Running(decay)
+        self.kl_term = KLTerm(kl_weight, free_bits)
 
     def loss(self, batch: Batch) -> Loss:
         """Minus (bound + score term) per sequence."""
-        drawn = terms(self.model, self.guide, batch, self.particles)
-        expansion = self._expansion(batch)
+        drawn = self.kl_term(terms(self.model, self.guide, batch, self.particles))
+        expansion = self._expansion(batch, drawn.kl_weights)
         signal = self._signal(drawn, expansion)
-        surrogate = sequence_mean(drawn.log_p)
+        surrogate = sequence_mean(drawn.direct)
         for name, bits in drawn.drawn_from.items():
             logits, slope = logits_of(bits), expansion.slopes[name]
             with torch.no_grad():
@@ -94,10 +103,10 @@ class MuProp(Objective):
                 linear = (slope * (value - expansion.values[name])).sum(-1, keepdim=True)
                 weight = (signal[..., None] - linear) * (value - p) + slope * p * (1 - p)
             surrogate = surrogate + sequence_mean((weight * logits).sum(-1))
-        return Loss(-surrogate, drawn.report(), drawn.by_name())
+        return Loss(-surrogate, drawn.report() | self.kl_term.report, drawn.by_name())
 
     @torch.enable_grad()
-    def _expansion(self, batch: Batch) -> Expansion:
+    def _expansion(self, batch: Batch, kl_weights: Mapping[str, Tensor]) -> Expansion:
         """The mean field of a batch, its costs, and their derivatives by displacements of it."""
         shape = (1, batch.size, batch.length)
         still = {
@@ -106,7 +115,8 @@ class MuProp(Objective):
         }
         with frozen([*self.model.parameters(), *self.guide.parameters()]):
             means = draw(self.guide, batch, noise=still, surrogate=MeanFieldBits).values
-            cost = scored_terms(self.model, self.guide, batch, means).log_w
+            at_means = scored_terms(self.model, self.guide, batch, means)
+            cost = replace(at_means, kl_weights=kl_weights).cost
         slopes = torch.autograd.grad(cost.sum(), tuple(still.values()), materialize_grads=True)
         values = {name: value.detach() for name, value in means.items()}
         return Expansion(values, cost.detach(), dict(zip(still, slopes, strict=True)))
@@ -115,7 +125,7 @@ class MuProp(Objective):
     def _signal(self, drawn: Terms, expansion: Expansion) -> Tensor:
         """Costs from every frame on, less those of the mean field and their mean, (K, B, T)."""
         frames = drawn.mask.to(expansion.cost.dtype).expand(self.particles, -1, -1)
-        residual = drawn.log_w - expansion.cost
+        residual = drawn.cost - expansion.cost
         signal = reward_to_go((residual - self.mean.value) * frames)
         if self.training:
             self.mean.update((residual * frames).sum() / frames.sum().clamp(min=1))

@@ -20,6 +20,7 @@ from pyrodgm.objectives import (
     DisARM,
     DoubleCV,
     LocalRLOO,
+    MuProp,
     ObjectiveELBO,
 )
 from pyrodgm.setup.config import resolve
@@ -36,6 +37,8 @@ UNBIASED = [
     (LocalRLOO, {"particles": 3}, "tsbn, one frame"),
     (DisARM, FUTURE, "sbn"),
     (DoubleCV, FUTURE, "sbn"),
+    (MuProp, {}, "sbn"),
+    (MuProp, {}, "tsbn"),
 ]
 
 

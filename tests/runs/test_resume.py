@@ -35,6 +35,7 @@ OBJECTIVES = {
     "nvil": {},
     "rws": {},
     "fivo": {},
+    "concrete": {"temperature": "linear:1:0.5:9", "kl_weight": "linear:0:1:9"},
     "tracegraph-elbo": {"baseline": "decaying-average"},
 }
 
