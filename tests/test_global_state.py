@@ -97,6 +97,13 @@ def energy_likelihood(f):
     return found.lower.nats_per_frame, found.upper.nats_per_frame
 
 
+def study(f):
+    """Scores of two runs, each in a process of its own."""
+    values = {**tiny_values(f.files["bits"], **LITTLE), "candidate": [{"objective": "nvil"}]}
+    found = dgm.study(values | {"objective": {}, "seeds": [0, 1]}, out=f.new(), processes=2)
+    return [outcome.score for outcome in found.outcomes]
+
+
 CALLS = {
     "fit": Fitted.fit,
     "resume": Fitted.resume,
@@ -128,6 +135,7 @@ CALLS = {
     "check": lambda f: check(f.bits, draws=30, posterior_draws=3, sequences=2),
     "compare": lambda f: compare({"one": f.bits, "two": f.bits}),
     "report": report,
+    "study": study,
 }
 
 

@@ -6,7 +6,9 @@ from dreams import dreamt
 
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.objectives import ELBO, RWS
 from variants import VARIANTS, frames, latent_paths, mild, pair, path_log_probs
 
@@ -115,3 +117,13 @@ def test_programs_without_frames_take_weights_of_paths():
     objective.guide = torch.nn.Identity()
     with pytest.raises(CompatibilityError, match="weights='paths'"):
         objective.trace(Batch.of(frames("bernoulli", 1, 3)))
+
+
+def test_weights_of_frames_are_validated_by_a_particle_filter():
+    model, guide = pair("tsbn order 2")
+    x = frames("bernoulli", 5, 3).reshape(15, -1).numpy()
+    valid = Sequences(x, torch.full((5,), 3).numpy())
+    found = RWS(model, guide, particles=4).validate(valid, seed=3)
+    bounded = bound(model, guide, valid, particles=4, estimator="fivo", seed=3)
+    assert (found.by, found.score) == ("filter bound", bounded.nats_per_frame)
+    assert RWS(model, guide, particles=4, weights="paths").validate(valid).by == "bound"

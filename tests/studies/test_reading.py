@@ -90,7 +90,7 @@ def test_the_example_is_valid(request):
     assert [candidate.name for candidate in found.candidates] == [
         "nvil",
         "rloo-local",
-        "reweighted wake-sleep, fit.lr=0.003",
-        "reweighted wake-sleep, fit.lr=0.01",
+        "leave one out, fit.lr=0.003",
+        "leave one out, fit.lr=0.01",
     ]
     check_one_dataset(found)

@@ -22,7 +22,7 @@ def plan(tiny, **values):
         "model": {"name": "tsbn", "hidden_dim": 3},
         "seeds": [0, 1],
         "fit": dict(TINY_FIT),
-        "candidate": [{"objective": "nvil"}, {"objective": "rws"}],
+        "candidate": [{"objective": "nvil"}, {"objective": "rloo"}],
         **values,
     }
 
@@ -34,7 +34,7 @@ def written(path, tiny, steps, lr):
         'model = { name = "tsbn", hidden_dim = 3 }',
         f"fit = {{ steps = {steps}, evaluate_every = 5, batch_size = 8 }}",
         '[[candidate]]\nobjective = "nvil"',
-        f'[[candidate]]\nobjective = "rws"\nfit = {{ lr = {lr} }}',
+        f'[[candidate]]\nobjective = "rloo"\nfit = {{ lr = {lr} }}',
     ]
     path.write_text("\n".join(lines))
     return path
@@ -44,14 +44,14 @@ def test_every_run_is_trained_once_and_candidates_are_compared(tiny, tmp_path):
     said = []
     first = study(plan(tiny), out=tmp_path / "s", processes=2, say=said.append)
     assert [(o.candidate, o.seed) for o in first.outcomes] == [
-        ("nvil", 0), ("nvil", 1), ("rws", 0), ("rws", 1),
+        ("nvil", 0), ("nvil", 1), ("rloo", 0), ("rloo", 1),
     ]  # fmt: skip
     assert all(o.steps == 12 and o.by == "bound" and o.test is not None for o in first.outcomes)
     assert len(said) == 4
     with (tmp_path / "s" / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["5", "10", "12"] * 4
-    best = max(float(r["score"]) for r in rows if (r["candidate"], r["seed"]) == ("rws", "1"))
+    best = max(float(r["score"]) for r in rows if (r["candidate"], r["seed"]) == ("rloo", "1"))
     assert best == first.outcomes[-1].score
     assert (tmp_path / "s" / "curves.png").stat().st_size > 10_000
     said.clear()
@@ -69,9 +69,9 @@ def test_a_run_that_fails_does_not_lose_the_others_and_sets_the_exit_code(cli, t
         said = cli("study", file, "--out", tmp_path / "s", "--processes", 2, "--json")
     assert said.code == 4
     assert "1 of 2 runs failed" in said.err
-    assert "rws, seed 0 failed: step " in said.err
+    assert "rloo, seed 0 failed: step " in said.err
     found = json.loads(said.out)
-    assert [row["candidate"] for row in found["candidates"]] == ["nvil", "rws"]
+    assert [row["candidate"] for row in found["candidates"]] == ["nvil", "rloo"]
     assert found["candidates"][0]["score"] is not None
     assert found["candidates"][1]["score"] is None
     assert "saved in" in found["runs"][1]["failure"]

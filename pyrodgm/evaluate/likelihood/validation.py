@@ -18,10 +18,12 @@ from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
 COARSE = 256  # cells along every latent, of quadrature in training
-EXACT, BOUND, HELD_OUT, NOTHING = "exact", "bound", "held-out tokens", "nothing"
+EXACT, BOUND, FILTER = "exact", "bound", "filter bound"
+HELD_OUT, NOTHING = "held-out tokens", "nothing"
 WORDS = {
     EXACT: "the log-likelihood on validation",
     BOUND: "the bound on validation",
+    FILTER: "the bound of a particle filter on validation",
     HELD_OUT: "the log-likelihood of the tokens held out of validation",
 }
 
@@ -31,8 +33,9 @@ class Validation:
     """A validation score and the numbers reported beside it.
 
     Args:
-        by: name of the score: "exact" (the log-likelihood), "bound" (on it), "held-out tokens", a
-            phrase of an objective such as "pseudo-likelihood", or "nothing".
+        by: name of the score: "exact" (the log-likelihood), "bound" (on it), "filter bound" (on it,
+            by a particle filter), "held-out tokens", a phrase of an objective such as
+            "pseudo-likelihood", or "nothing".
         score: higher is better; None if there is no score, and then the last weights are kept.
         numbers: shown and recorded, by key, each with its unit in the key.
 
@@ -64,7 +67,7 @@ class Validation:
             "nats_per_frame_sequence_weighted": bound.nats_per_frame_sequence_weighted,
         }
         if held_out is None:
-            by = EXACT if bound.estimator in LIKELIHOODS else BOUND
+            by = {"fivo": FILTER, **dict.fromkeys(LIKELIHOODS, EXACT)}.get(bound.estimator, BOUND)
             return cls(by, bound.nats_per_frame, numbers)
         return cls(HELD_OUT, held_out, {**numbers, "nats_per_held_out_token": held_out})
 
