@@ -120,8 +120,8 @@ def test_programs_without_frames_take_weights_of_paths():
 
 
 def test_weights_of_frames_are_validated_by_a_particle_filter():
-    model, guide = pair("tsbn order 2")
-    x = frames("bernoulli", 5, 3).reshape(15, -1).numpy()
+    model, guide = (each.float() for each in pair("tsbn order 2"))
+    x = frames("bernoulli", 5, 3).reshape(15, -1).float().numpy()
     valid = Sequences(x, torch.full((5,), 3).numpy())
     found = RWS(model, guide, particles=4).validate(valid, seed=3)
     bounded = bound(model, guide, valid, particles=4, estimator="fivo", seed=3)
