@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Unpack, final
+from typing import ClassVar, final
 
-from pydantic import Field
-
-from pyrodgm.batch import Batch
 from pyrodgm.distributions import ReinMaxBits
-from pyrodgm.engine.draws import draw
-from pyrodgm.engine.terms import Terms, path_terms
-from pyrodgm.guides.base import Guide
-from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Loss, Needs
-from pyrodgm.objectives.kl import KLOptions
-from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.engine.rollout import Surrogate
+from pyrodgm.objectives.base import Needs
+from pyrodgm.objectives.path_elbo import PathELBO
 from pyrodgm.objectives.targets import Targets
 
 
 @final
-class ReinMax(SinglePhase):
+class ReinMax(PathELBO):
     r"""The evidence lower bound, where bits pass on gradients by the trapezoidal rule.
 
     .. math::
@@ -50,22 +43,4 @@ class ReinMax(SinglePhase):
         Targets("V-LB", "V-LB, biased", "section 3.2.1; Liu et al. 2023"),
     )
     needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
-
-    def __init__(
-        self,
-        model: Model,
-        guide: Guide,
-        *,
-        particles: Annotated[int, Field(ge=1)] = 1,
-        **kl: Unpack[KLOptions],
-    ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused", **kl)
-
-    def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws that carry gradients."""
-        draws = draw(self.guide, batch, self.particles, surrogate=ReinMaxBits)
-        return path_terms(self.model, self.guide, batch, draws.values)
-
-    def estimate(self, terms: Terms) -> Loss:
-        """Minus the bound, per sequence."""
-        return Loss(-sequence_mean(terms.direct), terms.report(), terms.by_name())
+    surrogate: ClassVar[Surrogate | None] = ReinMaxBits

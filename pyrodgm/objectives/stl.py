@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Unpack, final
+from typing import ClassVar, final
 
-from pydantic import Field
-
-from pyrodgm.batch import Batch
-from pyrodgm.engine.draws import draw
-from pyrodgm.engine.terms import Terms, path_terms
-from pyrodgm.guides.base import Guide
-from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Loss, Needs
-from pyrodgm.objectives.kl import KLOptions
-from pyrodgm.objectives.single import SinglePhase, sequence_mean
+from pyrodgm.objectives.base import Needs
+from pyrodgm.objectives.path_elbo import PathELBO
 from pyrodgm.objectives.targets import Targets
 
 
 @final
-class STL(SinglePhase):
+class STL(PathELBO):
     r"""The evidence lower bound, with the gradient of the guide through its draws alone.
 
     .. math::
@@ -40,22 +32,3 @@ class STL(SinglePhase):
         Targets("V-LB", "V-LB", "section 3.2.1, path derivative"),
     )
     needs: ClassVar[Needs] = Needs(reparameterised=True)
-
-    def __init__(
-        self,
-        model: Model,
-        guide: Guide,
-        *,
-        particles: Annotated[int, Field(ge=1)] = 1,
-        **kl: Unpack[KLOptions],
-    ) -> None:
-        super().__init__(model, guide, particles=particles, execution="fused", **kl)
-
-    def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws, with the weights of the guide held fixed in its own."""
-        draws = draw(self.guide, batch, self.particles)
-        return path_terms(self.model, self.guide, batch, draws.values)
-
-    def estimate(self, terms: Terms) -> Loss:
-        """Minus the bound, per sequence."""
-        return Loss(-sequence_mean(terms.direct), terms.report(), terms.by_name())
