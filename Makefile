@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two test processes of one thread each: see docs/performance.md.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: fit test gpu grid lint types clean
+.PHONY: fit test slow gpu grid lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,10 @@ fit: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Every cell of the grid for 20 steps.
+slow: $(VENV)/.installed
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 gpu: $(VENV)/.installed
 	bash tests/gpu.sh $(BIN)/python
