@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_grid import FITTING, INFO, INFOS, build
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.train.devices import launch
 from pyrodgm.train.loop import FitOptions, Training
-from test_grid import FITTING, INFO, INFOS, build
 
 pytestmark = pytest.mark.slow
 
