@@ -37,6 +37,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "ar": {"history": 2, "hidden_dim": 3},
     "rnn": {"hidden_dim": 3},
     "rnn-nade": {"hidden_dim": 3, "nade_dim": 2},
+    "nade": {"hidden_dim": 3, "order_seed": 1},
     "hmm": {"num_states": 3},
     "lds": {"state_dim": 2},
     "vae": {"latent_dim": 2, "hidden_dim": (4, 4)},

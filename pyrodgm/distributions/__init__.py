@@ -1,5 +1,6 @@
 """Distributions that torch and Pyro lack."""
 
+from pyrodgm.distributions.autoregressive import AutoregressiveVector
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.categorical import CategoricalVector, Symbols
 from pyrodgm.distributions.concrete import ConcreteBits, HardConcreteBits, log_logistic
@@ -22,6 +23,7 @@ from pyrodgm.distributions.surrogates import (
 __all__ = [
     "MOST_BITS",
     "NADE",
+    "AutoregressiveVector",
     "BernoulliVector",
     "CategoricalVector",
     "ConcreteBits",

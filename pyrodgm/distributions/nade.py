@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyrodgm.distributions.dot import dot
+from pyrodgm.distributions.autoregressive import AutoregressiveVector, logistic_noise
 
 SPARSE = 0.25  # share of ones up to which hidden units are shared
 
 
-class NADE(TorchDistribution):
+class NADE(AutoregressiveVector):
     r"""D binary variables, each given those before it.
 
     .. math::
@@ -24,6 +23,8 @@ class NADE(TorchDistribution):
         hidden_bias: c, (..., H).
         weight_in: W, (D, H).
         weight_out: V, (D, H).
+        order: the features of an event in the order of the variables, (D,); None where variable d
+            is feature d.
 
     The hidden units change only after a variable that is one. In sparse data, such as piano rolls,
     they are computed once for each of the M ones of a frame and not for each of its D variables:
@@ -36,18 +37,19 @@ class NADE(TorchDistribution):
     Vincent, Modeling temporal dependencies in high-dimensional sequences, 2012, equations 18, 19.
     """
 
-    arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
-    support = constraints.independent(constraints.boolean, 1)  # pyright: ignore[reportAssignmentType]
-    has_mean = False
-
     def __init__(
-        self, visible_bias: Tensor, hidden_bias: Tensor, weight_in: Tensor, weight_out: Tensor
+        self,
+        visible_bias: Tensor,
+        hidden_bias: Tensor,
+        weight_in: Tensor,
+        weight_out: Tensor,
+        order: Tensor | None = None,
     ) -> None:
         self.visible_bias = visible_bias
         self.hidden_bias = hidden_bias
         self.weight_in = weight_in
         self.weight_out = weight_out
-        super().__init__(visible_bias.shape[:-1], visible_bias.shape[-1:], validate_args=False)
+        super().__init__(visible_bias.shape[:-1], visible_bias.shape[-1], order)
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> NADE:
         """The same over a larger batch."""
@@ -57,16 +59,12 @@ class NADE(TorchDistribution):
             self.hidden_bias.expand(shape + self.hidden_bias.shape[-1:]),
             self.weight_in,
             self.weight_out,
+            self.order,
         )
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Nats per event; value (..., D) in {0,1}."""
-        logits = self.conditional_logits(value)
-        return dot(value, logits) - F.softplus(logits).sum(-1)
 
     def conditional_logits(self, value: Tensor) -> Tensor:
         """Log-odds of every variable given those before it in `value`, (..., D)."""
-        if value.mean() <= SPARSE:
+        if not value.requires_grad and value.mean() <= SPARSE:  # prefixes have no derivative
             return self.visible_bias + self._by_ones(value)
         before = F.pad(value[..., :-1, None] * self.weight_in[:-1], (0, 0, 1, 0)).cumsum(-2)
         hidden = (self.hidden_bias[..., None, :] + before).sigmoid()
@@ -85,20 +83,21 @@ class NADE(TorchDistribution):
         place = vector * value.shape[-1] + torch.arange(value.shape[-1], device=value.device)
         return each.index_select(-1, place.flatten()).view(batch[:split] + value.shape)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Zeros and ones, sample_shape + (..., D)."""
-        shape = self._extended_shape(sample_shape)
-        with torch.no_grad():
-            noise = torch.rand(shape, dtype=self.hidden_bias.dtype, device=self.hidden_bias.device)
-            noise = noise.logit_()
-            before = self.hidden_bias.expand(shape[:-1] + self.hidden_bias.shape[-1:])
-            drawn = []
-            for d in range(shape[-1]):
-                logit = self.visible_bias[..., d] + before.sigmoid() @ self.weight_out[d]
-                value = (logit > noise[..., d]).to(noise.dtype)
-                before = before + value[..., None] * self.weight_in[d]
-                drawn.append(value)
-        return torch.stack(drawn, -1)
+    def begin(self, shape: torch.Size) -> Tensor:
+        """The hidden units before their sigmoid, (..., H)."""
+        return self.hidden_bias.expand(shape + self.hidden_bias.shape[-1:])
+
+    def logit(self, state: Tensor, d: int) -> Tensor:
+        """Log-odds of variable d, (...)."""
+        return self.visible_bias[..., d] + state.sigmoid() @ self.weight_out[d]
+
+    def push(self, state: Tensor, d: int, value: Tensor) -> Tensor:
+        """The hidden units after variable d."""
+        return state + value[..., None] * self.weight_in[d]
+
+    def _noise(self, shape: torch.Size) -> Tensor:
+        """In the precision of the hidden units."""
+        return logistic_noise(shape, self.hidden_bias)
 
 
 def _prefixes(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:

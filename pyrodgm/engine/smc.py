@@ -176,6 +176,16 @@ class ParticleFilter:
         del distribution, seen
         return x
 
+    def log_seen(self, distribution: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Nats of the observed features of the frame, (K, B) or less.
+
+        Args:
+            distribution: of the frame.
+            x: the frame as it is fed back.
+            seen: True where a feature was observed, (B, D); None where all were.
+        """
+        return partial(distribution, seen).log_prob(x)
+
     def _frame(self) -> Tensor:
         return torch.full((), self.t, device=self.batch.x.device)
 
@@ -210,7 +220,7 @@ class ParticleFilter:
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name in self.model.observed:
                 values[name] = self.fed_back(distribution, batch.x[:, t], seen)
-                observed.append(partial(distribution, seen).log_prob(values[name]))
+                observed.append(self.log_seen(distribution, values[name], seen))
                 return values[name]
             if blind is not None:
                 fresh = distribution.expand(self.shape).sample()

@@ -10,6 +10,7 @@ from pyrodgm.models.generator import FeedForwardGenerator
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator
 from pyrodgm.models.lds import LDS
+from pyrodgm.models.nade import NADE
 from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
@@ -26,6 +27,7 @@ MODELS: dict[str, type[Model]] = {
     "ar": AR,
     "rnn": RNN,
     "rnn-nade": RNNNADE,
+    "nade": NADE,
     "hmm": HMM,
     "lds": LDS,
     "vae": VAE,
@@ -44,6 +46,7 @@ __all__ = [
     "HMSBN",
     "LDS",
     "MODELS",
+    "NADE",
     "RBM",
     "RNN",
     "RNNNADE",

@@ -132,13 +132,17 @@ class AutoregressiveBits(Emission):
     Args:
         info: the data's facts.
         dim: hidden units H.
+        order: the features from the first to the last, (D,); that of the data if not given.
     """
 
     kinds = ("binary",)
     scores_missing = False
 
-    def __init__(self, info: DataInfo, dim: int = 100) -> None:
+    order: Tensor | None
+
+    def __init__(self, info: DataInfo, dim: int = 100, order: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("order", order, persistent=False)
         self.split = [info.dim, dim]
         self.size = info.dim + dim
         self.weight_in = nn.Parameter(0.01 * torch.randn(info.dim, dim))
@@ -152,7 +156,10 @@ class AutoregressiveBits(Emission):
     def forward(self, numbers: Tensor) -> TorchDistribution:
         """A NADE with these biases."""
         visible, hidden = numbers.split(self.split, -1)
-        return NADE(visible, hidden, self.weight_in, self.weight_out)
+        if self.order is None:
+            return NADE(visible, hidden, self.weight_in, self.weight_out)
+        into, out = self.weight_in[self.order], self.weight_out[self.order]
+        return NADE(visible[..., self.order], hidden, into, out, self.order)
 
 
 EMISSIONS: dict[str, type[Emission]] = {
@@ -194,21 +201,31 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     chosen = _default(info) if name == "auto" else name
     if chosen not in EMISSIONS:
         raise UsageError(f"unknown emission '{chosen}'; {did_you_mean(chosen, EMISSIONS)}")
+    refuse_unless_fitting(chosen, info)
     emission = EMISSIONS[chosen]
-    if info.kind not in emission.kinds:
-        fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
-        raise DataError(
-            f"emission '{chosen}' scores {' or '.join(emission.kinds)} values, but the data "
-            f"'{info.name}' has {info.kind} values; emissions that fit: {fitting}"
-            f"{taken_for(info.kind, emission.kinds)}"
-        )
-    if info.has_missing and not emission.scores_missing:
-        raise DataError(
-            f"emission '{chosen}' cannot score frames with missing features, but '{info.name}' has "
-            "such frames; fill them in, or choose another emission"
-        )
     if emission is AutoregressiveBits:
         return AutoregressiveBits(info, nade_dim or 100)
     if nade_dim is not None:
         raise UsageError(f"nade_dim is for emission 'nade', but this one is '{chosen}'")
     return emission(info)
+
+
+def refuse_unless_fitting(name: str, info: DataInfo) -> None:
+    """Raise unless the emission with a name can score the data.
+
+    Raises:
+        DataError: it scores other kinds of values, or the data has missing features.
+    """
+    emission = EMISSIONS[name]
+    if info.kind not in emission.kinds:
+        fitting = ", ".join(n for n, e in EMISSIONS.items() if info.kind in e.kinds)
+        raise DataError(
+            f"emission '{name}' scores {' or '.join(emission.kinds)} values, but the data "
+            f"'{info.name}' has {info.kind} values; emissions that fit: {fitting}"
+            f"{taken_for(info.kind, emission.kinds)}"
+        )
+    if info.has_missing and not emission.scores_missing:
+        raise DataError(
+            f"emission '{name}' cannot score frames with missing features, but '{info.name}' has "
+            "such frames; fill them in, or choose another emission"
+        )

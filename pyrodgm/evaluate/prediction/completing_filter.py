@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions.missing import given_seen
+from pyrodgm.distributions.missing import completion_log_prob, given_seen
 from pyrodgm.engine.particles import Particles
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.guides import StepGuide
@@ -107,6 +107,12 @@ class CompletingFilter(ParticleFilter):
         completed = torch.where(seen, x, drawn).expand(*self.shape, -1)
         self.frames[self.t] = Completion(completed)
         return completed
+
+    def log_seen(self, distribution: TorchDistribution, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Nats of the observed features of a completed frame, (K, B) or less."""
+        if seen is None:
+            return distribution.log_prob(x)
+        return completion_log_prob(distribution, x, seen)
 
     def choose(self, index: Tensor) -> None:
         """Resample particles and their completions."""
