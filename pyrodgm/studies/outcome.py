@@ -25,7 +25,8 @@ class Outcome:
         seed: of the run.
         score: the validation score of the weights that were kept; None if there is none.
         by: name of the score; see `Validation.by`.
-        test: the bound on test in nats per frame, with one draw; None if there is none.
+        test: the bound on test in nats per frame; None if there is none.
+        test_by: name of that bound; empty for one draw, or the exact log-likelihood.
         steps: of training.
         seconds: of training.
         failure: why there are no numbers; else empty.
@@ -37,6 +38,7 @@ class Outcome:
     score: float | None = None
     by: str = ""
     test: float | None = None
+    test_by: str = ""
     steps: int = 0
     seconds: float = 0.0
     failure: str = ""

@@ -13,9 +13,10 @@ from pyrodgm.errors import ConfigError, Mistakes, PyrodgmError, did_you_mean
 from pyrodgm.setup.config import RunConfig, resolve
 from pyrodgm.setup.settings import merge
 from pyrodgm.storage.toml import Values, parse_toml
+from pyrodgm.studies.scoring import Scoring
 
 NAMED = ("model", "guide", "objective")
-OF_ALL = ("data", *NAMED, "fit", "grid", "seeds", "processes", "candidate")
+OF_ALL = ("data", *NAMED, "fit", "grid", "seeds", "processes", "evaluate", "candidate")
 OF_ONE = ("name", *NAMED, "fit", "grid")
 FIXED = {
     "seed": "give seeds = [0, 1, 2] at the top of the file",
@@ -58,11 +59,13 @@ class Plan:
         candidates: to compare.
         seeds: of the runs of each.
         processes: runs at the same time; None for one per core or device.
+        scoring: how runs are evaluated after training; None for what the fit itself reports.
     """
 
     candidates: tuple[Candidate, ...]
     seeds: tuple[int, ...]
     processes: int | None = None
+    scoring: Scoring | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -90,6 +93,7 @@ def plan_of(values: Mapping[str, Any], source: str) -> Plan:
     processes = values.get("processes")
     if processes is not None and not (_is_int(processes) and processes >= 1):
         mistakes.add(f"processes = {processes!r}: expected a number of at least 1")
+    scoring = Scoring.read(values.get("evaluate"), mistakes)
     given = values.get("candidate", [{}])
     if not (isinstance(given, list) and given and all(isinstance(each, dict) for each in given)):
         mistakes.add(f"{source}: candidates are written as [[candidate]], one after the other")
@@ -105,7 +109,7 @@ def plan_of(values: Mapping[str, Any], source: str) -> Plan:
         except PyrodgmError as error:
             mistakes.add(f"candidate '{candidate.name}': {error}")
     mistakes.raise_if_any()
-    return Plan(tuple(candidates), tuple(seeds), processes)
+    return Plan(tuple(candidates), tuple(seeds), processes, scoring)
 
 
 def _candidates(

@@ -86,11 +86,21 @@ def _jobs(plan: Plan, folder: Path) -> tuple[list[Job], list[Outcome]]:
     for seed in plan.seeds:
         for candidate in plan.candidates:
             place = folder / candidate.slug / f"seed-{seed}"
-            if outcome := kept(place, candidate.config(seed)):
+            job = Job(candidate.name, seed, candidate.seeded(seed), place, plan.scoring)
+            if outcome := _outcome(job):
                 done.append(outcome)
             else:
-                jobs.append(Job(candidate.name, seed, candidate.seeded(seed), place))
+                jobs.append(job)
     return jobs, done
+
+
+def _outcome(job: Job) -> Outcome | None:
+    """The outcome of a run that is trained and evaluated; None if it is not."""
+    config = Candidate(job.candidate, job.values).config(job.seed)
+    outcome = kept(job.place, config)
+    if outcome is None or job.scoring is None:
+        return outcome
+    return job.scoring.applied(outcome, job.place)
 
 
 def _check(plan: Plan, jobs: list[Job]) -> None:
@@ -169,8 +179,7 @@ class _Pool:
         process.join()
         del self.running[slot]
         self.free.append(slot)
-        config = Candidate(job.candidate, job.values).config(job.seed)
-        if outcome := kept(job.place, config):
+        if outcome := _outcome(job):
             return outcome
         if (job.place / FAILURE).is_file():
             values = json.loads((job.place / FAILURE).read_text(encoding="utf-8"))

@@ -101,6 +101,8 @@ class Study:
             notes.append(NOT_SHARED + "; ".join(f"{name}: {by}" for by, name in ways.items()))
         elif ways:
             notes.append(f"The score is {in_words(*ways)}; errors are over seeds.")
+        if by := {each.test_by for each in self.outcomes if each.test_by}:
+            notes.append(f"On test, it is the {' or the '.join(sorted(by))}.")
         columns = [
             Column("candidate"),
             Column("runs"),

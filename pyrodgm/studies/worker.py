@@ -13,10 +13,12 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 from pyrodgm.errors import Interrupted, PyrodgmError, RunFolderError
-from pyrodgm.setup.config import resolve
+from pyrodgm.runs.run import Run
+from pyrodgm.setup.config import RunConfig, resolve
 from pyrodgm.storage.files import alone, replacing
 from pyrodgm.storage.toml import Values
-from pyrodgm.studies.outcome import FAILURE, LOG, RUN, Outcome, keep
+from pyrodgm.studies.outcome import FAILURE, LOG, RUN, Outcome, keep, kept
+from pyrodgm.studies.scoring import Scoring
 
 PATIENCE = 60.0  # seconds in which a run of a killed study writes its checkpoint and ends
 
@@ -30,12 +32,14 @@ class Job:
         seed: of the run.
         values: of its configuration.
         place: its folder.
+        scoring: how it is evaluated after training; None for what the fit itself reports.
     """
 
     candidate: str
     seed: int
     values: Values
     place: Path
+    scoring: Scoring | None = None
 
     @property
     def title(self) -> str:
@@ -69,14 +73,22 @@ def work(job: Job, threads: int, device: str | None) -> None:
 
 
 def _finish(job: Job) -> None:
+    config, folder = resolve(job.values), job.place / RUN
+    run = Run.load(folder) if kept(job.place, config) else _trained(job, config, folder)
+    if job.scoring is not None:
+        job.scoring.store(job.place, run)
+
+
+def _trained(job: Job, config: RunConfig, folder: Path) -> Run:
+    """The run, trained or continued, after its outcome is stored."""
     from pyrodgm.runs.finishing import finished
 
-    config, folder = resolve(job.values), job.place / RUN
     _wait_for(folder)
     if folder.is_dir() and not (folder / "config.toml").is_file():
         shutil.rmtree(folder)  # it was stopped before anything was written
     run = finished(config, folder)
     keep(job.place, config, Outcome.of(job.candidate, job.seed, run))
+    return run
 
 
 def _fail(place: Path, message: str, code: int) -> None:

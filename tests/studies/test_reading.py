@@ -12,6 +12,21 @@ def plan(**values):
     return plan_of({"data": "balls", "model": "tsbn", **TWO, **values}, "file.toml")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"particle": 3}, "did you mean 'particles'"),
+        ({"particles": 0}, "at least 1"),
+        ({"estimator": "iwea"}, "expected one of auto, elbo, iwae"),
+        ({"splits": ["train"]}, "expected some of"),
+        (7, "evaluate.particles = 100"),
+    ],
+)
+def test_mistakes_in_the_evaluation_are_named(given, said):
+    with pytest.raises(ConfigError, match=said):
+        plan(evaluate=given)
+
+
 def test_a_name_stands_for_a_group_and_options_of_a_candidate_come_before_those_of_all():
     found = plan(
         seeds=[3, 5],

@@ -10,6 +10,7 @@ import pytest
 
 from processes import started, wait_for
 from pyrodgm.errors import UsageError
+from pyrodgm.runs.run import Run
 from pyrodgm.studies.outcome import Outcome
 from pyrodgm.studies.runner import study
 from pyrodgm.studies.summary import Study
@@ -61,6 +62,23 @@ def test_every_run_is_trained_once_and_candidates_are_compared(tiny, tmp_path):
     assert said == ["4 runs of 4 finished before"]
     with pytest.raises(UsageError, match="holds a run of another configuration"):
         study(plan(tiny, fit={"steps": 3}), out=tmp_path / "s")
+
+
+def test_finished_runs_are_evaluated_by_one_estimator_without_being_trained_again(tiny, tmp_path):
+    one = [{"objective": "rloo"}]
+    first = study(plan(tiny, candidate=one, seeds=[0]), out=tmp_path / "s")
+    asked = {"particles": 3, "splits": ["test"]}
+    found = study(plan(tiny, candidate=one, seeds=[0], evaluate=asked), out=tmp_path / "s")
+    run = Run.load(tmp_path / "s" / "rloo" / "seed-0" / "run")
+    assert found.outcomes[0].test == run.evaluate("test", particles=3).nats_per_frame
+    assert found.outcomes[0].score == first.outcomes[0].score
+    assert found.outcomes[0].seconds == first.outcomes[0].seconds
+    assert "On test, it is the iwae bound with 3 draws." in found.table().notes
+    both = study(
+        plan(tiny, candidate=one, seeds=[0], evaluate={"particles": 2}), out=tmp_path / "s"
+    )
+    assert both.outcomes[0].by == "iwae bound with 2 draws"
+    assert both.outcomes[0].score == run.evaluate("valid", particles=2).nats_per_frame
 
 
 def test_a_run_that_fails_does_not_lose_the_others_and_sets_the_exit_code(cli, tiny, tmp_path):
