@@ -55,6 +55,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "none": {},
     "recurrent-bernoulli": {},
     "recurrent-deterministic": {"layer_dim": 5},
+    "smoothing-bernoulli": {"layer_dim": 5},
     "vrnn": {},
 }
 

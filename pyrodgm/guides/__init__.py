@@ -6,6 +6,7 @@ from pyrodgm.guides.gaussian import DiagonalNormal, LayeredNormal
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
+from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
@@ -17,6 +18,7 @@ GUIDES: dict[str, type[Guide]] = {
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
+    "smoothing-bernoulli": SmoothingBernoulli,
     "vrnn": VRNNGuide,
 }
 
@@ -33,6 +35,7 @@ __all__ = [
     "NormalFlow",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
+    "SmoothingBernoulli",
     "StepGuide",
     "VRNNGuide",
 ]
