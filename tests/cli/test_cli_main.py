@@ -161,6 +161,7 @@ def test_the_grid_as_json_has_the_reason_of_every_empty_cell(cli):
     assert found["grid"]["nvil"]["tsbn"]["guides"] == [
         "recurrent-bernoulli",
         "recurrent-deterministic",
+        "smoothing-bernoulli",
     ]
     cell = found["grid"]["ml"]["vae"]
     assert cell["reasons"] == ["model has continuous latents; needed: no latents"]
