@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pyrodgm.evaluate.likelihood.bounds import Estimator
     from pyrodgm.runs.run import Run
 
@@ -27,10 +29,36 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature "
     "(for rows with one or two continuous latents) if the guide has no density; for energy models, "
-    "exact if the normaliser can be enumerated and ais otherwise.",
+    "exact if the normaliser can be enumerated and ais otherwise; ais for models with latents "
+    "anneals the latents of some sequences.",
 )
-@click.option("--chains", type=int, help="For ais: chains in each direction [default: 100].")
-@click.option("--temperatures", type=int, help="For ais: steps of a chain [default: 1000].")
+@click.option(
+    "--chains",
+    type=int,
+    help="For ais: chains of every sequence [default: 16], or in each direction for energy models "
+    "[default: 100].",
+)
+@click.option(
+    "--temperatures",
+    type=int,
+    help="For ais: steps of a chain [default: 500; 1000 for energy models].",
+)
+@click.option(
+    "--start",
+    type=click.Choice(["prior", "guide"]),
+    help="For ais of latents: where chains start [default: prior].",
+)
+@click.option(
+    "--sequences",
+    type=int,
+    help="For ais of latents: sequences used, spread evenly over the split [default: 100].",
+)
+@click.option(
+    "--simulated",
+    type=int,
+    help="For ais of latents: simulated sequences, whose log-likelihood is bracketed "
+    "[default: 20].",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option(
     "--per-sequence",
@@ -47,7 +75,7 @@ def command(
     seed: int,
     per_sequence: Path | None,
     as_json: bool,
-    **annealing: int | None,
+    **annealing: Any,
 ) -> None:
     """Bound the log-likelihood of a split, beside trivial predictors of the same data.
 
@@ -56,48 +84,115 @@ def command(
     as in stu, their prediction is shown too. For models without a density, the validation score of
     their objective is shown instead. For models with an unnormalised density, such as rbm, the
     log-likelihood is exact if the normaliser can be enumerated; otherwise annealed importance
-    sampling gives a lower and an upper bound, from chains in both directions.
+    sampling gives a lower and an upper bound, from chains in both directions. For models with
+    latents --estimator ais gives a lower bound that hardly depends on the guide, on some sequences,
+    and brackets the log-likelihood of sequences simulated from the model.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
-    from pyrodgm.runs.tables import likelihood_table, word_table
-    from pyrodgm.storage.files import replacing
-
-    from .text import print_json, print_table
 
     loaded = Run.load(run, data)
     _, split = loaded.data.choose(split)
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
+    of_ais = {name: value for name, value in annealing.items() if value is not None}
+    energy = loaded.model.traits.density == "unnormalised"
+    _refuse_unless_used(loaded, estimator, of_ais)
     if per_sequence is not None:
         loaded.data.refuse_to_replace(per_sequence, data)
-        with replacing(per_sequence) as unfinished:
-            loaded.scores(split, **given).to_csv(unfinished, index=False)
-    of_ais = {name: value for name, value in annealing.items() if value is not None}
-    if loaded.model.traits.density == "unnormalised" and particles == 1:
+    if estimator == "ais" and not energy:
+        _show_annealed(loaded, split, as_json, per_sequence, **given, **of_ais)
+        return
+    if per_sequence is not None:
+        _write(loaded.scores(split, **given), per_sequence)
+    if energy and particles == 1:
         _show_energy(loaded, split, as_json, estimator=estimator, seed=seed, **of_ais)
-        return
-    if of_ais:
-        raise click.UsageError(
-            "--chains and --temperatures are for models with an unnormalised density"
-        )
-    if not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
+    elif not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
         _show_validation(loaded, split, seed, as_json)
-        return
-    bound = loaded.evaluate(split, **given)
-    trivial = loaded.trivial_bounds(split)
-    words = loaded.word_scores(split, seed=seed)
+    else:
+        _show_bound(loaded, split, as_json, **given)
+
+
+def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> None:
+    """Refuse options of annealing that this model or estimator does not use."""
+    if run.model.traits.density == "unnormalised":
+        used = {"chains", "temperatures"}
+        why = f"{type(run.model).__name__} has no latents to anneal"
+    else:
+        used = set(of_ais) if estimator == "ais" else set()
+        why = "this option is for --estimator ais"
+    if unused := sorted(of_ais.keys() - used):
+        raise click.UsageError(f"{', '.join(f'--{name}' for name in unused)}: {why}")
+
+
+def _show_bound(run: Run, split: str, as_json: bool, *, seed: int, **given: Any) -> None:
+    """Print a bound, and the prediction of held-out tokens if there are any."""
+    from pyrodgm.runs.tables import likelihood_table, word_table
+
+    from .text import print_json, print_table
+
+    bound = run.evaluate(split, seed=seed, **given)
+    trivial = run.trivial_bounds(split)
+    words = run.word_scores(split, seed=seed)
     if as_json:
         beside = {name: each.to_dict() for name, each in trivial.items()}
         values = {"split": split, **bound.to_dict(), "floors": beside}
-        values["chosen_by"] = loaded.chosen_by
+        values["chosen_by"] = run.chosen_by
         if words:
             values["held_out"] = {name: score.to_dict() for name, score in words.items()}
         print_json(values)
         return
-    print_table(likelihood_table(loaded.model, {split: bound}, {split: trivial}, per_sequence=True))
+    print_table(likelihood_table(run.model, {split: bound}, {split: trivial}, per_sequence=True))
     if words:
         click.echo()
         print_table(word_table(words))
+
+
+def _write(scores: pd.DataFrame, path: Path) -> None:
+    """Write the bound of every sequence as CSV."""
+    from pyrodgm.storage.files import replacing
+
+    with replacing(path) as unfinished:
+        scores.to_csv(unfinished, index=False)
+
+
+def _show_annealed(
+    run: Run,
+    split: str,
+    as_json: bool,
+    per_sequence: Path | None,
+    *,
+    particles: int,
+    estimator: str,
+    **options: Any,
+) -> None:
+    """Print a bound by annealing the latents, and the bracket on simulated sequences."""
+    from pyrodgm.evaluate.likelihood.ais import Chains
+    from pyrodgm.evaluate.likelihood.bounds import scores_table
+    from pyrodgm.runs.tables import likelihood_table
+
+    from .progress import showing_progress
+    from .text import print_json, print_table
+
+    if particles != 1:
+        raise click.UsageError(
+            f"--particles {particles}: ais has no particles; its accuracy depends on --chains and "
+            "--temperatures"
+        )
+    names = options.keys() & {"chains", "temperatures", "start"}
+    options["chains"] = Chains(**{name: options.pop(name) for name in names})
+    with showing_progress(quiet=as_json) as progress:
+        found, bound, rows = run.annealed(split, progress=partial(progress, "annealing"), **options)
+    trivial = run.trivial_bounds(split, rows=rows)
+    if per_sequence is not None:
+        lengths = run.sequences(split).lengths[rows]
+        _write(scores_table(found.nats, lengths, estimator, rows=rows), per_sequence)
+    if as_json:
+        beside = {name: each.to_dict() for name, each in trivial.items()}
+        values = {"split": split, **bound.to_dict(), "floors": beside}
+        print_json({**values, "chosen_by": run.chosen_by, "annealing": found.to_dict()})
+        return
+    print_table(likelihood_table(run.model, {split: bound}, {split: trivial}, per_sequence=True))
+    click.echo(f"\n{found.text()}")
 
 
 def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:

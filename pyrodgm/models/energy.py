@@ -19,9 +19,12 @@ from pyrodgm.networks.inputs import means
 
 
 class Annealing(Protocol):
-    r"""A path of distributions of rows from a known one, at beta = 0, to a model, at beta = 1.
+    r"""A path of distributions from a known one, at beta = 0, to a wanted one, at beta = 1.
 
     .. math:: p_\beta(x) = \exp(\phi_\beta(x)) / Z_\beta
+
+    The end is an energy model of rows, or the posterior of latents given every sequence of a batch.
+    The shapes below are those of rows; a path of latents has (num, B, T, J) and (num, B).
     """
 
     def log_normaliser(self) -> Tensor:

@@ -138,7 +138,9 @@ class RunData:
         """Names of the parts of the data for evaluation."""
         return SPLITS if self.other is None else tuple(name for name, _ in self.other.items())
 
-    def trivial_bounds(self, data: Data, name: str, *, totals: bool = False) -> dict[str, Bound]:
+    def trivial_bounds(
+        self, data: Data, name: str, *, totals: bool = False, rows: np.ndarray | None = None
+    ) -> dict[str, Bound]:
         """Log-likelihoods of trivial predictors fitted on the training data of the run.
 
         Empty, with a warning, if they were not stored and that data is missing.
@@ -147,9 +149,11 @@ class RunData:
             data: the data to score.
             name: of the part to score.
             totals: for counts, whether the total per frame is scored too.
+            rows: of the sequences to score; all if not given.
         """
         known = self._likelihood(totals)
-        return scores(predictors(known, data.info), data[name]) if known else {}
+        part = data[name] if rows is None else data[name].select(rows)
+        return scores(predictors(known, data.info), part) if known else {}
 
     def _likelihood(self, totals: bool = False) -> dict[str, np.ndarray]:
         """Statistics of the training data for trivial predictors; empty if they are missing."""

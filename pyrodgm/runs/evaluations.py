@@ -13,9 +13,12 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.latents.states import States, states
+from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
+from pyrodgm.evaluate.passes import Progress, silent
+from pyrodgm.evaluate.posterior.kept import spread_rows
 from pyrodgm.evaluate.prediction.completing_filter import LAG
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
@@ -112,13 +115,48 @@ class Evaluations:
         """
         return energy_likelihood(self.model, self.sequences(split), seed=seed, **options)
 
+    def annealed(
+        self,
+        split: DataChoice = None,
+        *,
+        sequences: int = 100,
+        simulated: int = 20,
+        chains: Chains | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> tuple[Annealed, Bound, np.ndarray]:
+        """A bound by annealing the latents, and its width on simulated sequences.
+
+        See `pyrodgm.evaluate.likelihood.ais.annealed`.
+
+        Args:
+            split: name of a split, or sequences.
+            sequences: number of sequences, spread evenly over the split.
+            simulated: number of simulated sequences.
+            chains: their number, temperatures and start.
+            seed: of all draws.
+            progress: called with the share done, in [0, 1].
+
+        Returns:
+            What annealing found, the bound, and the rows of the sequences in the split.
+        """
+        part = self.sequences(split)
+        rows = spread_rows(len(part), sequences)
+        given = {"simulated": simulated, "seed": seed, "progress": progress}
+        found = annealed(self.model, self.guide, part.select(rows), chains, **given)
+        return found, Bound.of(found.nats, part.lengths[rows], "ais"), rows
+
     def states(self, split: DataChoice = None) -> States:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""
         return states(self.model, self.sequences(split))
 
-    def trivial_bounds(self, split: DataChoice = None) -> dict[str, Bound]:
+    def trivial_bounds(
+        self, split: DataChoice = None, *, rows: np.ndarray | None = None
+    ) -> dict[str, Bound]:
         """Trivial predictors of the run's training data; see `pyrodgm.evaluate.trivial`."""
-        return self.data.trivial_bounds(*self.data.choose(split), totals=scores_totals(self.model))
+        data, name = self.data.choose(split)
+        totals = scores_totals(self.model)
+        return self.data.trivial_bounds(data, name, totals=totals, rows=rows)
 
     def word_scores(self, split: DataChoice = None, *, seed: int = 0) -> dict[str, WordScore]:
         """Scores of predictions of held-out tokens, beside trivial predictors; empty without them.

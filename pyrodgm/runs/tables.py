@@ -34,14 +34,19 @@ LIKELIHOODS = (
 )
 
 
-def estimate(bound: Bound) -> str:
-    """The name of a kind of log-likelihood: exact, or a bound by an estimator."""
+def estimate(bound: Bound, *, reverse: bool = False) -> str:
+    """The name of a kind of log-likelihood: exact, or a bound by an estimator.
+
+    Args:
+        bound: the log-likelihood or a bound on it.
+        reverse: whether annealing in reverse gave the lower bound, as for energy models.
+    """
     if bound.estimator == "exact":
         return "exact log-likelihood"
     if bound.estimator == "quadrature":
         return "log-likelihood by quadrature"
     if bound.estimator == "ais":
-        return "lower bound by reverse annealing"
+        return f"lower bound by {'reverse ' if reverse else ''}annealing"
     if bound.particles == 1:
         return "1-sample lower bound"
     return f"lower bound, {bound.estimator} with {bound.particles} particles"
@@ -65,7 +70,8 @@ def likelihood_table(
         per_sequence: whether totals of sequences are shown too.
     """
     last = list(bounds)[-1]
-    own = f"{type(model).__name__}, {estimate(bounds[last])}"
+    unnormalised = model.traits.density == "unnormalised"
+    own = f"{type(model).__name__}, {estimate(bounds[last], reverse=unnormalised)}"
     named = {own: bounds}
     if upper is not None:
         named[f"{type(model).__name__}, upper bound by annealing"] = upper

@@ -190,3 +190,23 @@ def test_inspect_shows_why_data_is_refused(cli, save_data):
     assert "refused: the splits differ in features" in said.out
     assert cli("data", "inspect", "jbs").code == 2
     assert json.loads(cli("data", "inspect", bad, "--json").out)["refused"]
+
+
+def test_latents_are_annealed(cli, fitted, here):
+    words = ["evaluate", fitted, "--estimator", "ais", "--chains", 2, "--temperatures", 3]
+    shown = cli(*words, "--sequences", 3, "--simulated", 2, "--per-sequence", "rows.csv")
+    assert "lower bound by annealing" in shown.out
+    assert "On 2 sequences simulated from the model" in shown.out
+    assert (here / "rows.csv").read_text().count(",ais\n") == 3
+    found = json.loads(cli(*words, "--sequences", 3, "--simulated", 0, "--json").out)
+    assert (found["estimator"], found["examples"]) == ("ais", 3)
+    assert found["annealing"]["simulated"] is None
+    assert found["annealing"]["temperatures"] == 3
+    for wrong, said in (
+        (["--particles", 5], "ais has no particles"),
+        (["--chains", 0], "got 0 chains"),
+        (["--sequences", 0], "sequences is 0"),
+    ):
+        refused = cli(*words[:4], *wrong)
+        assert (refused.code, said in refused.err) == (2, True)
+    assert "this option is for --estimator ais" in cli("evaluate", fitted, "--start", "guide").err

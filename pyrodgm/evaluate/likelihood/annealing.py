@@ -1,4 +1,4 @@
-"""Annealed importance sampling: lower and upper estimates of an energy model's normaliser."""
+"""Annealed importance sampling along any path: weights of forward and of reverse chains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyrodgm.models.energy import Annealing
 def forward_weights(
     path: Annealing, chains: int, temperatures: int, *, progress: Progress = silent
 ) -> Tensor:
-    r"""Log importance weights of chains from the start of a path to the model, (M,).
+    r"""Log importance weights of chains from the start of a path to its end, (M, ...).
 
     .. math::
         \log w = \log Z_0 + \sum_{k=1}^n \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
@@ -22,17 +22,16 @@ def forward_weights(
     :math:`e^{-a}`.
 
     Args:
-        path: from a known distribution to the model.
+        path: from a known distribution to an unnormalised density.
         chains: independent ones, M.
         temperatures: intermediate steps n.
         progress: called with the share done, in [0, 1].
 
     Reference: Neal, Annealed importance sampling, 2001.
     """
-    x = path.start(chains)
-    log_w = path.log_normaliser().expand(chains).clone()
+    x, log_w = path.start(chains), path.log_normaliser()
     for k in range(1, temperatures + 1):
-        log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
+        log_w = log_w + path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
         if k < temperatures:
             x = path.move(x, k / temperatures)
         progress(k / temperatures)
@@ -42,7 +41,7 @@ def forward_weights(
 def reverse_weights(
     path: Annealing, x: Tensor, temperatures: int, *, progress: Progress = silent
 ) -> Tensor:
-    r"""Log importance weights of chains from given rows back to the start of a path, (M,).
+    r"""Log importance weights of chains from given states back to the start of a path, (M, ...).
 
     .. math::
         \log w = \log Z_0 + \sum_{k=n}^1 \phi_{\beta_k}(x_{k-1}) - \phi_{\beta_{k-1}}(x_{k-1}),
@@ -53,17 +52,17 @@ def reverse_weights(
     For rows drawn from p, :math:`\mathrm{E}\, 1/w = 1/Z`, and log w is above log Z in expectation.
 
     Args:
-        path: from a known distribution to the model.
-        x: initial states of the chains, (M, D).
+        path: from a known distribution to an unnormalised density.
+        x: initial states of the chains, (M, ..., D).
         temperatures: intermediate steps n.
         progress: called with the share done, in [0, 1].
 
     Reference: Burda, Grosse and Salakhutdinov, Accurate and conservative estimates of MRF
     log-likelihood using reverse annealing, 2015.
     """
-    log_w = path.log_normaliser().expand(len(x)).clone()
+    log_w = path.log_normaliser()
     for k in range(temperatures, 0, -1):
-        log_w += path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
+        log_w = log_w + path.log_ratio(x, (k - 1) / temperatures, k / temperatures).double()
         if k > 1:
             x = path.move(x, (k - 1) / temperatures)
         progress(1 - (k - 1) / temperatures)

@@ -14,6 +14,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.ais import annealed
 from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
@@ -153,9 +154,10 @@ def bound(
         estimator: "auto" is elbo for one particle and iwae for more. For models without latents
             both are the log-likelihood, and called exact. For rows with one or two continuous
             latents "quadrature" integrates over a grid of latents without a guide; "auto" chooses
-            it if the guide has no density. For energy models "auto" is exact if the normaliser can
-            be enumerated and ais otherwise; `pyrodgm.evaluate.likelihood.energy` has the options of
-            ais and the upper bound.
+            it if the guide has no density. "ais" anneals the latents of every sequence, without a
+            guide and at great cost; `pyrodgm.evaluate.likelihood.ais` has its options and an upper
+            bound. For energy models "auto" is exact if the normaliser can be enumerated and ais
+            otherwise; `pyrodgm.evaluate.likelihood.energy` has the options and the upper bound.
         seed: of the draws; the global generator is left alone.
 
     Raises:
@@ -186,6 +188,8 @@ def sequence_bounds(
     used = _chosen(model, guide, estimator, particles)
     if used == "quadrature":
         return quadrature(model, sequences), used
+    if used == "ais":
+        return annealed(model, guide, sequences, seed=seed).nats, used
     refuse_without_weights(model, guide)
     if used == "fivo":
         return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
@@ -221,23 +225,36 @@ def sequence_scores(
     estimator: Estimator = "auto",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The bound of every sequence as a table; see `bound`.
-
-    Columns: ``sequence`` (row in the split), ``frames``, ``nats``, ``nats_per_frame`` and
-    ``estimator``.
-    """
-    import pandas as pd  # slow to import
-
+    """The bound of every sequence as a table; see `bound` and `scores_table`."""
     nats, used = sequence_bounds(
         model, guide, sequences, particles=particles, estimator=estimator, seed=seed
     )
+    return scores_table(nats, sequences.lengths, used)
+
+
+def scores_table(
+    nats: np.ndarray, lengths: np.ndarray, estimator: str, *, rows: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Log-likelihoods of sequences as a table.
+
+    Columns: ``sequence`` (row in the split), ``frames``, ``nats``, ``nats_per_frame`` and
+    ``estimator``.
+
+    Args:
+        nats: of every sequence, (N,).
+        lengths: frames of each, (N,).
+        estimator: its name.
+        rows: of the sequences in the split, (N,); 0, 1, 2 and so on if not given.
+    """
+    import pandas as pd  # slow to import
+
     return pd.DataFrame(
         {
-            "sequence": np.arange(len(sequences)),
-            "frames": sequences.lengths,
+            "sequence": np.arange(len(nats)) if rows is None else rows,
+            "frames": lengths,
             "nats": nats,
-            "nats_per_frame": nats / sequences.lengths,
-            "estimator": used,
+            "nats_per_frame": nats / lengths,
+            "estimator": estimator,
         }
     )
 
@@ -249,10 +266,10 @@ def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) ->
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
     if particles < 1:
         raise UsageError(f"particles is {particles}; give at least 1")
-    if estimator == "ais":
+    if estimator == "ais" and particles != 1:
         raise UsageError(
-            f"ais estimates an unknown normaliser, but the density of {type(model).__name__} is "
-            "normalised; the bounds are elbo, iwae and fivo"
+            f"ais does not draw particles, but {particles} were requested; its accuracy depends on "
+            "--chains and --temperatures"
         )
     is_exact = model.traits.latents == "none" and model.traits.density == "normalised"
     if estimator == "exact" and not is_exact:
@@ -260,7 +277,7 @@ def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) ->
             f"{type(model).__name__} has latents that cannot be summed out, so there is no exact "
             "value; the bounds are elbo, iwae and fivo; the last two increase with --particles"
         )
-    if is_exact and estimator not in ("fivo", "quadrature"):
+    if is_exact and estimator not in ("fivo", "quadrature", "ais"):
         return "exact"
     if estimator == "auto" and not has_weights(model, guide) and has_bound(model, guide):
         return "quadrature"

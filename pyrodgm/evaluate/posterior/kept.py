@@ -70,13 +70,30 @@ def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> 
     Raises:
         UsageError: the number is less than one.
     """
-    if wanted is not None and wanted < 1:
+    if wanted is not None:
+        return spread_rows(len(lengths), wanted)
+    rows = spread(lengths, int(WORK / each))
+    if len(rows) >= min(FEWEST_SEQUENCES, len(lengths)):
+        return rows
+    return spread_rows(len(lengths), FEWEST_SEQUENCES)
+
+
+def spread_rows(total: int, wanted: int) -> np.ndarray:
+    """At most so many rows, spread evenly.
+
+    Args:
+        total: number of rows.
+        wanted: number of rows to choose.
+
+    Raises:
+        UsageError: the number is less than one.
+
+    >>> spread_rows(6, 3).tolist(), spread_rows(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    if wanted < 1:
         raise UsageError(f"sequences is {wanted}; give at least 1")
-    if wanted is None:
-        rows = spread(lengths, int(WORK / each))
-        if len(rows) >= min(FEWEST_SEQUENCES, len(lengths)):
-            return rows
-    return _spread(len(lengths), min(wanted or FEWEST_SEQUENCES, len(lengths)))
+    return _spread(total, min(wanted, total))
 
 
 def _spread(total: int, count: int) -> np.ndarray:

@@ -165,7 +165,7 @@ def of_bits(**options):
         (lambda m: energy_likelihood(m, ROWS, chains=0), "give at least 1"),
         (lambda m: bound(m, NoGuide(m), ROWS, particles=3), "3 particles were requested"),
         (lambda m: bound(m, NoGuide(m), ROWS, estimator="fivo"), "'fivo' does not apply"),
-        (lambda _: of_bits(estimator="ais"), "density of SBN is normalised"),
+        (lambda _: of_bits(estimator="ais", particles=3), "ais does not draw particles"),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_words(model, question, words):
