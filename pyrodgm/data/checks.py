@@ -37,7 +37,8 @@ def check_table(name: str, x: np.ndarray) -> None:
     if x.ndim != 2:
         raise DataError(
             f"'{name}' has shape {x.shape}; expected two dimensions (frames, features). "
-            "A column: x[:, None]. Pictures: x.reshape(len(x), -1). Sequences (N, T, D): "
+            "A column: x[:, None]. Grey pictures: an array image_shape, (height, width). Sequences "
+            "(N, T, D): "
             f"x.reshape(-1, D), with {name}_lengths = numpy.full(N, T)"
         )
     if x.size == 0:

@@ -16,6 +16,7 @@ import torch
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits, narrowed
 from pyrodgm.data.checks import check_table
 from pyrodgm.data.kinds import infer_kind, refuse_other_values
+from pyrodgm.data.pictures import as_table, grey_bytes
 from pyrodgm.data.symbols import refuse_other_symbols
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
@@ -138,7 +139,8 @@ def sequences_of(
     Args:
         name: for messages.
         x: frames end to end or one sequence, (frames, D); several sequences (N, T, D), padded if
-            lengths are given; or a list of sequences.
+            lengths are given; or a list of sequences. Frames that are pictures may have their
+            shape, as in files.
         info: facts of the data that the model was fitted on.
         lengths: frames of each sequence, (N,). If not given, the frames are independent rows for a
             model of rows, and one sequence for any other model.
@@ -154,13 +156,24 @@ def sequences_of(
     x = np.atleast_1d(x)
     if x.ndim == 1 and info.dim == 1:
         x = x[:, None]
+    if _are_pictures(x, info):
+        x = as_table(name, x, info.image_shape or ())
     if x.ndim == 3:
         x, lengths = _end_to_end(name, x, lengths)
     check_table(name, x)
+    x = grey_bytes({name: x})[name] if info.kind == "unit" else x
     if lengths is None:
         rows = info.max_length == 1
         lengths = np.ones(len(x), np.int64) if rows else np.array([len(x)])
     return Sequences(x, lengths, held_out=held_out, conditions=conditions, name=name)
+
+
+def _are_pictures(x: np.ndarray, info: DataInfo) -> bool:
+    """Whether an array has pictures, (N, H, W), or with channels before or after these axes."""
+    if info.image_shape is None:
+        return False
+    channels, *size = info.picture_shape
+    return x.ndim == 4 or (x.ndim == 3 and channels == 1 and list(x.shape[1:]) == size)
 
 
 def _check_conditions(name: str, parts: Mapping[str, Sequences], info: DataInfo) -> None:

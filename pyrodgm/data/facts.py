@@ -38,7 +38,7 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
     {'words': ('war', 'peace'), 'frame_rate': 2.0}
     """
     fits = {
-        "image_shape": lambda x: _is_shape(x) and int(x.prod()) == dim,
+        "image_shape": lambda x: is_image_shape(x) and int(x.prod()) == dim,
         "lowest_pitch": lambda x: (
             _whole(x) and x.size == 1 and 0 <= int(x.item()) <= MIDI_NUMBERS - dim
         ),
@@ -61,7 +61,7 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
     return {name: plain.get(name, lambda x: tuple(x.tolist()))(x) for name, x in arrays.items()}
 
 
-def _is_shape(x: np.ndarray) -> bool:
+def is_image_shape(x: np.ndarray) -> bool:
     """Whether numbers are height and width, with 1 or 3 channels in front if there are three."""
     sized = _whole(x) and x.shape in ((2,), (3,)) and int(x.min()) > 0
     return sized and (len(x) == 2 or int(x[0]) in CHANNELS)

@@ -2,6 +2,9 @@
 
     train (frames, D), train_lengths (sequences,), and the same for valid and test
 
+Frames that are pictures may be (frames, H, W, C), (frames, C, H, W), or (frames, H, W) with
+image_shape; they are stored as rows, D = C H W, channel by channel (see `pyrodgm.data.pictures`).
+
 Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a missing
 value. Optional arrays are train_held_out, valid_held_out and test_held_out, (frames, D), further
 counts of the same frames for evaluation alone; train_conditions, valid_conditions and
@@ -29,6 +32,7 @@ from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.info import ImageShape
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.data.names import KEYS, check_names
+from pyrodgm.data.pictures import as_tables, grey_bytes
 from pyrodgm.errors import DataError
 from pyrodgm.seeds import numpy_generator
 
@@ -54,7 +58,7 @@ def read(
     Args:
         path: the npz file.
         kind: of the values, "binary", "unit", "categorical", "count" or "real"; "auto" infers it
-            from them.
+            from them. With "unit", bytes up to 255 are divided by 255.
         image_shape: (height, width) or (channels, height, width) where a frame is a picture, if the
             file has no such array.
         lowest_pitch: MIDI number of feature 0, if the file has no such array; 21 for binary data
@@ -69,14 +73,18 @@ def read(
     path = Path(path).expanduser()
     arrays, others = read_arrays(path)
     check_names(arrays, others)
-    frames = {split: arrays[split] for split in SPLITS if split in arrays}
+    given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
+    known = read_facts(path) | {n: np.array(value) for n, value in given.items() if value is not None}
+    frames, shape = as_tables(
+        {split: arrays[split] for split in SPLITS if split in arrays}, known.get("image_shape")
+    )
+    frames = grey_bytes(frames) if kind == "unit" else frames
+    arrays, known = arrays | frames, known | ({} if shape is None else {"image_shape": shape})
     parts = {split: _sequences(arrays, split) for split in frames}
     chosen = _kind(arrays, kind)
     dim = frames["train"].shape[1]
-    given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
-    options = {name: np.array(value) for name, value in given.items() if value is not None}
     longest = max(int(part.lengths.max()) for part in parts.values())
-    facts = facts_of(read_facts(path) | options, dim, longest)
+    facts = facts_of(known, dim, longest)
     if "lowest_pitch" not in facts and (chosen, dim) == ("binary", PIANO_KEYS):
         facts["lowest_pitch"] = LOWEST_PIANO_PITCH
     if chosen == "categorical" and "image_shape" in facts:
@@ -250,7 +258,10 @@ def _doubts(frames: Arrays, kind: Kind) -> list[str]:
             "and with kind=categorical they are symbols without an order"
         ]
     if kind == "real" and any(x.dtype == np.uint8 and x.max() > 1 for x in frames.values()):
-        return ["bytes up to 255 are read as real numbers; divide by 255 for grey values"]
+        return [
+            "bytes up to 255 are read as real numbers; with kind=unit (--set data.kind=unit) they "
+            "are grey values, divided by 255"
+        ]
     return []
 
 

@@ -51,4 +51,6 @@ def summary(splits: Splits) -> str:
         lengths = f"{low}" if low == high else f"{low} to {high}"
         parts.append(f"{name} {count} sequence{'s' * (count > 1)} of {lengths} frames")
     features = f"{info.dim} feature{'s' * (info.dim > 1)}"
+    if info.image_shape:
+        features += f" (pictures of {' x '.join(map(str, info.image_shape))})"
     return f"{info.name}: {info.kind}, {features}; {', '.join(parts)}"

@@ -74,7 +74,7 @@ def test_one_grey_value_in_any_split_decides_the_kind(save):
 def test_bytes_are_real_with_a_hint(save):
     splits = ragged.read(save(**three(np.array([[0, 255]], np.uint8))))
     assert splits.info.kind == "real"
-    assert "divide by 255" in splits.notes[1]
+    assert "kind=unit" in splits.notes[1]
 
 
 def test_whole_numbers_are_counts_with_a_hint(save):
