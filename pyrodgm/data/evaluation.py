@@ -156,8 +156,8 @@ def sequences_of(
     x = np.atleast_1d(x)
     if x.ndim == 1 and info.dim == 1:
         x = x[:, None]
-    if _are_pictures(x, info):
-        x = as_table(name, x, info.image_shape or ())
+    if info.image_shape and _are_pictures(x, info.picture_shape):
+        x = as_table(name, x, info.image_shape)
     if x.ndim == 3:
         x, lengths = _end_to_end(name, x, lengths)
     check_table(name, x)
@@ -168,11 +168,9 @@ def sequences_of(
     return Sequences(x, lengths, held_out=held_out, conditions=conditions, name=name)
 
 
-def _are_pictures(x: np.ndarray, info: DataInfo) -> bool:
-    """Whether an array has pictures, (N, H, W), or with channels before or after these axes."""
-    if info.image_shape is None:
-        return False
-    channels, *size = info.picture_shape
+def _are_pictures(x: np.ndarray, shape: tuple[int, int, int]) -> bool:
+    """Whether an array has pictures of a shape (C, H, W), and not sequences (N, T, D)."""
+    channels, *size = shape
     return x.ndim == 4 or (x.ndim == 3 and channels == 1 and list(x.shape[1:]) == size)
 
 

@@ -79,9 +79,9 @@ def _inferred(name: str, shape: tuple[int, ...]) -> ImageShape:
     _, second, third, last = shape
     if second in CHANNELS and last in CHANNELS:
         raise DataError(
-            f"'{name}' has shape {shape}: channels may be the second or the last axis; say which by "
-            f"an array image_shape in the file, (channels, height, width): {(second, third, last)} "
-            f"or {(last, second, third)} (--set data.image_shape=[{last},{second},{third}])"
+            f"'{name}' has shape {shape}: channels may be the second or the last axis; say which "
+            "by an array image_shape in the file, (channels, height, width): "
+            f"{shape[1:]} or {(last, second, third)}; or by --set data.image_shape=[...]"
         )
     if second not in CHANNELS and last not in CHANNELS:
         raise DataError(

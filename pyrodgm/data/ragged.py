@@ -74,7 +74,9 @@ def read(
     arrays, others = read_arrays(path)
     check_names(arrays, others)
     given = {"image_shape": image_shape, "lowest_pitch": lowest_pitch, "frame_rate": frame_rate}
-    known = read_facts(path) | {n: np.array(value) for n, value in given.items() if value is not None}
+    known = read_facts(path) | {
+        n: np.array(value) for n, value in given.items() if value is not None
+    }
     frames, shape = as_tables(
         {split: arrays[split] for split in SPLITS if split in arrays}, known.get("image_shape")
     )

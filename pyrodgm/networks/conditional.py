@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
 from pyrodgm.networks.layers import layer_sizes
+from pyrodgm.networks.pictures import PictureDecoder
 
 LEAST_SCALE = 1e-3  # lower bound of standard deviations, which keeps densities finite
 MOST_SCALE = 2.0  # upper bound of bounded ones, which keeps forecasts from diverging
@@ -125,6 +126,8 @@ class Conditional(nn.Module):
         hidden_dim: units of every hidden layer; a number is a single layer.
         start: numbers a that it starts from, up to the weights A; zeros if not given.
         shrink: factor on the usual initial weights A, by which it starts near these numbers.
+        output: network in the place of the linear map A, with its own bias a; `shrink` has no
+            effect on it.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Conditional(nn.Module):
         *,
         start: Tensor | None = None,
         shrink: float = 0.1,
+        output: PictureDecoder | None = None,
     ) -> None:
         super().__init__()
         self.family = family
@@ -143,9 +147,10 @@ class Conditional(nn.Module):
         self.between = nn.Sequential(
             *(part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU()))
         )
-        self.last = nn.Linear(sizes[-1], family.size)
+        self.last = output or nn.Linear(sizes[-1], family.size)
         with torch.no_grad():
-            self.last.weight.mul_(shrink)
+            if isinstance(self.last, nn.Linear):
+                self.last.weight.mul_(shrink)
             self.last.bias.copy_(torch.zeros(family.size) if start is None else start)
 
     def forward(self, features: Tensor) -> TorchDistribution:

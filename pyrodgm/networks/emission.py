@@ -23,12 +23,14 @@ class Emission(nn.Module):  # not an ABC, whose metaclass conflicts with PyroMod
         kinds: kinds of data it can score.
         scores_missing: whether it can score frames with missing features.
         scores_totals: whether it scores the total of a frame of counts.
+        by_feature: whether its parameters are one or more blocks of D, a number for each feature.
         size: number of parameters per frame.
     """
 
     kinds: ClassVar[tuple[Kind, ...]]
     scores_missing: ClassVar[bool] = True
     scores_totals: ClassVar[bool] = False
+    by_feature: ClassVar[bool] = True
     size: int
 
     @abstractmethod

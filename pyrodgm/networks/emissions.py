@@ -105,6 +105,7 @@ class Categorical(Emission):
     """Independent symbols, parametrised by logits."""
 
     kinds = ("categorical",)
+    by_feature = False
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
@@ -137,6 +138,7 @@ class AutoregressiveBits(Emission):
 
     kinds = ("binary",)
     scores_missing = False
+    by_feature = False
 
     order: Tensor | None
 

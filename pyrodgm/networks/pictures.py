@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal, final
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.networks.emission import Emission
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
 
 NetworkName = Literal["dense", "conv"]
@@ -42,7 +44,7 @@ class PictureEncoder(nn.Module):
     def __init__(self, info: DataInfo, channels: LayerSizes = CHANNELS) -> None:
         super().__init__()
         sizes = layer_sizes(channels)
-        self.shapes = shapes(info, sizes)
+        self.shapes = _shapes(info, sizes)
         self.layers = nn.Sequential(
             *(
                 part
@@ -50,7 +52,7 @@ class PictureEncoder(nn.Module):
                 for part in (nn.Conv2d(below, above, KERNEL, STRIDE, PADDING), nn.ReLU())
             )
         )
-        self.dim = _numbers(self.shapes[-1])
+        self.dim = math.prod(self.shapes[-1])
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features of frames, (..., C H W) to (..., `dim`)."""
@@ -75,7 +77,7 @@ class PictureDecoder(nn.Module):
         channels: of every layer, the first next to the picture.
 
     Attributes:
-        bias: (size,).
+        bias: b, (size,).
 
     Raises:
         DataError: frames are not pictures.
@@ -86,23 +88,15 @@ class PictureDecoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = layer_sizes(channels)
-        self.shapes = shapes(info, sizes)
+        self.shapes = _shapes(info, sizes)
         outputs = (size // info.dim * self.shapes[0][0], *sizes)
-        self.first = nn.Linear(input_dim, _numbers(self.shapes[-1]))
-        self.layers = nn.ModuleList(
-            nn.ConvTranspose2d(
-                above,
-                below,
-                KERNEL,
-                STRIDE,
-                PADDING,
-                output_padding=_left_over(larger),
-                bias=place > 0,
-            )
-            for place, ((below, above), larger) in reversed(
-                list(enumerate(zip(pairwise(outputs), self.shapes, strict=False)))
-            )
-        )
+        self.first = nn.Linear(input_dim, math.prod(self.shapes[-1]))
+        below = zip(pairwise(outputs), self.shapes, strict=False)
+        self.layers = nn.Sequential()  # in the order of those of the encoder
+        for (lower, upper), shape in below:
+            self.layers.append(nn.ConvTranspose2d(
+                upper, lower, KERNEL, STRIDE, PADDING, _even(shape), bias=len(self.layers) > 0
+            ))  # fmt: skip
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -110,6 +104,80 @@ class PictureDecoder(nn.Module):
         return _by_picture(self._pixels, self.first(hidden), self.shapes[-1]) + self.bias
 
     def _pixels(self, maps: Tensor) -> Tensor:
-        for layer in self.layers:
+        for layer in reversed(list(self.layers)):
             maps = layer(maps.relu())
         return maps
+
+
+def conv_channels(network: NetworkName, channels: LayerSizes | None) -> LayerSizes | None:
+    """Channels of the convolutions of a network; None if it has none.
+
+    Args:
+        network: "dense" or "conv".
+        channels: as given by a user.
+
+    Raises:
+        UsageError: channels for a network without convolutions.
+    """
+    if network == "conv":
+        return channels or CHANNELS
+    if channels is not None:
+        raise UsageError(f"channels is {channels}, but network '{network}' has no convolutions; "
+                         "leave channels out, or take network 'conv'")  # fmt: skip
+    return None
+
+
+def picture_output(
+    info: DataInfo, emission: Emission, hidden_dim: LayerSizes, channels: LayerSizes
+) -> PictureDecoder:
+    """The output layers of a decoder of pictures, from its last hidden layer to an emission.
+
+    Args:
+        info: the data's facts.
+        emission: distribution of a frame.
+        hidden_dim: units of every hidden layer.
+        channels: of every layer of the convolutions, the first next to the picture.
+
+    Raises:
+        DataError: frames are not pictures.
+        UsageError: the emission has parameters that do not belong to a pixel.
+    """
+    if not emission.by_feature:
+        raise UsageError(
+            f"network 'conv' gives numbers for every pixel, but emission {type(emission).__name__} "
+            "has others too; take another emission, or network 'dense'"
+        )
+    return PictureDecoder(info, layer_sizes(hidden_dim)[-1], emission.size, channels)
+
+
+def _shapes(info: DataInfo, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Channels, height and width of a picture and of every layer of convolutions above it.
+
+    Raises:
+        DataError: frames are not pictures.
+    """
+    if info.image_shape is None or info.kind == "categorical":
+        raise DataError(
+            f"network 'conv' is for pictures, but frames of '{info.name}' are not pictures: store "
+            "an array image_shape in the file, (height, width) or (channels, height, width), or "
+            "give it (--set data.image_shape=[28,28]); otherwise take network 'dense'"
+        )
+    shapes = [info.picture_shape]
+    for size in sizes:
+        _, height, width = shapes[-1]
+        shapes.append((size, -(-height // STRIDE), -(-width // STRIDE)))
+    return shapes
+
+
+def _even(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """One where height or width is even: what halving, rounded up, does not tell."""
+    _, height, width = shape
+    return 1 - height % STRIDE, 1 - width % STRIDE
+
+
+def _by_picture(
+    network: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, int, int]
+) -> Tensor:
+    """A network of pictures (N, C, H, W) applied to rows, (..., C H W) to (..., numbers)."""
+    found = network(x.reshape(-1, *shape))
+    return found.reshape(*x.shape[:-1], found.shape[1:].numel())

@@ -25,7 +25,9 @@ def test_colour_pictures_are_rows_channel_by_channel(save_data, x):
 
 def test_bytes_are_grey_values_if_asked_for(save_data):
     splits = ragged.read(save_data(train=COLOUR), kind="unit")
-    np.testing.assert_array_equal(splits.train.x.numpy(), np.float32(ROWS[splits_rows(splits)] / 255))
+    np.testing.assert_array_equal(
+        splits.train.x.numpy(), np.float32(ROWS[splits_rows(splits)] / 255)
+    )
     black = ragged.read(save_data(train=COLOUR % 2), kind="unit")
     assert black.train.x.numpy().max() == 1
     rows = given_data(COLOUR, splits.info)["given"]
@@ -59,7 +61,11 @@ AMBIGUOUS = COLOUR[:, :3, :, :]  # (12, 3, 5, 3)
     [
         (AMBIGUOUS, None, r"may be the second or the last axis.*\(3, 5, 3\) or \(3, 3, 5\)"),
         (COLOUR[:, :3, :3], (3, 3, 3), "rows of numbers, channel by channel"),
-        (COLOUR, (3, 5, 4), r"image_shape is \(3, 5, 4\); expected \(N, 3, 5, 4\) or \(N, 5, 4, 3\)"),
+        (
+            COLOUR,
+            (3, 5, 4),
+            r"image_shape is \(3, 5, 4\); expected \(N, 3, 5, 4\) or \(N, 5, 4, 3\)",
+        ),
         (GREY, (5, 4), r"expected \(N, 5, 4\), or rows of 20 numbers"),
         (COLOUR[..., :2], None, "expected pictures with 1 or 3 channels.*Videos: all frames end"),
         (COLOUR[None], None, "expected two dimensions"),
