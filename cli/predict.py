@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File for a forecast (.npz, .png, .gif or .mid), an imputation (.npz) or states (.csv).",
+    help="File for a forecast (.npz, .png, .gif, .mid), an imputation (.npz, .png) or states (.csv).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -195,12 +195,16 @@ def _impute(
 ) -> dict[str, Any]:
     """Impute missing values into a file, and print errors if the truth is given."""
     from pyrodgm.evaluate.prediction.imputation_scores import imputation_scores
-    from pyrodgm.figures.prediction_files import check_ending, save_imputation
+    from pyrodgm.figures.prediction_files import (
+        check_ending,
+        imputation_endings,
+        save_imputation,
+    )
     from pyrodgm.runs.tables import imputation_table
 
     from .text import print_table
 
-    check_ending(out, [".npz"])
+    check_ending(out, imputation_endings(run.splits.info))
     split = options["split"]
     known = None if truth is None else run.data.truth(truth, split)
     found = run.impute(**options)

@@ -81,20 +81,36 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
     return [path]
 
 
-def save_imputation(found: Imputation, path: Path, info: DataInfo | None = None) -> list[Path]:
-    """Write the arrays of an `Imputation` to an npz file; returns the files written.
+def save_imputation(found: Imputation, path: Path, info: DataInfo) -> list[Path]:
+    """Write an `Imputation` in the format given by the ending of the file.
+
+    ``.npz``: its arrays, and the symbols of categorical data. ``.png``: pictures with their missing
+    pixels and filled in, of the first sequence, or of rows at equal distances if they have no time.
 
     Args:
         found: the imputation.
         path: the file; an older one is replaced.
-        info: facts of categorical data; its symbols are written too.
+        info: facts of the data.
+
+    Returns:
+        The files written.
 
     Raises:
         UsageError: another ending, or the folder does not exist.
     """
-    check_ending(path, [".npz"])
-    _save_arrays(asdict(found) | (symbol_arrays(info) if info else {}), path)
+    check_ending(path, imputation_endings(info))
+    if path.suffix.lower() == ".npz":
+        _save_arrays(asdict(found) | symbol_arrays(info), path)
+        return [path]
+    shown = slice(None if info.max_length == 1 else int(found.lengths[0]))
+    observed = np.where(found.seen, found.x, np.nan)
+    plots.save(pictures({"observed": observed[shown], "filled in": found.x[shown]}, info), path)
     return [path]
+
+
+def imputation_endings(info: DataInfo) -> list[str]:
+    """The endings of files of an imputation that fit the data."""
+    return [".npz", ".png"] if info.image_shape else [".npz"]
 
 
 def _observed(found: Forecast, sequences: Sequences) -> np.ndarray:

@@ -34,8 +34,8 @@ def save_samples(
     rate; viewers may show successive equal frames as one longer frame. ``.mid``: one file per
     sequence, numbered ``name-001.mid``, because the tracks of one file would sound together. A
     frame is a quarter note at a tempo that gives the frame rate, and a key that is on in successive
-    frames is one held note. ``.png``: a figure of at most 12 sequences; for rows of a few real
-    numbers, all of them as points.
+    frames is one held note. ``.png``: a figure of at most 12 sequences; rows that are pictures all
+    in a grid, rows of a few real numbers all as points.
 
     Args:
         x: the sequences, (N, T, D).
@@ -112,6 +112,11 @@ def _write_npz(
 def _write_png(
     x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
 ) -> list[Path]:
+    if info.image_shape and x.shape[1] == 1:
+        (image,) = grid(x if probabilities is None else probabilities, info)
+        with replacing(path) as unfinished:
+            image.save(unfinished, format="PNG")
+        return [path]
     shown = (x if probabilities is None else probabilities)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES

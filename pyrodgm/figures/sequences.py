@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.symbols import indicators
 from pyrodgm.figures.checks import ANCESTRAL, DATA, ONE_STEP
-from pyrodgm.figures.pixels import pixels
+from pyrodgm.figures.pixels import scale_of, shades
 
 COLUMNS = 10  # frames shown of a video
 LINES = 6  # features shown of a motion
@@ -33,7 +33,7 @@ def pictures(
 
     Args:
         rows: sequences, (T, D), by label; at least one. For categorical data, symbols or their
-            probabilities, (T, S).
+            probabilities, (T, S). If data has no time, T independent rows.
         info: facts of the data.
         title: of the figure.
         mark: frame before which a line is drawn, such as the first forecast frame; videos are shown
@@ -41,8 +41,7 @@ def pictures(
     """
     if info.kind == "categorical":
         rows = {name: _as_symbols(row, info) for name, row in rows.items()}
-    norm = Normalize(0, 1) if info.kind in ("binary", "unit", "categorical") else Normalize()
-    norm.autoscale_None(np.concatenate(list(rows.values())))
+    norm = scale_of(np.concatenate(list(rows.values())), info)
     if info.image_shape:
         figure = _videos(rows, info, norm, first=0 if mark is None else max(mark - 1, 0))
     else:
@@ -182,13 +181,9 @@ def _videos(rows: Mapping[str, np.ndarray], info: DataInfo, norm: Normalize, fir
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for ax, frame in zip(line, frames, strict=True):
-            picture = pixels(row[frame], info)
-            if picture.ndim == 3:  # colours must be within 0 and 1
-                ax.imshow(np.asarray(norm(picture)).clip(0, 1))
-            else:
-                ax.imshow(picture, cmap="gray", norm=norm)
+            ax.imshow(shades(row[frame], info, norm), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
-    for ax, frame in zip(axes[-1], frames, strict=True):
+    for ax, frame in zip(axes[-1], frames if info.max_length > 1 else (), strict=False):
         ax.set_xlabel(f"frame {frame + 1}", fontsize=8)
     return figure

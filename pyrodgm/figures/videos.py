@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.figures.pixels import pixels as shown
+from pyrodgm.figures.pixels import scale_of, shades
 
 VIDEO_PIXELS = 720  # approximate width of a grid of videos after scaling
 MARGIN = 1  # pixels between videos, before scaling
@@ -25,18 +25,18 @@ def grid(
     """N videos side by side and below each other, frame by frame.
 
     Args:
-        x: the videos, (N, T, D).
+        x: the videos, (N, T, D); NaN where a value is missing.
         info: facts of the data, with an ``image_shape``.
         columns: videos per row; by default the grid is about square.
         pixels: approximate width after scaling by a whole number.
     """
-    channels, height, width = info.picture_shape
+    _, height, width = info.picture_shape
+    shown = np.rint(255 * shades(x, info, scale_of(x, info))).astype(np.uint8)
     columns = columns or math.ceil(math.sqrt(len(x)))
     lines = math.ceil(len(x) / columns)
     size = (lines * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN)
-    colours = () if channels == 1 else (channels,)
-    frames = np.full((x.shape[1], *size, *colours), GROUND, dtype=np.uint8)
-    for number, video in enumerate(shown(_bytes(x, info), info)):
+    frames = np.full((x.shape[1], *size, *shown.shape[4:]), GROUND, dtype=np.uint8)
+    for number, video in enumerate(shown):
         top = (number // columns) * (height + MARGIN) + MARGIN
         left = (number % columns) * (width + MARGIN) + MARGIN
         frames[:, top : top + height, left : left + width] = video
@@ -78,13 +78,6 @@ def save_gif(images: Sequence[Image.Image], info: DataInfo, file: Path | IO[byte
     images[0].save(
         file, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
     )
-
-
-def _bytes(x: np.ndarray, info: DataInfo) -> np.ndarray:
-    """Values as bytes; real numbers are scaled to their range."""
-    if info.kind == "real":
-        x = (x - x.min()) / max(float(np.ptp(x)), np.finfo(x.dtype).tiny)
-    return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
 
 
 def _caption(number: int, length: int, forecast_from: int | None) -> str:

@@ -19,10 +19,12 @@ from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.passes import over_time
 from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import one_step
+from pyrodgm.evaluate.prediction.reconstruction import reconstruct
 from pyrodgm.figures.points import scatter
 from pyrodgm.figures.samples_file import as_numbers, save_samples
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
+from pyrodgm.guides import StepGuide
 from pyrodgm.models import Generator, StepModel
 from pyrodgm.report.blocks import (
     Block,
@@ -169,6 +171,21 @@ def samples(run: Run, split: str, seed: int) -> Section:
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])
     return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
+
+
+def reconstructions(run: Run, split: str, seed: int) -> Section:
+    """Rows that are pictures beside their reconstructions from the guide's latents."""
+    info, model, guide = run.splits.info, run.model, run.guide
+    still = info.image_shape is not None and info.max_length == 1
+    if not (still and isinstance(model, StepModel) and isinstance(guide, StepGuide)):
+        return Section("Reconstructions", [])
+    made = reconstruct(model, guide, run.splits[split], seed=seed)
+    rows = {"observed": made.observed, "reconstructed": made.expected}
+    caption = (
+        f"Rows of the {split} split at equal distances, and the mean of each given latents that "
+        "the guide draws for it."
+    )
+    return Section("Reconstructions", [Picture(png_uri(pictures(rows, info)), caption)])
 
 
 def _points(run: Run, split: str, seed: int) -> list[Block]:

@@ -77,6 +77,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         facts.learning(run),
         *([figures.prediction(run, split, seed)] if there and weighted else []),
         figures.samples(run, split, seed),
+        *([figures.reconstructions(run, split, seed)] if there and weighted else []),
         *(_learned(run, split, seed) if there and weighted else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from pyrodgm.access import access_in_words, is_denied, without_permission
+from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
@@ -18,6 +20,7 @@ from pyrodgm.evaluate.posterior import diagnostics, predictive
 from pyrodgm.evaluate.posterior.datatree import compact_tree, write_netcdf
 from pyrodgm.evaluate.posterior.kept import Kept, affordable, judged_rows
 from pyrodgm.evaluate.prediction.one_step import expected_frames
+from pyrodgm.evaluate.prediction.reconstruction import reconstruct
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.figures import checks as plots
 from pyrodgm.figures.sequences import pictures
@@ -180,15 +183,24 @@ def _draw_figures(run: Run, found: Check, folder: Path, seed: int) -> None:
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
     if isinstance(run.model, StepModel) and isinstance(run.guide, StepGuide):
-        sequences = run.splits[found.split]
-        example = sequences.batch([0])
-        example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
-        expected = expected_frames(run.model, run.guide, example, seed=seed)
-        shown = {"observed": example.x, "expected one\nframe before": expected}
-        rows = {name: sequences.uncentred(x)[0].numpy() for name, x in shown.items()}
-        drawn["example"] = pictures(rows, run.splits.info, f"{found.split} sequence 0")
+        drawn["example"] = _example(run.model, run.guide, run.splits, found.split, seed)
     if run.folder.metrics.is_file():
         drawn["learning"] = plots.learning_curve(run.folder.metrics, run.objective.headline)
     for name, figure in drawn.items():
         found.paths[name] = folder / f"{name}.png"
         plots.save(figure, found.paths[name])
+
+
+def _example(model: StepModel, guide: StepGuide, splits: Data, split: str, seed: int) -> Figure:
+    """A sequence beside its one-step prediction; of rows that are pictures, reconstructions."""
+    info, sequences = splits.info, splits[split]
+    if info.image_shape and info.max_length == 1 and model.latents:
+        made = reconstruct(model, guide, sequences, seed=seed)
+        rows = {"observed": made.observed, "reconstructed": made.expected}
+        return pictures(rows, info, f"rows of the {split} split")
+    example = sequences.batch([0])
+    example = beginning(example, example.lengths.clamp(max=EXAMPLE_FRAMES))
+    expected = expected_frames(model, guide, example, seed=seed)
+    shown = {"observed": example.x, "expected one\nframe before": expected}
+    rows = {name: sequences.uncentred(x)[0].numpy() for name, x in shown.items()}
+    return pictures(rows, info, f"{split} sequence 0")

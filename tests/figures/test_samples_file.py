@@ -116,6 +116,17 @@ def test_png_of_every_kind(tmp_path, facts):
         assert len(np.unique(np.array(image.convert("L")))) > 2
 
 
+def test_rows_that_are_pictures_are_all_in_one_grid(tmp_path):
+    x = random(20, 1, 12)
+    save_samples(x, VIDEO, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        drawn = np.array(image)
+    scale = drawn.shape[1] // (5 * 5 + 1)
+    assert drawn.shape == ((4 * 4 + 1) * scale, (5 * 5 + 1) * scale)
+    last = drawn[scale // 2 :: scale, scale // 2 :: scale][13:16, 21:25]
+    np.testing.assert_array_equal(last, np.rint(255 * x[-1, 0].numpy().reshape(3, 4)))
+
+
 @pytest.mark.parametrize(
     ("facts", "name", "message"),
     [

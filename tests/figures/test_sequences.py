@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from PIL import Image
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.words.topics import Topic
+from pyrodgm.figures.pixels import MISSING
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.topics import topic_trajectories
 from pyrodgm.figures.videos import grid, save_gif, side_by_side
@@ -84,6 +86,30 @@ def test_colours_are_drawn_as_they_are():
     figure = pictures({"observed": x[0]}, COLOUR)
     shown = figure.axes[1].images[0].get_array()
     np.testing.assert_allclose(shown, x[0, 1].reshape(3, 2, 3).transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("facts", [VIDEO, COLOUR], ids=["grey", "colour"])
+def test_missing_pixels_have_a_colour_of_their_own(facts):
+    """A pixel is missing if one of its channels is; values of real numbers stay in their range."""
+    x = np.random.default_rng(0).random((1, 2, facts.dim))
+    blue = np.rint(255 * np.array(MISSING))
+    whole = np.array(grid(x, facts, pixels=1)[0])
+    x[0, 0, 4] = np.nan  # of the first channel
+    for kind in ("unit", "real"):
+        info = replace(facts, kind=kind)
+        drawn = np.array(grid(x, info, pixels=1)[0])[1:3, 1:4]
+        assert (drawn == blue).all(-1).tolist() == [[False] * 3, [False, True, False]]
+        figure = pictures({"observed": x[0]}, info)
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array()[1, 1], MISSING)
+    drawn = np.array(grid(x, facts, pixels=1)[0])[1, 1:4]
+    np.testing.assert_array_equal(drawn, np.broadcast_to(whole[1, 1:4].T, (3, 3)).T)
+
+
+def test_rows_that_are_pictures_have_no_frame_numbers():
+    rows = replace(VIDEO, max_length=1)
+    figure = pictures({"observed": np.zeros((4, 6)), "reconstructed": np.ones((4, 6))}, rows)
+    assert len(figure.axes) == 8
+    assert not any(ax.get_xlabel() for ax in figure.axes)
 
 
 def test_labels_of_videos_in_colour_are_black_on_white(tmp_path):

@@ -1,0 +1,40 @@
+"""Reconstructions are the means of the decoder at latents of the guide, in the data's units."""
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.engine.draws import draw
+from pyrodgm.evaluate.prediction.reconstruction import reconstruct
+from pyrodgm.guides import DiagonalNormal
+from pyrodgm.models import VAE
+from pyrodgm.seeds import forked
+from variants import randomised
+
+
+def test_reconstructions_are_means_given_latents_of_the_guide():
+    x = 100 + np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    rows = Sequences(x, np.ones(7, np.int64))
+    splits = Splits.of("rows", "real", dict.fromkeys(("train", "valid", "test"), rows))
+    model = randomised(VAE(splits.info, latent_dim=2, hidden_dim=3), 0.5)
+    guide = randomised(DiagonalNormal(model, hidden_dim=3), 0.5)
+    found = reconstruct(model, guide, splits.test, most=4, samples=3, seed=5)
+    chosen = [0, 2, 4, 6]
+    np.testing.assert_allclose(found.observed, x[chosen], rtol=1e-6)
+    with torch.no_grad(), forked(5, "reconstruct"):
+        z = draw(guide, splits.test.batch(chosen), 3).values["z"]
+        expected = splits.test.uncentred(model.decoder(z).mean.mean(0))[:, 0]
+    np.testing.assert_allclose(found.expected, expected.numpy(), rtol=1e-6)
+
+
+def test_missing_features_are_reconstructed_and_all_rows_are_used_where_there_are_few():
+    x = np.eye(3, dtype=np.float32)
+    x[1, 1] = np.nan
+    rows = Sequences(x, np.ones(3, np.int64))
+    parts = dict.fromkeys(("train", "valid", "test"), rows)
+    info = (splits := Splits.of("rows", "binary", parts)).info
+    model = VAE(info, latent_dim=1, hidden_dim=2)
+    found = reconstruct(model, DiagonalNormal(model, hidden_dim=2), splits.test)
+    np.testing.assert_array_equal(found.observed, x)
+    assert found.expected.shape == (3, 3)
+    assert np.isfinite(found.expected).all()
