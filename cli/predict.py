@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File for a forecast (.npz, .png, .gif, .mid), an imputation (.npz, .png) or states (.csv).",
+    help="File of a forecast (.npz, .png, .gif, .mid), imputation (.npz, .png) or states (.csv).",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
