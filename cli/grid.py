@@ -8,9 +8,9 @@ from itertools import zip_longest
 from string import ascii_letters
 from typing import Any
 
-from pyrodgm.models import MODELS
 from pyrodgm.objectives import OBJECTIVES
 from pyrodgm.objectives.targets import GUIDE_TARGETS, MODEL_TARGETS, Targets
+from pyrodgm.setup.compat import registered
 from pyrodgm.setup.grid import Cell, entries, grid
 from pyrodgm.tables import Column, Table
 
@@ -50,7 +50,7 @@ def _grid_tables(width: int) -> Iterator[Table]:
     cells = grid()
     letters = _letters(cells)
     first = max(map(len, OBJECTIVES))
-    blocks = _blocks(list(MODELS), width - first)
+    blocks = _blocks(list(registered()), width - first)
     for number, models in enumerate(blocks):
         rows = [[name, *(_shown(cells[name, m], letters) for m in models)] for name in OBJECTIVES]
         last = number == len(blocks) - 1

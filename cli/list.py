@@ -34,7 +34,7 @@ def command(what: str | None, grid: bool, as_json: bool) -> None:
     }
     triples = list(compat.table()) if what is None else []
     if as_json:
-        fits = [dict(zip(("model", "guide", "objective"), row, strict=True)) for row in triples]
+        fits = [_fitting(*row) for row in triples]
         print_json({**entries, **({"fits": fits} if what is None else {})})
         return
     width = max(len(name) for lines in entries.values() for name in lines)
@@ -48,6 +48,15 @@ def command(what: str | None, grid: bool, as_json: bool) -> None:
         for model, guide in dict.fromkeys((model, guide) for model, guide, _ in triples):
             fitting = [name for *pair, name in triples if pair == [model, guide]]
             click.echo(f"  {model} + {guide}: {', '.join(fitting)}")
+
+
+def _fitting(key: str, guide: str, objective: str) -> dict[str, Any]:
+    """A triple of names, and options of the model that it needs."""
+    from pyrodgm.setup.compat import registered
+
+    name, form = registered()[key]
+    named = {"model": name, "guide": guide, "objective": objective}
+    return {**named, "options": dict(form.options)} if form.options else named
 
 
 def _print_grid(what: str | None, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.distributions import BernoulliVector, NormalVector, OneHotVector
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide, GuideTraits
 from pyrodgm.models import MODELS
@@ -48,6 +48,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "bernoulli": {},
+    "factorised": {"hidden_dim": (16, 16)},
     "flow": {"hidden_dim": (16, 16), "flow_dim": 8},
     "gaussian": {"hidden_dim": (16, 16)},
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
@@ -64,6 +65,7 @@ SYMBOLS = {"symbols": ((0, 1),) * D, "frequencies": (0.7, 0.3) * D}
 INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5, **SYMBOLS)
 REAL = replace(INFO, kind="real")
 INFOS = {"lds": REAL, "generator": REAL}  # of models that cannot score bits
+FORMS = compat.registered()
 FITTING = list(compat.table())
 
 
@@ -71,7 +73,7 @@ def _pairs() -> Iterator[tuple[str, str, str]]:
     """Every model with every guide that fits, by the model's own objective where that fits too."""
     for model, guide in dict.fromkeys((model, guide) for model, guide, _ in FITTING):
         fitting = [o for m, g, o in FITTING if (m, g) == (model, guide)]
-        companions = MODELS[model].companions
+        companions = FORMS[model][1].companions
         own = companions.objective if companions else ""
         yield model, guide, own if own in fitting else fitting[0]
 
@@ -80,7 +82,7 @@ def _by_kind() -> Iterator[tuple[str, str, str]]:
     """Every objective with one pair of every kind of latents and of time that it takes."""
     seen = set()
     for model, guide, objective in FITTING:
-        traits = MODELS[model].traits
+        traits = FORMS[model][1].traits
         key = objective, traits.latents, traits.sequential
         if key not in seen:
             seen.add(key)
@@ -100,9 +102,10 @@ def batch() -> Batch:
 
 def build(triple: tuple[str, str, str], info: DataInfo | None = None, **options: Any) -> Objective:
     """A tiny objective; the options are the model's."""
-    model_name, guide_name, objective_name = triple
+    key, guide_name, objective_name = triple
+    model_name, form = FORMS[key]
     info = info or INFOS.get(model_name, INFO)
-    model = MODELS[model_name](info, **MODEL_SIZES[model_name], **options)
+    model = MODELS[model_name](info, **MODEL_SIZES[model_name], **form.options, **options)
     guide = GUIDES[guide_name](model, **GUIDE_SIZES[guide_name])
     compat.check(model, guide, OBJECTIVES[objective_name])
     objective = OBJECTIVES[objective_name](model, guide)
@@ -111,7 +114,8 @@ def build(triple: tuple[str, str, str], info: DataInfo | None = None, **options:
 
 
 def test_every_model_and_guide_is_in_some_triple_and_has_a_size() -> None:
-    assert {model for model, _, _ in TRIPLES} == set(MODELS) == set(MODEL_SIZES)
+    assert {model for model, _, _ in TRIPLES} == set(FORMS)
+    assert set(MODELS) == set(MODEL_SIZES)
     assert set(GUIDE_SIZES) == set(GUIDES)
     without_density = {name for name, guide in GUIDES.items() if not guide.traits.has_density}
     assert set(GUIDES) - {guide for _, guide, _ in TRIPLES} <= without_density
@@ -146,7 +150,7 @@ def test_the_grid_agrees_with_the_table_of_triples_and_with_refusals() -> None:
             refusals = [
                 " ".join(conflict)
                 for guide in GUIDES.values()
-                for conflict in compat.conflicts(MODELS[model], guide, OBJECTIVES[objective])
+                for conflict in compat.conflicts(FORMS[model][1], guide, OBJECTIVES[objective])
             ]
             trait = given.partition(" ")[2]
             assert any(f"{trait} {needed}" in refusal for refusal in refusals)
@@ -205,7 +209,7 @@ def test_padding_and_order_of_the_batch_do_not_matter(
     triple: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a pair that cannot vary: every bit and every number is drawn from the noise zero."""
-    for kind in (NormalVector, BernoulliVector):
+    for kind in (NormalVector, BernoulliVector, OneHotVector):
         monkeypatch.setattr(kind, "noise", lambda _, shape: torch.zeros(shape))
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
     objective = build(triple)

@@ -11,6 +11,7 @@ from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.nade import NADE
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
 from pyrodgm.distributions.numbered import MOST_BITS, bit_vectors, is_bits, numbered
+from pyrodgm.distributions.one_hot import OneHotVector
 from pyrodgm.distributions.partial import Partial, partial
 from pyrodgm.distributions.rates import NegativeBinomialVector, PoissonVector, RateVector
 from pyrodgm.distributions.surrogates import (
@@ -36,6 +37,7 @@ __all__ = [
     "Mixture",
     "NegativeBinomialVector",
     "NormalVector",
+    "OneHotVector",
     "Partial",
     "PoissonVector",
     "RateVector",

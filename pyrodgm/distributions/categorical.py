@@ -84,6 +84,8 @@ class CategoricalVector(TorchDistribution):
 
     .. math:: \log p(x) = \sum_d \log \mathrm{softmax}(l_d)_{x_d}
 
+    `OneHotVector` has their one-hot coding as a value.
+
     Args:
         logits: l of all symbols end to end, (..., S).
         symbols: the symbols. Values must be among them; this is checked where data is read.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pyrodgm.errors import UsageError
+
 Kind = Literal["binary", "categorical", "continuous"]
 Latents = Kind | Literal["none"] | tuple[Kind, ...]
 
@@ -15,19 +17,46 @@ class Site:
     """A latent variable of one frame.
 
     Args:
-        dim: its dimension, D.
-        kind: "binary" for {0,1}, "categorical" for whole numbers from zero that stand for symbols,
-            "continuous" for real numbers.
+        dim: its dimension, D: how many numbers its value has.
+        kind: "binary" for {0,1}, "categorical" for symbols, "continuous" for real numbers.
         scored: whether a continuous draw carries no gradient, so that its gradient is taken by the
             score; others never carry one.
+        classes: C of a categorical site whose value is the one-hot coding of D / C variables, end
+            to end; None if its value is the symbols themselves, whole numbers from zero.
+
+    Raises:
+        UsageError: classes of another kind, fewer than two, or not a divisor of the dimension.
 
     >>> Site(3, "continuous").pathwise, Site(3, "binary").pathwise
     (True, False)
+    >>> Site(12, "categorical", classes=4).variables
+    3
     """
 
     dim: int
     kind: Kind
     scored: bool = False
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        classes = self.classes
+        if classes is None:
+            return
+        if self.kind != "categorical" or classes < 2 or self.dim % classes:
+            raise UsageError(
+                f"a {self.kind} site of {self.dim} numbers has classes={classes}; only a "
+                "categorical site has classes, at least 2, and its numbers are a multiple of them"
+            )
+
+    @property
+    def words(self) -> str:
+        """Its kind, and its classes if it has any."""
+        return f"{self.kind} of {self.classes} classes" if self.classes else self.kind
+
+    @property
+    def variables(self) -> int:
+        """How many random variables the value codes, J."""
+        return self.dim // (self.classes or 1)
 
     @property
     def pathwise(self) -> bool:

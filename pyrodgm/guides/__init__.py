@@ -2,15 +2,16 @@
 
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
-from pyrodgm.guides.gaussian import DiagonalNormal, LayeredNormal
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
+from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
 from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
     "bernoulli": LayeredBernoulli,
+    "factorised": Factorised,
     "flow": NormalFlow,
     "gaussian": DiagonalNormal,
     "implicit": FeedForwardImplicit,
@@ -25,6 +26,7 @@ GUIDES: dict[str, type[Guide]] = {
 __all__ = [
     "GUIDES",
     "DiagonalNormal",
+    "Factorised",
     "FeedForwardImplicit",
     "Guide",
     "GuideTraits",

@@ -10,7 +10,7 @@ from torch import nn
 from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Target
-from pyrodgm.guides.gaussian import RowRecognition
+from pyrodgm.guides.rows import RowRecognition
 from pyrodgm.networks.conditional import Conditional
 from pyrodgm.networks.flows import Flow, FlowName
 from pyrodgm.networks.layers import LayerSizes

@@ -2,7 +2,7 @@
 
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
-from pyrodgm.models.base import Companions, Model, ModelTraits, StateSpaceModel, StepModel
+from pyrodgm.models.base import Companions, Form, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.dlgm import DLGM
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.energy import Annealing, EnergyModel
@@ -58,6 +58,7 @@ __all__ = [
     "Companions",
     "EnergyModel",
     "FeedForwardGenerator",
+    "Form",
     "Generator",
     "Model",
     "ModelTraits",

@@ -67,7 +67,7 @@ class AR(StepModel):
     regression, use `fit.weight_decay` with a Gaussian emission.
     """
 
-    traits: ClassVar[ModelTraits] = _EXACT
+    traits: ModelTraits = _EXACT
     companions: ClassVar[Companions] = Companions("none", "ml", "balls")
 
     def __init__(

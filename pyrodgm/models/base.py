@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -56,6 +56,32 @@ class Companions:
     data: str
 
 
+@dataclass(frozen=True)
+class Form:
+    """A model with options that decide what fits it.
+
+    Args:
+        name: of the class, and of these options where they are not the defaults.
+        traits: of the model with them.
+        companions: of the model with them; None if it declares none.
+        options: that make it this form, by name; empty for the defaults.
+    """
+
+    name: str
+    traits: ModelTraits
+    companions: Companions | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The options as they are typed, such as ``latents=categorical``; empty for the defaults.
+
+        >>> Form("VAE", ModelTraits("binary", False), None, {"latents": "bernoulli"}).words
+        'latents=bernoulli'
+        """
+        return ", ".join(f"{name}={value}" for name, value in self.options.items())
+
+
 class Model(Checked, nn.Module):
     """A generative model p(x, z): `forward(batch)` is a Pyro program.
 
@@ -66,12 +92,16 @@ class Model(Checked, nn.Module):
 
     `fit_defaults` are defaults for options of training; those of the objective take precedence.
 
+    `traits` and `companions` are those of the default options. Where an option changes them,
+    `forms` lists the others, and the constructor sets `self.traits`.
+
     Args:
         info: the data's facts, stored for guides.
     """
 
-    traits: ClassVar[ModelTraits]
+    traits: ModelTraits
     companions: ClassVar[Companions | None] = None
+    forms: ClassVar[tuple[Form, ...]] = ()
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     latents: dict[str, Site]
     observed: dict[str, int]
@@ -79,6 +109,13 @@ class Model(Checked, nn.Module):
     def __init__(self, info: DataInfo) -> None:
         super().__init__()
         self.info = info
+
+    @classmethod
+    def form(cls, options: Mapping[str, Any] = MappingProxyType({})) -> Form:
+        """Traits and companions of a model with some options; others are the defaults."""
+        own = Form(cls.__name__, cls.traits, cls.companions)
+        fitting = (form for form in cls.forms if form.options.items() <= options.items())
+        return next(fitting, own)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -130,7 +167,7 @@ class StateSpaceModel(StepModel):
     Missing values can then be predicted exactly given all frames.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True)
+    traits: ModelTraits = ModelTraits(latents="none", sequential=True)
     history = 1
 
     @abstractmethod

@@ -26,75 +26,6 @@ Size = Annotated[int, Field(ge=1)]
 MOST_LATENTS = 20
 
 
-class NormalLayers(StepModel):
-    r"""Rows above layers of normal latents, each a network's function of the layer above it.
-
-    .. math:: z^L \sim \mathcal N(0, I), \qquad
-        z^l \mid z^{l+1} \sim \mathcal N(\mu^l, \mathrm{diag}(\sigma^l)^2), \qquad
-        x \mid z^1 \sim \text{emission}
-
-    with :math:`\mu^l` and :math:`\sigma^l` networks of :math:`(z^{l+1}, u)` and the parameters of
-    the emission a network of :math:`(z^1, u)`, where u are conditions, if any.
-
-    Args:
-        info: the data's facts; its features are D.
-        latent_dim: latents of every layer, the lowest first; a number is a single layer.
-        hidden_dim: rectified units of every hidden layer of every network.
-        emission: distribution of a row; "auto" follows from the data.
-        nade_dim: hidden units of the emission "nade", 100 if not given.
-    """
-
-    traits: ClassVar[ModelTraits] = ModelTraits(
-        latents="continuous", sequential=False, conditions=True
-    )
-    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 128})
-
-    def __init__(
-        self,
-        info: DataInfo,
-        *,
-        latent_dim: int | tuple[int, ...],
-        hidden_dim: int | tuple[int, ...],
-        emission: EmissionName,
-        nade_dim: int | None,
-    ) -> None:
-        super().__init__(info)
-        self.history = 0
-        self.latents = layer_sites(latent_dim, "continuous")
-        self.observed = {"x": info.dim}
-        self.conditions = Conditions(info)
-        self.emission = make_emission(emission, info, nade_dim)
-        given, start = self.conditions.dim, self.emission.start(info)
-        lowest, *_ = dims = sizes(self.latents).values()
-        # Small weights would start at a saddle point, where latents are of no use.
-        self.decoder = Conditional(
-            lowest + given, self.emission, hidden_dim, start=start, shrink=1.0
-        )
-        self.priors = nn.ModuleList(
-            normal_conditional(above + given, own, hidden_dim, shrink=1.0)
-            for own, above in pairwise(dims)
-        )
-
-    def encode(self, batch: Batch) -> Tensor | None:
-        """The conditions of every row, (B, T, U); None if there are none."""
-        return self.conditions(batch)
-
-    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """One row: the highest layer from the standard normal distribution, and then downward."""
-        del past, t
-        *lower, highest = self.latents
-        zeros = self.decoder.last.bias.new_zeros(self.latents[highest].dim)
-        z = draw(highest, NormalVector(zeros, zeros + 1))
-        for name, prior in zip(reversed(lower), reversed(self.priors), strict=True):
-            z = draw(name, prior(_with(z, encoded)))
-        draw("x", self.decoder(_with(z, encoded)))
-
-
-def _with(z: Tensor, given: Tensor | None) -> Tensor:
-    """Latents and conditions side by side, (..., J + U)."""
-    return z if given is None else join(z, given)
-
-
 def usual_latents(info: DataInfo) -> int:
     """Latents of a layer if nothing else is said: half of the features, and at most 20.
 
@@ -105,7 +36,7 @@ def usual_latents(info: DataInfo) -> int:
 
 
 @final
-class DLGM(NormalLayers):
+class DLGM(StepModel):
     r"""A deep latent Gaussian model of independent rows.
 
     .. math::
@@ -135,7 +66,9 @@ class DLGM(NormalLayers):
     in deep generative models, 2014, equations 2 to 5.
     """
 
+    traits: ModelTraits = ModelTraits(latents="continuous", sequential=False, conditions=True)
     companions: ClassVar[Companions] = Companions("layered-gaussian", "elbo", "mnist")
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 128})
 
     def __init__(
         self,
@@ -146,11 +79,40 @@ class DLGM(NormalLayers):
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
     ) -> None:
+        super().__init__(info)
+        self.history = 0
         first = usual_latents(info)
-        super().__init__(
-            info,
-            latent_dim=(first, (first + 1) // 2) if latent_dim is None else latent_dim,
-            hidden_dim=hidden_dim,
-            emission=emission,
-            nade_dim=nade_dim,
+        dims = (first, (first + 1) // 2) if latent_dim is None else latent_dim
+        self.latents = layer_sites(dims, "continuous")
+        self.observed = {"x": info.dim}
+        self.conditions = Conditions(info)
+        self.emission = make_emission(emission, info, nade_dim)
+        given, start = self.conditions.dim, self.emission.start(info)
+        lowest, *_ = layers = sizes(self.latents).values()
+        # Small weights would start at a saddle point, where latents are of no use.
+        self.decoder = Conditional(
+            lowest + given, self.emission, hidden_dim, start=start, shrink=1.0
         )
+        self.priors = nn.ModuleList(
+            normal_conditional(above + given, own, hidden_dim, shrink=1.0)
+            for own, above in pairwise(layers)
+        )
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every row, (B, T, U); None if there are none."""
+        return self.conditions(batch)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One row: the highest layer from the standard normal distribution, and then downward."""
+        del past, t
+        *lower, highest = self.latents
+        zeros = self.decoder.last.bias.new_zeros(self.latents[highest].dim)
+        z = draw(highest, NormalVector(zeros, zeros + 1))
+        for name, prior in zip(reversed(lower), reversed(self.priors), strict=True):
+            z = draw(name, prior(_with(z, encoded)))
+        draw("x", self.decoder(_with(z, encoded)))
+
+
+def _with(z: Tensor, given: Tensor | None) -> Tensor:
+    """Latents and conditions side by side, (..., J + U)."""
+    return z if given is None else join(z, given)

@@ -57,7 +57,7 @@ class DTSBND(StepModel):
     code all weights start at 0.001 N(0, 1).
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=True, conditions=True)
+    traits: ModelTraits = ModelTraits(latents="binary", sequential=True, conditions=True)
     companions: ClassVar[Companions] = Companions("recurrent-deterministic", "rloo-local", "balls")
     states = ("h",)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import pyro
 from torch import Tensor
@@ -60,9 +60,7 @@ class EnergyModel(Model):
         info: the data's facts; its features are D.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(
-        latents="none", sequential=None, density="unnormalised"
-    )
+    traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="unnormalised")
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__(info)

@@ -41,7 +41,7 @@ class FeedForwardGenerator(Generator):
     Reference: Goodfellow et al., Generative adversarial nets, 2014.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=False, density="none")
+    traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="none")
     companions: ClassVar[Companions] = Companions("none", "wgan", "gmm5")
     mean: Tensor
     scale: Tensor

@@ -62,7 +62,7 @@ class HMM(StateSpaceModel):
     sequence processing, 1996, with transitions that do not depend on the input.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=True, conditions=True)
+    traits: ModelTraits = ModelTraits(latents="none", sequential=True, conditions=True)
     companions: ClassVar[Companions] = Companions("none", "ml", "jsb")
     states = ("belief",)
 

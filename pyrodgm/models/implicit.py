@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 import pyro
 from pyro import poutine
@@ -30,7 +29,7 @@ class Generator(NoiseProgram, Model):
         noise_dim: numbers of noise per frame, N.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=None, density="none")
+    traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="none")
 
     def __init__(self, info: DataInfo, *, noise_dim: int) -> None:
         super().__init__(info)

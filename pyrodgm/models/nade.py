@@ -54,7 +54,7 @@ class NADE(StepModel):
     equations 8 to 11. The biases b start at the log-odds of the data's means.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="none", sequential=False, conditions=True)
+    traits: ModelTraits = ModelTraits(latents="none", sequential=False, conditions=True)
     companions: ClassVar[Companions] = Companions("none", "ml", "mnist")
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 100})
 

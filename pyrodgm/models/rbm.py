@@ -46,9 +46,7 @@ class RBM(EnergyModel):
     Murray, On the quantitative analysis of deep belief networks, 2008.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(
-        latents="none", sequential=False, density="unnormalised"
-    )
+    traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="unnormalised")
     companions: ClassVar[Companions] = Companions("none", "pcd", "mnist")
     base: Tensor
 

@@ -52,7 +52,7 @@ class RecurrentNetwork(StepModel):
         dropout: share of inputs and of recurrent units dropped at random in training.
     """
 
-    traits: ClassVar[ModelTraits] = _EXACT
+    traits: ModelTraits = _EXACT
     companions: ClassVar[Companions] = Companions("none", "ml", "jsb")
     states = ("h",)
 

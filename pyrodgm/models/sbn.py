@@ -35,7 +35,7 @@ class SBN(SigmoidBeliefNetwork):
     Reference: Neal, Connectionist learning of belief networks, 1992.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(latents="binary", sequential=False, conditions=True)
+    traits: ModelTraits = ModelTraits(latents="binary", sequential=False, conditions=True)
     companions: ClassVar[Companions] = Companions("bernoulli", "rloo", "mnist")
 
     def __init__(

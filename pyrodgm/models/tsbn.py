@@ -138,7 +138,7 @@ class TSBN(SigmoidBeliefNetwork):
     code. Counts enter as log(1 + x), real numbers standardised, symbols one-hot.
     """
 
-    traits: ClassVar[ModelTraits] = _TRAITS
+    traits: ModelTraits = _TRAITS
     companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
 
     def __init__(
@@ -188,7 +188,7 @@ class HMSBN(SigmoidBeliefNetwork):
     all lags of lower layers are zero too.
     """
 
-    traits: ClassVar[ModelTraits] = _TRAITS
+    traits: ModelTraits = _TRAITS
     companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "stu")
 
     def __init__(
@@ -238,7 +238,7 @@ class DTSBNS(SigmoidBeliefNetwork):
     connections of the published code.
     """
 
-    traits: ClassVar[ModelTraits] = _TRAITS
+    traits: ModelTraits = _TRAITS
     companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
 
     def __init__(

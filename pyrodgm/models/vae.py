@@ -1,61 +1,178 @@
-"""Variational autoencoders: independent rows as a network's function of normal latents."""
+"""Variational autoencoders: independent rows as a network's function of their latents."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from pydantic import Field
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.models.base import Companions
-from pyrodgm.models.dlgm import NormalLayers, usual_latents
-from pyrodgm.networks.emissions import EmissionName
+from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.past import Past, join
+from pyrodgm.engine.programs import Draw
+from pyrodgm.engine.sites import Latents, Site, sizes
+from pyrodgm.errors import UsageError
+from pyrodgm.models.base import Companions, Form, ModelTraits, StepModel
+from pyrodgm.models.dlgm import usual_latents
+from pyrodgm.networks.conditional import Conditional, family_of
+from pyrodgm.networks.conditions import Conditions
+from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.layers import LayerSizes
 
 Size = Annotated[int, Field(ge=1)]
+Classes = Annotated[int, Field(ge=2)]
+LatentsName = Literal["gaussian", "bernoulli", "categorical", "mixed"]
+Prior = Literal["fixed", "learned"]
+USUAL_CLASSES = 10
+MOST_BITS = 200  # unless more are asked for
+
+
+def _form(name: str, latents: Latents) -> Form:
+    """The form with discrete latents of some kinds."""
+    return Form(
+        f"VAE with latents={name}",
+        ModelTraits(latents, sequential=False, conditions=True),
+        Companions("factorised", "rloo", "mnist"),
+        {"latents": name},
+    )
 
 
 @final
-class VAE(NormalLayers):
+class VAE(StepModel):
     r"""The generative model of a variational autoencoder, of independent rows.
 
-    .. math:: z \sim \mathcal N(0, I), \qquad x \mid z \sim \text{emission}(A h^L + a), \qquad
+    .. math:: z \sim p(z), \qquad x \mid z \sim \text{emission}(A h^L + a), \qquad
         h^l = \mathrm{relu}(C^l h^{l-1} + c^l), \qquad h^0 = (z, u)
 
-    where u are conditions, if any.
+    where u are conditions, if any. The prior has independent parts:
+
+    ================= ==================================== =========================================
+    latents           z                                    p(z)
+    ================= ==================================== =========================================
+    ``gaussian``      J real numbers                       standard normal
+    ``bernoulli``     J bits                               probabilities 0.5, or learned
+    ``categorical``   J variables of C classes, one-hot    probabilities 1/C, or learned
+    ``mixed``         J real numbers z, and a class y      standard normal; 1/C, or learned
+    ================= ==================================== =========================================
 
     Args:
         info: the data's facts; its features are D.
-        latent_dim: latent dimensions J; by default half the number of features, and at most 20.
+        latents: "gaussian", "bernoulli", "categorical" or "mixed".
+        latent_dim: latent variables J; by default half the number of features, and at most 20
+            numbers or categorical variables, or 200 bits. In "mixed" these are the numbers.
+        classes: C of every categorical variable, 10 if not given.
+        prior: of bits and classes: "fixed", or "learned".
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
             layer.
         emission: distribution of a row; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
 
-    Shapes: sites ``z`` (K, B, T, J) and ``x`` (B, T, D). Frames of a sequence count as independent
-    rows.
+    Shapes: sites ``z`` (K, B, T, J), or (K, B, T, J C) for one-hot codings end to end; in "mixed"
+    also ``y`` (K, B, T, C); and ``x`` (B, T, D). Frames of a sequence count as independent rows.
 
     Raises:
         DataError: the emission cannot score such data.
+        UsageError: classes of latents that have none, or a learned prior of normal latents alone,
+            which the decoder's first layer can already express.
 
-    Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
+    Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014; Jang, Gu and Poole,
+    Categorical reparameterization with Gumbel-softmax, 2017, for categorical latents; Dupont,
+    Learning disentangled joint continuous and discrete representations, 2018, for mixed ones.
     """
 
+    traits: ModelTraits = ModelTraits(latents="continuous", sequential=False, conditions=True)
     companions: ClassVar[Companions] = Companions("gaussian", "elbo", "mnist")
+    forms: ClassVar[tuple[Form, ...]] = (
+        _form("bernoulli", "binary"),
+        _form("categorical", "categorical"),
+        _form("mixed", ("categorical", "continuous")),
+    )
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 128})
 
     def __init__(
         self,
         info: DataInfo,
         *,
+        latents: LatentsName = "gaussian",
         latent_dim: Size | None = None,
+        classes: Classes | None = None,
+        prior: Prior = "fixed",
         hidden_dim: LayerSizes = (200, 200),
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
     ) -> None:
-        super().__init__(
-            info,
-            latent_dim=usual_latents(info) if latent_dim is None else latent_dim,
-            hidden_dim=hidden_dim,
-            emission=emission,
-            nade_dim=nade_dim,
+        super().__init__(info)
+        _check_options(latents, classes, prior)
+        self.history = 0
+        self.traits = self.form({"latents": latents}).traits
+        self.latents = _sites(latents, latent_dim, classes or USUAL_CLASSES, info)
+        self.observed = {"x": info.dim}
+        self.conditions = Conditions(info)
+        self.emission = make_emission(emission, info, nade_dim)
+        # Small weights would start at a saddle point, where latents are of no use.
+        self.decoder = Conditional(
+            sum(sizes(self.latents).values()) + self.conditions.dim,
+            self.emission,
+            hidden_dim,
+            start=self.emission.start(info),
+            shrink=1.0,
+        )
+        self.families = {name: family_of(site) for name, site in self.latents.items()}
+        learned = {n for n, s in self.latents.items() if s.kind != "continuous"}
+        self.prior = nn.ParameterDict(
+            {n: nn.Parameter(self.families[n].start()) for n in learned if prior == "learned"}
+        )
+
+    def encode(self, batch: Batch) -> Tensor | None:
+        """The conditions of every row, (B, T, U); None if there are none."""
+        return self.conditions(batch)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """One row: its latents from the prior, then the row from the decoder."""
+        del past, t
+        drawn = [draw(name, self.prior_of(name)) for name in self.latents]
+        draw("x", self.decoder(join(*drawn, *([] if encoded is None else [encoded]))))
+
+    def prior_of(self, name: str) -> TorchDistribution:
+        """The prior of a latent site, event (D,)."""
+        if name in self.prior:
+            return self.families[name](self.prior[name])
+        zeros = self.decoder.last.bias.new_zeros(self.latents[name].dim)
+        if self.latents[name].kind == "continuous":
+            return NormalVector(zeros, zeros + 1)
+        return self.families[name](zeros)
+
+
+def _sites(
+    latents: LatentsName, number: int | None, classes: int, info: DataInfo
+) -> dict[str, Site]:
+    """The latent sites by name."""
+    usual = min((info.dim + 1) // 2, MOST_BITS) if latents == "bernoulli" else usual_latents(info)
+    number = number or usual
+    if latents == "categorical":
+        return {"z": Site(number * classes, "categorical", classes=classes)}
+    if latents == "bernoulli":
+        return {"z": Site(number, "binary")}
+    numbers = {"z": Site(number, "continuous")}
+    if latents == "gaussian":
+        return numbers
+    return numbers | {"y": Site(classes, "categorical", classes=classes)}
+
+
+def _check_options(latents: LatentsName, classes: int | None, prior: Prior) -> None:
+    """Refuse options that would do nothing."""
+    if classes is not None and latents not in ("categorical", "mixed"):
+        raise UsageError(
+            f"classes is {classes}, but latents='{latents}' has no classes; leave it out, or give "
+            "latents='categorical' or 'mixed'"
+        )
+    if prior == "learned" and latents == "gaussian":
+        raise UsageError(
+            "prior is 'learned', but normal latents have the standard normal prior: another mean "
+            "and scale would only repeat the first layer of the decoder; leave prior out"
         )

@@ -55,9 +55,7 @@ class VRNN(StepModel):
     5 to 7. There, features of x and z have up to four layers; here they have one.
     """
 
-    traits: ClassVar[ModelTraits] = ModelTraits(
-        latents="continuous", sequential=True, conditions=True
-    )
+    traits: ModelTraits = ModelTraits(latents="continuous", sequential=True, conditions=True)
     companions: ClassVar[Companions] = Companions("vrnn", "elbo", "jsb")
     states = ("h",)
 

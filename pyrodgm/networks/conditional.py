@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
+from pyrodgm.distributions import (
+    BernoulliVector,
+    CategoricalVector,
+    NormalVector,
+    OneHotVector,
+    Symbols,
+)
+from pyrodgm.engine.cells import StochasticCell
+from pyrodgm.engine.sites import Site
+from pyrodgm.errors import CompatibilityError
 from pyrodgm.networks.layers import layer_sizes
 from pyrodgm.networks.pictures import PictureDecoder
 
@@ -71,6 +80,26 @@ class Categories(nn.Module):
 
     def start(self) -> Tensor:
         """Parameters of uniform symbols, (J C,)."""
+        return torch.zeros(self.size)
+
+
+class OneHots:
+    """Independent variables of C classes as one-hot codings, parametrised by logits.
+
+    Args:
+        dim: numbers of all codings, J C.
+        classes: C.
+    """
+
+    def __init__(self, dim: int, classes: int) -> None:
+        self.size, self.classes = dim, classes
+
+    def __call__(self, numbers: Tensor) -> OneHotVector:
+        """Codings with these logits, event (J C,)."""
+        return OneHotVector(numbers, self.classes)
+
+    def start(self) -> Tensor:
+        """Parameters of uniform classes, (J C,)."""
         return torch.zeros(self.size)
 
 
@@ -159,7 +188,48 @@ class Conditional(nn.Module):
 
     def of_hidden(self, hidden: Tensor) -> TorchDistribution:
         """The same given C^1 v + c^1, (..., H), parts of which may be precomputed."""
-        return self.family(self.last(self.between(hidden.relu())))
+        return self.family(self._numbers(hidden))
+
+    def numbers(self, features: Tensor) -> Tensor:
+        """The parameters of the distribution, (..., size)."""
+        return self._numbers(self.first(features))
+
+    def _numbers(self, hidden: Tensor) -> Tensor:
+        return self.last(self.between(hidden.relu()))
+
+
+class OfNumbers(StochasticCell):
+    """How a site is drawn that depends on its parameters alone, for `Past.chain`.
+
+    Args:
+        family: from parameters to the distribution.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    def distribution(self, drive: Tensor, own: Tensor) -> TorchDistribution:
+        """The distribution of a frame given its parameters."""
+        del own
+        return self.family(drive)
+
+
+def family_of(site: Site) -> Bits | Normals | OneHots:
+    """The family of a latent site with independent parts, by its kind.
+
+    Raises:
+        CompatibilityError: a categorical site that does not say its classes.
+    """
+    if site.kind == "continuous":
+        return Normals(site.dim)
+    if site.kind == "binary":
+        return Bits(site.dim)
+    if site.classes is None:
+        raise CompatibilityError(
+            "a categorical site does not say how many classes its variables have; declare "
+            'Site(variables * classes, "categorical", classes=classes), whose values are one-hot'
+        )
+    return OneHots(site.dim, site.classes)
 
 
 def normal_conditional(

@@ -1,4 +1,7 @@
-"""Compatibility of model, guide and objective, decided from their traits."""
+"""Compatibility of model, guide and objective, decided from their traits.
+
+The traits of a model may depend on its options, so that a model is given as a `Form`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pyrodgm.engine.sites import Site, kinds
 from pyrodgm.engine.weights import random_weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
-from pyrodgm.models import MODELS, Companions, Model
+from pyrodgm.models import MODELS, Companions, Form, Model
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 # Words for a trait that does not hold, and for one that does.
@@ -27,16 +30,14 @@ DENSITY = {
 Conflict = tuple[str, str, str]
 
 
-def conflicts(
-    model: type[Model], guide: type[Guide], objective: type[Objective]
-) -> Iterator[Conflict]:
+def conflicts(model: Form, guide: type[Guide], objective: type[Objective]) -> Iterator[Conflict]:
     """Every conflict of traits, as (its owner, the trait, what is needed)."""
     yield from pair_conflicts(model, guide)
     yield from model_conflicts(model, objective)
     yield from guide_conflicts(model, guide, objective)
 
 
-def pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]:
+def pair_conflicts(model: Form, guide: type[Guide]) -> Iterator[Conflict]:
     """Conflicts of a guide with the kinds of latents and the time of its model."""
     p, q, owner = model.traits, guide.traits, f"guide {guide.__name__}"
     has, draws = kinds(p.latents), kinds(q.latents)
@@ -48,9 +49,9 @@ def pair_conflicts(model: type[Model], guide: type[Guide]) -> Iterator[Conflict]
         yield owner, TIME[q.sequential], f"one that {TIME[p.sequential]}"
 
 
-def model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[Conflict]:
+def model_conflicts(model: Form, objective: type[Objective]) -> Iterator[Conflict]:
     """Conflicts of a model with the needs of the objective."""
-    p, needs, owner = model.traits, objective.needs, f"model {model.__name__}"
+    p, needs, owner = model.traits, objective.needs, f"model {model.name}"
     if not (kinds(p.latents) or {"none"}) <= needs.latents:
         can = " or ".join(_words({kind}) for kind in sorted(needs.latents))
         yield owner, f"has {_words(kinds(p.latents))}", can
@@ -62,7 +63,7 @@ def model_conflicts(model: type[Model], objective: type[Objective]) -> Iterator[
 
 
 def guide_conflicts(
-    model: type[Model], guide: type[Guide], objective: type[Objective]
+    model: Form, guide: type[Guide], objective: type[Objective]
 ) -> Iterator[Conflict]:
     """Conflicts of a guide with the needs of the objective."""
     q, needs, owner = guide.traits, objective.needs, f"guide {guide.__name__}"
@@ -92,7 +93,7 @@ def _words(found: Collection[str]) -> str:
     return f"{' and '.join(named)} latents" if named else "no latents"
 
 
-def check_classes(model: type[Model], guide: type[Guide], objective: type[Objective]) -> None:
+def check_classes(model: Form, guide: type[Guide], objective: type[Objective]) -> None:
     """Raise unless the traits of the three fit.
 
     Raises:
@@ -100,7 +101,7 @@ def check_classes(model: type[Model], guide: type[Guide], objective: type[Object
             that would fit.
     """
     found = [
-        f"{owner} {given}; {objective.__name__} on {model.__name__} needs {needed}"
+        f"{owner} {given}; {objective.__name__} on {model.name} needs {needed}"
         for owner, given, needed in conflicts(model, guide, objective)
     ]
     if found:
@@ -114,7 +115,7 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         CompatibilityError: names the trait that does not fit, its owner, and objectives or guides
             that would fit.
     """
-    check_classes(type(model), type(guide), objective)
+    check_classes(_form_of(model), type(guide), objective)
     for owner in (model, guide):
         if random := random_weights(owner):
             raise CompatibilityError(
@@ -141,8 +142,14 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         )
 
 
+def _form_of(model: Model) -> Form:
+    """The form of a model that has been made."""
+    known = (form for form in (model.form(), *model.forms) if form.traits == model.traits)
+    return next(known, Form(type(model).__name__, model.traits, model.companions))
+
+
 def _shapes(sites: Mapping[str, Site]) -> dict[str, str]:
-    return {name: f"{site.dim} {site.kind}" for name, site in sites.items()}
+    return {name: f"{site.dim} {site.words}" for name, site in sites.items()}
 
 
 def _check_kinds(owner: Model | Guide) -> None:
@@ -161,7 +168,7 @@ def _check_kinds(owner: Model | Guide) -> None:
             )
 
 
-def companions_of(model: type[Model]) -> Companions:
+def companions_of(model: Form) -> Companions:
     """Names of the default guide, objective and data of a model.
 
     A model that declares none gets the first registered objective that fits it, with the first
@@ -176,7 +183,7 @@ def companions_of(model: type[Model]) -> Companions:
     return known[0]
 
 
-def _advice(model: type[Model], guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
+def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
     objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
     guides = [n for n, c in GUIDES.items() if not any(conflicts(model, c, objective))]
     if objectives:
@@ -185,10 +192,19 @@ def _advice(model: type[Model], guide: type[Guide], objective: type[Objective]) 
         yield f"guides that fit this model and objective: {', '.join(guides)}"
 
 
+def registered() -> dict[str, tuple[str, Form]]:
+    """Name and form of every registered model, also with options that other guides fit.
+
+    The keys are names, followed by such options: ``vae``, ``vae latents=categorical``.
+    """
+    found = [(name, form) for name, m in MODELS.items() for form in (m.form(), *m.forms)]
+    return {f"{name} {form.words}".strip(): (name, form) for name, form in found}
+
+
 def table() -> Iterator[tuple[str, str, str]]:
-    """Every triple of registered names that fits, as (model, guide, objective)."""
-    for model_name, model in MODELS.items():
+    """Every triple that fits, as (key of `registered`, name of a guide, name of an objective)."""
+    for key, (_, model) in registered().items():
         for guide_name, guide in GUIDES.items():
             for objective_name, objective in OBJECTIVES.items():
                 if not any(conflicts(model, guide, objective)):
-                    yield model_name, guide_name, objective_name
+                    yield key, guide_name, objective_name

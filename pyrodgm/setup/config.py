@@ -11,7 +11,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from pyrodgm.errors import ConfigError, Mistakes, PyrodgmError, UsageError, did_you_mean
-from pyrodgm.models import Model
+from pyrodgm.models import Form
 from pyrodgm.schema import checked, schema
 from pyrodgm.setup import compat, registry
 from pyrodgm.setup.options import FitOptions
@@ -130,7 +130,8 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     groups = {group: dict(values.get(group, {})) for group in GROUPS}
     given = {g: groups[g].pop(key) for g, key in _NAME_KEY.items() if key in groups[g]}
     found = {"model": _find("model", given.setdefault("model", _DEFAULT_MODEL), mistakes)}
-    names = {**_companions(found["model"]), **given}
+    model = found["model"].form(groups["model"]) if found["model"] else None
+    names = {**_companions(model), **given}
     components: dict[str, Component] = {}
     for group in sorted(names, key=GROUPS.index):
         target = found[group] if group in found else _find(group, names[group], mistakes)
@@ -144,7 +145,8 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     given_to_fit = with_defaults(found.get("model"), found.get("objective"), groups["fit"])
     fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
-    compat.check_classes(found["model"], found["guide"], found["objective"])
+    form = found["model"].form(components["model"].options)
+    compat.check_classes(form, found["guide"], found["objective"])
     return RunConfig(**components, fit=FitOptions(**fit))
 
 
@@ -157,7 +159,7 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
         return None
 
 
-def _companions(model: type[Model] | None) -> dict[str, str]:
+def _companions(model: Form | None) -> dict[str, str]:
     """Default names of guide, objective and data of a model; empty if the model is unknown."""
     return {} if model is None else asdict(compat.companions_of(model))
 

@@ -16,7 +16,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.display import between
 from pyrodgm.engine.particles import Particles, symbols_of
-from pyrodgm.engine.sites import Kind
+from pyrodgm.engine.sites import Site
 from pyrodgm.errors import (
     CompatibilityError,
     DataError,
@@ -174,13 +174,13 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
         if site in program.observed:
             _check_support(name, distribution, batch.x, data)
             return batch.x[:, 0]
-        kind = program.latents[site].kind
-        if kind == "continuous" and not program.carries_gradients(site):
+        declared = program.latents[site]
+        if declared.kind == "continuous" and not program.carries_gradients(site):
             _check_pathwise(name, site, distribution)
         value = distribution.expand((1, batch.size)).sample()
-        if not _is_of_kind(kind, value):
+        if not _is_of_kind(declared, value):
             raise CompatibilityError(
-                f"site '{site}' of {name} is {kind}, but it is drawn from "
+                f"site '{site}' of {name} is {declared.words}, but it is drawn from "
                 f"{type(distribution).__name__}, with values such as "
                 f"{float(value.flatten()[0]):.3g}"
             )
@@ -206,11 +206,14 @@ def _check_support(name: str, distribution: TorchDistribution, x: Tensor, data: 
         )
 
 
-def _is_of_kind(kind: Kind, value: Tensor) -> bool:
+def _is_of_kind(site: Site, value: Tensor) -> bool:
     """Whether all values are of the kind declared for their site."""
-    if kind == "binary":
-        return bool(((value == 0) | (value == 1)).all())
-    return kind == "continuous" or bool(((value >= 0) & (value == value.round())).all())
+    bits = bool(((value == 0) | (value == 1)).all())
+    if site.kind == "binary":
+        return bits
+    if site.classes:
+        return bits and bool((value.unflatten(-1, (-1, site.classes)).sum(-1) == 1).all())
+    return site.kind == "continuous" or bool(((value >= 0) & (value == value.round())).all())
 
 
 def _check_pathwise(name: str, site: str, distribution: TorchDistribution) -> None:

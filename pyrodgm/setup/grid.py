@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyrodgm.guides import GUIDES
-from pyrodgm.models import MODELS, Model
+from pyrodgm.models import Form
 from pyrodgm.objectives import OBJECTIVES, Objective, Targets
-from pyrodgm.setup.compat import Conflict, guide_conflicts, model_conflicts, pair_conflicts
+from pyrodgm.setup.compat import (
+    Conflict,
+    guide_conflicts,
+    model_conflicts,
+    pair_conflicts,
+    registered,
+)
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,15 @@ class Cell:
 
 
 def grid() -> dict[tuple[str, str], Cell]:
-    """The cell of every pair of registered names, (objective, model)."""
+    """The cell of every pair (name of an objective, key of a model as in `compat.registered`)."""
     return {
-        (name, model_name): cell_of(model, objective)
+        (name, key): cell_of(model, objective)
         for name, objective in OBJECTIVES.items()
-        for model_name, model in MODELS.items()
+        for key, (_, model) in registered().items()
     }
 
 
-def cell_of(model: type[Model], objective: type[Objective]) -> Cell:
+def cell_of(model: Form, objective: type[Objective]) -> Cell:
     """The guides that fit a model and an objective, or the reasons why none does."""
     usable = {n: g for n, g in GUIDES.items() if not any(pair_conflicts(model, g))}
     refused = list(model_conflicts(model, objective))

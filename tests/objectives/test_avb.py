@@ -123,8 +123,8 @@ def test_what_does_not_fit_is_refused_in_words():
     ]
     for model, guide, objective, words in cases:
         with pytest.raises(CompatibilityError, match=words):
-            compat.check_classes(model, guide, objective)
-    compat.check_classes(VAE, DiagonalNormal, AVB)
+            compat.check_classes(model.form(), guide, objective)
+    compat.check_classes(VAE.form(), DiagonalNormal, AVB)
     fit = resolve({"model": {"name": "vae"}, "objective": {"name": "avb"}}).fit
     assert (fit.lr, fit.betas) == (1e-3, (0.5, 0.999))
 

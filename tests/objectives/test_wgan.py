@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
         with pytest.raises(CompatibilityError, match=r"has no density.*needs one that has a norm"):
             compat.check(model, NoGuide(model), kind)
     with pytest.raises(CompatibilityError, match=r"TSBN has binary latents; WGAN .* needs no late"):
-        compat.check_classes(TSBN, NoGuide, WGAN)
+        compat.check_classes(TSBN.form(), NoGuide, WGAN)
     with pytest.raises(CompatibilityError, match="AR is not a generator"):
         objective(AR(INFO))
     rows = np.array([[1.5, 2.0], [np.nan, 1.0], [0.2, 0.1]])

@@ -19,7 +19,7 @@ def variant(base, attribute, **changes):
 
 
 def found(model=TSBN, guide=RecurrentBernoulli, objective=NVIL):
-    return [" ".join(conflict) for conflict in compat.conflicts(model, guide, objective)]
+    return [" ".join(conflict) for conflict in compat.conflicts(model.form(), guide, objective)]
 
 
 def test_the_published_triple_fits():
@@ -163,9 +163,9 @@ def test_a_model_that_names_no_sites_is_refused():
 )
 def test_a_model_that_suggests_nothing_gets_what_fits_models_of_its_kind(model, expected):
     silent = type("Silent", (model.__base__,), {"traits": model.traits, "companions": None})
-    found = compat.companions_of(silent)
+    found = compat.companions_of(silent.form())
     assert (found.guide, found.objective) == expected
-    assert compat.companions_of(model) is model.companions
+    assert compat.companions_of(model.form()) is model.companions
 
 
 def test_the_table_lists_what_fits():

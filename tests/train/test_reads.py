@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from reads import NoReads, NumberRead
-from test_grid import INFO, INFOS, TRIPLES, D, build
+from test_grid import FORMS, INFO, INFOS, TRIPLES, D, build
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.engine import smc
-from pyrodgm.models import MODELS
 from pyrodgm.objectives.state import RowCache
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train import finite
@@ -34,7 +33,7 @@ SILENT = [
 
 
 def training(triple, **options):
-    sequential = MODELS[triple[0]].traits.sequential
+    sequential = FORMS[triple[0]][1].traits.sequential
     lengths = np.array([5, 3, 1]) if sequential else np.ones(9, np.int64)
     split = Sequences(np.eye(D, dtype=np.uint8)[np.arange(9) % D], lengths)
     splits = Splits(INFOS.get(triple[0], INFO), split, split, split)

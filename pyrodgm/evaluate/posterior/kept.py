@@ -124,7 +124,8 @@ def bytes_of(model: Model, splits: Data, split: str, kept: Kept) -> int:
 
 def bytes_per_frame(model: Model, splits: Data) -> int:
     """Memory of one draw of a frame: its latents, a replicate and a log-likelihood."""
-    latent = sum(site.dim * (1 if site.kind == "binary" else 4) for site in model.latents.values())
+    small = {n for n, site in model.latents.items() if site.kind == "binary" or site.classes}
+    latent = sum(site.dim * (1 if n in small else 4) for n, site in model.latents.items())
     # Real numbers are stored in the scale of the data, in double precision.
     observed = {"binary": 1, "unit": 1, "real": 8}.get(splits.info.kind, 4)
     return latent + observed * sum(model.observed.values()) + 4

@@ -1,9 +1,9 @@
-"""Recognition networks of independent rows with normal latents: factorised, and layer by layer."""
+"""Recognition networks of independent rows: factorised, and layer by layer."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, final
+from typing import ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from pyrodgm.engine.past import Past, join
 from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.sites import sizes
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
-from pyrodgm.networks.conditional import normal_conditional
+from pyrodgm.networks.conditional import Conditional, OfNumbers, family_of, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
@@ -56,8 +56,54 @@ class RowRecognition(StepGuide):
             draw(name, posterior(encoded))
 
 
+class Factorised(RowRecognition):
+    r"""Independent latents of any kind, with parameters from networks of the row.
+
+    .. math:: q(z \mid x) = \prod_l \prod_j q(z^l_j \mid x, u)
+
+    for every latent site l, where u are conditions, if any. Continuous latents are normal; bits
+    have log-odds, and classes have logits, from the network of their site.
+
+    Args:
+        model: the model p; its categorical sites are one-hot and say their classes.
+        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+
+    Raises:
+        CompatibilityError: a categorical site that does not say its classes.
+
+    Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
+    """
+
+    traits: ClassVar[GuideTraits] = GuideTraits(
+        latents=("binary", "categorical", "continuous"),
+        sequential=False,
+        reparameterised=True,
+        causal=True,
+    )
+    chained = True
+
+    def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
+        super().__init__(model)
+        self.posteriors = nn.ModuleDict()
+        self.cells: dict[str, OfNumbers] = {}
+        for name, site in self.latents.items():
+            family = family_of(site)
+            self.posteriors[name] = Conditional(
+                self.features_dim, family, hidden_dim, start=family.start(), shrink=1.0
+            )
+            self.cells[name] = OfNumbers(family)
+
+    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
+        """The latents of one row, independent of each other given the row."""
+        del t
+        assert encoded is not None
+        for name, posterior in self.posteriors.items():
+            numbers = cast("Conditional", posterior).numbers(encoded)
+            past.chain(draw, name, numbers, self.cells[name])
+
+
 @final
-class DiagonalNormal(RowRecognition):
+class DiagonalNormal(Factorised):
     r"""Independent normal latents, with parameters from networks of the row.
 
     .. math:: q(z^l \mid x) = \mathcal N(\mu^l(x, u), \mathrm{diag}\, \sigma^l(x, u)^2)
@@ -71,14 +117,9 @@ class DiagonalNormal(RowRecognition):
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
     """
 
-    def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
-        super().__init__(model)
-        self.posteriors = nn.ModuleDict(
-            {
-                name: normal_conditional(self.features_dim, dim, hidden_dim, shrink=1.0)
-                for name, dim in sizes(self.latents).items()
-            }
-        )
+    traits: ClassVar[GuideTraits] = GuideTraits(
+        latents="continuous", sequential=False, reparameterised=True, causal=True
+    )
 
 
 @final
