@@ -3,7 +3,16 @@
 from pyrodgm.distributions.autoregressive import AutoregressiveVector
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.categorical import CategoricalVector, Symbols
-from pyrodgm.distributions.concrete import ConcreteBits, HardConcreteBits, log_logistic
+from pyrodgm.distributions.concrete import (
+    ConcreteBits,
+    ConcreteOneHots,
+    HardConcreteBits,
+    HardConcreteOneHots,
+    concrete,
+    log_gumbel_softmax,
+    log_logistic,
+    relaxed_log_probs,
+)
 from pyrodgm.distributions.counts import CountVector
 from pyrodgm.distributions.flow import FlowVector
 from pyrodgm.distributions.implicit import Implicit
@@ -17,8 +26,12 @@ from pyrodgm.distributions.rates import NegativeBinomialVector, PoissonVector, R
 from pyrodgm.distributions.surrogates import (
     MeanFieldBits,
     ReinMaxBits,
+    ReinMaxOneHots,
     StraightThroughBits,
+    StraightThroughOneHots,
     logits_of,
+    reinmax,
+    straight_through,
 )
 
 __all__ = [
@@ -28,9 +41,11 @@ __all__ = [
     "BernoulliVector",
     "CategoricalVector",
     "ConcreteBits",
+    "ConcreteOneHots",
     "CountVector",
     "FlowVector",
     "HardConcreteBits",
+    "HardConcreteOneHots",
     "Implicit",
     "LowRankNormal",
     "MeanFieldBits",
@@ -42,12 +57,19 @@ __all__ = [
     "PoissonVector",
     "RateVector",
     "ReinMaxBits",
+    "ReinMaxOneHots",
     "StraightThroughBits",
+    "StraightThroughOneHots",
     "Symbols",
     "bit_vectors",
+    "concrete",
     "is_bits",
+    "log_gumbel_softmax",
     "log_logistic",
     "logits_of",
     "numbered",
     "partial",
+    "reinmax",
+    "relaxed_log_probs",
+    "straight_through",
 ]

@@ -1,4 +1,4 @@
-"""Bits whose draws carry a gradient with respect to their log-odds."""
+"""Bits and classes whose draws carry a gradient with respect to their logits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.distributions.one_hot import OneHotVector
 from pyrodgm.errors import CompatibilityError
 
 
@@ -76,6 +77,67 @@ class ReinMaxBits(SurrogateBernoulli):
         return (value - self.mean).abs() / 2
 
 
+class SurrogateOneHots(OneHotVector):
+    r"""J one-hot codings with a surrogate gradient, that of a function of their logits.
+
+    .. math:: z = \text{the coding drawn}, \qquad
+        \frac{\partial z}{\partial l} := \frac{\partial s(z, l)}{\partial l}
+
+    A subclass defines s. Values and probabilities are those of the classes.
+
+    Args:
+        classes: the distribution of the codings.
+
+    Raises:
+        CompatibilityError: it is not a `OneHotVector`.
+    """
+
+    def __init__(self, classes: TorchDistribution) -> None:
+        of = one_hots_of(classes)
+        super().__init__(of.logits, of.classes)
+
+    @abstractmethod
+    def carrier(self, value: Tensor) -> Tensor:
+        """The function s of codings (..., J, C), which carry no gradient, and of the logits."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The coding of the largest logit plus noise, with the gradient of s."""
+        value = super().from_noise(noise)
+        carrier = self.carrier(self.rows(value)).flatten(-2)
+        return value + (carrier - carrier.detach())
+
+
+class StraightThroughOneHots(SurrogateOneHots):
+    r"""The gradient of the mean, :math:`s = \mathrm{softmax}(l)`: unbiased for linear functions."""
+
+    def carrier(self, value: Tensor) -> Tensor:
+        """The probabilities, the same for all values."""
+        del value
+        return self.rows(self.logits).softmax(-1)
+
+
+class ReinMaxOneHots(SurrogateOneHots):
+    r"""A gradient that is unbiased for quadratic functions, by the trapezoidal rule.
+
+    With the probabilities :math:`\pi_0 = \mathrm{softmax}(l)` and their mean with the draw,
+    :math:`\pi_1 = (z + \pi_0) / 2`,
+
+    .. math:: \frac{\partial z}{\partial l} := 2\, [\mathrm{diag}(\pi_1) - \pi_1 \pi_1^T]
+        - \tfrac12\, [\mathrm{diag}(\pi_0) - \pi_0 \pi_0^T]
+
+    Reference: Liu et al., Bridging discrete and backpropagation: straight-through and beyond, 2023,
+    algorithm 2, at temperature one.
+    """
+
+    def carrier(self, value: Tensor) -> Tensor:
+        """Twice a softmax that equals the mean of draw and probabilities, less half of these."""
+        logits = self.rows(self.logits)
+        probs = logits.softmax(-1)
+        with torch.no_grad():
+            shift = ((value + probs) / 2).log() - logits
+        return 2 * (logits + shift).softmax(-1) - probs / 2
+
+
 class MeanFieldBits(BernoulliVector):
     r"""Bits that are replaced by their mean, plus a displacement: :math:`z = \sigma(l) + \delta`.
 
@@ -113,3 +175,27 @@ def logits_of(bits: TorchDistribution) -> Tensor:
             f"{type(bits).__name__}; draw it from pyrodgm.distributions.BernoulliVector"
         )
     return bits.logits.to(torch.promote_types(bits.logits.dtype, torch.float32))
+
+
+def one_hots_of(classes: TorchDistribution) -> OneHotVector:
+    """The distribution itself, if it is of one-hot codings.
+
+    Raises:
+        CompatibilityError: it is not a `OneHotVector`.
+    """
+    if not isinstance(classes, OneHotVector):
+        raise CompatibilityError(
+            f"gradients with respect to logits are of bits or one-hot codings, and a site is drawn "
+            f"from {type(classes).__name__}; draw it from pyrodgm.distributions.OneHotVector"
+        )
+    return classes
+
+
+def straight_through(of: TorchDistribution) -> StraightThroughBits | StraightThroughOneHots:
+    """What bits or classes are drawn from to pass on the gradient of their mean."""
+    return (StraightThroughOneHots if isinstance(of, OneHotVector) else StraightThroughBits)(of)
+
+
+def reinmax(of: TorchDistribution) -> ReinMaxBits | ReinMaxOneHots:
+    """What bits or classes are drawn from to pass on a gradient by the trapezoidal rule."""
+    return (ReinMaxOneHots if isinstance(of, OneHotVector) else ReinMaxBits)(of)

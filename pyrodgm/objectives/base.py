@@ -35,6 +35,7 @@ class Needs:
         density: kinds of density that the model may have.
         over: what the guide draws.
         auxiliary: whether the guide adds latents that the model does not have.
+        one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
     latents: frozenset[str] = frozenset({"binary", "categorical", "continuous"})
@@ -44,6 +45,10 @@ class Needs:
     density: frozenset[str] | None = frozenset({"normalised"})
     over: Literal["latents", "observations"] = "latents"
     auxiliary: bool | None = False
+    one_of: frozenset[str] = frozenset()
+
+
+DISCRETE = Needs(one_of=frozenset({"binary", "categorical"}))
 
 
 class Loss(NamedTuple):

@@ -1,4 +1,4 @@
-"""The evidence lower bound of relaxed bits."""
+"""The evidence lower bound of relaxed bits and classes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import ConcreteBits, HardConcreteBits, log_logistic, logits_of
+from pyrodgm.distributions import concrete, relaxed_log_probs
 from pyrodgm.engine.draws import draw, factors
 from pyrodgm.engine.rollout import Surrogate
 from pyrodgm.engine.terms import Terms, path_terms, terms
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.objectives.base import Loss, Needs
+from pyrodgm.objectives.base import DISCRETE, Loss, Needs
 from pyrodgm.objectives.kl import KLOptions
 from pyrodgm.objectives.schedule import Positive, scheduled
 from pyrodgm.objectives.single import SinglePhase, sequence_mean
@@ -28,7 +28,7 @@ Density = Literal["relaxed", "discrete"]
 
 @final
 class Concrete(SinglePhase):
-    r"""The evidence lower bound of relaxed bits, with path gradients.
+    r"""The evidence lower bound of relaxed bits and classes, with path gradients.
 
     .. math::
         z = \sigma\big((l_q - \varepsilon) / \tau\big), \qquad
@@ -53,20 +53,28 @@ class Concrete(SinglePhase):
       evidence lower bound itself; its gradient for the model is unbiased, and that for the guide is
       biased at every temperature (straight-through Gumbel).
 
+    One-hot codings are relaxed in the same way, by a softmax (Gumbel-softmax):
+
+    .. math:: z_j = \mathrm{softmax}\big((l_{q,j} + g_j) / \tau\big), \qquad
+        \log p(z) - \log q(z \mid x) = \sum_j \log f(l_{p,j} - l_{q,j} - g_j) - \log f(-g_j)
+
+    with standard Gumbel noise g and :math:`\log f(a) = \sum_c a_c - C \log \sum_c e^{a_c}`, and
+    continuous latents beside them have path gradients.
+
     Lower temperatures bring z nearer to bits and raise the variance of the gradient. Reports are of
     L. Validation is of the discrete model, with draws of bits.
 
     Args:
-        model: the model p, with binary latents.
+        model: the model p, with binary or one-hot categorical latents.
         guide: the guide q.
         particles: number of draws K.
         temperature: :math:`\tau`, a positive number or a schedule, such as
             ``exponential:1:0.3:20000``.
-        hard: whether the values are bits.
-        density: "relaxed" or "discrete"; by default relaxed, and discrete if the values are bits.
+        hard: whether the values are bits and codings.
+        density: "relaxed" or "discrete"; by default relaxed, and discrete with hard values.
 
     Raises:
-        UsageError: the density of relaxed bits for values that are bits.
+        UsageError: the density of relaxed values for hard ones.
 
     Reference: Maddison, Mnih and Teh, The concrete distribution, 2017, appendices B and C;
     Jang, Gu and Poole, Categorical reparameterization with Gumbel-softmax, 2017.
@@ -82,7 +90,7 @@ class Concrete(SinglePhase):
         Targets("V-LB, biased", "V-LB, biased", "Maddison et al. 2017", "density=discrete"),
         Targets("V-LB", "V-LB, biased", "section 3.2.1; Jang et al. 2017", "hard=True"),
     )
-    needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
+    needs: ClassVar[Needs] = DISCRETE
     headline: ClassVar[str] = "concrete_nats_per_frame"
 
     def __init__(
@@ -112,7 +120,7 @@ class Concrete(SinglePhase):
         temperature = self.temperature()
         if isinstance(temperature, Tensor):
             self._changed = {"temperature": temperature}
-        kind = partial(HardConcreteBits if self.hard else ConcreteBits, temperature=temperature)
+        kind = partial(concrete, temperature=temperature, hard=self.hard)
         if self.hard:
             draws = draw(self.guide, batch, self.particles, surrogate=kind)
             return path_terms(self.model, self.guide, batch, draws.values)
@@ -121,16 +129,19 @@ class Concrete(SinglePhase):
         return self._relaxed(batch, kind)
 
     def _relaxed(self, batch: Batch, surrogate: Surrogate) -> Terms:
-        """Terms whose latent sites have the densities of relaxed bits."""
+        """Terms whose discrete sites have the densities of relaxed values."""
         draws = draw(self.guide, batch, self.particles, keep_noise=True, surrogate=surrogate)
         of_model, of_guide = factors(self.model, batch, draws.values), draws.factors
         p = {name: factor.log_prob for name, factor in of_model.items()}
-        q: dict[str, Tensor] = {}
+        q = {name: factor.log_prob for name, factor in of_guide.items()}
         zero = batch.x.new_zeros(())
-        for name, noise in draws.noise.items():
-            l_p, l_q = (logits_of(site[name].distribution) for site in (of_model, of_guide))
-            p[name] = torch.where(batch.mask, log_logistic(l_p - l_q + noise), zero)
-            q[name] = torch.where(batch.mask, log_logistic(noise), zero)
+        for name, site in self.guide.latents.items():
+            if site.pathwise:
+                continue
+            pair = of_model[name].distribution, of_guide[name].distribution
+            log_p, log_q = relaxed_log_probs(*pair, draws.noise[name])
+            p[name] = torch.where(batch.mask, log_p, zero)
+            q[name] = torch.where(batch.mask, log_q, zero)
         shape = (self.particles, batch.size, batch.length)
         p = {name: nats.expand(shape) for name, nats in p.items()}
         return Terms(p=p, q=q, path=q, score={}, values=draws.values, mask=batch.mask, x=batch.x)

@@ -52,8 +52,9 @@ def pair_conflicts(model: Form, guide: type[Guide]) -> Iterator[Conflict]:
 def model_conflicts(model: Form, objective: type[Objective]) -> Iterator[Conflict]:
     """Conflicts of a model with the needs of the objective."""
     p, needs, owner = model.traits, objective.needs, f"model {model.name}"
-    if not (kinds(p.latents) or {"none"}) <= needs.latents:
-        can = " or ".join(_words({kind}) for kind in sorted(needs.latents))
+    found = kinds(p.latents) or {"none"}
+    if not found <= needs.latents or (needs.one_of and not found & needs.one_of):
+        can = " or ".join(_words({kind}) for kind in sorted(needs.one_of or needs.latents))
         yield owner, f"has {_words(kinds(p.latents))}", can
     if needs.density is not None and p.density not in needs.density:
         can = " or ".join(DENSITY[each] for each in sorted(needs.density))
