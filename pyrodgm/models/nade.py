@@ -56,7 +56,7 @@ class NADE(StepModel):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=False, conditions=True)
     companions: ClassVar[Companions] = Companions("none", "ml", "mnist")
-    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 100})
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-2, "batch_size": 100})
 
     def __init__(
         self,
