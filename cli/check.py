@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -21,7 +22,14 @@ import rich_click as click
     "--sequences",
     type=int,
     help="Number of sequences for the check of the guide, spread evenly [default: as many as take "
-    "a minute or two].",
+    "some seconds].",
+)
+@click.option(
+    "--calibration",
+    default=0,
+    show_default="none",
+    help="Simulation-based calibration (SBC) of the guide with this number of simulated sequences, "
+    "such as 200.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files [default: RUN].")
@@ -30,14 +38,15 @@ def command(
     run: Path,
     data: str | None,
     split: str | None,
-    draws: int,
-    posterior_draws: int,
-    sequences: int | None,
     seed: int,
     out: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Check guide and model: Pareto k-hat per sequence, predictive checks, a verdict in words.
+    """Check guide and model: Pareto k-hat, active units, predictive checks, a verdict in words.
+
+    --calibration N also tests whether the guide's draws are those of the posterior, on sequences
+    simulated from the model: ranks of the latents among them must be uniform.
 
     Writes posterior.nc (for arviz), figures and check.json into the run folder, or into --out.
     """
@@ -47,10 +56,9 @@ def command(
     from .progress import showing_progress
     from .text import print_json
 
-    given = {"draws": draws, "posterior_draws": posterior_draws, "sequences": sequences}
     loaded = Run.load(run, data)
     with showing_progress(quiet=as_json) as progress:
-        found = check(loaded, split=split, seed=seed, out=out, progress=progress, **given)
+        found = check(loaded, split=split, seed=seed, out=out, progress=progress, **options)
     if as_json:
         print_json(found.to_dict())
         return

@@ -1,15 +1,18 @@
-"""Figures of latent units: their weights as pictures, and their activity over time."""
+"""Figures of latent units: their weights as pictures, their activity, and how many are active."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pyrodgm.data.base import DataInfo, Kind
+from pyrodgm.evaluate.latents.activity import ACTIVE
 from pyrodgm.evaluate.latents.dictionary import Dictionary
-from pyrodgm.figures.checks import ONE_STEP
+from pyrodgm.figures.checks import BAD, DATA, ONE_STEP
 from pyrodgm.figures.pixels import pixels
 from pyrodgm.figures.sequences import name_octaves
 
@@ -18,6 +21,7 @@ COLUMNS = 12  # of a grid of pictures
 SHOWN = 96  # units in one picture
 CLIPPED = 99.5  # percentile of the weights above which colours saturate
 COLOURS = "RdBu_r"
+LEAST_SHOWN = 1e-5  # variance; smaller ones are drawn there
 UNITS: dict[Kind, str] = {
     "binary": "log-odds",
     "unit": "log-odds",
@@ -122,4 +126,29 @@ def latent_activity(frames: np.ndarray, share: np.ndarray, title: str = "") -> F
     right.barh(np.arange(len(share)), share[order], height=1.0, color=ONE_STEP)
     right.set(xlabel="mean over the split", xlim=(0, 1))
     right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def active_units(activities: Mapping[str, np.ndarray]) -> Figure:
+    """Variance over frames of the posterior mean of every unit, largest first, with the threshold.
+
+    Args:
+        activities: by site, (J,); see `pyrodgm.evaluate.latents.activity.activities`.
+    """
+    figure = Figure(figsize=(9, 0.6 + 2.2 * len(activities)), layout="constrained")
+    panels = figure.subplots(len(activities), 1, squeeze=False)[:, 0]
+    for ax, (name, values) in zip(panels, activities.items(), strict=True):
+        shown = np.sort(values)[::-1].clip(LEAST_SHOWN)
+        active, units = shown > ACTIVE, np.arange(len(shown))
+        ax.bar(units[active], shown[active], width=0.8, color=ONE_STEP)
+        ax.bar(units[~active], shown[~active], width=0.8, color=BAD)
+        ax.axhline(ACTIVE, color=DATA, lw=1, ls="--")
+        ax.set(
+            yscale="log",
+            ylim=(LEAST_SHOWN / 2, None),
+            ylabel="variance of\nposterior mean",
+            xlabel=f"units of {name}, largest first: {active.sum()} of {len(shown)} active",
+        )
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.spines[["top", "right"]].set_visible(False)
     return figure

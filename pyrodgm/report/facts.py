@@ -11,6 +11,7 @@ from typing import Any
 
 from pyrodgm.display import counted, number
 from pyrodgm.evaluate.likelihood.validation import choice
+from pyrodgm.evaluate.posterior.calibration import calibration_words
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
@@ -25,7 +26,7 @@ from pyrodgm.report.blocks import (
     png_uri,
 )
 from pyrodgm.runs.check import FIGURES, check, last_check
-from pyrodgm.runs.findings import EXACT, latent_words
+from pyrodgm.runs.findings import EXACT, active_words, latent_words
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
@@ -36,6 +37,11 @@ CHECK_FIGURES = {
     "outside the histogram is a statistic that the model does not reproduce.",
     "guide": "For every sequence: k-hat of its importance weights, the share of effective draws, "
     "and a lower estimate of the divergence of the guide from the posterior.",
+    "units": "Variance over frames of the posterior mean of every latent. Units below the line "
+    "(0.01) hardly depend on the data.",
+    "calibration": "Simulation-based calibration: the distribution function of the ranks of "
+    "simulated latents among draws from the guide. It is inside the grey limits if the guide is "
+    "the posterior.",
 }
 
 
@@ -144,12 +150,12 @@ def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
     blocks: list[Block] = [Text(found["verdict"], "good" if good else "warning")]
     if found["verdict"] != EXACT:
         blocks.append(_guide_words(found))
+    if found["calibration"] is not None:
+        blocks.append(Text(calibration_words(found["calibration"])))
     blocks.append(_misfit_table(found["p_values"], found["posterior_draws"]))
     for name, caption in CHECK_FIGURES.items():
-        if name == "guide" and found["verdict"] == EXACT:
-            continue
         path = figures / f"{name}.png"
-        if path.is_file():
+        if name in found["paths"] and path.is_file():
             blocks.append(Picture(data_uri(path.read_bytes(), "image/png"), caption))
     return Section("Can it be trusted?", blocks)
 
@@ -162,7 +168,7 @@ def _guide_words(found: Mapping[str, Any]) -> Text:
         f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
         f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
         f"and the bound is at least {number(gap)} nats per frame below the log-likelihood. "
-        f"{latent_words(found['latent_nats_per_frame'])}"
+        f"{latent_words(found['latent_nats_per_frame'])} {active_words(found['active_units'])}"
     )
 
 

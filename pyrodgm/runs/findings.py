@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from pyrodgm.display import json_number, number
+from pyrodgm.evaluate.latents.activity import ACTIVE
 from pyrodgm.evaluate.posterior import diagnostics, predictive
+from pyrodgm.evaluate.posterior.calibration import calibration_words
 
 EXACT = "There is no guide to check: the model has no latents, and its likelihood is exact."
 GIVEN = {
@@ -37,6 +40,10 @@ class Check:
         efficiency: effective share of the draws, (N,), in (0, 1].
         gap: lower estimate of the divergence of the guide from the posterior, nats per frame, (N,).
         latent_nats: KL divergence of the guide from the prior, see `bounds.latent_nats`.
+        activities: variance over frames of the posterior mean of every latent, by site, (J,); see
+            `pyrodgm.evaluate.latents.activity.activities`.
+        calibration: ranks of simulated latents among draws from the guide, as `Calibration.to_dict`
+            has them; None if they were not computed.
         p_values: Bayesian p-values by kind of replicate, "posterior" or "ancestral", and statistic.
         paths: the files written, by name.
     """
@@ -53,6 +60,8 @@ class Check:
     efficiency: np.ndarray
     gap: np.ndarray
     latent_nats: float
+    activities: dict[str, np.ndarray]
+    calibration: dict[str, Any] | None
     p_values: dict[str, dict[str, float]]
     paths: dict[str, Path]
 
@@ -76,6 +85,8 @@ class Check:
             "efficiency": _numbers(self.efficiency),
             "gap_nats_per_frame": _numbers(self.gap),
             "latent_nats_per_frame": self.latent_nats,
+            "active_units": {name: _units(each) for name, each in self.activities.items()},
+            "calibration": self.calibration,
             "p_values": self.p_values,
             "misfits": {kind: predictive.misfits(p) for kind, p in self.p_values.items()},
             "paths": {name: str(path) for name, path in self.paths.items()},
@@ -95,6 +106,10 @@ class Check:
                 "effective (median)."
             )
             lines.append(f"  {latent_words(self.latent_nats)}")
+            units = {name: _units(each) for name, each in self.activities.items()}
+            lines.append(f"  {active_words(units)}")
+        if self.calibration is not None:
+            lines.append(f"  {calibration_words(self.calibration)}")
         lines += [
             f"Model, by {self.posterior_draws} replicates of {self._replicated_words()}",
             *(f"  {self._misfit_words(kind)}" for kind in self.p_values),
@@ -132,6 +147,31 @@ def latent_words(nats: float) -> str:
     if nats < UNUSED:
         return f"{divergence}: the latent variables are unused (posterior collapse)."
     return f"{divergence}: this is the information in the latent variables."
+
+
+def active_words(units: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on the number of active units, as `Check.to_dict` has them.
+
+    >>> active_words({"z": {"active": 2, "units": 3}})
+    'Active units: 2 of 3 of z (variance over frames of the posterior mean above 0.01).'
+    """
+    counts = ", ".join(f"{of['active']} of {of['units']} of {name}" for name, of in units.items())
+    found = f"Active units: {counts} (variance over frames of the posterior mean above {ACTIVE})."
+    active, total = (sum(of[key] for of in units.values()) for key in ("active", "units"))
+    if active >= total / 2:
+        return found
+    return (
+        f"{found} Most latents are unused: fewer may do, or another objective may use more of them."
+    )
+
+
+def _units(activities: np.ndarray) -> dict[str, Any]:
+    """Active units and all units of a site, with the variances of their posterior means."""
+    return {
+        "active": int((activities > ACTIVE).sum()),
+        "units": len(activities),
+        "variances": _numbers(activities),
+    }
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -136,7 +136,7 @@ def test_every_kind_of_data_has_its_sections(shown):
 def test_pictures_open(shown):
     name, _, _, page = shown
     pictures = page.contents("image/png")
-    assert len(pictures) == {"music": 7, "videos": 6, "motion": 7, "words": 5}[name]
+    assert len(pictures) == {"music": 8, "videos": 7, "motion": 8, "words": 6}[name]
     for content in pictures:
         with Image.open(io.BytesIO(content)) as image:
             assert image.width > 500 or (name != "music" and image.size == (1, 1))

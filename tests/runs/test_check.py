@@ -8,6 +8,7 @@ from PIL import Image
 import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.latents.activity import activities
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
 from pyrodgm.runs import check as module
@@ -44,7 +45,8 @@ def found(run):
 def test_every_file_is_written_and_opens(tmp_path):
     run = fitted("unit", tmp_path)
     found = check(run, draws=100, posterior_draws=10)
-    names = ["posterior", "predictive", "guide", "example", "learning", "check"]
+    assert found.calibration is None
+    names = ["posterior", "predictive", "guide", "units", "example", "learning", "check"]
     assert list(found.paths) == names
     assert all(path.is_relative_to(run.folder.path) for path in found.paths.values())
     tree = xr.open_datatree(found.paths["posterior"], engine="h5netcdf")
@@ -77,6 +79,26 @@ def test_unused_latents_are_reported(run, found):
     assert "KL(guide, prior) is" in found.text()
     idle = module.Check(**{**vars(found), "latent_nats": 0.001})
     assert "the latent variables are unused (posterior collapse)" in idle.text()
+
+
+def test_active_units_are_counted(run, found):
+    variances = activities(run.model, run.guide, run.splits.test)["z"]
+    units = found.to_dict()["active_units"]["z"]
+    assert units["active"] == (variances > 0.01).sum()
+    assert (units["units"], units["variances"]) == (4, pytest.approx(variances))
+    for values, said in (([1.0, 0.0], False), ([1.0, 0.0, 0.0], True)):
+        other = module.Check(**{**vars(found), "activities": {"z": np.array(values)}}).text()
+        assert f"1 of {len(values)} of z" in other
+        assert ("Most latents are unused" in other) == said
+
+
+@pytest.mark.usefixtures("without_drawing")
+def test_a_guide_is_calibrated_on_simulated_sequences(run, tmp_path):
+    found = check(run, draws=30, posterior_draws=5, calibration=25, out=tmp_path)
+    assert found.paths["calibration"].is_file()
+    assert found.to_dict()["calibration"]["simulated"] == 25
+    assert "Calibration on 25 sequences simulated from the model" in found.text()
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_json_is_strict_and_equal_to_the_file(found):
@@ -113,7 +135,13 @@ def test_fewer_draws_are_kept_where_memory_is_short(run, monkeypatch):
 
 def test_a_refusal_comes_before_the_work(run, monkeypatch):
     monkeypatch.setattr(module, "importance_weights", lambda *_, **__: pytest.fail("it worked"))
-    for wrong in ({"posterior_draws": 0}, {"sequences": 0}, {"draws": 5}, {"split": "tset"}):
+    for wrong in (
+        {"posterior_draws": 0},
+        {"sequences": 0},
+        {"draws": 5},
+        {"split": "tset"},
+        {"calibration": 5},
+    ):
         with pytest.raises(UsageError):
             check(run, **wrong)
 

@@ -1,4 +1,4 @@
-"""Expected value of every latent unit in every frame under the guide."""
+"""Expected value of every latent unit in every frame under the guide, and the units it uses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.draws import pair_factors
+from pyrodgm.engine.draws import Factor, pair_factors
 from pyrodgm.engine.sites import sizes
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
+
+ACTIVE = 0.01  # variance over data of the posterior mean, above which a unit is active
 
 
 def expected_latents(
@@ -34,10 +36,47 @@ def expected_latents(
         Arrays by site, frames of all sequences end to end, (sum of lengths, J); empty for a model
         without latents.
     """
+    return _averaged(model, guide, sequences, draws, seed, "expected latents")
+
+
+def activities(
+    model: Model, guide: Guide, sequences: Sequences, *, draws: int = 10, seed: int = 0
+) -> dict[str, np.ndarray]:
+    r"""Variance over frames of the posterior mean of every latent, by site, (J,).
+
+    .. math:: A_j = \mathrm{Cov}_{x, t}(m_{tj}, m'_{tj}), \qquad
+        m_{tj}, m'_{tj} \approx \mathbb{E}_{q(z \mid x)} z_{tj}
+
+    with two independent estimates of the mean, so that their noise adds nothing in expectation. A
+    unit is active above 0.01; below, it is nearly the same for all data, and so unused. Bits are
+    measured in the same way: their mean is a probability, between 0 and 1.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split.
+        draws: paths of each of the two estimates.
+        seed: of the draws; the global generator is left alone.
+
+    Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5.1.
+    """
+    one, two = (
+        _averaged(model, guide, sequences, draws, seed, f"activities {half}") for half in (1, 2)
+    )
+    return {
+        name: ((one[name] - one[name].mean(0)) * (two[name] - two[name].mean(0))).mean(0)
+        for name in one
+    }
+
+
+def _averaged(
+    model: Model, guide: Guide, sequences: Sequences, draws: int, seed: int, stream: str
+) -> dict[str, np.ndarray]:
+    """Means over paths of the guide, by site, (sum of lengths, J)."""
     found = {
         name: np.zeros((sequences.num_frames, dim)) for name, dim in sizes(model.latents).items()
     }
-    with drawing(model, seed, "expected latents") as device:
+    with drawing(model, seed, stream) as device:
         for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
             batch, paths = sequences.batch(rows).to(device), part.stop - part.start
             for name, value in _expected(model, guide, batch, paths):
@@ -51,5 +90,13 @@ def _expected(model: Model, guide: Guide, batch: Batch, draws: int) -> Iterator[
     """Every site's mean over K paths, (B, T, J)."""
     _, proposed = pair_factors(model, guide, batch, draws)
     for name in model.latents:
-        mean = proposed[name].distribution.mean
+        mean = _mean(proposed[name])
         yield name, mean.expand(draws, batch.size, batch.length, -1).mean(0)
+
+
+def _mean(factor: Factor) -> Tensor:
+    """The mean of a latent given those before it; its value where the mean is not known."""
+    try:
+        return factor.distribution.mean
+    except NotImplementedError:  # a distribution transformed by a flow
+        return factor.value

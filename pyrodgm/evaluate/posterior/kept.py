@@ -13,7 +13,7 @@ from pyrodgm.models import Model
 MAX_BYTES = 2 * 2**30  # limit for a requested tree
 CHECK_BYTES = 256 * 2**20  # limit for the tree of a check, which keeps what fits
 FEWEST_DRAWS = 10
-WORK = 4e12  # limit on draws x frames x parameters for importance weights: a minute or two
+WORK = 4e11  # limit on draws x frames x parameters for importance weights: some seconds
 FEWEST_SEQUENCES = 10
 
 
@@ -65,7 +65,7 @@ def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> 
     Args:
         lengths: frames per sequence, (N,).
         each: cost of a frame, draws x parameters.
-        wanted: number of sequences; by default as many as take a minute or two, at least ten.
+        wanted: number of sequences; by default as many as take some seconds, at least ten.
 
     Raises:
         UsageError: the number is less than one.

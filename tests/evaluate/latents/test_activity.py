@@ -4,9 +4,9 @@ import torch
 
 from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.evaluate.latents.activity import expected_latents
+from pyrodgm.evaluate.latents.activity import activities, expected_latents
 from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
-from pyrodgm.figures.units import draw_dictionary, latent_activity
+from pyrodgm.figures.units import active_units, draw_dictionary, latent_activity
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, DTSBND, TSBN
 from variants import VARIANTS, D, frames, pair, scoring
@@ -39,6 +39,32 @@ def test_a_model_without_latents_expects_none():
     sequences = Sequences(np.ones((3, 2), np.uint8), np.array([3]))
     model = AR(info)
     assert expected_latents(model, NoGuide(model), sequences) == {}
+
+
+@pytest.mark.parametrize("variant", ["sbn", "tsbn"])
+def test_activities_are_variances_of_the_posterior_mean(variant, double):
+    """Without the noise of the draws, which is large in layers above the first."""
+    model, guide = pair(variant, "nade")
+    length = VARIANTS[variant].length
+    x = torch.stack([frames("nade", length), 1 - frames("nade", length)])
+    means = {}
+    for each in x:
+        exact = Enumerated(model, guide, each, **scoring(model, "nade"))
+        for name, path in exact.paths.items():
+            mean = torch.einsum("s,std->td", exact.q, path).detach()
+            means[name] = torch.cat([means.get(name, mean[:0]), mean])
+    sequences = Sequences(x.flatten(0, 1).numpy().astype(np.uint8), np.array([length, length]))
+    found = [activities(model, guide, sequences, draws=40, seed=seed) for seed in range(150)]
+    for name, mean in means.items():
+        draws = torch.from_numpy(np.stack([each[name] for each in found]))
+        assert_mean(draws, mean.var(0, correction=0), power=0.4)
+
+
+def test_units_that_are_not_active_are_counted_in_the_figure():
+    figure = active_units({"z1": np.array([0.5, 0.0, 0.02]), "z2": np.array([-1e-4])})
+    labels = [ax.get_xlabel() for ax in figure.axes]
+    assert labels[0].endswith("2 of 3 active")
+    assert labels[1].endswith("0 of 1 active")
 
 
 BITS = DataInfo("tiny", "binary", D, (0.5,) * D, 3.0, 3)
