@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -20,6 +21,12 @@ import rich_click as click
     help="Conditions of the frames (.npy or .npz), if the model takes any.",
 )
 @click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="Class of the frames, if classes were conditions in training; several are used in turn.",
+)
+@click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
@@ -28,14 +35,11 @@ import rich_click as click
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
     run: Path,
-    num: int,
-    length: int | None,
-    prefix: int,
-    split: str | None,
     data: str | None,
     conditions: Path | None,
     out: Path,
-    seed: int,
+    split: str | None,
+    **options: Any,
 ) -> None:
     """Draw sequences from a fitted model; the ending of the file decides the format."""
     from pyrodgm.data.ahead import read_conditions
@@ -45,9 +49,9 @@ def command(
     loaded = Run.load(run, data)
     loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
-    if given is None and loaded.info.num_conditions:
+    if given is None and loaded.info.num_conditions and not options["labels"]:
         _, split = loaded.data.choose(split)
         click.echo(f"using conditions of sequences of the {split} split", err=True)
-    draws = loaded.sample(num, length, prefix=prefix, split=split, conditions=given, seed=seed)
+    draws = loaded.sample(split=split, conditions=given, **options)
     for path in save_samples(draws["x"], loaded.info, out):
         click.echo(path)

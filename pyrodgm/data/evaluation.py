@@ -16,6 +16,7 @@ import torch
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits, narrowed
 from pyrodgm.data.checks import check_table
 from pyrodgm.data.kinds import infer_kind, refuse_other_values
+from pyrodgm.data.labels import labelled
 from pyrodgm.data.pictures import as_table, grey_bytes
 from pyrodgm.data.symbols import refuse_other_symbols
 from pyrodgm.errors import DataError, UsageError, did_you_mean
@@ -133,6 +134,7 @@ def sequences_of(
     lengths: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     conditions: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> Sequences:
     """Checked sequences from arrays.
 
@@ -146,6 +148,7 @@ def sequences_of(
             model of rows, and one sequence for any other model.
         held_out: counts beside the frames, for evaluation alone, (frames, D).
         conditions: of the frames, (frames, U).
+        labels: of the frames, (frames,), if the model was fitted with classes as conditions.
 
     Raises:
         DataError: with the first check that failed.
@@ -162,6 +165,8 @@ def sequences_of(
         x, lengths = _end_to_end(name, x, lengths)
     check_table(name, x)
     x = grey_bytes({name: x})[name] if info.kind == "unit" else x
+    if labels is not None:
+        conditions = labelled(name, len(x), labels, conditions, info.classes)
     if lengths is None:
         rows = info.max_length == 1
         lengths = np.ones(len(x), np.int64) if rows else np.array([len(x)])
@@ -181,8 +186,9 @@ def _check_conditions(name: str, parts: Mapping[str, Sequences], info: DataInfo)
         if found != info.num_conditions:
             raise DataError(
                 f"the model was fitted on frames with {info.num_conditions} conditions each, but "
-                f"those of '{name}' have {found}; give them as '<frames>_conditions', or from "
-                "Python as Sequences(x, lengths, conditions=...)"
+                f"those of '{name}' have {found}; give them as '<frames>_conditions' (classes "
+                "also as '<frames>_labels'), or from Python as Sequences(x, lengths, "
+                "conditions=...)"
             )
 
 

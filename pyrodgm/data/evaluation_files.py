@@ -38,14 +38,15 @@ def read_evaluation(path: str | Path, info: DataInfo) -> EvaluationData:
         return EvaluationData.of(path.stem, parts, info, notes=_no_lengths(parts, [], info))
     refuse_other_formats(path)
     names = names_of(path)
-    frames = _frames(path, names)
-    beside = _beside(frames, names)
+    kinds = (*FURTHER, *(["labels"] if info.classes else []))
+    frames = _frames(path, names, kinds)
+    beside = _beside(frames, names, kinds)
     known = {*frames, *beside.values()}
     rest = [name for name in names if name not in known]
     _refuse_near_misses(frames, beside, rest)
     parts = {}
     for name in frames:
-        further = {f: array_of(path, beside[name, f]) for f in FURTHER if (name, f) in beside}
+        further = {f: array_of(path, beside[name, f]) for f in kinds if (name, f) in beside}
         parts[name] = sequences_of(name, array_of(path, name), info, **further)
     notes = (f"ignored arrays: {', '.join(rest)}",) if rest else ()
     cut = [name for name in frames if (name, "lengths") in beside]
@@ -62,7 +63,7 @@ def _npy(path: Path) -> np.ndarray:
         ) from error
 
 
-def _frames(path: Path, names: list[str]) -> list[str]:
+def _frames(path: Path, names: list[str], kinds: tuple[str, ...]) -> list[str]:
     """Names of the arrays of frames: those of splits, or else the only possible one.
 
     Raises:
@@ -70,7 +71,7 @@ def _frames(path: Path, names: list[str]) -> list[str]:
     """
     if splits := [split for split in SPLITS if split in names]:
         return splits
-    found = [name for name in names if name not in FACTS and not name.endswith(FURTHER)]
+    found = [name for name in names if name not in FACTS and not name.endswith(kinds)]
     for name in found:
         _refuse_near_misses([other for other in found if other != name][:1], {}, [name])
     if len(found) != 1:
@@ -82,13 +83,15 @@ def _frames(path: Path, names: list[str]) -> list[str]:
     return found
 
 
-def _beside(frames: list[str], names: list[str]) -> dict[tuple[str, str], str]:
-    """Names of the lengths, held-out counts and conditions of each array of frames, if present.
+def _beside(
+    frames: list[str], names: list[str], kinds: tuple[str, ...]
+) -> dict[tuple[str, str], str]:
+    """Names of the arrays of some kinds beside each array of frames, such as its lengths.
 
     With a single array of frames, these names need no prefix.
     """
     found = {}
-    for name, further in product(frames, FURTHER):
+    for name, further in product(frames, kinds):
         spellings = [f"{name}_{further}", *([further] if len(frames) == 1 else [])]
         if there := [spelling for spelling in spellings if spelling in names]:
             found[name, further] = there[0]

@@ -44,6 +44,7 @@ class DataInfo:
         num_frames: training frames, over all sequences; 0 where that was not measured.
         condition_mean: training mean of every condition of the frames, U numbers.
         condition_std: standard deviation of the same, U numbers; zero where it never changes.
+        classes: names of the classes whose one-hot coding are the last conditions, if any are.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DataInfo:
     frequencies: tuple[float, ...] = field(default=(), repr=False)
     condition_mean: tuple[float, ...] = field(default=(), repr=False)
     condition_std: tuple[float, ...] = field(default=(), repr=False)
+    classes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def fill(self) -> tuple[float, ...]:

@@ -1,9 +1,16 @@
-"""Statically binarised MNIST: handwritten digits as independent rows of 28 x 28 bits."""
+"""MNIST: handwritten digits as independent rows of 28 x 28 bits or grey values."""
 
 from __future__ import annotations
 
-from pyrodgm.data.base import Splits
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.data.published import Published
+from pyrodgm.errors import UsageError
+from pyrodgm.seeds import numpy_generator
 
 BINARISED = Published(
     name="mnist",
@@ -21,13 +28,66 @@ BINARISED = Published(
 )
 
 
-def load(*, path: str | None = None) -> Splits:
-    """Statically binarised MNIST.
+GREY = Published(
+    name="mnist",
+    folder="mnist",
+    file="mnist.npz",
+    what=(
+        "MNIST with its grey values and labels, as an npz of bytes 0 to 255: train (60000, 784), "
+        "train_labels (60000,), test (10000, 784), test_labels (10000,)"
+    ),
+    shape=((54_000, 54_000), (6_000, 6_000), (10_000, 10_000)),
+    dim=784,
+    options={"kind": "unit", "image_shape": (28, 28)},
+)
+
+
+def load(
+    *,
+    path: str | None = None,
+    values: Literal["static", "sampled", "grey"] = "static",
+    labels: bool = False,
+) -> Splits:
+    r"""Handwritten digits, black and white or grey.
+
+    - "static": the published bits, for which most log-likelihoods are reported, without labels.
+    - "sampled": every pixel is drawn once as a bit, with its grey value as probability, and the
+      same bits every time. The distribution is that of "static"; the bits, and the split into
+      training and validation, are others.
+    - "grey": grey values in [0,1], which emission "bernoulli" scores by cross-entropy.
 
     Args:
         path: the npz file, if it is not in a usual place.
+        values: "static", "sampled" or "grey".
+        labels: whether the digit of every row is a condition, with a column of zeros and ones for
+            each of the ten; not for "static".
 
     Raises:
         DataError: it is not on this machine, or not what was published.
+        UsageError: labels of data that has none.
     """
-    return BINARISED.load(path)
+    if values not in ("static", "sampled", "grey"):
+        raise UsageError(f"mnist: values is '{values}'; give static, sampled or grey")
+    if values == "static":
+        if labels:
+            raise UsageError(
+                "mnist: the published bits (data.values=static) have no labels; take "
+                "data.values=sampled for bits or data.values=grey (--set data.values=sampled)"
+            )
+        return BINARISED.load(path)
+    splits = GREY.load(path, labels=labels)
+    return splits if values == "grey" else _sampled(splits)
+
+
+def _sampled(splits: Splits) -> Splits:
+    """Every pixel drawn once, with its grey value as probability."""
+    info, parts = splits.info, {}
+    for split, part in splits.items():
+        grey, rng = part.x.numpy(), numpy_generator(0, "mnist", split)
+        bits = (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.uint8)
+        given = None if part.conditions is None else part.conditions.numpy()
+        parts[split] = Sequences(bits, part.lengths, conditions=given)
+    facts = {"image_shape": info.image_shape, "classes": info.classes}
+    drawn = Splits.of("mnist", "binary", parts, **facts)
+    note = "every pixel is drawn once, with its grey value as probability"
+    return replace(drawn, sha256=splits.sha256, notes=(*splits.notes, note))

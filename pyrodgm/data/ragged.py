@@ -8,7 +8,8 @@ image_shape; they are stored as rows, D = C H W, channel by channel (see `pyrodg
 Arrays without lengths are independent rows, that is, sequences of one frame. NaN is a missing
 value. Optional arrays are train_held_out, valid_held_out and test_held_out, (frames, D), further
 counts of the same frames for evaluation alone; train_conditions, valid_conditions and
-test_conditions, (frames, conditions), inputs that are not modelled; and image_shape, lowest_pitch,
+test_conditions, (frames, conditions), inputs that are not modelled; train_labels, valid_labels and
+test_labels, (frames,), classes that can be conditions; and image_shape, lowest_pitch,
 frame_rate, words and frame_labels, which describe the frames (see `pyrodgm.data.facts`).
 """
 
@@ -31,6 +32,7 @@ from pyrodgm.data.conditions import constant_conditions
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.info import ImageShape
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
+from pyrodgm.data.labels import label_name, with_labels
 from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.data.pictures import as_tables, grey_bytes
 from pyrodgm.errors import DataError
@@ -51,6 +53,7 @@ def read(
     image_shape: ImageShape | None = None,
     lowest_pitch: int | None = None,
     frame_rate: float | None = None,
+    labels: bool = False,
     split_seed: int = 0,
 ) -> Splits:
     """Read a file in the ragged format; `Splits.notes` says what was inferred.
@@ -64,6 +67,8 @@ def read(
         lowest_pitch: MIDI number of feature 0, if the file has no such array; 21 for binary data
             with 88 features.
         frame_rate: frames per second, if the file has no such array; 10 by default.
+        labels: whether the labels of frames, train_labels and so on, are conditions, with a column
+            of zeros and ones for each class.
         split_seed: for holding out a missing valid or test split, by sequence.
 
     Raises:
@@ -82,6 +87,7 @@ def read(
     )
     frames = grey_bytes(frames) if kind == "unit" else frames
     arrays, known = arrays | frames, known | ({} if shape is None else {"image_shape": shape})
+    arrays, classes = _labelled(path, arrays, others) if labels else (arrays, ())
     parts = {split: _sequences(arrays, split) for split in frames}
     chosen = _kind(arrays, kind)
     dim = frames["train"].shape[1]
@@ -94,12 +100,12 @@ def read(
             "image_shape says that frames are pictures, but the data is categorical; leave it out, "
             "or use kind 'unit', 'binary' or 'real'"
         )
-    notes = [f"ignored arrays: {', '.join(others)}"] if others else []
+    notes = _ignored(others, labels=labels)
     notes += [] if "train_lengths" in arrays else [NO_LENGTHS.format(len(frames["train"]))]
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
     notes += constant_conditions(parts["train"].conditions)
-    splits = Splits.of(path.stem, chosen, parts, **facts)
+    splits = Splits.of(path.stem, chosen, parts, classes=classes, **facts)
     return replace(splits, sha256=local.sha256(path), notes=(*notes, *splits.notes))
 
 
@@ -216,6 +222,27 @@ def refuse_other_formats(path: Path) -> None:
         raise DataError(
             f"'{path}' is not an npz file, or is truncated; expected one written by {CONVERT}"
         )
+
+
+def _labelled(
+    path: Path, arrays: Arrays, others: tuple[str, ...]
+) -> tuple[Arrays, tuple[str, ...]]:
+    """The arrays with labels among the conditions, and the names of the classes."""
+    labels = {split: label_name(split) for split in SPLITS if label_name(split) in others}
+    return with_labels(arrays, {split: array_of(path, name) for split, name in labels.items()})
+
+
+def _ignored(others: tuple[str, ...], *, labels: bool) -> list[str]:
+    """Notes on the arrays that are not used."""
+    named = [label_name(split) for split in SPLITS if label_name(split) in others]
+    rest = [name for name in others if name not in named]
+    notes = [f"ignored arrays: {', '.join(rest)}"] if rest else []
+    if named and not labels:
+        notes.append(
+            f"ignored arrays: {', '.join(named)}; with labels=True (--set data.labels=true) the "
+            "class of a frame is a condition"
+        )
+    return notes
 
 
 def _kind(arrays: Arrays, asked: KindOption) -> Kind:

@@ -169,7 +169,8 @@ def samples(run: Run, split: str, seed: int) -> Section:
     if still:
         return Section("Samples", _points(run, split, seed) if info.kind == "real" else [])
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
-    x = as_numbers(run.sample(num, length, split=split, seed=seed)["x"])
+    labels = info.classes if len(info.classes) == info.num_conditions else ()
+    x = as_numbers(run.sample(num, length, split=split, labels=labels, seed=seed)["x"])
     return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
 
 
@@ -213,7 +214,7 @@ def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
 def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
     """Pictures of sequences (N, T, D), by kind of data, beside an observed one for real numbers."""
     caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
-    caption += "model" + (", given conditions of the split." if info.num_conditions else ".")
+    caption += "model" + _given(info)
     rows = {f"sample {number}": row for number, row in enumerate(x, start=1)}
     if info.image_shape:
         frames = grid(x, info, pixels=SAMPLE_PIXELS)
@@ -225,6 +226,13 @@ def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]
     if info.lowest_pitch is not None:
         blocks.append(Download(midi_files(rows, info), "To listen to:"))
     return blocks
+
+
+def _given(info: DataInfo) -> str:
+    """The conditions of samples, in words."""
+    if info.num_conditions and len(info.classes) == info.num_conditions:
+        return f", given each class in turn: {', '.join(info.classes)}."
+    return ", given conditions of the split." if info.num_conditions else "."
 
 
 def midi_files(rows: Mapping[str, np.ndarray], info: DataInfo) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from pyrodgm.data.ahead import with_frames_to_come
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
-from pyrodgm.errors import MissingDataError
+from pyrodgm.data.labels import labels_as_conditions
+from pyrodgm.errors import MissingDataError, UsageError
 from pyrodgm.evaluate.latents.states import States, states
 from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
@@ -209,9 +210,18 @@ class Evaluations:
         prefix: int = 0,
         split: DataChoice = None,
         conditions: np.ndarray | None = None,
+        labels: Sequence[str] = (),
         seed: int = 0,
     ) -> dict[str, Tensor]:
-        """Ancestral draws from the model; see `pyrodgm.evaluate.prediction.samples.sample`."""
+        """Ancestral draws from the model; see `pyrodgm.evaluate.prediction.samples.sample`.
+
+        Labels are names of classes that were conditions in training; sequences have them in turn.
+        """
+        if labels:
+            if conditions is not None or prefix:
+                raise UsageError("labels go without conditions and without a prefix")
+            frames = round(self.info.mean_length) if length is None else length
+            conditions = labels_as_conditions(self.info, labels, num, frames)
         needed = prefix or (self.info.num_conditions and conditions is None)
         sequences = self.sequences(split) if needed else None
         given = {"prefix": prefix, "conditions": conditions, "seed": seed}

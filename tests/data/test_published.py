@@ -4,7 +4,7 @@ import pytest
 from pyrodgm import data
 from pyrodgm.data import local
 from pyrodgm.data.published import Published
-from pyrodgm.errors import DataError
+from pyrodgm.errors import DataError, UsageError
 
 TINY = Published(
     name="tiny",
@@ -90,3 +90,19 @@ def test_mnist_is_rows_of_pixels(real):
     means = [splits[split].x.numpy().mean() for split in ("train", "valid", "test")]
     np.testing.assert_allclose(means, [0.13056, 0.13113, 0.13251], atol=5e-6)
     assert "sorted by digit" in splits.notes[-1]
+
+
+def test_mnist_has_labels_with_its_grey_values(real):
+    """The ten classes have the published counts, and sampled bits the mean of the grey values."""
+    grey = real("mnist", "mnist/mnist.npz", values="grey", labels=True)
+    bits = real("mnist", "mnist/mnist.npz", values="sampled", labels=True)
+    assert (grey.info.kind, bits.info.kind) == ("unit", "binary")
+    assert bits.info.classes == tuple("0123456789")
+    counts = [980, 1135, 1032, 1010, 982, 892, 1028, 958, 974, 1009]
+    assert bits.test.conditions.sum(0).tolist() == counts
+    np.testing.assert_array_equal(bits.valid.conditions, grey.valid.conditions)
+    error = (bits.test.x.float() - grey.test.x).mean()
+    assert abs(float(error)) < 1e-3
+    assert not ((bits.test.x == 1) & (grey.test.x == 0)).any()
+    with pytest.raises(UsageError, match=r"data\.values=sampled"):
+        data.load("mnist", labels=True)
