@@ -14,6 +14,7 @@ from pyrodgm.guides.rows import RowRecognition
 from pyrodgm.networks.conditional import Conditional
 from pyrodgm.networks.flows import Flow, FlowName
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.pictures import Network
 
 Size = Annotated[int, Field(ge=1)]
 LEAST_UNITS = 32
@@ -48,8 +49,11 @@ class NormalFlow(RowRecognition):
             site; by default twice as many, and at least 32.
         hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
             single layer.
+        network: "dense"; or, for rows that are pictures, "conv", with convolutions before the
+            hidden layers, or their channels, the first next to the picture. "conv" is (32, 64).
 
     Raises:
+        DataError: rows are not pictures for "conv".
         UsageError: units for a flow without networks, or too few.
 
     Reference: Rezende and Mohamed, Variational inference with normalizing flows, 2015; Kingma et
@@ -64,8 +68,9 @@ class NormalFlow(RowRecognition):
         flow_layers: Size = 2,
         flow_dim: Size | None = None,
         hidden_dim: LayerSizes = (200, 200),
+        network: Network = "dense",
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, network=network)
         dims = sizes(self.latents)
         _check_units(flow, flow_dim, max(dims.values()))
         flows = {

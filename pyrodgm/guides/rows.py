@@ -17,6 +17,7 @@ from pyrodgm.networks.conditional import Conditional, OfNumbers, family_of, norm
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
 
 
 class RowRecognition(StepGuide):
@@ -26,6 +27,11 @@ class RowRecognition(StepGuide):
 
     Args:
         model: the model p, whose latent sites are continuous.
+        network: "dense"; or, for rows that are pictures, "conv", with convolutions, shared by all
+            sites, before the networks of the subclass, or their channels.
+
+    Raises:
+        DataError: rows are not pictures for "conv".
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(
@@ -33,20 +39,29 @@ class RowRecognition(StepGuide):
     )
     posteriors: nn.ModuleDict
 
-    def __init__(self, model: Target) -> None:
+    def __init__(
+        self,
+        model: Target,
+        *,
+        network: Network = "dense",
+    ) -> None:
         super().__init__(model)
         self.history = 0
         self.inputs = Inputs(model.info)
         self.conditions = Conditions(model.info)
+        convolved = conv_channels(network)
+        self.pictures = PictureEncoder(model.info, convolved) if convolved else None
 
     @property
     def features_dim(self) -> int:
-        """Size of `encode`, D + U."""
-        return self.inputs.dim + self.conditions.dim
+        """Size of `encode`, D + U, or the number of features of the convolutions, and U."""
+        seen = self.inputs if self.pictures is None else self.pictures
+        return seen.dim + self.conditions.dim
 
     def encode(self, batch: Batch) -> Tensor:
-        """Inputs of the networks from rows and their conditions, (B, T, D + U)."""
+        """Inputs of the networks from rows and their conditions, (B, T, `features_dim`)."""
         seen, given = self.inputs(batch.x), self.conditions(batch)
+        seen = seen if self.pictures is None else self.pictures(seen)
         return seen if given is None else torch.cat([seen, given], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
@@ -67,9 +82,12 @@ class Factorised(RowRecognition):
     Args:
         model: the model p; its categorical sites are one-hot and say their classes.
         hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        network: "dense"; or, for rows that are pictures, "conv", with convolutions before the
+            hidden layers, or their channels, the first next to the picture. "conv" is (32, 64).
 
     Raises:
         CompatibilityError: a categorical site that does not say its classes.
+        DataError: rows are not pictures for "conv".
 
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
     """
@@ -82,8 +100,14 @@ class Factorised(RowRecognition):
     )
     chained = True
 
-    def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
-        super().__init__(model)
+    def __init__(
+        self,
+        model: Target,
+        *,
+        hidden_dim: LayerSizes = (200, 200),
+        network: Network = "dense",
+    ) -> None:
+        super().__init__(model, network=network)
         self.posteriors = nn.ModuleDict()
         self.cells: dict[str, OfNumbers] = {}
         for name, site in self.latents.items():
@@ -112,7 +136,7 @@ class DiagonalNormal(Factorised):
 
     Args:
         model: the model p, whose latent sites are continuous.
-        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        hidden_dim, network: as in `Factorised`.
 
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
     """

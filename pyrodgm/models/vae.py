@@ -23,6 +23,7 @@ from pyrodgm.networks.conditional import Conditional, family_of
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.pictures import Network, picture_output
 
 Size = Annotated[int, Field(ge=1)]
 Classes = Annotated[int, Field(ge=2)]
@@ -69,6 +70,9 @@ class VAE(StepModel):
         prior: of bits and classes: "fixed", or "learned".
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
             layer.
+        network: of the decoder: "dense"; or, for rows that are pictures, "conv", with transposed
+            convolutions after the hidden layers, or their channels, the first next to the picture.
+            "conv" is (32, 64).
         emission: distribution of a row; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
 
@@ -76,9 +80,10 @@ class VAE(StepModel):
     also ``y`` (K, B, T, C); and ``x`` (B, T, D). Frames of a sequence count as independent rows.
 
     Raises:
-        DataError: the emission cannot score such data.
+        DataError: the emission cannot score such data, or rows are not pictures for "conv".
         UsageError: classes of latents that have none, or a learned prior of normal latents alone,
-            which the decoder's first layer can already express.
+            which the decoder's first layer can already express; or, for "conv", an emission with
+            parameters that belong to no pixel.
 
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014; Jang, Gu and Poole,
     Categorical reparameterization with Gumbel-softmax, 2017, for categorical latents; Dupont,
@@ -103,6 +108,7 @@ class VAE(StepModel):
         classes: Classes | None = None,
         prior: Prior = "fixed",
         hidden_dim: LayerSizes = (200, 200),
+        network: Network = "dense",
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
     ) -> None:
@@ -121,6 +127,7 @@ class VAE(StepModel):
             hidden_dim,
             start=self.emission.start(info),
             shrink=1.0,
+            output=picture_output(network, info, self.emission, hidden_dim),
         )
         self.families = {name: family_of(site) for name, site in self.latents.items()}
         learned = {n for n, s in self.latents.items() if s.kind != "continuous"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
@@ -15,7 +16,8 @@ from pyrodgm.errors import DataError, UsageError
 from pyrodgm.networks.emission import Emission
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
 
-NetworkName = Literal["dense", "conv"]
+Channels = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Network = Literal["dense", "conv"] | Channels  # these are convolutions with other channels
 CHANNELS = (32, 64)
 KERNEL, STRIDE, PADDING = 3, 2, 1  # of every convolution: it halves a size, rounded up
 
@@ -109,39 +111,35 @@ class PictureDecoder(nn.Module):
         return maps
 
 
-def conv_channels(network: NetworkName, channels: LayerSizes | None) -> LayerSizes | None:
+def conv_channels(network: Network) -> tuple[int, ...] | None:
     """Channels of the convolutions of a network; None if it has none.
 
-    Args:
-        network: "dense" or "conv".
-        channels: as given by a user.
-
-    Raises:
-        UsageError: channels for a network without convolutions.
+    >>> conv_channels("dense"), conv_channels("conv"), conv_channels((8, 16, 32))
+    (None, (32, 64), (8, 16, 32))
     """
-    if network == "conv":
-        return channels or CHANNELS
-    if channels is not None:
-        raise UsageError(f"channels is {channels}, but network '{network}' has no convolutions; "
-                         "leave channels out, or take network 'conv'")  # fmt: skip
-    return None
+    if network == "dense":
+        return None
+    return CHANNELS if network == "conv" else tuple(network)
 
 
 def picture_output(
-    info: DataInfo, emission: Emission, hidden_dim: LayerSizes, channels: LayerSizes
-) -> PictureDecoder:
-    """The output layers of a decoder of pictures, from its last hidden layer to an emission.
+    network: Network, info: DataInfo, emission: Emission, hidden_dim: LayerSizes
+) -> PictureDecoder | None:
+    """The output of a decoder, from its last hidden layer to an emission; None if it is linear.
 
     Args:
+        network: of the decoder.
         info: the data's facts.
         emission: distribution of a frame.
         hidden_dim: units of every hidden layer.
-        channels: of every layer of the convolutions, the first next to the picture.
 
     Raises:
-        DataError: frames are not pictures.
-        UsageError: the emission has parameters that do not belong to a pixel.
+        DataError: convolutions, and frames are not pictures.
+        UsageError: convolutions, and the emission has parameters that do not belong to a pixel.
     """
+    channels = conv_channels(network)
+    if channels is None:
+        return None
     if not emission.by_feature:
         raise UsageError(
             f"network 'conv' gives numbers for every pixel, but emission {type(emission).__name__} "

@@ -14,7 +14,6 @@ from pyrodgm.networks.emissions import make_emission
 from pyrodgm.networks.pictures import (
     PictureDecoder,
     PictureEncoder,
-    conv_channels,
     picture_output,
 )
 
@@ -93,7 +92,7 @@ def test_no_picture_sees_another(double_precision):
 def test_gradients_reach_every_parameter():
     facts = info(1, 6, 5)
     encoder, emission = PictureEncoder(facts, (2, 3)), make_emission("auto", facts)
-    output = picture_output(facts, emission, (5, 4), (2, 3))
+    output = picture_output((2, 3), facts, emission, (5, 4))
     decoder = Conditional(encoder.dim, emission, (5, 4), start=emission.start(facts), output=output)
     x = torch.rand(8, facts.dim)
     decoder(encoder(x)).log_prob(x.round()).sum().backward()
@@ -106,7 +105,7 @@ def test_gradients_reach_every_parameter():
 def test_pictures_start_at_the_means_of_the_data():
     facts = replace(info(1, 2, 2), mean=(0.1, 0.2, 0.3, 0.4))
     emission = make_emission("auto", facts)
-    output = picture_output(facts, emission, 3, 2)
+    output = picture_output((2,), facts, emission, 3)
     decoder = Conditional(2, emission, 3, start=emission.start(facts), output=output)
     torch.testing.assert_close(output.bias.sigmoid(), torch.tensor(facts.mean))
     assert decoder.last is output
@@ -125,12 +124,4 @@ def test_rows_that_are_not_pictures_are_refused():
 def test_emissions_with_other_numbers_than_those_of_pixels_are_refused():
     facts = info(2, 2, kind="binary")
     with pytest.raises(UsageError, match="AutoregressiveBits has others"):
-        picture_output(facts, make_emission("nade", facts), 3, 2)
-
-
-def test_channels_belong_to_convolutions():
-    assert conv_channels("dense", None) is None
-    assert conv_channels("conv", None) == (32, 64)
-    assert conv_channels("conv", 5) == 5
-    with pytest.raises(UsageError, match="'dense' has no convolutions"):
-        conv_channels("dense", (3,))
+        picture_output("conv", facts, make_emission("nade", facts), 3)

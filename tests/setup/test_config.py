@@ -168,5 +168,5 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 def test_options_come_from_functions_too():
-    options = {"kind", "image_shape", "lowest_pitch", "frame_rate", "split_seed"}
+    options = {"kind", "image_shape", "lowest_pitch", "frame_rate", "labels", "split_seed"}
     assert set(schema(ragged.read)) == options
