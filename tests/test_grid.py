@@ -54,6 +54,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
     "layered-gaussian": {"hidden_dim": (16, 16)},
     "none": {},
+    "refined": {"hidden_dim": (16, 16), "steps": 2},
     "recurrent-bernoulli": {},
     "recurrent-deterministic": {"layer_dim": 5},
     "smoothing-bernoulli": {"layer_dim": 5},

@@ -5,6 +5,7 @@ from pyrodgm.guides.flow import NormalFlow
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
+from pyrodgm.guides.refined import RefinedNormal
 from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
 from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.vrnn import VRNNGuide
@@ -19,6 +20,7 @@ GUIDES: dict[str, type[Guide]] = {
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
+    "refined": RefinedNormal,
     "smoothing-bernoulli": SmoothingBernoulli,
     "vrnn": VRNNGuide,
 }
@@ -37,6 +39,7 @@ __all__ = [
     "NormalFlow",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
+    "RefinedNormal",
     "SmoothingBernoulli",
     "StepGuide",
     "VRNNGuide",
