@@ -31,6 +31,16 @@ import rich_click as click
     help="Simulation-based calibration (SBC) of the guide with this number of simulated sequences, "
     "such as 200.",
 )
+@click.option(
+    "--gaps",
+    default=0,
+    show_default="none",
+    help="Split the inference gap of this number of sequences, such as 20, into approximation gap "
+    "and amortisation gap.",
+)
+@click.option(
+    "--ais", is_flag=True, help="For --gaps: the log-likelihood by annealed importance sampling."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files [default: RUN].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -46,19 +56,25 @@ def command(
     """Check guide and model: Pareto k-hat, active units, predictive checks, a verdict in words.
 
     --calibration N also tests whether the guide's draws are those of the posterior, on sequences
-    simulated from the model: ranks of the latents among them must be uniform.
+    simulated from the model: ranks of the latents among them must be uniform. --gaps N says how
+    much of the gap between bound and log-likelihood is due to the family of the guide, and how
+    much to amortisation.
 
     Writes posterior.nc (for arviz), figures and check.json into the run folder, or into --out.
     """
     from pyrodgm.runs.check import check
+    from pyrodgm.runs.guide_tests import GuideTests
     from pyrodgm.runs.run import Run
 
     from .progress import showing_progress
     from .text import print_json
 
+    tests = GuideTests(**{name: options.pop(name) for name in ("calibration", "gaps", "ais")})
     loaded = Run.load(run, data)
     with showing_progress(quiet=as_json) as progress:
-        found = check(loaded, split=split, seed=seed, out=out, progress=progress, **options)
+        found = check(
+            loaded, split=split, seed=seed, out=out, progress=progress, tests=tests, **options
+        )
     if as_json:
         print_json(found.to_dict())
         return

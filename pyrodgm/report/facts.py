@@ -10,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from pyrodgm.display import counted, number
+from pyrodgm.evaluate.likelihood.gaps import gaps_words
 from pyrodgm.evaluate.likelihood.validation import choice
 from pyrodgm.evaluate.posterior.calibration import calibration_words
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
@@ -39,6 +40,8 @@ CHECK_FIGURES = {
     "and a lower estimate of the divergence of the guide from the posterior.",
     "units": "Variance over frames of the posterior mean of every latent. Units below the line "
     "(0.01) hardly depend on the data.",
+    "gaps": "Gap between log-likelihood and bound of single sequences: the part that remains with "
+    "variational parameters of their own, and the part due to amortisation.",
     "calibration": "Simulation-based calibration: the distribution function of the ranks of "
     "simulated latents among draws from the guide. It is inside the grey limits if the guide is "
     "the posterior.",
@@ -150,6 +153,8 @@ def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
     blocks: list[Block] = [Text(found["verdict"], "good" if good else "warning")]
     if found["verdict"] != EXACT:
         blocks.append(_guide_words(found))
+    if found["gaps"] is not None:
+        blocks.append(Text(gaps_words(found["gaps"])))
     if found["calibration"] is not None:
         blocks.append(Text(calibration_words(found["calibration"])))
     blocks.append(_misfit_table(found["p_values"], found["posterior_draws"]))

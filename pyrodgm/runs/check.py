@@ -17,21 +17,19 @@ from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.latents.activity import activities
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
-from pyrodgm.evaluate.posterior import calibration as ranks
 from pyrodgm.evaluate.posterior import diagnostics, predictive
-from pyrodgm.evaluate.posterior.calibration import Calibration
 from pyrodgm.evaluate.posterior.datatree import compact_tree, write_netcdf
 from pyrodgm.evaluate.posterior.kept import Kept, affordable, judged_rows
 from pyrodgm.evaluate.prediction.one_step import expected_frames
 from pyrodgm.evaluate.prediction.reconstruction import reconstruct
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.figures import checks as plots
-from pyrodgm.figures.calibration import rank_differences
 from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.units import active_units
 from pyrodgm.guides import StepGuide
 from pyrodgm.models import StepModel
 from pyrodgm.runs.findings import EXACT, Check
+from pyrodgm.runs.guide_tests import GuideFindings, GuideTests
 from pyrodgm.runs.run import Run
 from pyrodgm.storage.files import replacing
 
@@ -48,7 +46,7 @@ def check(
     draws: int = 1000,
     posterior_draws: int = 100,
     sequences: int | None = None,
-    calibration: int = 0,
+    tests: GuideTests | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     progress: Progress = lambda *_: None,
@@ -65,8 +63,7 @@ def check(
         posterior_draws: draws per sequence to store, and replicates of the split.
         sequences: number of sequences for the check of the guide, spread evenly over the split; by
             default as many as a limit on draws x frames x parameters allows, and at least ten.
-        calibration: number of simulated sequences for the simulation-based calibration of the
-            guide; 0 for none.
+        tests: further tests of the guide; none if not given.
         seed: of all draws.
         out: folder for the files, which is created if needed; by default that of the run.
         progress: called with the name of each part of the work and the share of it that is done.
@@ -74,18 +71,18 @@ def check(
     Raises:
         UsageError: too few draws, no sequences, too few simulated ones, an unknown split, or a
             folder that cannot be written.
-        CompatibilityError: calibration of a model that cannot be simulated.
+        CompatibilityError: a test that the model does not allow.
     """
     diagnostics.refuse_few(draws)
-    if calibration:
-        ranks.refuse(run.model, calibration)
+    tests = tests or GuideTests()
+    tests.refuse(run.model)
     _, split = run.data.choose(split)
     size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
     rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
     kept = affordable(run.model, run.splits, split, posterior_draws)
     folder = _prepared(_place(run) if out is None else Path(out))
     with replacing(folder / NAME) as unfinished:
-        found = _found(run, folder, split, rows, draws, kept, calibration, seed, progress)
+        found = _found(run, folder, split, rows, draws, kept, tests, seed, progress)
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
     return found
 
@@ -107,7 +104,7 @@ def _found(
     rows: np.ndarray,
     draws: int,
     kept: Kept,
-    simulated: int,
+    tests: GuideTests,
     seed: int,
     progress: Progress,
 ) -> Check:
@@ -124,11 +121,10 @@ def _found(
     k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
     paths = {"posterior": folder / "posterior.nc"}
     active = activities(run.model, run.guide, judged, seed=seed)
-    calibrated = None
-    if simulated and not exact:
-        told = partial(progress, "calibration")
-        given = {"simulated": simulated, "seed": seed, "progress": told}
-        calibrated = ranks.calibration(run.model, run.guide, judged, active, **given)
+    tested = GuideFindings()
+    if not exact:
+        given = {"draws": draws, "seed": seed, "progress": progress}
+        tested = tests.make(run.model, run.guide, judged, active, **given)
     p_values = _check_model(run, split, kept, seed, paths, progress)
     found = Check(
         checkpoint=run.checkpoint,
@@ -144,11 +140,12 @@ def _found(
         gap=diagnostics.gap_per_frame(log_w, judged.lengths),
         latent_nats=latent_nats(run.model, run.guide, judged, seed=seed),
         activities=active,
-        calibration=None if calibrated is None else calibrated.to_dict(),
+        calibration=None if tested.calibration is None else tested.calibration.to_dict(),
+        gaps=None if tested.gaps is None else tested.gaps.to_dict(),
         p_values=p_values,
         paths=paths,
     )
-    _draw_figures(run, found, calibrated, folder / FIGURES, seed)
+    _draw_figures(run, found, tested, folder / FIGURES, seed)
     paths["check"] = folder / NAME
     return found
 
@@ -166,7 +163,7 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     same = found["split"] == split and found.get("checkpoint") == run.checkpoint
-    return found if same and "active_units" in found else None
+    return found if same and "gaps" in found else None
 
 
 def _place(run: Run) -> Path:
@@ -197,16 +194,13 @@ def _check_model(
     return p_values
 
 
-def _draw_figures(
-    run: Run, found: Check, calibrated: Calibration | None, folder: Path, seed: int
-) -> None:
+def _draw_figures(run: Run, found: Check, tested: GuideFindings, folder: Path, seed: int) -> None:
     """Draw the other figures and add their paths to the check."""
-    drawn = {}
+    drawn: dict[str, Figure] = {}
     if found.verdict != EXACT:
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
         drawn["units"] = active_units(found.activities)
-    if calibrated is not None:
-        drawn["calibration"] = rank_differences(calibrated)
+    drawn |= tested.figures()
     if isinstance(run.model, StepModel) and isinstance(run.guide, StepGuide):
         drawn["example"] = _example(run.model, run.guide, run.splits, found.split, seed)
     if run.folder.metrics.is_file():

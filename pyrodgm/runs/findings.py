@@ -11,6 +11,7 @@ import numpy as np
 
 from pyrodgm.display import json_number, number
 from pyrodgm.evaluate.latents.activity import ACTIVE
+from pyrodgm.evaluate.likelihood.gaps import gaps_words
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 from pyrodgm.evaluate.posterior.calibration import calibration_words
 
@@ -44,6 +45,7 @@ class Check:
             `pyrodgm.evaluate.latents.activity.activities`.
         calibration: ranks of simulated latents among draws from the guide, as `Calibration.to_dict`
             has them; None if they were not computed.
+        gaps: inference gap and its parts, as `Gaps.to_dict` has them; None if not computed.
         p_values: Bayesian p-values by kind of replicate, "posterior" or "ancestral", and statistic.
         paths: the files written, by name.
     """
@@ -62,6 +64,7 @@ class Check:
     latent_nats: float
     activities: dict[str, np.ndarray]
     calibration: dict[str, Any] | None
+    gaps: dict[str, Any] | None
     p_values: dict[str, dict[str, float]]
     paths: dict[str, Path]
 
@@ -87,6 +90,7 @@ class Check:
             "latent_nats_per_frame": self.latent_nats,
             "active_units": {name: _units(each) for name, each in self.activities.items()},
             "calibration": self.calibration,
+            "gaps": self.gaps,
             "p_values": self.p_values,
             "misfits": {kind: predictive.misfits(p) for kind, p in self.p_values.items()},
             "paths": {name: str(path) for name, path in self.paths.items()},
@@ -108,6 +112,8 @@ class Check:
             lines.append(f"  {latent_words(self.latent_nats)}")
             units = {name: _units(each) for name, each in self.activities.items()}
             lines.append(f"  {active_words(units)}")
+        if self.gaps is not None:
+            lines.append(f"  {gaps_words(self.gaps)}")
         if self.calibration is not None:
             lines.append(f"  {calibration_words(self.calibration)}")
         lines += [

@@ -13,6 +13,7 @@ from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
 from pyrodgm.runs import check as module
 from pyrodgm.runs.check import check, last_check
+from pyrodgm.runs.guide_tests import GuideTests
 from tiny import blank_figures
 
 
@@ -93,10 +94,15 @@ def test_active_units_are_counted(run, found):
 
 
 @pytest.mark.usefixtures("without_drawing")
-def test_a_guide_is_calibrated_on_simulated_sequences(run, tmp_path):
-    found = check(run, draws=30, posterior_draws=5, calibration=25, out=tmp_path)
+def test_a_guide_is_calibrated_and_its_gaps_are_measured(run, tmp_path):
+    found = check(
+        run, draws=30, posterior_draws=5, tests=GuideTests(calibration=25, gaps=2), out=tmp_path
+    )
     assert found.paths["calibration"].is_file()
     assert found.to_dict()["calibration"]["simulated"] == 25
+    assert found.paths["gaps"].is_file()
+    assert found.to_dict()["gaps"]["not_split_because"].startswith("RecurrentBernoulli draws")
+    assert "It is not split: RecurrentBernoulli draws 'z' given other latents" in found.text()
     assert "Calibration on 25 sequences simulated from the model" in found.text()
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -140,7 +146,9 @@ def test_a_refusal_comes_before_the_work(run, monkeypatch):
         {"sequences": 0},
         {"draws": 5},
         {"split": "tset"},
-        {"calibration": 5},
+        {"tests": GuideTests(calibration=5)},
+        {"tests": GuideTests(ais=True)},
+        {"tests": GuideTests(gaps=-1)},
     ):
         with pytest.raises(UsageError):
             check(run, **wrong)
