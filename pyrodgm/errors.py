@@ -66,6 +66,10 @@ class ChainWarning(UserWarning):
     """A Markov chain hardly moves, so that its states do not represent its distribution."""
 
 
+class CodebookWarning(UserWarning):
+    """Codes of a codebook are not in use."""
+
+
 class QuadratureWarning(UserWarning):
     """An integral over a grid has not converged on the finest one."""
 

@@ -53,6 +53,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "gaussian": {"hidden_dim": (16, 16)},
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
     "layered-gaussian": {"hidden_dim": (16, 16)},
+    "nearest-code": {"hidden_dim": (16, 16)},
     "none": {},
     "refined": {"hidden_dim": (16, 16), "steps": 2},
     "recurrent-bernoulli": {},

@@ -3,6 +3,7 @@
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
+from pyrodgm.guides.nearest import NearestCode
 from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.refined import RefinedNormal
@@ -17,6 +18,7 @@ GUIDES: dict[str, type[Guide]] = {
     "gaussian": DiagonalNormal,
     "implicit": FeedForwardImplicit,
     "layered-gaussian": LayeredNormal,
+    "nearest-code": NearestCode,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
@@ -35,6 +37,7 @@ __all__ = [
     "ImplicitGuide",
     "LayeredBernoulli",
     "LayeredNormal",
+    "NearestCode",
     "NoGuide",
     "NormalFlow",
     "RecurrentBernoulli",

@@ -31,6 +31,8 @@ class GuideTraits:
             valid for every prefix of it.
         over: "latents", or "observations" for the noise distribution of random fields.
         auxiliary: whether it also draws sites that its model does not have.
+        codebook: whether its draws are the nearest codes of the model's codebook, without
+            randomness.
     """
 
     latents: Latents
@@ -40,6 +42,7 @@ class GuideTraits:
     causal: bool = False
     over: Literal["latents", "observations"] = "latents"
     auxiliary: bool = False
+    codebook: bool = False
 
 
 class Target(Protocol):

@@ -33,12 +33,14 @@ class ModelTraits:
         density: of its joint distribution: "normalised", "unnormalised", or "none" if it cannot be
             computed.
         conditions: whether it uses the conditions of frames.
+        codebook: whether it has a `codebook` of vectors, one per class of its latents.
     """
 
     latents: Latents
     sequential: bool | None
     density: Density = "normalised"
     conditions: bool = False
+    codebook: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, final
 
+import torch
 from pydantic import Field
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -27,18 +28,28 @@ from pyrodgm.networks.pictures import Network, picture_output
 
 Size = Annotated[int, Field(ge=1)]
 Classes = Annotated[int, Field(ge=2)]
-LatentsName = Literal["gaussian", "bernoulli", "categorical", "mixed"]
+LatentsName = Literal["gaussian", "bernoulli", "categorical", "mixed", "codebook"]
+WITH_CLASSES = ("categorical", "mixed", "codebook")
 Prior = Literal["fixed", "learned"]
 USUAL_CLASSES = 10
+USUAL_CODE_DIM = 16
+CODE_SCALE = 0.1
 MOST_BITS = 200  # unless more are asked for
 
 
-def _form(name: str, latents: Latents) -> Form:
+def _form(
+    name: str,
+    latents: Latents,
+    guide: str = "factorised",
+    objective: str = "rloo",
+    *,
+    codebook: bool = False,
+) -> Form:
     """The form with discrete latents of some kinds."""
     return Form(
         f"VAE with latents={name}",
-        ModelTraits(latents, sequential=False, conditions=True),
-        Companions("factorised", "rloo", "mnist"),
+        ModelTraits(latents, sequential=False, conditions=True, codebook=codebook),
+        Companions(guide, objective, "mnist"),
         {"latents": name},
     )
 
@@ -59,14 +70,19 @@ class VAE(StepModel):
     ``bernoulli``     J bits                               probabilities 0.5, or learned
     ``categorical``   J variables of C classes, one-hot    probabilities 1/C, or learned
     ``mixed``         J real numbers z, and a class y      standard normal; 1/C, or learned
+    ``codebook``      as ``categorical``                   as ``categorical``
     ================= ==================================== =========================================
+
+    With a codebook, :math:`h^0` has the code :math:`c_k` of every class in the place of its one-hot
+    coding, a row of the codebook (C, M) that all variables share.
 
     Args:
         info: the data's facts; its features are D.
-        latents: "gaussian", "bernoulli", "categorical" or "mixed".
+        latents: "gaussian", "bernoulli", "categorical", "mixed" or "codebook".
         latent_dim: latent variables J; by default half the number of features, and at most 20
             numbers or categorical variables, or 200 bits. In "mixed" these are the numbers.
-        classes: C of every categorical variable, 10 if not given.
+        classes: C of every categorical variable, which is the number of codes; 10 if not given.
+        code_dim: numbers of a code M, 16 if not given.
         prior: of bits and classes: "fixed", or "learned".
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
             layer.
@@ -81,13 +97,14 @@ class VAE(StepModel):
 
     Raises:
         DataError: the emission cannot score such data, or rows are not pictures for "conv".
-        UsageError: classes of latents that have none, or a learned prior of normal latents alone,
-            which the decoder's first layer can already express; or, for "conv", an emission with
-            parameters that belong to no pixel.
+        UsageError: classes or codes of latents that have none, or a learned prior of normal latents
+            alone, which the decoder's first layer can already express; or, for "conv", an emission
+            with parameters that belong to no pixel.
 
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014; Jang, Gu and Poole,
     Categorical reparameterization with Gumbel-softmax, 2017, for categorical latents; Dupont,
-    Learning disentangled joint continuous and discrete representations, 2018, for mixed ones.
+    Learning disentangled joint continuous and discrete representations, 2018, for mixed ones; van
+    den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning, 2017, for codebooks.
     """
 
     traits: ModelTraits = ModelTraits(latents="continuous", sequential=False, conditions=True)
@@ -96,16 +113,18 @@ class VAE(StepModel):
         _form("bernoulli", "binary"),
         _form("categorical", "categorical"),
         _form("mixed", ("categorical", "continuous")),
+        _form("codebook", "categorical", "nearest-code", "vq", codebook=True),
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 128})
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the signature is the schema of the options
         self,
         info: DataInfo,
         *,
         latents: LatentsName = "gaussian",
         latent_dim: Size | None = None,
         classes: Classes | None = None,
+        code_dim: Size | None = None,
         prior: Prior = "fixed",
         hidden_dim: LayerSizes = (200, 200),
         network: Network = "dense",
@@ -113,16 +132,23 @@ class VAE(StepModel):
         nade_dim: Size | None = None,
     ) -> None:
         super().__init__(info)
-        _check_options(latents, classes, prior)
+        _check_options(latents, classes, code_dim, prior)
         self.history = 0
         self.traits = self.form({"latents": latents}).traits
         self.latents = _sites(latents, latent_dim, classes or USUAL_CLASSES, info)
         self.observed = {"x": info.dim}
         self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
+        read = sum(sizes(self.latents).values())
+        if latents == "codebook":
+            site, code_dim = self.latents["z"], code_dim or USUAL_CODE_DIM
+            # Of the size of the vectors that guides start with; farther codes would die at once.
+            codes = torch.randn(site.dim // site.variables, code_dim)
+            self.codebook = nn.Parameter(CODE_SCALE * codes)
+            read = site.variables * code_dim
         # Small weights would start at a saddle point, where latents are of no use.
         self.decoder = Conditional(
-            sum(sizes(self.latents).values()) + self.conditions.dim,
+            read + self.conditions.dim,
             self.emission,
             hidden_dim,
             start=self.emission.start(info),
@@ -143,7 +169,21 @@ class VAE(StepModel):
         """One row: its latents from the prior, then the row from the decoder."""
         del past, t
         drawn = [draw(name, self.prior_of(name)) for name in self.latents]
-        draw("x", self.decoder(join(*drawn, *([] if encoded is None else [encoded]))))
+        read = [self.codes(z) for z in drawn] if self.traits.codebook else drawn
+        draw("x", self.decoded(join(*read), encoded))
+
+    def decoded(self, read: Tensor, encoded: Tensor | None) -> TorchDistribution:
+        """The distribution of a row given what the decoder reads of its latents, (..., J M).
+
+        Args:
+            read: latents as they are; or their codes, with a codebook.
+            encoded: conditions of the row, or None.
+        """
+        return self.decoder(read if encoded is None else join(read, encoded))
+
+    def codes(self, z: Tensor) -> Tensor:
+        """The codes of one-hot codings (..., J C), end to end, (..., J M)."""
+        return (z.unflatten(-1, (-1, len(self.codebook))) @ self.codebook).flatten(-2)
 
     def prior_of(self, name: str) -> TorchDistribution:
         """The prior of a latent site, event (D,)."""
@@ -161,7 +201,7 @@ def _sites(
     """The latent sites by name."""
     usual = min((info.dim + 1) // 2, MOST_BITS) if latents == "bernoulli" else usual_latents(info)
     number = number or usual
-    if latents == "categorical":
+    if latents in ("categorical", "codebook"):
         return {"z": Site(number * classes, "categorical", classes=classes)}
     if latents == "bernoulli":
         return {"z": Site(number, "binary")}
@@ -171,13 +211,19 @@ def _sites(
     return numbers | {"y": Site(classes, "categorical", classes=classes)}
 
 
-def _check_options(latents: LatentsName, classes: int | None, prior: Prior) -> None:
+def _check_options(
+    latents: LatentsName, classes: int | None, code_dim: int | None, prior: Prior
+) -> None:
     """Refuse options that would do nothing."""
-    if classes is not None and latents not in ("categorical", "mixed"):
-        raise UsageError(
-            f"classes is {classes}, but latents='{latents}' has no classes; leave it out, or give "
-            "latents='categorical' or 'mixed'"
-        )
+    for name, value, users in (
+        ("classes", classes, WITH_CLASSES),
+        ("code_dim", code_dim, ("codebook",)),
+    ):
+        if value is not None and latents not in users:
+            raise UsageError(
+                f"{name} is {value}, but latents='{latents}' has none; leave it out, or give "
+                f"latents={' or '.join(map(repr, users))}"
+            )
     if prior == "learned" and latents == "gaussian":
         raise UsageError(
             "prior is 'learned', but normal latents have the standard normal prior: another mean "

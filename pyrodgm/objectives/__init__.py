@@ -30,6 +30,7 @@ from pyrodgm.objectives.straight_through import StraightThrough
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.targets import Targets
 from pyrodgm.objectives.vimco import VIMCO
+from pyrodgm.objectives.vq import VQ
 from pyrodgm.objectives.wake_sleep import WakeSleep
 from pyrodgm.objectives.wgan import WGAN
 
@@ -56,6 +57,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
     "vimco": VIMCO,
+    "vq": VQ,
     "wake-sleep": WakeSleep,
     "wgan": WGAN,
 }
@@ -74,6 +76,7 @@ __all__ = [
     "RWS",
     "STL",
     "VIMCO",
+    "VQ",
     "WGAN",
     "Chains",
     "Concrete",

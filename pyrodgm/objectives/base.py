@@ -35,6 +35,7 @@ class Needs:
         density: kinds of density that the model may have.
         over: what the guide draws.
         auxiliary: whether the guide adds latents that the model does not have.
+        codebook: whether the guide draws the nearest codes of a codebook, without randomness.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
@@ -45,6 +46,7 @@ class Needs:
     density: frozenset[str] | None = frozenset({"normalised"})
     over: Literal["latents", "observations"] = "latents"
     auxiliary: bool | None = False
+    codebook: bool | None = False
     one_of: frozenset[str] = frozenset()
 
 

@@ -20,6 +20,7 @@ from pyrodgm.objectives import OBJECTIVES, Objective
 REPARAMETERISED = ("is not reparameterised", "is reparameterised")
 HAS_DENSITY = ("has no density", "has a density")
 AUXILIARY = ("adds no latents of its own", "adds latents of its own")
+CODEBOOK = ("draws at random", "draws the nearest codes of a codebook")
 TIME = ("has no time", "runs over time")
 DENSITY = {
     "normalised": "has a normalised density",
@@ -45,6 +46,8 @@ def pair_conflicts(model: Form, guide: type[Guide]) -> Iterator[Conflict]:
         yield owner, f"draws {_words(draws)}", _words(has)
     if q.over == "observations" and has:
         yield owner, "draws observations", f"one that draws {_words(has)}"
+    if q.codebook and not p.codebook:
+        yield owner, CODEBOOK[True], f"one that {CODEBOOK[False]}"
     if p.sequential is not None and q.sequential is not None and p.sequential != q.sequential:
         yield owner, TIME[q.sequential], f"one that {TIME[p.sequential]}"
 
@@ -78,6 +81,7 @@ def guide_conflicts(
         (REPARAMETERISED, carries, needs.reparameterised),
         (HAS_DENSITY, q.has_density, needs.has_density),
         (AUXILIARY, q.auxiliary, needs.auxiliary),
+        (CODEBOOK, q.codebook, needs.codebook),
     ]
     for words, given, needed in needed_traits:
         if needed is not None and given != needed:

@@ -125,8 +125,8 @@ def test_what_needs_bits_is_refused_with_classes_before_anything_is_made():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": 5}, "latents='gaussian' has no classes"),
-        ({"latents": "bernoulli", "classes": 5}, "latents='bernoulli' has no classes"),
+        ({"classes": 5}, "classes is 5, but latents='gaussian' has none"),
+        ({"latents": "bernoulli", "classes": 5}, "classes is 5, but latents='bernoulli' has none"),
         ({"prior": "learned"}, "first layer of the decoder"),
     ],
 )
