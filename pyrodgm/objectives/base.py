@@ -124,13 +124,15 @@ class Objective(Checked, nn.Module, ABC):
     `targets` says what it optimises for the model and for the guide, for `pyrodgm list --grid`.
     `headline` is the key of the reported number shown by the learning curve and the progress bar.
     `fit_defaults` are its own defaults for options of training; adversarial objectives need others
-    than bounds.
+    than bounds. `validation_draws` are those of the bound by which weights are chosen: K for an
+    objective that is a bound with K draws, so that the choice follows what is optimised.
     """
 
     needs: ClassVar[Needs]
     targets: ClassVar[tuple[Targets, ...]] = ()
     headline: ClassVar[str] = "elbo_nats_per_frame"
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    validation_draws: int = 1
 
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__()
@@ -160,8 +162,8 @@ class Objective(Checked, nn.Module, ABC):
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The validation score on held-out sequences; weights with the highest score are kept.
 
-        By default it is the log-likelihood, or a bound on it, if model and guide have densities.
-        Otherwise there is no score, and the last weights are kept.
+        By default it is the log-likelihood, or a bound on it with `validation_draws` draws, if
+        model and guide have densities. Otherwise there is no score, and the last weights are kept.
 
         Args:
             sequences: a split.
@@ -172,7 +174,8 @@ class Objective(Checked, nn.Module, ABC):
         """
         if not has_bound(self.model, self.guide):
             return Validation()
-        return validate(self.model, self.guide, sequences, seed=seed)
+        given = {"particles": self.validation_draws, "seed": seed}
+        return validate(self.model, self.guide, sequences, **given)
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:
         """The loss of one phase; the entry point for device wrappers."""

@@ -66,6 +66,7 @@ class IWAE(SinglePhase):
         gradient: Gradient = "doubly-reparameterised",
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
+        self.validation_draws = particles
         self.gradient: Gradient = gradient
 
     @property

@@ -101,7 +101,7 @@ class JSA(Objective):
                 f"warm_up is {warm_up} steps without the cache, and cache=False has none in any "
                 "step; give one of the two"
             )
-        self.particles = particles
+        self.particles = self.validation_draws = particles
         self.sizes = sizes(model.latents)
         self.cache = RowCache(sum(self.sizes.values())) if cache else None
         self.warmed = Schedule("linear", start=0.0, end=1.0, steps=warm_up) if warm_up else None

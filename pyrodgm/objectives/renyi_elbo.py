@@ -62,6 +62,7 @@ class RenyiELBO(SinglePhase):
         execution: Execution = "fused",
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution)
+        self.validation_draws = particles
         if alpha == 1:
             raise UsageError("alpha is 1, where this bound is the evidence lower bound; use elbo")
         self.alpha = alpha

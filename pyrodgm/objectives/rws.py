@@ -94,6 +94,7 @@ class RWS(SinglePhase):
         super().__init__(model, guide, particles=particles, execution="fused")
         if weights not in get_args(Weights):
             raise UsageError(f"weights is {weights!r}; give 'frames' or 'paths'")
+        self.validation_draws = particles
         self.weights: Weights = weights
         self.sleep = sleep
 
@@ -117,7 +118,7 @@ class RWS(SinglePhase):
         return Loss(-surrogate, terms.report(), terms.by_name())
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """With weights of frames, the bound of a particle filter; otherwise the usual score."""
+        """With weights of frames, the bound of a particle filter; else of K draws of a sequence."""
         pair = self.model, self.guide
         if self.weights == "paths" or not all(each.traits.sequential for each in pair):
             return super().validate(sequences, seed=seed)

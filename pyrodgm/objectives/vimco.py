@@ -85,6 +85,7 @@ class VIMCO(SinglePhase):
         gamma: Annotated[float, Field(ge=0, le=1)] | None = None,
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
+        self.validation_draws = particles
         if gamma is not None and others != "ovis":
             raise UsageError(f"gamma is for others='ovis', and others is {others!r}")
         self.others: Others = others

@@ -33,9 +33,9 @@ class Validation:
     """A validation score and the numbers reported beside it.
 
     Args:
-        by: name of the score: "exact" (the log-likelihood), "bound" (on it), "filter bound" (on it,
-            by a particle filter), "held-out tokens", a phrase of an objective such as
-            "pseudo-likelihood", or "nothing".
+        by: name of the score: "exact" (the log-likelihood), "bound" (on it, with one draw), "bound
+            with 10 draws", "filter bound" (on it, by a particle filter), "held-out tokens", a
+            phrase of an objective such as "pseudo-likelihood", or "nothing".
         score: higher is better; None if there is no score, and then the last weights are kept.
         numbers: shown and recorded, by key, each with its unit in the key.
 
@@ -67,14 +67,17 @@ class Validation:
             "nats_per_frame_sequence_weighted": bound.nats_per_frame_sequence_weighted,
         }
         if held_out is None:
-            by = {"fivo": FILTER, **dict.fromkeys(LIKELIHOODS, EXACT)}.get(bound.estimator, BOUND)
+            one_or_more = BOUND if bound.particles == 1 else f"{BOUND} with {bound.particles} draws"
+            known = {"fivo": FILTER, **dict.fromkeys(LIKELIHOODS, EXACT)}
+            by = known.get(bound.estimator, one_or_more)
             return cls(by, bound.nats_per_frame, numbers)
         return cls(HELD_OUT, held_out, {**numbers, "nats_per_held_out_token": held_out})
 
 
 def in_words(by: str) -> str:
     """The name of a validation score, as part of a sentence."""
-    return WORDS.get(by, f"{by} on validation")
+    article = "the " if by.startswith(BOUND) else ""
+    return WORDS.get(by, f"{article}{by} on validation")
 
 
 def choice(by: str) -> str:
