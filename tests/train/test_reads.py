@@ -17,6 +17,7 @@ from pyrodgm.train.loop import Training
 # They read numbers in every step, by which they choose a shorter computation.
 MODELS_THAT_READ = {
     "lds": "whether its covariances have converged",
+    "nade": "the share of ones",
     "rnn-nade": "the share of ones",
 }
 # It compares values with its last draws, and Pyro inverts its maps index by index.
