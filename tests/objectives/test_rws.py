@@ -126,4 +126,6 @@ def test_weights_of_frames_are_validated_by_a_particle_filter():
     found = RWS(model, guide, particles=4).validate(valid, seed=3)
     bounded = bound(model, guide, valid, particles=4, estimator="fivo", seed=3)
     assert (found.by, found.score) == ("filter bound", bounded.nats_per_frame)
-    assert RWS(model, guide, particles=4, weights="paths").validate(valid).by == "bound with 4 draws"
+    assert (
+        RWS(model, guide, particles=4, weights="paths").validate(valid).by == "bound with 4 draws"
+    )
