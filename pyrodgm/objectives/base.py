@@ -174,8 +174,8 @@ class Objective(Checked, nn.Module, ABC):
         """
         if not has_bound(self.model, self.guide):
             return Validation()
-        given = {"particles": self.validation_draws, "seed": seed}
-        return validate(self.model, self.guide, sequences, **given)
+        pair, draws = (self.model, self.guide), self.validation_draws
+        return validate(*pair, sequences, particles=draws, seed=seed)
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:
         """The loss of one phase; the entry point for device wrappers."""
