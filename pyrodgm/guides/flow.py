@@ -14,7 +14,7 @@ from pyrodgm.guides.rows import RowRecognition
 from pyrodgm.networks.conditional import Conditional
 from pyrodgm.networks.flows import Flow, FlowName
 from pyrodgm.networks.layers import LayerSizes
-from pyrodgm.networks.pictures import Network
+from pyrodgm.networks.pictures import Network, dense_layers
 
 Size = Annotated[int, Field(ge=1)]
 LEAST_UNITS = 32
@@ -48,7 +48,7 @@ class NormalFlow(RowRecognition):
         flow_dim: hidden units of the networks of "iaf" and "spline", at least the latents of a
             site; by default twice as many, and at least 32.
         hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
-            single layer.
+            single layer. By default two layers of 200, and with convolutions one.
         network: "dense"; or, for rows that are pictures, "conv", with convolutions before the
             hidden layers, or their channels, the first next to the picture. "conv" is (32, 64).
 
@@ -67,10 +67,11 @@ class NormalFlow(RowRecognition):
         flow: FlowName = "iaf",
         flow_layers: Size = 2,
         flow_dim: Size | None = None,
-        hidden_dim: LayerSizes = (200, 200),
+        hidden_dim: LayerSizes | None = None,
         network: Network = "dense",
     ) -> None:
         super().__init__(model, network=network)
+        hidden_dim = dense_layers(network, hidden_dim)
         dims = sizes(self.latents)
         _check_units(flow, flow_dim, max(dims.values()))
         flows = {

@@ -17,7 +17,7 @@ from pyrodgm.networks.conditional import Conditional, OfNumbers, family_of, norm
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
-from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
+from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels, dense_layers
 
 
 class RowRecognition(StepGuide):
@@ -81,7 +81,8 @@ class Factorised(RowRecognition):
 
     Args:
         model: the model p; its categorical sites are one-hot and say their classes.
-        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        hidden_dim: rectified units of every hidden layer; a number is a single layer. By default
+            two layers of 200, and with convolutions one.
         network: "dense"; or, for rows that are pictures, "conv", with convolutions before the
             hidden layers, or their channels, the first next to the picture. "conv" is (32, 64).
 
@@ -104,10 +105,11 @@ class Factorised(RowRecognition):
         self,
         model: Target,
         *,
-        hidden_dim: LayerSizes = (200, 200),
+        hidden_dim: LayerSizes | None = None,
         network: Network = "dense",
     ) -> None:
         super().__init__(model, network=network)
+        hidden_dim = dense_layers(network, hidden_dim)
         self.posteriors = nn.ModuleDict()
         self.cells: dict[str, OfNumbers] = {}
         for name, site in self.latents.items():

@@ -24,7 +24,7 @@ from pyrodgm.networks.conditional import Conditional, family_of
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.layers import LayerSizes
-from pyrodgm.networks.pictures import Network, picture_output
+from pyrodgm.networks.pictures import Network, dense_layers, picture_output
 
 Size = Annotated[int, Field(ge=1)]
 Classes = Annotated[int, Field(ge=2)]
@@ -85,7 +85,7 @@ class VAE(StepModel):
         code_dim: numbers of a code M, 16 if not given.
         prior: of bits and classes: "fixed", or "learned".
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
-            layer.
+            layer. By default two layers of 200, and with convolutions one.
         network: of the decoder: "dense"; or, for rows that are pictures, "conv", with transposed
             convolutions after the hidden layers, or their channels, the first next to the picture.
             "conv" is (32, 64).
@@ -126,13 +126,14 @@ class VAE(StepModel):
         classes: Classes | None = None,
         code_dim: Size | None = None,
         prior: Prior = "fixed",
-        hidden_dim: LayerSizes = (200, 200),
+        hidden_dim: LayerSizes | None = None,
         network: Network = "dense",
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
     ) -> None:
         super().__init__(info)
         _check_options(latents, classes, code_dim, prior)
+        hidden_dim = dense_layers(network, hidden_dim)
         self.history = 0
         self.traits = self.form({"latents": latents}).traits
         self.latents = _sites(latents, latent_dim, classes or USUAL_CLASSES, info)

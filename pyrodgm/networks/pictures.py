@@ -55,6 +55,9 @@ class PictureEncoder(nn.Module):
             )
         )
         self.dim = math.prod(self.shapes[-1])
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                _start(layer, layer.in_channels * KERNEL**2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features of frames, (..., C H W) to (..., `dim`)."""
@@ -100,6 +103,10 @@ class PictureDecoder(nn.Module):
                 upper, lower, KERNEL, STRIDE, PADDING, _even(shape), bias=len(self.layers) > 0
             ))  # fmt: skip
         self.bias = nn.Parameter(torch.zeros(size))
+        _start(self.first, input_dim)
+        for layer in self.layers:
+            if isinstance(layer, nn.ConvTranspose2d):  # a pixel gets a quarter of the kernel
+                _start(layer, layer.in_channels * KERNEL**2 / STRIDE**2)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Numbers for every pixel, (..., input_dim) to (..., size)."""
@@ -111,6 +118,21 @@ class PictureDecoder(nn.Module):
         return maps
 
 
+def _start(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, inputs: float) -> None:
+    """Initial weights under which rectified layers keep the size of their inputs.
+
+    With the smaller ones of torch, latents have so little effect on a picture that training stays
+    at a saddle point where they are of no use.
+
+    Args:
+        layer: the layer.
+        inputs: numbers that one of its outputs is a sum of.
+
+    Reference: He et al., Delving deep into rectifiers, 2015, equation 10.
+    """
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / inputs))
+
+
 def conv_channels(network: Network) -> tuple[int, ...] | None:
     """Channels of the convolutions of a network; None if it has none.
 
@@ -120,6 +142,19 @@ def conv_channels(network: Network) -> tuple[int, ...] | None:
     if network == "dense":
         return None
     return CHANNELS if network == "conv" else tuple(network)
+
+
+def dense_layers(network: Network, hidden_dim: LayerSizes | None) -> LayerSizes:
+    """Units of the dense layers of a network, as given, or else as usual.
+
+    Two dense layers beside convolutions delay the use of latents by hundreds of steps.
+
+    >>> dense_layers("dense", None), dense_layers("conv", None), dense_layers("conv", 50)
+    ((200, 200), 200, 50)
+    """
+    if hidden_dim is not None:
+        return hidden_dim
+    return (200, 200) if network == "dense" else 200
 
 
 def picture_output(

@@ -125,3 +125,15 @@ def test_emissions_with_other_numbers_than_those_of_pixels_are_refused():
     facts = info(2, 2, kind="binary")
     with pytest.raises(UsageError, match="AutoregressiveBits has others"):
         picture_output("conv", facts, make_emission("nade", facts), 3)
+
+
+def test_layers_start_with_the_size_of_their_inputs(double_precision):
+    """The mean square of what a rectified layer gives is that of its input, within sampling."""
+    facts = info(1, 32, 32)
+    decoder = PictureDecoder(facts, 400, facts.dim, (64, 64))
+    maps = torch.randn(200, 64, 8, 8)
+    out = decoder.layers[1](maps.relu())[..., 2:-2, 2:-2]
+    assert out.square().mean() == pytest.approx(1.0, rel=0.15)
+    encoder = PictureEncoder(facts, (64, 64))
+    out = encoder.layers[2](torch.randn(200, 64, 16, 16).relu())[..., 1:-1, 1:-1]
+    assert out.square().mean() == pytest.approx(1.0, rel=0.15)
