@@ -129,8 +129,8 @@ def png_uri(figure: Figure) -> str:
 
 
 def gif_uri(frames: Sequence[Image.Image], info: DataInfo) -> str:
-    """A video as a data URI; with 65 shades of grey it is half as large."""
+    """A video as a data URI; with 65 shades of each channel it is half as large."""
     shades = [min(255, SHADE * round(value / SHADE)) for value in range(256)]
     buffer = io.BytesIO()
-    save_gif([frame.point(shades) for frame in frames], info, buffer)
+    save_gif([frame.point(shades * len(frame.getbands())) for frame in frames], info, buffer)
     return data_uri(buffer.getvalue(), "image/gif")

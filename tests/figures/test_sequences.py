@@ -1,3 +1,4 @@
+import base64
 import io
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from pyrodgm.figures.pixels import MISSING
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.topics import topic_trajectories
 from pyrodgm.figures.videos import grid, save_gif, side_by_side
+from pyrodgm.report.blocks import gif_uri
 
 VIDEO = DataInfo("toy", "unit", 6, (0.5,) * 6, 3.0, 3, image_shape=(2, 3), frame_rate=25.0)
 PIANO = DataInfo("toy", "binary", 6, (0.5,) * 6, 3.0, 3, lowest_pitch=60)
@@ -103,6 +105,15 @@ def test_missing_pixels_have_a_colour_of_their_own(facts):
         np.testing.assert_allclose(figure.axes[0].images[0].get_array()[1, 1], MISSING)
     drawn = np.array(grid(x, facts, pixels=1)[0])[1, 1:4]
     np.testing.assert_array_equal(drawn, np.broadcast_to(whole[1, 1:4].T, (3, 3)).T)
+
+
+def test_videos_in_colour_are_in_a_report():
+    images = grid(np.random.default_rng(0).random((2, 4, 18)), COLOUR, columns=2, pixels=9)
+    content = base64.b64decode(gif_uri(images, COLOUR).partition(",")[2])
+    with Image.open(io.BytesIO(content)) as gif:
+        assert gif.size == images[0].size
+        drawn = np.array(gif.convert("RGB")).astype(int)
+    assert np.abs(drawn - np.array(images[0])).mean() < 4  # shades are four apart
 
 
 def test_rows_that_are_pictures_have_no_frame_numbers():
