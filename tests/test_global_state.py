@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pyrodgm as dgm
+from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.likelihood.compare import compare
 from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.objectives import Objective
@@ -97,6 +98,13 @@ def energy_likelihood(f):
     return found.lower.nats_per_frame, found.upper.nats_per_frame
 
 
+def annealed(f):
+    """Bounds by chains in both directions."""
+    few = Chains(chains=2, temperatures=3)
+    found, bound, _ = f.bits.annealed("train", sequences=2, simulated=1, chains=few)
+    return found.nats, found.simulated.upper, bound.nats_per_frame
+
+
 def study(f):
     """Scores of two runs, each in a process of its own."""
     values = {**tiny_values(f.files["bits"], **LITTLE), "candidate": [{"objective": "nvil"}]}
@@ -119,6 +127,7 @@ CALLS = {
     "scores": lambda f: f.bits.scores(particles=3).to_dict(),
     "states": states,
     "energy_likelihood": energy_likelihood,
+    "annealed": annealed,
     "scored": lambda f: f.bits.scored(particles=3).nats,
     "sequences": lambda f: f.bits.sequences("test").x,
     "trivial_bounds": lambda f: f.bits.trivial_bounds(),

@@ -88,7 +88,7 @@ class ConcreteOneHots(OneHotVector):
     Categorical reparameterization with Gumbel-softmax, 2017.
 
     >>> three = OneHotVector(torch.zeros(3), 3)
-    >>> ConcreteOneHots(three, 0.5).from_noise(torch.tensor([0.0, 0.0, 50.0])).tolist()
+    >>> ConcreteOneHots(three, 0.5).from_noise(torch.tensor([0.0, 0.0, 99.0])).tolist()
     [0.0, 0.0, 1.0]
     """
 

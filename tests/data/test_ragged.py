@@ -332,10 +332,10 @@ def test_object_arrays_are_refused_unread(save):
 
 
 def test_other_arrays_are_left_alone(save):
-    labels = np.array([{"any": "object"}], dtype=object)
-    splits = ragged.read(save(**three(X), train_labels=labels))
+    other = np.array([{"any": "object"}], dtype=object)
+    splits = ragged.read(save(**three(X), train_names=other))
     ignored, lengths = splits.notes
-    assert ignored == "ignored arrays: train_labels"
+    assert ignored == "ignored arrays: train_names"
     assert lengths == (
         "no 'train_lengths' in the file: its 5 frames are independent rows, not sequences"
     )
