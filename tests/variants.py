@@ -28,6 +28,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine import programs as sequences
 from pyrodgm.engine.sites import sizes
+from pyrodgm.engine.terms import Terms
 from pyrodgm.guides import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.base import StepGuide
 from pyrodgm.models import DTSBND, DTSBNS, HMSBN, SBN, TSBN, StepModel
@@ -243,6 +244,15 @@ def path_log_probs(
     return {
         name: torch.stack([_nats(nodes[name + n], shape) for n in numbers], -1) for name in sites
     }
+
+
+def assert_terms_agree(model: Any, guide: Any, batch: Batch, found: Terms) -> None:
+    """The terms of given draws are those of both executions."""
+    for program, expected in ((model, found.p), (guide, found.q)):
+        for fused in (True, False):
+            nats = path_log_probs(program, batch, found.values, fused=fused)
+            for name, each in nats.items():
+                torch.testing.assert_close(each, expected[name])
 
 
 def _nats(node: dict[str, Any], shape: tuple[int, ...]) -> Tensor:

@@ -18,7 +18,7 @@ def as_tables(
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Arrays of pictures as tables (N, C H W), and their shape; tables are left unchanged.
 
-    Colour pictures (N, H, W, C) and (N, C, H, W) have 1 or 3 channels, which tells the two apart.
+    Colour pictures (N, H, W, C) and (N, C, H, W) have 1 or 3 channels, which distinguishes them.
     If both axes have as many, or the pictures are grey (N, H, W), `image_shape` is needed.
 
     Args:
@@ -50,7 +50,7 @@ def as_table(name: str, x: np.ndarray, image_shape: ImageShape) -> np.ndarray:
         image_shape: (height, width) or (channels, height, width).
 
     Raises:
-        DataError: the array has another shape, or the axes cannot be told apart.
+        DataError: the array has another shape, or it is unclear which axis is that of channels.
     """
     channels, height, width = (1, *image_shape)[-3:]
     first, last = (channels, height, width), (height, width, channels)

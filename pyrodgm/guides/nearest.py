@@ -15,7 +15,7 @@ from pyrodgm.guides.base import GuideTraits, Target
 from pyrodgm.guides.rows import RowRecognition
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.mlp import relu_network
-from pyrodgm.networks.pictures import Network
+from pyrodgm.networks.pictures import Network, dense_layers
 
 CERTAIN = 1e4  # nats by which other codes are less probable: exp(-CERTAIN) is zero in any precision
 
@@ -27,13 +27,14 @@ class NearestCode(RowRecognition):
     .. math:: q(z_j = k \mid x) = \big[\, k = \arg\min_i \lVert e_j(x, u) - c_i \rVert \,\big]
 
     for every categorical variable j, with the model's codebook c and conditions u, if any. Its
-    log-probability is zero at these codes; at others it is -10,000 nats in the place of minus
+    log-probability is zero at these codes; at others it is -10,000 nats instead of minus
     infinity, so that sums stay finite. The evidence lower bound is therefore
     :math:`\log p(x \mid z) + \log p(z)`, without an entropy.
 
     Args:
         model: the model p, with one categorical site and a `codebook` (C, M).
-        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        hidden_dim: rectified units of every hidden layer; a number is a single layer. By default
+            two layers of 200, and with convolutions one.
         network: "dense"; or, for rows that are pictures, "conv", with convolutions before it.
 
     Raises:
@@ -52,7 +53,7 @@ class NearestCode(RowRecognition):
         self,
         model: Target,
         *,
-        hidden_dim: LayerSizes = (200, 200),
+        hidden_dim: LayerSizes | None = None,
         network: Network = "dense",
     ) -> None:
         super().__init__(model, network=network)
@@ -63,7 +64,7 @@ class NearestCode(RowRecognition):
             )
         ((self.site, site),) = self.latents.items()
         self.network = relu_network(
-            self.features_dim, hidden_dim, site.variables * codebook.shape[1]
+            self.features_dim, dense_layers(network, hidden_dim), site.variables * codebook.shape[1]
         )
 
     def vectors(self, encoded: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class VAE(StepModel):
     ``codebook``      as ``categorical``                   as ``categorical``
     ================= ==================================== =========================================
 
-    With a codebook, :math:`h^0` has the code :math:`c_k` of every class in the place of its one-hot
+    With a codebook, :math:`h^0` has the code :math:`c_k` of every class instead of its one-hot
     coding, a row of the codebook (C, M) that all variables share.
 
     Args:

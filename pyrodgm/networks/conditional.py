@@ -155,7 +155,7 @@ class Conditional(nn.Module):
         hidden_dim: units of every hidden layer; a number is a single layer.
         start: numbers a that it starts from, up to the weights A; zeros if not given.
         shrink: factor on the usual initial weights A, by which it starts near these numbers.
-        output: network in the place of the linear map A, with its own bias a; `shrink` has no
+        output: network instead of the linear map A, with its own bias a; `shrink` has no
             effect on it.
     """
 

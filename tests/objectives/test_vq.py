@@ -1,6 +1,7 @@
 """Vector quantisation: its loss by hand, its bound as that of the discrete model, dead codes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -189,3 +190,11 @@ def test_a_guide_that_draws_at_random_learns_a_codebook_too():
     guide = randomised(Factorised(model, hidden_dim=4))
     loss = ELBO(model, guide)(Batch.of(frames("bernoulli", 5, 1))).surrogate
     assert gradient(loss, [model.codebook]).any()
+
+
+@pytest.mark.parametrize(("network", "layers"), [("dense", 2), ("conv", 1)])
+def test_the_guide_has_the_usual_hidden_layers_of_its_network(network, layers):
+    info = replace(INFOS["bernoulli"], dim=16, mean=(0.5,) * 16, image_shape=(4, 4))
+    guide = NearestCode(VAE(info, latents="codebook"), network=network)
+    linear = [each for each in guide.network if isinstance(each, torch.nn.Linear)]
+    assert len(linear) == layers + 1
