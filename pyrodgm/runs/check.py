@@ -23,6 +23,7 @@ from pyrodgm.evaluate.posterior.kept import Kept, affordable, judged_rows
 from pyrodgm.evaluate.prediction.one_step import expected_frames
 from pyrodgm.evaluate.prediction.reconstruction import reconstruct
 from pyrodgm.evaluate.trivial.counts import scores_totals
+from pyrodgm.evaluate.work import Work, replicating, weighing
 from pyrodgm.figures import checks as plots
 from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.units import active_units
@@ -62,7 +63,7 @@ def check(
         draws: importance draws per sequence, K; a thousand or more.
         posterior_draws: draws per sequence to store, and replicates of the split.
         sequences: number of sequences for the check of the guide, spread evenly over the split; by
-            default as many as a limit on draws x frames x parameters allows, and at least ten.
+            default as many as a limit on the operations of draws allows, and at least ten.
         tests: further tests of the guide; none if not given.
         seed: of all draws.
         out: folder for the files, which is created if needed; by default that of the run.
@@ -77,14 +78,23 @@ def check(
     tests = tests or GuideTests()
     tests.refuse(run.model)
     _, split = run.data.choose(split)
-    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
-    rows = judged_rows(run.splits[split].lengths, draws * size, sequences)
-    kept = affordable(run.model, run.splits, split, posterior_draws)
+    weights, stored = _work(run, split)
+    rows = judged_rows(run.splits[split].lengths, weights.of(draws), sequences)
+    kept = affordable(run.model, run.splits, split, posterior_draws, stored)
     folder = _prepared(_place(run) if out is None else Path(out))
     with replacing(folder / NAME) as unfinished:
         found = _found(run, folder, split, rows, draws, kept, tests, seed, progress)
         unfinished.write_text(json.dumps(found.to_dict(), indent=2))
     return found
+
+
+def _work(run: Run, split: str) -> tuple[Work, Work]:
+    """The work per frame of importance weights, and of draws to keep with their replicates."""
+    weights = weighing(run.model, run.guide, run.splits[split])
+    if not isinstance(run.model, StepModel):
+        return weights, weights
+    drawn = replicating(run.model, run.splits[split])  # given the guide's latents, and without
+    return weights, weights + drawn + drawn
 
 
 def _prepared(folder: Path) -> Path:

@@ -33,9 +33,10 @@ class Check:
         rows: sequences used for the check of the guide, (N,).
         draws: importance draws per sequence, K.
         posterior_draws: draws stored in posterior.nc, and replicates; fewer than requested if they
-            would take more than 256 MiB, see `pyrodgm.evaluate.posterior.kept.affordable`.
+            would take more than 256 MiB or some seconds, see
+            `pyrodgm.evaluate.posterior.kept.affordable`.
         sequences: number of sequences in the split.
-        replicated: number of sequences with replicates; all, unless ten draws would not fit.
+        replicated: number of sequences with replicates; fewer than all if these take too long.
         verdict: whether the guide can be trusted, in words.
         k: Pareto k-hat of every sequence, (N,).
         efficiency: effective share of the draws, (N,), in (0, 1].
@@ -100,7 +101,7 @@ class Check:
         """The findings as text."""
         lines = [
             f"Guide, on {len(self.rows)} sequences of the {self.split} split with {self.draws} "
-            "draws each",
+            f"draws each{self._more_words()}",
             f"  {self.verdict}",
         ]
         if self.verdict != EXACT:
@@ -123,6 +124,12 @@ class Check:
             *(f"  {path}" for path in self.paths.values()),
         ]
         return "\n".join(lines)
+
+    def _more_words(self) -> str:
+        """How to check more sequences, where these are not all of the split."""
+        if len(self.rows) == self.sequences:
+            return ""
+        return f" (of {self.sequences}; --sequences N takes others)"
 
     def _replicated_words(self) -> str:
         """Which data was replicated: all of it, or some sequences."""

@@ -11,6 +11,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.latents.activity import activities
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
+from pyrodgm.evaluate.work import weighing
 from pyrodgm.runs import check as module
 from pyrodgm.runs.check import check, last_check
 from pyrodgm.runs.guide_tests import GuideTests
@@ -175,9 +176,11 @@ def test_a_guide_is_judged_on_sequences_spread_over_the_split(run, found, monkey
     assert len(some.k) == 2
     assert "on 2 sequences" in some.text()
     monkeypatch.setattr(kept, "FEWEST_SEQUENCES", 1)
-    size = sum(p.numel() for part in (run.model, run.guide) for p in part.parameters())
-    monkeypatch.setattr(kept, "WORK", 1.9 * 100 * size * 26 / 3)
-    assert check(run, draws=100, posterior_draws=10).rows.tolist() == [0]
+    work = weighing(run.model, run.guide, run.splits.test).of(100)
+    monkeypatch.setattr(kept, "WORK", 1.9 * work * 26 / 3)
+    one = check(run, draws=100, posterior_draws=10)
+    assert one.rows.tolist() == [0]
+    assert "100 draws each (of 3; --sequences N takes others)" in one.text()
 
 
 @pytest.mark.usefixtures("without_drawing")

@@ -1,20 +1,22 @@
-"""The number of draws and sequences that fit into memory, computed before anything is drawn."""
+"""The number of draws and sequences that memory and time allow, before anything is drawn."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.work import Work
 from pyrodgm.models import Model
 
 MAX_BYTES = 2 * 2**30  # limit for a requested tree
 CHECK_BYTES = 256 * 2**20  # limit for the tree of a check, which keeps what fits
 FEWEST_DRAWS = 10
-WORK = 4e11  # limit on draws x frames x parameters for importance weights: some seconds
+WORK = 7e10  # limit of a check for importance weights, and again for replicates: 5 to 15 s
 FEWEST_SEQUENCES = 10
+ENOUGH_DRAWS = 30  # before sequences are fewer to limit the work
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,19 @@ class Kept:
     flat: bool
 
 
-def affordable(model: Model, splits: Data, split: str, draws: int) -> Kept:
-    """As many of the requested draws as fit into 256 MiB, and at least ten.
+def affordable(model: Model, splits: Data, split: str, draws: int, work: Work) -> Kept:
+    """As many of the requested draws as fit into 256 MiB and some seconds, and at least ten.
 
-    If ten draws do not fit with padding, frames are stored end to end. If they still do not fit,
-    fewer sequences are used, spread evenly over the split.
+    If ten draws do not fit into memory with padding, frames are stored end to end. If they still
+    do not fit, fewer sequences are used, spread evenly over the split. If 30 draws, or as many as
+    fit into memory, would take longer, there are fewer sequences too, and at least ten.
 
     Args:
         model: the model p.
         splits: the data.
         split: name of the split.
         draws: requested draws per sequence.
+        work: of a frame.
 
     Raises:
         UsageError: no draws.
@@ -56,7 +60,17 @@ def affordable(model: Model, splits: Data, split: str, draws: int) -> Kept:
         each = fewest * bytes_per_frame(model, splits)
         kept = Kept(spread(lengths, CHECK_BYTES // each), fewest, flat)
     most = fewest * CHECK_BYTES // bytes_of(model, splits, split, kept)
-    return Kept(kept.rows, min(draws, max(fewest, most)), kept.flat)
+    return _in_time(replace(kept, draws=min(draws, max(fewest, most))), lengths, work)
+
+
+def _in_time(kept: Kept, lengths: np.ndarray, work: Work) -> Kept:
+    """Fewer draws, and then fewer sequences, where all would take too long."""
+    per_frame = WORK / lengths[kept.rows].sum()
+    enough, draws = min(kept.draws, ENOUGH_DRAWS), kept.draws
+    if work.each and work.of(draws) > per_frame:
+        draws = max(enough, int((per_frame - work.once) / work.each))
+    rows = kept.rows[_few_rows(lengths[kept.rows], work.of(draws))]
+    return replace(kept, rows=rows, draws=draws)
 
 
 def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> np.ndarray:
@@ -64,7 +78,7 @@ def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> 
 
     Args:
         lengths: frames per sequence, (N,).
-        each: cost of a frame, draws x parameters.
+        each: operations per frame.
         wanted: number of sequences; by default as many as take some seconds, at least ten.
 
     Raises:
@@ -72,7 +86,12 @@ def judged_rows(lengths: np.ndarray, each: float, wanted: int | None = None) -> 
     """
     if wanted is not None:
         return spread_rows(len(lengths), wanted)
-    rows = spread(lengths, int(WORK / each))
+    return _few_rows(lengths, each)
+
+
+def _few_rows(lengths: np.ndarray, each: float) -> np.ndarray:
+    """As many evenly spread rows as a limit on operations allows, and at least ten."""
+    rows = spread(lengths, int(WORK / each) if each else int(lengths.sum()))
     if len(rows) >= min(FEWEST_SEQUENCES, len(lengths)):
         return rows
     return spread_rows(len(lengths), FEWEST_SEQUENCES)

@@ -16,6 +16,7 @@ from pyrodgm.evaluate.posterior.datatree import (
     to_datatree,
     write_netcdf,
 )
+from pyrodgm.evaluate.work import Work
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
 from pyrodgm.models import MODELS, TSBN
 
@@ -338,7 +339,7 @@ def test_one_long_sequence_among_many_takes_no_padding():
     part = Sequences(x.astype(np.uint8), lengths)
     ragged = Splits.of("ragged", "binary", dict.fromkeys(("train", "valid", "test"), part))
     model, guide = pair(ragged)
-    chosen = kept.affordable(model, ragged, "test", 10)
+    chosen = kept.affordable(model, ragged, "test", 10, Work(0, 0))
     assert chosen.flat
     assert len(chosen.rows) == 1001
     tracemalloc.start()
