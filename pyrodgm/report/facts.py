@@ -27,7 +27,7 @@ from pyrodgm.report.blocks import (
     png_uri,
 )
 from pyrodgm.runs.check import FIGURES, check, last_check
-from pyrodgm.runs.findings import EXACT, active_words, latent_words
+from pyrodgm.runs.findings import CERTAIN, EXACT, latent_findings
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
@@ -91,7 +91,7 @@ def tiles(
 ) -> list[tuple[str, str]]:
     """The most important numbers."""
     shown = [] if results is None else _result_tiles(results)
-    if found is not None and found["verdict"] != EXACT:
+    if found is not None and found["verdict"] not in (EXACT, CERTAIN):
         trusted = f"{found['trusted']} of {found['examples']}"
         shown.append((trusted, f"{found['split']} sequences where the guide can be trusted"))
     shown.append((f"{run.seconds:.0f} s", f"of training, {run.steps} steps"))
@@ -150,9 +150,12 @@ def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
     if found is None:
         return Section("Can it be trusted?", [])
     good = found["trusted"] == found["examples"]
-    blocks: list[Block] = [Text(found["verdict"], "good" if good else "warning")]
-    if found["verdict"] != EXACT:
+    tone = "note" if found["certain"] else "good" if good else "warning"
+    blocks: list[Block] = [Text(found["verdict"], tone)]
+    if found["verdict"] not in (EXACT, CERTAIN):
         blocks.append(_guide_words(found))
+    if found["verdict"] != EXACT:
+        blocks.append(Text(" ".join(latent_findings(found))))
     if found["gaps"] is not None:
         blocks.append(Text(gaps_words(found["gaps"])))
     if found["calibration"] is not None:
@@ -172,8 +175,7 @@ def _guide_words(found: Mapping[str, Any]) -> Text:
         f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
         f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
         f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
-        f"and the bound is at least {number(gap)} nats per frame below the log-likelihood. "
-        f"{latent_words(found['latent_nats_per_frame'])} {active_words(found['active_units'])}"
+        f"and the bound is at least {number(gap)} nats per frame below the log-likelihood."
     )
 
 

@@ -8,23 +8,31 @@ import numpy as np
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.latents.activity import expected_latents
+from pyrodgm.evaluate.latents.classes import DEAD, ClassUse, class_use, class_words
 from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
 from pyrodgm.evaluate.words.topics import seen_counts
+from pyrodgm.figures.classes import class_shares
 from pyrodgm.figures.topics import topic_trajectories
 from pyrodgm.figures.units import FRAMES_SHOWN, draw_dictionary, latent_activity
-from pyrodgm.report.blocks import Picture, Section, png_uri
+from pyrodgm.report.blocks import Picture, Section, Text, png_uri
 from pyrodgm.runs.run import Run
 from pyrodgm.tables import Column, Table
 
 PATHS = 10  # for an expectation
 TOPICS = 10
 WORDS = 10
+VARIABLES = 20  # in a table
+CLASSES = (
+    "Left: share of each class over the split under the guide, the most frequent first. Right: "
+    "mutual information of each variable and the data. Dashed: equal use of all classes."
+)
 
 
 def sections(run: Run, split: str, seed: int) -> list[Section]:
     """Sections on the latents of a model; empty if it has none."""
+    used = classes(run, split, seed)
     if run.model.traits.latents != "binary":
-        return []
+        return used
     info = run.splits.info
     expected = expected_latents(run.model, run.guide, run.splits[split], draws=PATHS, seed=seed)
     dictionary = read_dictionary(run.model, len(info.frequencies) or info.dim)
@@ -37,6 +45,37 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
     if frames is not None:
         dictionary = replace(dictionary, activity=frames.mean(0))
     return [units(run, dictionary), *found]
+
+
+def classes(run: Run, split: str, seed: int) -> list[Section]:
+    """How the classes of categorical latents are used; empty if there are none."""
+    if not any(site.classes for site in run.model.latents.values()):
+        return []
+    sequences, shared = run.splits[split], run.guide.traits.codebook
+    expected = expected_latents(run.model, run.guide, sequences, draws=PATHS, seed=seed)
+    found = class_use(expected, run.model.latents, shared=shared)
+    words = class_words({name: use.to_dict() for name, use in found.items()})
+    picture = Picture(png_uri(class_shares(found)), CLASSES)
+    tables = [class_table(name, use) for name, use in found.items()]
+    return [Section("Classes of the latents", [Text(words), picture, *tables])]
+
+
+def class_table(name: str, use: ClassUse) -> Table:
+    """Every variable of a site with its information about the data, the largest first."""
+    numbers = [use.information, use.aggregate, use.conditional, use.shares.max(1)]
+    numbers.append((use.shares < DEAD / use.shares.shape[1]).sum(1))
+    order = np.argsort(-use.information, kind="stable")[:VARIABLES]
+    rows = [[f"{name} {j}", *(float(values[j]) for values in numbers)] for j in order]
+    columns = [
+        Column("variable"),
+        Column("about the data"),
+        Column("entropy of aggregate"),
+        Column("mean conditional entropy"),
+        Column("largest share", digits=2),
+        Column("dead classes", digits=0),
+    ]
+    note = f"Nats. A class is dead if its share is below {DEAD:g} of that under uniform use."
+    return Table(columns, rows, notes=[note])
 
 
 def units(run: Run, dictionary: Dictionary) -> Section:

@@ -15,7 +15,8 @@ from pyrodgm.access import access_in_words, is_denied, without_permission
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import RunFolderError, UsageError
-from pyrodgm.evaluate.latents.activity import activities
+from pyrodgm.evaluate.latents.activity import activities, expected_latents
+from pyrodgm.evaluate.latents.classes import ClassUse, class_use
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 from pyrodgm.evaluate.posterior.datatree import compact_tree, write_netcdf
@@ -25,17 +26,19 @@ from pyrodgm.evaluate.prediction.reconstruction import reconstruct
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.work import Work, replicating, weighing
 from pyrodgm.figures import checks as plots
+from pyrodgm.figures.classes import class_shares
 from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.units import active_units
 from pyrodgm.guides import StepGuide
 from pyrodgm.models import StepModel
-from pyrodgm.runs.findings import EXACT, Check
+from pyrodgm.runs.findings import CERTAIN, EXACT, Check
 from pyrodgm.runs.guide_tests import GuideFindings, GuideTests
 from pyrodgm.runs.run import Run
 from pyrodgm.storage.files import replacing
 
 NAME, FIGURES = "check.json", "figures"
 EXAMPLE_FRAMES = 64
+CLASS_DRAWS = 10  # of the latents above a site of classes, if any
 
 Progress = Callable[[str, float], None]
 
@@ -76,7 +79,7 @@ def check(
     """
     diagnostics.refuse_few(draws)
     tests = tests or GuideTests()
-    tests.refuse(run.model)
+    tests.refuse(run.model, run.guide)
     _, split = run.data.choose(split)
     weights, stored = _work(run, split)
     rows = judged_rows(run.splits[split].lengths, weights.of(draws), sequences)
@@ -130,11 +133,13 @@ def _found(
     )
     k, exact = diagnostics.pareto_k(log_w), run.model.traits.latents == "none"
     paths = {"posterior": folder / "posterior.nc"}
+    nats = latent_nats(run.model, run.guide, judged, seed=seed)
     active = activities(run.model, run.guide, judged, seed=seed)
     tested = GuideFindings()
     if not exact:
         given = {"draws": draws, "seed": seed, "progress": progress}
         tested = tests.make(run.model, run.guide, judged, active, **given)
+    used = _classes(run, split, seed)
     p_values = _check_model(run, split, kept, seed, paths, progress)
     found = Check(
         checkpoint=run.checkpoint,
@@ -144,20 +149,42 @@ def _found(
         posterior_draws=kept.draws,
         sequences=len(run.splits[split]),
         replicated=len(kept.rows),
-        verdict=EXACT if exact else diagnostics.verdict(k, draws=draws, rows=rows),
+        verdict=_verdict(run, k, draws, rows, judged.lengths),
         k=k,
         efficiency=diagnostics.effective_sample_size(log_w) / draws,
         gap=diagnostics.gap_per_frame(log_w, judged.lengths),
-        latent_nats=latent_nats(run.model, run.guide, judged, seed=seed),
+        latent_nats=nats,
+        reconstruction=float(log_w.mean(0).sum()) / judged.num_frames + nats,
         activities=active,
+        classes={name: use.to_dict() for name, use in used.items()},
         calibration=None if tested.calibration is None else tested.calibration.to_dict(),
         gaps=None if tested.gaps is None else tested.gaps.to_dict(),
         p_values=p_values,
         paths=paths,
     )
-    _draw_figures(run, found, tested, folder / FIGURES, seed)
+    _draw_figures(run, found, used, tested, folder / FIGURES, seed)
     paths["check"] = folder / NAME
     return found
+
+
+def _verdict(run: Run, k: np.ndarray, draws: int, rows: np.ndarray, lengths: np.ndarray) -> str:
+    """Whether the guide can be trusted, in words."""
+    if run.model.traits.latents == "none":
+        return EXACT
+    if run.guide.traits.codebook:
+        return CERTAIN
+    return diagnostics.verdict(k, draws=draws, rows=rows, over_time=bool(lengths.max() > 1))
+
+
+def _classes(run: Run, split: str, seed: int) -> dict[str, ClassUse]:
+    """The use of classes by the latents, on as many sequences as take some seconds."""
+    if not any(site.classes for site in run.model.latents.values()):
+        return {}
+    sequences = run.splits[split]
+    work = weighing(run.model, run.guide, sequences).of(CLASS_DRAWS)
+    some = sequences.select(judged_rows(sequences.lengths, work))
+    expected = expected_latents(run.model, run.guide, some, draws=CLASS_DRAWS, seed=seed)
+    return class_use(expected, run.model.latents, shared=run.guide.traits.codebook)
 
 
 @access_in_words(RunFolderError)
@@ -173,7 +200,7 @@ def last_check(run: Run, split: str) -> dict[str, Any] | None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     same = found["split"] == split and found.get("checkpoint") == run.checkpoint
-    return found if same and "gaps" in found else None
+    return found if same and "class_use" in found else None
 
 
 def _place(run: Run) -> Path:
@@ -204,12 +231,22 @@ def _check_model(
     return p_values
 
 
-def _draw_figures(run: Run, found: Check, tested: GuideFindings, folder: Path, seed: int) -> None:
+def _draw_figures(
+    run: Run,
+    found: Check,
+    used: dict[str, ClassUse],
+    tested: GuideFindings,
+    folder: Path,
+    seed: int,
+) -> None:
     """Draw the other figures and add their paths to the check."""
     drawn: dict[str, Figure] = {}
-    if found.verdict != EXACT:
+    if found.verdict not in (EXACT, CERTAIN):
         drawn["guide"] = plots.guide_quality(found.rows, found.k, found.efficiency, found.gap)
-        drawn["units"] = active_units(found.activities)
+    if units := {name: each for name, each in found.activities.items() if name not in used}:
+        drawn["units"] = active_units(units)
+    if used:
+        drawn["classes"] = class_shares(used)
     drawn |= tested.figures()
     if isinstance(run.model, StepModel) and isinstance(run.guide, StepGuide):
         drawn["example"] = _example(run.model, run.guide, run.splits, found.split, seed)

@@ -11,10 +11,16 @@ import numpy as np
 
 from pyrodgm.display import json_number, number
 from pyrodgm.evaluate.latents.activity import ACTIVE
+from pyrodgm.evaluate.latents.classes import class_words
 from pyrodgm.evaluate.likelihood.gaps import gaps_words
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 from pyrodgm.evaluate.posterior.calibration import calibration_words
 
+CERTAIN = (
+    "The guide takes the nearest codes of every row without randomness. It is no approximation of "
+    "the posterior, of which nothing is known: k-hat, effective draws and the gap have no meaning. "
+    "What is known is how well rows are reconstructed from their codes, and which codes are used."
+)
 EXACT = "There is no guide to check: the model has no latents, and its likelihood is exact."
 GIVEN = {
     "posterior": "given the frames before and the guide's latents, which depend on the frame",
@@ -42,8 +48,10 @@ class Check:
         efficiency: effective share of the draws, (N,), in (0, 1].
         gap: lower estimate of the divergence of the guide from the posterior, nats per frame, (N,).
         latent_nats: KL divergence of the guide from the prior, see `bounds.latent_nats`.
+        reconstruction: expectation of log p(x | z) under the guide, nats per frame.
         activities: variance over frames of the posterior mean of every latent, by site, (J,); see
             `pyrodgm.evaluate.latents.activity.activities`.
+        classes: use of the classes of categorical latents by site, as `ClassUse.to_dict` has it.
         calibration: ranks of simulated latents among draws from the guide, as `Calibration.to_dict`
             has them; None if they were not computed.
         gaps: inference gap and its parts, as `Gaps.to_dict` has them; None if not computed.
@@ -63,7 +71,9 @@ class Check:
     efficiency: np.ndarray
     gap: np.ndarray
     latent_nats: float
+    reconstruction: float
     activities: dict[str, np.ndarray]
+    classes: dict[str, dict[str, Any]]
     calibration: dict[str, Any] | None
     gaps: dict[str, Any] | None
     p_values: dict[str, dict[str, float]]
@@ -72,8 +82,11 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; an infinite k-hat is null.
 
-        If ``exact`` is true there is no guide: k-hat and the gap are 0 without meaning.
+        If ``exact`` is true there is no guide: k-hat and the gap are 0 without meaning. If
+        ``certain`` is true the guide has no randomness, k-hat and the gap have no meaning either,
+        and no sequence counts as trusted.
         """
+        certain = self.verdict == CERTAIN
         return {
             "checkpoint": self.checkpoint,
             "split": self.split,
@@ -82,14 +95,17 @@ class Check:
             "replicated": self.replicated,
             "verdict": self.verdict,
             "exact": self.verdict == EXACT,
-            "trusted": int((self.k <= diagnostics.THRESHOLD).sum()),
+            "certain": certain,
+            "trusted": 0 if certain else int((self.k <= diagnostics.THRESHOLD).sum()),
             "examples": len(self.k),
             "rows": self.rows.tolist(),
             "k": _numbers(self.k),
             "efficiency": _numbers(self.efficiency),
             "gap_nats_per_frame": _numbers(self.gap),
             "latent_nats_per_frame": self.latent_nats,
+            "reconstruction_nats_per_frame": self.reconstruction,
             "active_units": {name: _units(each) for name, each in self.activities.items()},
+            "class_use": self.classes,
             "calibration": self.calibration,
             "gaps": self.gaps,
             "p_values": self.p_values,
@@ -104,15 +120,16 @@ class Check:
             f"draws each{self._more_words()}",
             f"  {self.verdict}",
         ]
-        if self.verdict != EXACT:
+        if self.verdict not in (EXACT, CERTAIN):
             lines.append(
                 f"  The ELBO is at least {number(self.gap.mean())} nats per frame below the "
                 f"log-likelihood; {100 * np.median(self.efficiency):.3g} % of the draws are "
                 "effective (median)."
             )
-            lines.append(f"  {latent_words(self.latent_nats)}")
-            units = {name: _units(each) for name, each in self.activities.items()}
-            lines.append(f"  {active_words(units)}")
+        if self.verdict != EXACT:
+            lines += [f"  {sentence}" for sentence in latent_findings(self.to_dict())]
+        if self.classes:
+            lines.append(f"  {class_words(self.classes)}")
         if self.gaps is not None:
             lines.append(f"  {gaps_words(self.gaps)}")
         if self.calibration is not None:
@@ -152,6 +169,24 @@ class Check:
             for name, where in missed.items()
         )
         return f"{kind}, {given}: {words}"
+
+
+def latent_findings(found: Mapping[str, Any]) -> list[str]:
+    """Sentences on what the latents are used for, but for classes, from `Check.to_dict`."""
+    nats = found["latent_nats_per_frame"]
+    sentences = [reconstruction_words(found)] if found["certain"] else [latent_words(nats)]
+    classes = found["class_use"]
+    units = {name: of for name, of in found["active_units"].items() if name not in classes}
+    return [*sentences, active_words(units)] if units else sentences
+
+
+def reconstruction_words(found: Mapping[str, Any]) -> str:
+    """A sentence on the bound of codes without randomness, and its two parts."""
+    rows, codes = found["reconstruction_nats_per_frame"], found["latent_nats_per_frame"]
+    return (
+        f"Log p(x | z) of a row given its codes is {number(rows)} nats, and log p(z) of the codes "
+        f"{number(-codes)}; their sum {number(rows - codes)} is a lower bound on log p(x)."
+    )
 
 
 def latent_words(nats: float) -> str:

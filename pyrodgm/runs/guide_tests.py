@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.likelihood.gaps import Gaps, inference_gaps
 from pyrodgm.evaluate.likelihood.latent_path import refuse_without_path
@@ -60,13 +60,20 @@ class GuideTests:
     gaps: int = 0
     ais: bool = False
 
-    def refuse(self, model: Model) -> None:
+    def refuse(self, model: Model, guide: Guide) -> None:
         """Refuse before any work what cannot be done.
 
         Raises:
             UsageError: too few sequences, or annealing without gaps.
-            CompatibilityError: a model that cannot be simulated or annealed.
+            CompatibilityError: a model that cannot be simulated or annealed, or a guide without
+                randomness.
         """
+        if guide.traits.codebook and (self.calibration or self.gaps):
+            raise CompatibilityError(
+                f"{type(guide).__name__} takes the nearest codes without randomness: there is no "
+                "approximation of the posterior whose calibration or gaps can be measured; leave "
+                "out --calibration and --gaps"
+            )
         if self.calibration:
             refuse(model, self.calibration)
         if self.ais:

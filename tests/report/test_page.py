@@ -266,3 +266,21 @@ def test_whatever_is_shown_is_escaped():
     page = render(Page(evil, evil, [(evil, evil)], [Section(evil, blocks)]))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 12
+
+
+@pytest.mark.usefixtures("without_drawing")
+@pytest.mark.parametrize("latents", ["categorical", "codebook"])
+@pytest.mark.filterwarnings("ignore::pyrodgm.errors.CodebookWarning")
+def test_classes_have_a_section(tmp_path, latents):
+    data = splits("binary", length=1)
+    p = dgm.models.VAE(data.info, latents=latents, latent_dim=2, classes=3, hidden_dim=4)
+    if latents == "codebook":
+        objective = dgm.objectives.VQ(p, dgm.guides.NearestCode(p, hidden_dim=4), revive=False)
+    else:
+        objective = dgm.objectives.RLOO(p, dgm.guides.Factorised(p, hidden_dim=4))
+    run = dgm.fit(objective, data, steps=5, out=tmp_path / "toy")
+    page = Reader((path := write_report(run)).read_text())
+    assert "Classes of the latents" in page.headings
+    text = path.read_text()
+    assert "mutual information" in text.lower()
+    assert ("nearest codes of every row" in text) == (latents == "codebook")

@@ -7,7 +7,7 @@ from PIL import Image
 
 import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.latents.activity import activities
 from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
@@ -215,3 +215,46 @@ def test_without_latents_there_is_no_guide_to_judge(tmp_path, run, found):
     assert "posterior, given the frames before:" in text
     assert "effective" not in text
     assert "k-hat" not in text
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    """A run with a codebook, whose guide has no randomness."""
+    x = (np.random.default_rng(0).random((12, 6)) < 0.5).astype(np.uint8)
+    part = Sequences(x, np.ones(12, dtype=int))
+    splits = Splits.of("toy", "binary", dict.fromkeys(("train", "valid", "test"), part))
+    model = dgm.models.VAE(splits.info, latents="codebook", latent_dim=2, classes=4, hidden_dim=5)
+    guide = dgm.guides.NearestCode(model, hidden_dim=5)
+    objective = dgm.objectives.VQ(model, guide, revive=False)
+    return dgm.fit(objective, splits, steps=5, out=tmp_path_factory.mktemp("coded") / "run")
+
+
+@pytest.mark.usefixtures("without_drawing")
+@pytest.mark.filterwarnings("ignore::pyrodgm.errors.CodebookWarning")
+def test_a_guide_without_randomness_is_not_called_trusted(coded):
+    found = check(coded, draws=30, posterior_draws=5)
+    values, text = found.to_dict(), found.text()
+    assert values["certain"]
+    assert values["trusted"] == 0
+    for word in ("k-hat at most", "Active units", "effective (median)"):
+        assert word not in text
+    assert "nearest codes of every row without randomness" in text
+    assert "Codes of z:" in text
+    assert "guide" not in found.paths
+    log_w = importance_weights(coded.model, coded.guide, coded.splits.test, particles=1)
+    bound = values["reconstruction_nats_per_frame"] - values["latent_nats_per_frame"]
+    assert bound == pytest.approx(float(log_w.mean()), rel=1e-5)
+    use = values["class_use"]["z"]
+    assert (use["variables"], use["classes"], use["shared"]) == (2, 4, True)
+    assert use["conditional_entropy"] == [0, 0]
+    with pytest.raises(CompatibilityError, match="leave out --calibration and --gaps"):
+        check(coded, draws=30, tests=GuideTests(calibration=30))
+
+
+def test_advice_for_rows_names_no_particle_filter():
+    k = np.full(3, 2.0)
+    assert "fivo" in diagnostics.verdict(k)
+    rows = diagnostics.verdict(k, over_time=False)
+    assert "fivo" not in rows
+    assert "ais" in rows
+    assert "sequences. The ELBO" not in rows

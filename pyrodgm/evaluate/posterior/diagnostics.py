@@ -90,13 +90,20 @@ def gap_per_frame(log_w: Weights, lengths: np.ndarray) -> np.ndarray:
     return np.maximum(iwae - log_w.mean(0), 0) / lengths
 
 
-def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None = None) -> str:
+def verdict(
+    k: np.ndarray,
+    *,
+    draws: int | None = None,
+    rows: np.ndarray | None = None,
+    over_time: bool = True,
+) -> str:
     """k-hat in words: on how many sequences the guide can be trusted, the others, and advice.
 
     Args:
         k: k-hat of every sequence, (N,).
         draws: importance draws K; if given, the text warns of too few.
         rows: numbers of the sequences, (N,); 0, 1, 2 and so on if not given.
+        over_time: whether they have several frames, which a particle filter weights one by one.
 
     >>> verdict(np.array([0.2, 0.9, 0.1]))  # doctest: +ELLIPSIS
     'The guide can be trusted on 2 of 3 sequences; k-hat > 0.7 on: 1. There, estimates of ...'
@@ -106,7 +113,7 @@ def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None 
     text = f"The guide can be trusted on {good} of {len(k)} sequences"
     if len(bad):
         named = "all of them" if good == 0 else _listed(bad if rows is None else rows[bad])
-        text += f"; k-hat > {THRESHOLD} on: {named}. {_advice(len(bad) / len(k))}"
+        text += f"; k-hat > {THRESHOLD} on: {named}. {_advice(len(bad) / len(k), over_time)}"
     else:
         text += f" (k-hat at most {k.max():.2f})."
     if draws is not None and draws < RELIABLE_DRAWS:
@@ -117,17 +124,21 @@ def verdict(k: np.ndarray, *, draws: int | None = None, rows: np.ndarray | None 
     return text
 
 
-def _advice(share: float) -> str:
+def _advice(share: float, over_time: bool) -> str:
     if share <= 0.5:
         return (
             "There, estimates of posterior means are unreliable, and estimates of log-likelihoods "
             "are only lower bounds. More draws hardly help; a richer guide or longer training may."
         )
+    common, likelihood = "", "many draws (iwae) or annealed importance sampling (ais)"
+    if over_time:
+        common = ", which is common for long sequences"
+        likelihood = "the bound by a particle filter (fivo), which weights frame by frame"
     return (
-        "Importance weights cannot correct posterior means there, which is common for long "
-        "sequences. The ELBO is still a valid bound, and the gap per frame estimates how far it is "
-        "below the log-likelihood. Try a richer guide or longer training; for the likelihood "
-        "alone, use the bound by a particle filter (fivo), which weights frame by frame."
+        f"Importance weights cannot correct posterior means there{common}. The ELBO is still a "
+        "valid bound, and the gap per frame estimates how far it is below the log-likelihood. Try "
+        "a richer guide or longer training; for the likelihood alone, use "
+        f"{likelihood}."
     )
 
 
