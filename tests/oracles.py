@@ -79,6 +79,21 @@ def nade(weight_in: Tensor, weight_out: Tensor) -> Callable[[Tensor, Tensor], Te
     return score
 
 
+def linear_bits(weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """One bit after the other, log-odds linear in the bits before."""
+
+    def score(bias: Tensor, value: Tensor) -> Tensor:
+        total = 0.0
+        for d in range(len(weight)):
+            logit = bias[..., d]
+            for i in range(d):
+                logit = logit + weight[d, i] * value[..., i]
+            total = total + bernoulli(logit[..., None], value[..., d : d + 1])
+        return total
+
+    return score
+
+
 Score = Callable[[Tensor, Tensor], Tensor]
 Look = Callable[[Tensor], Tensor]  # observations as networks see them
 Paths = dict[str, Tensor]

@@ -49,7 +49,40 @@ def log_softmax_of(logits: Tensor, value: Tensor, classes: int) -> Tensor:
     return total
 
 
-class EnumeratedRow(Enumerated):
+class EnumeratedOnRow(Enumerated):
+    """A model and its guide on one row x (D,), with terms of every value of the latents, (S, 1)."""
+
+    def __init__(self, model: nn.Module, guide: nn.Module, x: Tensor) -> None:
+        """Set `paths`, `log_p` and `log_q`."""
+        raise NotImplementedError
+
+    def weighted(self) -> Tensor:
+        """E over pairs of draws of their self-normalised weights times log p + log q."""
+        share = (self.log_w[:, None] - self.log_w).sigmoid().detach()
+        pairs = (self.q[:, None] * self.q).detach() * share
+        return 2 * (pairs * (self.log_p + self.log_q)).sum()
+
+    def converged(self) -> Tensor:
+        """log p(x), and E log q(z | x) under the posterior, whose probabilities are fixed."""
+        posterior = self.log_p[:, 0].softmax(0).detach()
+        return self.evidence() + (posterior * self.log_q[:, 0]).sum()
+
+    def awake(self) -> Tensor:
+        """E log p(x, z) under the guide, whose probabilities are fixed."""
+        return (self.q.detach() * self.log_p[:, 0]).sum()
+
+    def dreamt(self) -> Tensor:
+        """E log q(z | x) over all rows x of bits and all z of the model, probabilities fixed."""
+        total, mass = 0, 0
+        for bits in itertools.product([0.0, 1.0], repeat=D):
+            dream = type(self)(self.model, self.guide, torch.tensor(bits).double())
+            p = dream.log_p[:, 0].detach().exp()
+            total, mass = total + (p * dream.log_q[:, 0]).sum(), mass + p.sum()
+        assert math.isclose(float(mass), 1.0)
+        return total
+
+
+class EnumeratedRow(EnumeratedOnRow):
     """A `VAE` with bits or classes and its factorised guide on a row x (D,), over all latents."""
 
     def __init__(self, model: VAE, guide: Factorised, x: Tensor) -> None:
@@ -71,28 +104,3 @@ class EnumeratedRow(Enumerated):
     def _log_p(self) -> Tensor:
         given = bernoulli(network(self.model.decoder, self.z), self.x)
         return self._score(self.model.prior["z"]) + given
-
-    def weighted(self) -> Tensor:
-        """E over pairs of draws of their self-normalised weights times log p + log q."""
-        share = (self.log_w[:, None] - self.log_w).sigmoid().detach()
-        pairs = (self.q[:, None] * self.q).detach() * share
-        return 2 * (pairs * (self.log_p + self.log_q)).sum()
-
-    def converged(self) -> Tensor:
-        """log p(x), and E log q(z | x) under the posterior, whose probabilities are fixed."""
-        posterior = self.log_p[:, 0].softmax(0).detach()
-        return self.evidence() + (posterior * self.log_q[:, 0]).sum()
-
-    def awake(self) -> Tensor:
-        """E log p(x, z) under the guide, whose probabilities are fixed."""
-        return (self.q.detach() * self.log_p[:, 0]).sum()
-
-    def dreamt(self) -> Tensor:
-        """E log q(z | x) over all rows x of bits and all z of the model, probabilities fixed."""
-        total, mass = 0, 0
-        for bits in itertools.product([0.0, 1.0], repeat=D):
-            dream = EnumeratedRow(self.model, self.guide, torch.tensor(bits).double())
-            p = dream.log_p[:, 0].detach().exp()
-            total, mass = total + (p * dream.log_q[:, 0]).sum(), mass + p.sum()
-        assert math.isclose(float(mass), 1.0)
-        return total

@@ -15,7 +15,7 @@ from torch import nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.distributions import BernoulliVector, NormalVector, OneHotVector
+from pyrodgm.distributions import NADE, BernoulliVector, LinearBits, NormalVector, OneHotVector
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide, GuideTraits
 from pyrodgm.models import MODELS
@@ -38,6 +38,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "rnn": {"hidden_dim": 3},
     "rnn-nade": {"hidden_dim": 3, "nade_dim": 2},
     "nade": {"hidden_dim": 3, "order_seed": 1},
+    "darn": {"hidden_dim": (3, 2)},
     "hmm": {"num_states": 3},
     "lds": {"state_dim": 2},
     "vae": {"latent_dim": 2, "hidden_dim": (4, 4)},
@@ -47,6 +48,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "rbm": {"hidden_dim": 3},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
+    "autoregressive": {},
     "bernoulli": {},
     "factorised": {"hidden_dim": (16, 16)},
     "flow": {"hidden_dim": (16, 16), "flow_dim": 8},
@@ -213,6 +215,8 @@ def test_padding_and_order_of_the_batch_do_not_matter(
     """On a pair that cannot vary: every bit and every number is drawn from the noise zero."""
     for kind in (NormalVector, BernoulliVector, OneHotVector):
         monkeypatch.setattr(kind, "noise", lambda _, shape: torch.zeros(shape))
+    for kind in (LinearBits, NADE):
+        monkeypatch.setattr(kind, "_noise", lambda _, shape: torch.zeros(shape))
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
     objective = build(triple)
     layers = [each for each in objective.modules() if isinstance(each, SigmoidLayer)]
@@ -274,13 +278,14 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     [
         (name, emission)
         for name, cls in MODELS.items()
-        for emission in ("categorical", "gaussian", "multinomial", "nade")
+        for emission in ("categorical", "darn", "gaussian", "multinomial", "nade")
         if {"emission", "nade_dim"} <= schema(cls).keys()
     ],
 )
 def test_every_parameter_learns_with_every_emission(name: str, emission: str) -> None:
     companions, options = MODELS[name].companions, {"nade_dim": 2} if emission == "nade" else {}
-    kind = {"gaussian": "real", "multinomial": "count", "nade": "binary"}.get(emission, emission)
+    kinds = {"darn": "binary", "gaussian": "real", "multinomial": "count", "nade": "binary"}
+    kind = kinds.get(emission, emission)
     triple = (name, companions.guide, companions.objective)
     objective = build(triple, replace(INFO, kind=kind), emission=emission, **options)
     objective(batch()).surrogate.backward()

@@ -16,6 +16,7 @@ from pyrodgm.distributions.concrete import (
 from pyrodgm.distributions.counts import CountVector
 from pyrodgm.distributions.flow import FlowVector
 from pyrodgm.distributions.implicit import Implicit
+from pyrodgm.distributions.linear_bits import LinearBits
 from pyrodgm.distributions.mixture import Mixture
 from pyrodgm.distributions.nade import NADE
 from pyrodgm.distributions.normal import LowRankNormal, NormalVector
@@ -29,6 +30,7 @@ from pyrodgm.distributions.surrogates import (
     ReinMaxOneHots,
     StraightThroughBits,
     StraightThroughOneHots,
+    logits_given,
     logits_of,
     reinmax,
     straight_through,
@@ -47,6 +49,7 @@ __all__ = [
     "HardConcreteBits",
     "HardConcreteOneHots",
     "Implicit",
+    "LinearBits",
     "LowRankNormal",
     "MeanFieldBits",
     "Mixture",
@@ -66,6 +69,7 @@ __all__ = [
     "is_bits",
     "log_gumbel_softmax",
     "log_logistic",
+    "logits_given",
     "logits_of",
     "numbered",
     "partial",

@@ -64,6 +64,11 @@ class AutoregressiveVector(TorchDistribution):
         logits = self.conditional_logits(value)
         return dot(value, logits) - F.softplus(logits).sum(-1)
 
+    def logits_given(self, value: Tensor) -> Tensor:
+        """Log-odds of every feature given those before it in the event `value`, (..., D)."""
+        logits = self.conditional_logits(self._by_variable(value))
+        return logits if self.order is None else logits[..., self.order.argsort()]
+
     def log_prob_of_completion(self, value: Tensor, seen: Tensor) -> Tensor:
         r"""The log weight of an event whose missing features were drawn as by `complete`.
 

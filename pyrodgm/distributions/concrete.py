@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.one_hot import OneHotVector
-from pyrodgm.distributions.surrogates import logits_of, one_hots_of
+from pyrodgm.distributions.surrogates import logits_given, logits_of, one_hots_of
 
 
 class ConcreteBits(BernoulliVector):
@@ -130,7 +130,7 @@ def concrete(
 
 
 def relaxed_log_probs(
-    p: TorchDistribution, q: TorchDistribution, noise: Tensor
+    p: TorchDistribution, q: TorchDistribution, noise: Tensor, value: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Log-densities of relaxed values under p and under q, of which they are draws, in nats.
 
@@ -140,6 +140,8 @@ def relaxed_log_probs(
         p: another distribution of the same bits or classes.
         q: the distribution that was relaxed.
         noise: that the values were made from, (..., D).
+        value: the relaxed values, (..., D), from which log-odds under p are computed that depend
+            on the bits before.
     """
     if isinstance(q, OneHotVector):
         l_p, l_q = one_hots_of(p).logits, q.logits
@@ -147,7 +149,7 @@ def relaxed_log_probs(
             log_gumbel_softmax(q.rows(numbers)).sum(-1) for numbers in (l_p - l_q - noise, -noise)
         )
         return of_model, of_guide
-    l_p, l_q = logits_of(p), logits_of(q)
+    l_p, l_q = logits_given(p, value), logits_of(q)
     return log_logistic(l_p - l_q + noise), log_logistic(noise)
 
 

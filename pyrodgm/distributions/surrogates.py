@@ -8,6 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyrodgm.distributions.autoregressive import AutoregressiveVector
 from pyrodgm.distributions.bernoulli import BernoulliVector
 from pyrodgm.distributions.one_hot import OneHotVector
 from pyrodgm.errors import CompatibilityError
@@ -175,6 +176,22 @@ def logits_of(bits: TorchDistribution) -> Tensor:
             f"{type(bits).__name__}; draw it from pyrodgm.distributions.BernoulliVector"
         )
     return bits.logits.to(torch.promote_types(bits.logits.dtype, torch.float32))
+
+
+def logits_given(bits: TorchDistribution, value: Tensor) -> Tensor:
+    """The log-odds of every bit given those before it, (..., D); see `logits_of`.
+
+    Args:
+        bits: independent bits, or bits that are drawn one after the other.
+        value: of all bits, (..., D); independent ones do not depend on it.
+
+    Raises:
+        CompatibilityError: the distribution is of another kind.
+    """
+    if not isinstance(bits, AutoregressiveVector):
+        return logits_of(bits)
+    logits = bits.logits_given(value)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def one_hots_of(classes: TorchDistribution) -> OneHotVector:

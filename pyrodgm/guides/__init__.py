@@ -1,5 +1,6 @@
 """Guides q: approximate posteriors."""
 
+from pyrodgm.guides.autoregressive import AutoregressiveBernoulli
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
@@ -12,6 +13,7 @@ from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.vrnn import VRNNGuide
 
 GUIDES: dict[str, type[Guide]] = {
+    "autoregressive": AutoregressiveBernoulli,
     "bernoulli": LayeredBernoulli,
     "factorised": Factorised,
     "flow": NormalFlow,
@@ -29,6 +31,7 @@ GUIDES: dict[str, type[Guide]] = {
 
 __all__ = [
     "GUIDES",
+    "AutoregressiveBernoulli",
     "DiagonalNormal",
     "Factorised",
     "FeedForwardImplicit",

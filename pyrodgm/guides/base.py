@@ -33,6 +33,8 @@ class GuideTraits:
         auxiliary: whether it also draws sites that its model does not have.
         codebook: whether its draws are the nearest codes of the model's codebook, without
             randomness.
+        independent_bits: whether the bits of a site, if it draws any, are independent of each other
+            given what is drawn before the site.
     """
 
     latents: Latents
@@ -43,6 +45,7 @@ class GuideTraits:
     over: Literal["latents", "observations"] = "latents"
     auxiliary: bool = False
     codebook: bool = False
+    independent_bits: bool = True
 
 
 class Target(Protocol):

@@ -21,12 +21,12 @@ from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels, de
 
 
 class RowRecognition(StepGuide):
-    """A guide of continuous latents of rows, from networks of the row and its conditions.
+    """A guide of the latents of rows, from networks of the row and its conditions.
 
     Subclasses set `posteriors`, a conditional distribution for every latent site.
 
     Args:
-        model: the model p, whose latent sites are continuous.
+        model: the model p.
         network: "dense"; or, for rows that are pictures, "conv", with convolutions, shared by all
             sites, before the networks of the subclass, or their channels.
 

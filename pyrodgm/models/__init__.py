@@ -3,6 +3,7 @@
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Form, Model, ModelTraits, StateSpaceModel, StepModel
+from pyrodgm.models.darn import DARN
 from pyrodgm.models.dlgm import DLGM
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.energy import Annealing, EnergyModel
@@ -28,6 +29,7 @@ MODELS: dict[str, type[Model]] = {
     "rnn": RNN,
     "rnn-nade": RNNNADE,
     "nade": NADE,
+    "darn": DARN,
     "hmm": HMM,
     "lds": LDS,
     "vae": VAE,
@@ -39,6 +41,7 @@ MODELS: dict[str, type[Model]] = {
 
 __all__ = [
     "AR",
+    "DARN",
     "DLGM",
     "DTSBND",
     "DTSBNS",

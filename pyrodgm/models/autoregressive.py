@@ -17,9 +17,9 @@ from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
+from pyrodgm.networks.autoregressive_emissions import DependentBits
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import (
-    AutoregressiveBits,
     Emission,
     EmissionName,
     make_emission,
@@ -59,8 +59,8 @@ class AR(StepModel):
 
     Raises:
         DataError: the emission cannot score such data.
-        UsageError: coupling "own" with hidden layers or with the emission "nade", or options of
-            hidden layers without any.
+        UsageError: coupling "own" with hidden layers or with the emission "nade" or "darn", or
+            options of hidden layers without any.
 
     Reference: the rows without latent variables of Gan et al., Deep temporal sigmoid belief
     networks, 2015, published code. The first n frames have their own biases c. For a ridge
@@ -130,9 +130,10 @@ class AR(StepModel):
 
 
 def _check_own(emission: Emission, hidden_dim: int) -> None:
-    if isinstance(emission, AutoregressiveBits):
+    if isinstance(emission, DependentBits):
         raise UsageError(
-            'coupling "own" needs an emission with independent features, which NADE is not'
+            'coupling "own" needs an emission with independent features, which '
+            "DARN and NADE are not"
         )
     if hidden_dim:
         raise UsageError(

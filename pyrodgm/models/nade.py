@@ -15,8 +15,9 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
+from pyrodgm.networks.autoregressive_emissions import NADEBits
 from pyrodgm.networks.conditions import Conditions
-from pyrodgm.networks.emissions import AutoregressiveBits, refuse_unless_fitting
+from pyrodgm.networks.emissions import refuse_unless_fitting
 from pyrodgm.networks.layers import plus, weights
 from pyrodgm.seeds import numpy_generator
 
@@ -72,7 +73,7 @@ class NADE(StepModel):
         self.observed = {"x": info.dim}
         self.conditions = Conditions(info)
         order = None if order_seed is None else random_order(info.dim, order_seed)
-        self.emission = AutoregressiveBits(info, hidden_dim, order)
+        self.emission = NADEBits(info, hidden_dim, order)
         for weight in (self.emission.weight_in, self.emission.weight_out):
             nn.init.normal_(weight, std=INIT_SCALE)
         self.bias = nn.Parameter(self.emission.start(info))

@@ -7,18 +7,18 @@ from typing import Literal, final
 
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrodgm.data.base import DataInfo, Kind
 from pyrodgm.data.kinds import taken_for
 from pyrodgm.distributions import (
-    NADE,
     BernoulliVector,
     CategoricalVector,
     NormalVector,
     Symbols,
 )
 from pyrodgm.errors import DataError, UsageError, did_you_mean
+from pyrodgm.networks.autoregressive_emissions import DARNBits, NADEBits
 from pyrodgm.networks.conditional import MOST_SCALE, bounded_scale
 from pyrodgm.networks.count_emissions import Multinomial, NegativeBinomial, Poisson
 from pyrodgm.networks.emission import LEAST_RATE, Emission
@@ -28,6 +28,7 @@ EmissionName = Literal[
     "auto",
     "bernoulli",
     "categorical",
+    "darn",
     "gaussian",
     "multinomial",
     "nade",
@@ -126,50 +127,13 @@ class Categorical(Emission):
         return CategoricalVector(numbers, self.symbols)
 
 
-@final
-class AutoregressiveBits(Emission):
-    """Dependent bits within a frame: a NADE with biases computed by the model.
-
-    Args:
-        info: the data's facts.
-        dim: hidden units H.
-        order: the features from the first to the last, (D,); that of the data if not given.
-    """
-
-    kinds = ("binary",)
-    scores_missing = False
-    by_feature = False
-
-    order: Tensor | None
-
-    def __init__(self, info: DataInfo, dim: int = 100, order: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("order", order, persistent=False)
-        self.split = [info.dim, dim]
-        self.size = info.dim + dim
-        self.weight_in = nn.Parameter(0.01 * torch.randn(info.dim, dim))
-        self.weight_out = nn.Parameter(0.01 * torch.randn(info.dim, dim))
-
-    def start(self, info: DataInfo) -> Tensor:
-        """Log-odds of the means, and hidden biases of zero."""
-        log_odds = means(info).clamp(LEAST_RATE, 1 - LEAST_RATE).logit()
-        return torch.cat([log_odds, torch.zeros(self.split[1])])
-
-    def forward(self, numbers: Tensor) -> TorchDistribution:
-        """A NADE with these biases."""
-        visible, hidden = numbers.split(self.split, -1)
-        if self.order is None:
-            return NADE(visible, hidden, self.weight_in, self.weight_out)
-        into, out = self.weight_in[self.order], self.weight_out[self.order]
-        return NADE(visible[..., self.order], hidden, into, out, self.order)
-
-
 EMISSIONS: dict[str, type[Emission]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "darn": DARNBits,
     "gaussian": Gaussian,
     "multinomial": Multinomial,
-    "nade": AutoregressiveBits,
+    "nade": NADEBits,
     "negative-binomial": NegativeBinomial,
     "poisson": Poisson,
 }
@@ -191,8 +155,9 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     """The emission with a name; "auto" is the default for the data.
 
     Args:
-        name: "bernoulli", "categorical", "gaussian", "multinomial", "nade", "negative-binomial",
-            "poisson", or "auto"; for counts with one feature, "auto" is "poisson".
+        name: "bernoulli", "categorical", "darn", "gaussian", "multinomial", "nade",
+            "negative-binomial", "poisson", or "auto"; for counts with one feature, "auto" is
+            "poisson".
         info: the data's facts.
         nade_dim: hidden units of a NADE, 100 if not given.
 
@@ -205,8 +170,8 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         raise UsageError(f"unknown emission '{chosen}'; {did_you_mean(chosen, EMISSIONS)}")
     refuse_unless_fitting(chosen, info)
     emission = EMISSIONS[chosen]
-    if emission is AutoregressiveBits:
-        return AutoregressiveBits(info, nade_dim or 100)
+    if emission is NADEBits:
+        return NADEBits(info, nade_dim or 100)
     if nade_dim is not None:
         raise UsageError(f"nade_dim is for emission 'nade', but this one is '{chosen}'")
     return emission(info)

@@ -36,6 +36,7 @@ class Needs:
         over: what the guide draws.
         auxiliary: whether the guide adds latents that the model does not have.
         codebook: whether the guide draws the nearest codes of a codebook, without randomness.
+        independent_bits: whether the guide must draw the bits of a site independently.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
@@ -47,10 +48,12 @@ class Needs:
     over: Literal["latents", "observations"] = "latents"
     auxiliary: bool | None = False
     codebook: bool | None = False
+    independent_bits: bool | None = None
     one_of: frozenset[str] = frozenset()
 
 
-DISCRETE = Needs(one_of=frozenset({"binary", "categorical"}))
+# Of objectives whose gradients flow through draws of bits or classes, all those of a site at once.
+DISCRETE = Needs(one_of=frozenset({"binary", "categorical"}), independent_bits=True)
 
 
 class Loss(NamedTuple):

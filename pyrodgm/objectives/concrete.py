@@ -139,7 +139,7 @@ class Concrete(SinglePhase):
             if site.pathwise:
                 continue
             pair = of_model[name].distribution, of_guide[name].distribution
-            log_p, log_q = relaxed_log_probs(*pair, draws.noise[name])
+            log_p, log_q = relaxed_log_probs(*pair, draws.noise[name], draws.values[name])
             p[name] = torch.where(batch.mask, log_p, zero)
             q[name] = torch.where(batch.mask, log_q, zero)
         shape = (self.particles, batch.size, batch.length)

@@ -70,7 +70,9 @@ class DisARM(SinglePhase):
         Targets("V-LB", "V-LB", "eq. 10-11; Dong et al. 2020", "signal=future, or rows"),
         Targets("V-LB", "V-LB by frame", "eq. 10-11; Dong et al. 2020", "signal=local"),
     )
-    needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
+    needs: ClassVar[Needs] = Needs(
+        latents=frozenset({"binary"}), reparameterised=False, independent_bits=True
+    )
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import logits_of
+from pyrodgm.distributions import logits_given
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.local import frame_terms
 from pyrodgm.engine.terms import Terms, scored_terms
@@ -44,9 +44,10 @@ class DoubleCV(SinglePhase):
 
     The slope predicts how the cost of a draw differs from its mean; the mean of what it adds is
     known and taken off again. Of all products of the added terms with scores, only those of the
-    same frame and site have a mean, because given what precedes them, draws differ from their
-    probabilities by zero on average. So the gradient is unbiased at signal "future", for guides
-    over time and for layers too. Slopes take one pass back through the scores.
+    same bit have a mean, because given what precedes it, a bit differs from its probability by zero
+    on average. So the gradient is unbiased at signal "future", for guides over time, for layers,
+    and for bits that depend on those before them in their layer, whose log-odds are given these.
+    Slopes take one pass back through the scores.
 
     The variance is quadratic in a, and a is its minimum by running moments, -1 at first.
 
@@ -110,7 +111,8 @@ class DoubleCV(SinglePhase):
         scale = self.scale
         for name, bits in terms.drawn_from.items():
             weight = plain[name] + scale * control[name]
-            surrogate = surrogate + sequence_mean((weight * logits_of(bits)).sum(-1))
+            logits = logits_given(bits, terms.values[name].detach())
+            surrogate = surrogate + sequence_mean((weight * logits).sum(-1))
         if self.training:
             self._update(plain, control)
         return Loss(-surrogate, terms.report(), terms.by_name())
@@ -120,7 +122,10 @@ class DoubleCV(SinglePhase):
         self, terms: Terms, slopes: Mapping[str, Tensor]
     ) -> tuple[LogitGradient, LogitGradient]:
         """The gradient on the log-odds without a, and what is multiplied by a, (K, B, T, D)."""
-        p = {name: logits_of(bits).sigmoid() for name, bits in terms.drawn_from.items()}
+        p = {
+            name: logits_given(bits, terms.values[name]).sigmoid()
+            for name, bits in terms.drawn_from.items()
+        }
         off = {name: terms.values[name] - p[name] for name in p}
         added = torch.stack([(slopes[name] * off[name]).sum(-1) for name in off]).sum(0)
         signals = [

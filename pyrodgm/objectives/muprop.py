@@ -73,7 +73,9 @@ class MuProp(Objective):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 10-11; Gu et al. 2016"),)
-    needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
+    needs: ClassVar[Needs] = Needs(
+        latents=frozenset({"binary"}), reparameterised=False, independent_bits=True
+    )
 
     def __init__(
         self,

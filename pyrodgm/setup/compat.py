@@ -20,6 +20,10 @@ from pyrodgm.objectives import OBJECTIVES, Objective
 REPARAMETERISED = ("is not reparameterised", "is reparameterised")
 HAS_DENSITY = ("has no density", "has a density")
 AUXILIARY = ("adds no latents of its own", "adds latents of its own")
+INDEPENDENT_BITS = (
+    "draws the bits of a site one after the other, each given those before it",
+    "draws the bits of a site independently of each other",
+)
 CODEBOOK = ("draws at random", "draws the nearest codes of a codebook")
 TIME = ("has no time", "runs over time")
 DENSITY = {
@@ -82,6 +86,7 @@ def guide_conflicts(
         (HAS_DENSITY, q.has_density, needs.has_density),
         (AUXILIARY, q.auxiliary, needs.auxiliary),
         (CODEBOOK, q.codebook, needs.codebook),
+        (INDEPENDENT_BITS, q.independent_bits, needs.independent_bits),
     ]
     for words, given, needed in needed_traits:
         if needed is not None and given != needed:

@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_refused():
     for build in (lambda: VAE(rows, network="conv"), lambda: guide_of(rows)):
         with pytest.raises(DataError, match=r"frames of 'flat' are not pictures.*network 'dense'"):
             build()
-    with pytest.raises(UsageError, match="AutoregressiveBits has others"):
+    with pytest.raises(UsageError, match="NADEBits has others"):
         VAE(pictures(shape=(2, 2)).info, network="conv", emission="nade")
 
 

@@ -23,7 +23,7 @@ STEP = tuple(0.1 + 0.1 * place for place in range(D))
 SYMBOLS = {"symbols": ((0, 1), (1, 2, 6), (4,)), "frequencies": (0.3, 0.7, 0.5, 0.5, 0.0, 1.0)}
 INFO = DataInfo("tiny", "binary", D, MEAN, 4.0, 5, STD, STEP, **SYMBOLS)
 FIT = {
-    "binary": {"bernoulli", "nade"},
+    "binary": {"bernoulli", "darn", "nade"},
     "unit": {"bernoulli"},
     "categorical": {"categorical"},
     "count": {"multinomial", "negative-binomial", "poisson"},

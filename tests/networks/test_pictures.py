@@ -123,7 +123,7 @@ def test_rows_that_are_not_pictures_are_refused():
 
 def test_emissions_with_other_numbers_than_those_of_pixels_are_refused():
     facts = info(2, 2, kind="binary")
-    with pytest.raises(UsageError, match="AutoregressiveBits has others"):
+    with pytest.raises(UsageError, match="NADEBits has others"):
         picture_output("conv", facts, make_emission("nade", facts), 3)
 
 

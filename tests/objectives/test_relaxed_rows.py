@@ -140,10 +140,10 @@ def test_hard_classes_have_the_bound_and_its_gradient_for_the_model():
 def test_two_classes_are_relaxed_as_a_bit_is():
     torch.manual_seed(4)
     l_p, l_q, noise = torch.randn(3, 5, 1).double()
-    bits = relaxed_log_probs(BernoulliVector(l_p), BernoulliVector(l_q), noise)
-    zero = torch.zeros(5, 1).double()
+    value, zero = (l_q - noise).sigmoid(), torch.zeros(5, 1).double()
+    bits = relaxed_log_probs(BernoulliVector(l_p), BernoulliVector(l_q), noise, value)
     p, q = (OneHotVector(torch.cat([l, zero], -1), 2) for l in (l_p, l_q))
-    classes = relaxed_log_probs(p, q, torch.cat([-noise, zero], -1))
+    classes = relaxed_log_probs(p, q, torch.cat([-noise, zero], -1), value)
     for one, other in zip(bits, classes, strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(
