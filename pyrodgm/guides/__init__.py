@@ -12,9 +12,10 @@ from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
 from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.vrnn import VRNNGuide
 
+# In this order: a model without companions gets the first guide that fits.
 GUIDES: dict[str, type[Guide]] = {
-    "autoregressive": AutoregressiveBernoulli,
     "bernoulli": LayeredBernoulli,
+    "autoregressive": AutoregressiveBernoulli,
     "factorised": Factorised,
     "flow": NormalFlow,
     "gaussian": DiagonalNormal,

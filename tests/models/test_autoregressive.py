@@ -198,7 +198,7 @@ def test_sums_to_one_over_all_outputs(model: StepModel) -> None:
 
 def test_own_past_needs_independent_features_and_no_hidden_layers() -> None:
     for size in (2, D):  # also where the numbers would divide evenly
-        with pytest.raises(UsageError, match="which NADE is not"):
+        with pytest.raises(UsageError, match="which DARN and NADE are not"):
             AR(BITS, coupling="own", emission="nade", nade_dim=size)
     with pytest.raises(UsageError, match="hidden_dim is 4, but hidden layers combine all features"):
         AR(BITS, coupling="own", hidden_dim=4)
