@@ -49,6 +49,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "autoregressive": {},
+    "auxiliary": {"hidden_dim": (16, 16), "auxiliary_dim": 2},
     "bernoulli": {},
     "factorised": {"hidden_dim": (16, 16)},
     "flow": {"hidden_dim": (16, 16), "flow_dim": 8},

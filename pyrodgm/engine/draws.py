@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.implicit import NOISE, NoiseProgram
 from pyrodgm.engine.rollout import Rollout, SequenceProgram, Surrogate
 from pyrodgm.errors import CompatibilityError
@@ -241,7 +242,8 @@ def pair_factors(
 ) -> tuple[Factors, Factors]:
     """Every site of the model and of the guide, on K draws from the guide.
 
-    A deterministic state that both name is the same recurrence, and runs once.
+    Auxiliary sites of the guide are in both, see `pyrodgm.engine.auxiliary`. A deterministic state
+    that both name is the same recurrence, and runs once.
 
     Args:
         model: the model p.
@@ -259,7 +261,8 @@ def pair_factors(
         proposed = {name: draws.factors[name] for name in draws.values}
         shared = getattr(model, "states", ())
         states = {name: value for name, value in draws.states.items() if name in shared}
-        return factors(model, batch, draws.values, states=states), proposed
+        target = extended(model, guide)
+        return factors(target, batch, draws.values, states=states), proposed
 
 
 def _of_noise(

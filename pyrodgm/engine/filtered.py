@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.cells import Cell
 from pyrodgm.engine.particles import of_ancestors
 from pyrodgm.engine.past import Drive, Past, computed
@@ -120,7 +121,7 @@ def run_filter(
     blind = None if batch.seen is None else batch.mask & ~batch.seen.any(-1)
     return Filtered(
         values=values,
-        log_p=_scores(model, batch, values, run.p, run.resamplings),
+        log_p=_scores(extended(model, guide), batch, values, run.p, run.resamplings),
         log_q=_scores(guide, batch, values, run.q, run.resamplings),
         blind=blind,
         resamplings=run.resamplings,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector, logits_of, partial
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.past import Draw
 from pyrodgm.engine.rollout import Rollout, SequenceProgram
 from pyrodgm.engine.terms import Terms
@@ -47,7 +48,8 @@ def frame_terms(
     """
     shape = torch.Size([particles, batch.size, batch.length])
     proposal = Rollout.over(guide, batch, {})
-    joint = Rollout.over(model, batch, proposal.draw() | dict.fromkeys(model.observed, batch.x))
+    known = proposal.draw() | dict.fromkeys(model.observed, batch.x)
+    joint = Rollout.over(extended(model, guide), batch, known)
 
     def redraw(_: str, distribution: TorchDistribution) -> Tensor:
         shared = distribution.batch_shape == shape[1:]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.particles import Particles, systematic
 from pyrodgm.engine.past import seen_key
 from pyrodgm.engine.rollout import SequenceProgram
@@ -71,11 +72,11 @@ class ParticleFilter:
         *,
         threshold: float = THRESHOLD,
     ) -> None:
-        self.model = model
+        self.model = extended(model, guide)
         self.batch = batch
         self.threshold = threshold
         self.shape = torch.Size([particles, batch.size])
-        self.p = Particles(model, batch, particles)
+        self.p = Particles(self.model, batch, particles)
         self.q = Particles(guide, batch, particles)
         self.log_weights = batch.x.new_full(self.shape, -math.log(particles), dtype=torch.float64)
         self.increments: list[Tensor] = []

@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.draws import Factors, draw, factors, pair_factors
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.rollout import Surrogate
@@ -27,7 +28,8 @@ class Terms:
     frame, the gradient of an expectation of it is that of `direct` + cost x `log_score`.
 
     Args:
-        p: the model's, of every latent and observed site, (K, B, T).
+        p: the model's, of every latent and observed site, (K, B, T); also of the auxiliary sites of
+            a guide, by its reverse model.
         q: the guide's, of every site that it draws, (K, B, T).
         path: terms of q for pathwise draws, whose gradient flows through the draws, (K, B, T).
         score: terms of q for scored draws, whose gradient is the score, (K, B, T). They are without
@@ -215,7 +217,7 @@ def scored_terms(
         values: of every latent site, (K, B, T, D).
     """
     particles = max((len(value) for value in values.values()), default=1)
-    p, q = factors(model, batch, values), factors(guide, batch, values)
+    p, q = factors(extended(model, guide), batch, values), factors(guide, batch, values)
     return _of_factors(p, q, batch, particles)
 
 
@@ -235,7 +237,8 @@ def path_terms(
     particles = max((len(value) for value in values.values()), default=1)
     with frozen([*model.parameters(), *guide.parameters()]):
         q = factors(guide, batch, values)
-    found = _of_factors(factors(model, batch, values), q, batch, particles)
+    p = factors(extended(model, guide), batch, values)
+    found = _of_factors(p, q, batch, particles)
     return replace(found, path=found.q, score={})
 
 

@@ -1,6 +1,7 @@
 """Guides q: approximate posteriors."""
 
 from pyrodgm.guides.autoregressive import AutoregressiveBernoulli
+from pyrodgm.guides.auxiliary import Auxiliary
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
@@ -28,11 +29,13 @@ GUIDES: dict[str, type[Guide]] = {
     "refined": RefinedNormal,
     "smoothing-bernoulli": SmoothingBernoulli,
     "vrnn": VRNNGuide,
+    "auxiliary": Auxiliary,
 }
 
 __all__ = [
     "GUIDES",
     "AutoregressiveBernoulli",
+    "Auxiliary",
     "DiagonalNormal",
     "Factorised",
     "FeedForwardImplicit",

@@ -30,7 +30,8 @@ class GuideTraits:
         causal: whether a draw never depends on later frames, so that draws for a sequence are also
             valid for every prefix of it.
         over: "latents", or "observations" for the noise distribution of random fields.
-        auxiliary: whether it also draws sites that its model does not have.
+        auxiliary: kinds of the sites that it draws and its model does not have, or "none"; see
+            `pyrodgm.engine.auxiliary`.
         codebook: whether its draws are the nearest codes of the model's codebook, without
             randomness.
         independent_bits: whether the bits of a site, if it draws any, are independent of each other
@@ -43,7 +44,7 @@ class GuideTraits:
     has_density: bool = True
     causal: bool = False
     over: Literal["latents", "observations"] = "latents"
-    auxiliary: bool = False
+    auxiliary: Latents = "none"
     codebook: bool = False
     independent_bits: bool = True
 

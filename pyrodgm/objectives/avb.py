@@ -71,6 +71,7 @@ class AVB(Objective):
         reparameterised=True,
         has_density=None,
         sequential=False,
+        auxiliary=False,
     )
     headline: ClassVar[str] = ESTIMATE
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(

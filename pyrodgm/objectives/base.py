@@ -34,7 +34,7 @@ class Needs:
         sequential: whether model and guide must run over time.
         density: kinds of density that the model may have.
         over: what the guide draws.
-        auxiliary: whether the guide adds latents that the model does not have.
+        auxiliary: whether the guide draws sites that the model does not have.
         codebook: whether the guide draws the nearest codes of a codebook, without randomness.
         independent_bits: whether the guide must draw the bits of a site independently.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
@@ -46,7 +46,7 @@ class Needs:
     sequential: bool | None = None
     density: frozenset[str] | None = frozenset({"normalised"})
     over: Literal["latents", "observations"] = "latents"
-    auxiliary: bool | None = False
+    auxiliary: bool | None = None
     codebook: bool | None = False
     independent_bits: bool | None = None
     one_of: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import concrete, relaxed_log_probs
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.draws import draw, factors
 from pyrodgm.engine.rollout import Surrogate
 from pyrodgm.engine.terms import Terms, path_terms, terms
@@ -131,7 +132,8 @@ class Concrete(SinglePhase):
     def _relaxed(self, batch: Batch, surrogate: Surrogate) -> Terms:
         """Terms whose discrete sites have the densities of relaxed values."""
         draws = draw(self.guide, batch, self.particles, keep_noise=True, surrogate=surrogate)
-        of_model, of_guide = factors(self.model, batch, draws.values), draws.factors
+        target = extended(self.model, self.guide)
+        of_model, of_guide = factors(target, batch, draws.values), draws.factors
         p = {name: factor.log_prob for name, factor in of_model.items()}
         q = {name: factor.log_prob for name, factor in of_guide.items()}
         zero = batch.x.new_zeros(())

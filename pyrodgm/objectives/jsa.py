@@ -102,7 +102,7 @@ class JSA(Objective):
                 "step; give one of the two"
             )
         self.particles = self.validation_draws = particles
-        self.sizes = sizes(model.latents)
+        self.sizes = sizes(guide.latents)
         self.cache = RowCache(sum(self.sizes.values())) if cache else None
         self.warmed = Schedule("linear", start=0.0, end=1.0, steps=warm_up) if warm_up else None
         self.sleep = sleep

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrodgm.engine.terms import Terms
+from pyrodgm.errors import UsageError
+from pyrodgm.guides.base import Guide
 from pyrodgm.objectives.schedule import Fixed, NonNegative, scheduled
 
 
@@ -46,6 +48,23 @@ class KLTerm(nn.Module):
         super().__init__()
         self.weight, self.free = scheduled(kl_weight), scheduled(free_bits)
         self.report: dict[str, Tensor] = {}
+
+    def refuse_sites_of(self, guide: Guide) -> None:
+        """Raise where the term of a site is no KL divergence, and free bits have no meaning.
+
+        The terms of z and of an auxiliary site a are parts of a bound on KL(q(z | x), p(z)); that
+        of a is usually negative.
+
+        Raises:
+            UsageError: free bits with a guide that draws auxiliary sites.
+        """
+        free = isinstance(self.free, Fixed) and self.free() == 0
+        if not free and guide.traits.auxiliary != "none":
+            raise UsageError(
+                f"free_bits need the KL term of every latent site, but {type(guide).__name__} "
+                "draws auxiliary sites, with which only a bound on their sum is known; leave "
+                "free_bits out, or use kl_weight"
+            )
 
     @property
     def plain(self) -> bool:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.programs import unrolled
 from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.guides.base import Guide, StepGuide
-from pyrodgm.models.base import Model, StepModel
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Objective
 from pyrodgm.objectives.kl import KLTerm
 from pyrodgm.objectives.schedule import NonNegative
@@ -70,6 +71,7 @@ class SinglePhase(Objective):
         self.particles = particles
         self.execution: Execution = execution
         self.kl_term = KLTerm(kl_weight, free_bits)
+        self.kl_term.refuse_sites_of(guide)
 
     @property
     def draws_itself(self) -> bool:
@@ -114,13 +116,13 @@ def frame_programs(objective: Objective, instead: str) -> tuple[SequenceProgram,
 
 def unrolled_pair(objective: Objective) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Model and guide with a site per frame, without registration of their weights."""
-    model, guide = objective.model, objective.guide
+    model, guide = extended(objective.model, objective.guide), objective.guide
     return unrolled_form(model, register=False), unrolled_form(guide, register=False)
 
 
 def unrolled_form(program: Callable[..., Any], *, register: bool = True) -> Callable[..., Any]:
     """The program with a site per frame; unchanged for a program without frames."""
-    if isinstance(program, StepModel | StepGuide):
+    if isinstance(program, SequenceProgram):
         return unrolled(program, register=register)
     return program
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.draws import score, simulate, simulated_batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.rollout import SequenceProgram
@@ -46,9 +47,10 @@ def sleep_terms(
             f"{type(model).__name__} does not run frame by frame, and the sleep phase draws its "
             "observations; derive it from StepModel, or use rws or jsa with sleep=0"
         )
-    draws = simulate(model, batch, particles)
+    whole = extended(model, guide)
+    draws = simulate(whole, batch, particles)
     dreams = simulated_batch(draws, batch, *model.observed)
-    latents = {name: draws.values[name].flatten(0, 1)[None] for name in model.latents}
+    latents = {name: draws.values[name].flatten(0, 1)[None] for name in whole.latents}
     with frozen(model.parameters()):
         return score(guide, dreams, latents)
 

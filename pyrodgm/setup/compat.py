@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
+from pyrodgm.engine.auxiliary import AuxiliaryProgram
 from pyrodgm.engine.sites import Site, kinds
 from pyrodgm.engine.weights import random_weights
 from pyrodgm.errors import CompatibilityError
@@ -77,14 +78,17 @@ def guide_conflicts(
     q, needs, owner = guide.traits, objective.needs, f"guide {guide.__name__}"
     if q.over != needs.over:
         yield owner, f"draws {q.over}", f"one over {needs.over}"
-    found = kinds(model.traits.latents)
+    added = kinds(q.auxiliary)
+    if not added <= needs.latents:
+        yield owner, f"adds {_words(added)} of its own", _words(needs.latents)
+    found = kinds(model.traits.latents) | added
     carries = q.reparameterised and ("continuous" in found)
     if needs.reparameterised:  # then all draws must be reparameterised
         carries = carries and found == {"continuous"}
     needed_traits = [
         (REPARAMETERISED, carries, needs.reparameterised),
         (HAS_DENSITY, q.has_density, needs.has_density),
-        (AUXILIARY, q.auxiliary, needs.auxiliary),
+        (AUXILIARY, bool(added), needs.auxiliary),
         (CODEBOOK, q.codebook, needs.codebook),
         (INDEPENDENT_BITS, q.independent_bits, needs.independent_bits),
     ]
@@ -143,8 +147,8 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
                 "uses"
             )
         _check_kinds(owner)
-    own = {name: site for name, site in guide.latents.items() if name in model.latents}
-    drawn = own if guide.traits.auxiliary else guide.latents
+    added = guide.reverse.latents if isinstance(guide, AuxiliaryProgram) else {}
+    drawn = {name: site for name, site in guide.latents.items() if name not in added}
     if guide.traits.over == "latents" and _shapes(drawn) != _shapes(model.latents):
         raise CompatibilityError(
             f"model {type(model).__name__} has latent sites {_shapes(model.latents)} (name to size "
@@ -165,6 +169,8 @@ def _shapes(sites: Mapping[str, Site]) -> dict[str, str]:
 def _check_kinds(owner: Model | Guide) -> None:
     """Raise unless the kinds of the latent sites agree with the traits."""
     declared = kinds(owner.traits.latents)
+    if isinstance(owner, Guide):
+        declared |= kinds(owner.traits.auxiliary)
     for name, site in owner.latents.items():
         if not isinstance(site, Site):
             raise CompatibilityError(

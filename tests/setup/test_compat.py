@@ -53,8 +53,18 @@ def test_the_published_triple_fits():
             "guide RecurrentBernoulli draws latents one over observations",
         ),
         (
-            {"guide": variant(RecurrentBernoulli, "traits", auxiliary=True)},
+            {
+                "guide": variant(RecurrentBernoulli, "traits", auxiliary="binary"),
+                "objective": variant(NVIL, "needs", auxiliary=False),
+            },
             "adds latents of its own",
+        ),
+        (
+            {
+                "guide": variant(RecurrentBernoulli, "traits", auxiliary="continuous"),
+                "objective": variant(NVIL, "needs", latents=frozenset({"binary"})),
+            },
+            "adds continuous latents of its own binary latents",
         ),
         ({"guide": variant(RecurrentBernoulli, "traits", has_density=False)}, "has no density"),
         ({"objective": variant(NVIL, "needs", reparameterised=True)}, "is not reparameterised"),

@@ -173,7 +173,7 @@ def refuse_without_path(model: Model, guide: Guide | None) -> None:
             "transitions of ais can move; use --estimator iwae with --particles, or fivo for "
             "sequences"
         )
-    if guide is not None and (not guide.traits.has_density or guide.traits.auxiliary):
+    if guide is not None and (not guide.traits.has_density or guide.traits.auxiliary != "none"):
         raise CompatibilityError(
             f"{type(guide).__name__} gives no density of the latents alone, so that chains cannot "
             "start there; use --start prior"

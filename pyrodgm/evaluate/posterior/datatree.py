@@ -48,7 +48,9 @@ def to_datatree(
     ==================== =========================================================================
     posterior            the latents, z ~ q(z | x); there is no such group for models without them
     sample_stats         log_p = log p(x, z), log_q = log q(z | x) and log_w = log_p - log_q per
-                         draw and sequence, in nats; lp is log_p over all sequences together
+                         draw and sequence, in nats; lp is log_p over all sequences together. With
+                         auxiliary sites a of a guide, log p(x, z) + log r(a | x, z) and
+                         log q(a, z | x)
     log_likelihood       log p(x_t | z, x_<t) of every frame, in nats. The latents are local, so
                          leave-one-out values from it (loo) do not measure prediction. Without
                          latents it is log p(x_t | x_<t), exact and the same in every draw
@@ -170,7 +172,8 @@ def _collect(
     log_q = sum((term.log_prob.double() for term in q.values()), zero).sum(-1)
     for name, value in {"log_p": log_p, "log_q": log_q, "log_w": log_p - log_q}.items():
         yield ("sample_stats", name), value
-    for name, term in q.items():
+    for name in model.latents:  # the auxiliary sites of a guide are not the model's
+        term = q[name]
         value = term.value.expand(*shape, -1)
         yield (
             ("posterior", name),
