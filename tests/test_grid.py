@@ -44,6 +44,9 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "vae": {"latent_dim": 2, "hidden_dim": (4, 4)},
     "dlgm": {"latent_dim": (2, 1), "hidden_dim": (4, 4)},
     "vrnn": {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 16},
+    "storn": {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 16},
+    "srnn": {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 16},
+    "dmm": {"latent_dim": 2, "transition_dim": 8, "hidden_dim": 16},
     "generator": {"noise_dim": 2, "hidden_dim": 8},
     "rbm": {"hidden_dim": 3},
 }
@@ -61,7 +64,10 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "refined": {"hidden_dim": (16, 16), "steps": 2},
     "recurrent-bernoulli": {},
     "recurrent-deterministic": {"layer_dim": 5},
+    "recurrent-gaussian": {"layer_dim": 5, "hidden_dim": 8},
     "smoothing-bernoulli": {"layer_dim": 5},
+    "smoothing-gaussian": {"layer_dim": 5, "hidden_dim": 8},
+    "srnn": {"layer_dim": 5},
     "vrnn": {},
 }
 

@@ -11,6 +11,8 @@ from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, Recur
 from pyrodgm.guides.refined import RefinedNormal
 from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
 from pyrodgm.guides.smoothing import SmoothingBernoulli
+from pyrodgm.guides.srnn import SRNNGuide
+from pyrodgm.guides.structured import RecurrentNormal, SmoothingNormal
 from pyrodgm.guides.vrnn import VRNNGuide
 
 # In this order: a model without companions gets the first guide that fits.
@@ -26,8 +28,11 @@ GUIDES: dict[str, type[Guide]] = {
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
     "recurrent-deterministic": RecurrentDeterministic,
+    "recurrent-gaussian": RecurrentNormal,
     "refined": RefinedNormal,
     "smoothing-bernoulli": SmoothingBernoulli,
+    "smoothing-gaussian": SmoothingNormal,
+    "srnn": SRNNGuide,
     "vrnn": VRNNGuide,
     "auxiliary": Auxiliary,
 }
@@ -49,8 +54,11 @@ __all__ = [
     "NormalFlow",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
+    "RecurrentNormal",
     "RefinedNormal",
+    "SRNNGuide",
     "SmoothingBernoulli",
+    "SmoothingNormal",
     "StepGuide",
     "VRNNGuide",
 ]

@@ -36,6 +36,7 @@ class GuideTraits:
             randomness.
         independent_bits: whether the bits of a site, if it draws any, are independent of each other
             given what is drawn before the site.
+        recurrence: name of the recurrence that it shares with its model; None if it shares none.
     """
 
     latents: Latents
@@ -47,6 +48,7 @@ class GuideTraits:
     auxiliary: Latents = "none"
     codebook: bool = False
     independent_bits: bool = True
+    recurrence: str | None = None
 
 
 class Target(Protocol):

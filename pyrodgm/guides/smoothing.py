@@ -13,6 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.sites import sizes
 from pyrodgm.guides.base import GuideTraits, Target
 from pyrodgm.guides.recurrent import Order, Scale, SigmoidRecognition
+from pyrodgm.networks.backward import backward_outputs
 from pyrodgm.networks.cells import GRUCell
 
 
@@ -62,25 +63,5 @@ class SmoothingBernoulli(SigmoidRecognition):
         """As in `SigmoidRecognition`, with the contribution of this frame and of later ones."""
         seen, given = self.inputs(batch.x), self.conditions(batch)
         inputs = seen if given is None else torch.cat([seen, given], -1)
-        order = reversal(batch)
-        backward = along(self.backward_cell.outputs(along(inputs, order)), order)
-        return super().encode(batch) + F.pad(self.from_future(backward), (0, self.conditions.dim))
-
-
-def reversal(batch: Batch) -> Tensor:
-    """Frame numbers of every sequence from its end to its start, (B, T); padding stays last.
-
-    The permutation is its own inverse.
-
-    >>> mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    >>> reversal(Batch(torch.zeros(2, 4, 1), mask, torch.arange(2))).tolist()
-    [[2, 1, 0, 3], [0, 1, 2, 3]]
-    """
-    frame = torch.arange(batch.length, device=batch.x.device)
-    turned = batch.lengths[:, None] - 1 - frame
-    return torch.where(turned >= 0, turned, frame)
-
-
-def along(frames: Tensor, order: Tensor) -> Tensor:
-    """Frames (B, T, E) in another order, (B, T)."""
-    return frames.gather(1, order[..., None].expand(-1, -1, frames.shape[-1]))
+        backward = self.from_future(backward_outputs(self.backward_cell, inputs, batch))
+        return super().encode(batch) + F.pad(backward, (0, self.conditions.dim))

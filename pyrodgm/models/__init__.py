@@ -5,6 +5,7 @@ from pyrodgm.models.autoregressive import AR
 from pyrodgm.models.base import Companions, Form, Model, ModelTraits, StateSpaceModel, StepModel
 from pyrodgm.models.darn import DARN
 from pyrodgm.models.dlgm import DLGM
+from pyrodgm.models.dmm import DMM
 from pyrodgm.models.dtsbn import DTSBND
 from pyrodgm.models.energy import Annealing, EnergyModel
 from pyrodgm.models.generator import FeedForwardGenerator
@@ -15,6 +16,8 @@ from pyrodgm.models.nade import NADE
 from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
+from pyrodgm.models.srnn import SRNN
+from pyrodgm.models.storn import STORN
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
 from pyrodgm.models.vae import VAE
 from pyrodgm.models.vrnn import VRNN
@@ -35,6 +38,9 @@ MODELS: dict[str, type[Model]] = {
     "vae": VAE,
     "dlgm": DLGM,
     "vrnn": VRNN,
+    "storn": STORN,
+    "srnn": SRNN,
+    "dmm": DMM,
     "generator": FeedForwardGenerator,
     "rbm": RBM,
 }
@@ -43,6 +49,7 @@ __all__ = [
     "AR",
     "DARN",
     "DLGM",
+    "DMM",
     "DTSBND",
     "DTSBNS",
     "HMM",
@@ -54,6 +61,8 @@ __all__ = [
     "RNN",
     "RNNNADE",
     "SBN",
+    "SRNN",
+    "STORN",
     "TSBN",
     "VAE",
     "VRNN",

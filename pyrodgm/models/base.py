@@ -34,6 +34,7 @@ class ModelTraits:
             computed.
         conditions: whether it uses the conditions of frames.
         codebook: whether it has a `codebook` of vectors, one per class of its latents.
+        recurrence: name of a recurrence that guides can share, the model's; None if there is none.
     """
 
     latents: Latents
@@ -41,6 +42,7 @@ class ModelTraits:
     density: Density = "normalised"
     conditions: bool = False
     codebook: bool = False
+    recurrence: str | None = None
 
 
 @dataclass(frozen=True)

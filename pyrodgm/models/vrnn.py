@@ -55,7 +55,9 @@ class VRNN(StepModel):
     5 to 7. There, features of x and z have up to four layers; here they have one.
     """
 
-    traits: ModelTraits = ModelTraits(latents="continuous", sequential=True, conditions=True)
+    traits: ModelTraits = ModelTraits(
+        latents="continuous", sequential=True, conditions=True, recurrence="vrnn"
+    )
     companions: ClassVar[Companions] = Companions("vrnn", "elbo", "jsb")
     states = ("h",)
 
