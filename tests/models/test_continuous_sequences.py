@@ -1,0 +1,333 @@
+"""Models of continuous latents over time, against quadrature and against joint normals."""
+
+import inspect
+from dataclasses import dataclass, replace
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from killing import Killed, Killer, assert_same_run
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.distributions import NormalVector
+from pyrodgm.engine.draws import score
+from pyrodgm.engine.filtered import run_filter
+from pyrodgm.engine.terms import terms
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import (
+    GuideTraits,
+    RecurrentNormal,
+    SmoothingNormal,
+    SRNNGuide,
+    StepGuide,
+    VRNNGuide,
+)
+from pyrodgm.models import DMM, SRNN, STORN, TSBN, VRNN, ModelTraits, Site, StepModel
+from pyrodgm.networks.transitions import GatedTransition
+from pyrodgm.objectives import ELBO
+from pyrodgm.runs.fitting import fit_config, resume
+from pyrodgm.setup.config import resolve
+from tiny import tiny_values
+from variants import INFOS, WITH_CONDITIONS, D, conditions, frames, path_log_probs, randomised
+
+SIZES = {"latent_dim": 1, "hidden_dim": 3}
+FEATURES = SIZES | {"feature_dim": 4}
+LAYERS = {"layer_dim": 3, "hidden_dim": 4}
+PAIRS = {
+    "vrnn": (VRNN, FEATURES, VRNNGuide, {}),
+    "vrnn, residual": (VRNN, FEATURES, VRNNGuide, {"residual": True}),
+    "vrnn, filtering": (VRNN, FEATURES, RecurrentNormal, LAYERS),
+    "storn": (STORN, FEATURES, SmoothingNormal, LAYERS | {"past": True}),
+    "storn, mean field": (STORN, FEATURES, SmoothingNormal, LAYERS | {"feedback": False}),
+    "srnn": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3}),
+    "srnn, no residual": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3, "residual": False}),
+    "dmm": (DMM, SIZES | {"transition_dim": 3}, SmoothingNormal, LAYERS),
+}
+ONE_EACH = ["vrnn", "storn", "srnn", "dmm"]
+STEPS, EDGE = 64, 8.0  # of the grid on which latents are integrated out
+
+
+def made(name, emission="bernoulli", std=0.5, *, info=None, cell=None, **options):
+    """A pair; `cell` is the recurrence of whatever has one."""
+    p, sizes, q, guide_options = PAIRS[name]
+    cells = {} if cell is None else {"cell": cell}
+    model = p(info or INFOS[emission], **sizes | options, emission=emission, **cells_of(p, cells))
+    guide = q(model, **guide_options, **cells_of(q, cells))
+    return randomised(model, std), randomised(guide, std)
+
+
+def cells_of(owner, options):
+    return options if "cell" in inspect.signature(owner).parameters else {}
+
+
+def grid(length):
+    """All paths of one latent number on a grid, (S, 1, T, 1), and the log of its cells' size."""
+    points = torch.linspace(-EDGE, EDGE, STEPS, dtype=torch.float64)
+    paths = torch.cartesian_prod(*[points] * length).reshape(-1, 1, length, 1)
+    return {"z": paths}, length * (points[1] - points[0]).log()
+
+
+def by_quadrature(model, guide, x):
+    """log p(x) and the evidence lower bound of one sequence, (T, D)."""
+    paths, cell = grid(len(x))
+    batch = Batch.of(x[None])
+    log_p = sum(score(model, batch, paths).values()).sum((1, 2))
+    log_q = score(guide, batch, paths)["z"].sum((1, 2))
+    mass = (log_q + cell).exp()
+    torch.testing.assert_close(mass.sum(), torch.ones_like(cell), rtol=0, atol=1e-6)
+    bound = (mass * (log_p - log_q)).sum()
+    return (log_p + cell).logsumexp(0), bound
+
+
+CASES = [(name, "bernoulli", "gru") for name in PAIRS] + [
+    *[("vrnn", e, c) for e in ("gaussian", "categorical", "multinomial") for c in ("lstm", "relu")],
+    *[(name, "gaussian", "lstm") for name in ("storn", "srnn", "dmm")],
+]
+
+
+@pytest.mark.parametrize(("name", "emission", "cell"), CASES)
+def test_both_executions_and_shared_states_agree(name, emission, cell):
+    torch.manual_seed(0)
+    model, guide = made(name, emission, latent_dim=2, cell=cell)
+    x = frames(emission, 3, 4)
+    mask = torch.arange(4) < torch.tensor([4, 2, 1])[:, None]
+    batch = Batch(x * mask[..., None], mask, torch.arange(3))
+    found = terms(model, guide, batch, 5)
+    for program, expected in ((model, found.p), (guide, found.q)):
+        for fused in (True, False):
+            nats = path_log_probs(program, batch, found.values, fused=fused)
+            for name, each in nats.items():
+                torch.testing.assert_close(each, expected[name])
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_conditions_enter_the_frame_and_later_ones(name):
+    torch.manual_seed(1)
+    info = replace(INFOS["bernoulli"], **WITH_CONDITIONS)
+    model, guide = made(name, std=0.2, info=info)
+    away_from_kinks(model, guide)
+    given, _ = conditions(2, 3)
+    batch = Batch.of(frames("bernoulli", 2, 3), given)
+    found = terms(model, guide, batch, 4)
+    torch.testing.assert_close(found.p["x"], score(model, batch, found.values)["x"])
+    changed = given.clone()
+    changed[:, 1, 0] += 1.0
+    other = score(model, replace(batch, conditions=changed), found.values)["x"]
+    assert torch.equal(other[..., 0], found.p["x"][..., 0])
+    assert not torch.isclose(other[..., 1], found.p["x"][..., 1], rtol=1e-10).any()
+    if model.states:  # without a recurrence, only latents reach later frames, and they are given
+        assert not torch.isclose(other[..., 2], found.p["x"][..., 2], rtol=1e-10).any()
+    else:
+        assert torch.equal(other[..., 2], found.p["x"][..., 2])
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_the_gradient_is_that_of_the_bound_by_quadrature(name):
+    torch.manual_seed(2)
+    model, guide = made(name, std=0.1)
+    away_from_kinks(model, guide)
+    x = frames("bernoulli", 2)
+    parameters = [*model.parameters(), *guide.parameters()]
+    log_x, bound = by_quadrature(model, guide, x)
+    assert bound < log_x
+    exact = gradient(bound, parameters)
+    objective = ELBO(model, guide)
+    batch = Batch.of(x.expand(800, -1, -1))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
+    assert_mean(samples, exact)
+
+
+def away_from_kinks(*modules):
+    """Large biases before rectified units, whose rare draws at zero have no variance."""
+    for module in modules:
+        for parent in module.modules():
+            if isinstance(parent, nn.Sequential) and len(parent) > 1:
+                nn.init.constant_(parent[0].bias, 3.0)
+            if hasattr(parent, "first") and isinstance(parent.first, nn.Linear):
+                nn.init.constant_(parent.first.bias, 3.0)
+            if isinstance(parent, GatedTransition):
+                nn.init.constant_(parent.mean.bias, 3.0)
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_a_particle_filter_estimates_the_likelihood_without_bias(name):
+    torch.manual_seed(3)
+    model, guide = made(name, std=0.2)
+    x = frames("bernoulli", 2)
+    with torch.no_grad():
+        if name == "storn":  # as wide as the prior, so that weights are bounded
+            guide.numbers["z"].bias[1:] = 1.0
+        log_x, _ = by_quadrature(model, guide, x)
+        found = run_filter(model, guide, Batch.of(x.expand(16_000, -1, -1)), 3, threshold=0.9)
+        assert_mean((found.increments().sum(-1) - log_x).exp()[:, None], 1.0)
+
+
+class Linear(StepModel):
+    """z_t = A z_{t-1} + e_t, x_t = C z_t + 0.5 f_t, with standard normal e and f."""
+
+    traits = ModelTraits(latents="continuous", sequential=True)
+    A, C = torch.tensor([[0.7, 0.3], [-0.2, 0.8]]).double(), torch.randn(D, 2).double()
+
+    def __init__(self):
+        super().__init__(INFOS["gaussian"])
+        self.history, self.observed = 1, {"x": D}
+        self.latents = {"z": Site(2, "continuous")}
+
+    def step(self, draw, past, encoded, t):
+        mean = past["z"] @ self.A.T
+        z = draw("z", NormalVector(mean, torch.ones_like(mean)))
+        mean = z @ self.C.T
+        draw("x", NormalVector(mean, torch.full_like(mean, 0.5)))
+
+
+class LinearGuide(StepGuide):
+    """The exact posterior of z_t given z_{t-1} and x_t."""
+
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True, causal=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 1
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def encode(self, batch):
+        return batch.x
+
+    def step(self, draw, past, encoded, t):
+        a, c = self.model.A, self.model.C
+        precision = torch.eye(2).double() + 4 * c.T @ c
+        covariance = precision.inverse()
+        mean = (past["z"] @ a.T + 4 * encoded @ c) @ covariance
+        draw("z", dist.MultivariateNormal(mean, covariance))
+
+
+def test_linear_dynamics_against_the_joint_normal_distribution():
+    """The Kalman oracle: all frames of x are one normal vector."""
+    torch.manual_seed(4)
+    model, length = Linear(), 4
+    guide = LinearGuide(model)
+    powers = [torch.linalg.matrix_power(model.A, k) for k in range(length)]
+    spread = torch.zeros(2 * length, 2 * length).double()
+    root = torch.zeros_like(spread)
+    for row in range(length):
+        for column in range(row + 1):
+            root[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = powers[row - column]
+    spread = root @ root.T
+    observe = torch.block_diag(*[model.C] * length)
+    covariance = observe @ spread @ observe.T + 0.25 * torch.eye(D * length).double()
+    joint = dist.MultivariateNormal(torch.zeros(D * length).double(), covariance)
+    x = joint.sample()
+    with torch.no_grad():
+        batch = Batch.of(x.reshape(1, length, D).expand(20_000, -1, -1))
+        found = run_filter(model, guide, batch, 4)
+        assert_mean((found.increments().sum(-1) - joint.log_prob(x)).exp()[:, None], 1.0)
+
+
+def linear_dmm():
+    """A DMM whose transition and emission are linear, and the matrices of these."""
+    info = replace(INFOS["gaussian"], mean=(0.0,) * D, std=(1.0,) * D)
+    model = randomised(DMM(info, latent_dim=2, transition_dim=3, hidden_dim=4), 0.5)
+    move, decoder, eye = model.transition, model.decoder, torch.eye(2).double()
+    with torch.no_grad():
+        nn.init.zeros_(move.linear.bias)
+        nn.init.constant_(move.gate.bias, -60.0)  # the linear map alone
+        nn.init.zeros_(move.scale.weight)
+        decoder.first.weight.copy_(torch.cat([eye, -eye]))  # relu(z) - relu(-z) = z
+        nn.init.zeros_(decoder.first.bias)
+        decoder.last.weight.copy_(torch.cat([torch.randn(D, 2), torch.zeros(D, 2)]).repeat(1, 2))
+        decoder.last.weight[:, 2:] *= -1
+        emitted = decoder(torch.cat([eye, torch.zeros(1, 2)]).double())
+        c = emitted.loc[-1]
+        loading, noise = (emitted.loc[:2] - c).T, emitted.scale[-1].square().diag()
+        spread = move(torch.zeros(2).double()).scale.square().diag()
+    return model, Linearised(move.linear.weight.detach(), spread, loading, c, noise)
+
+
+@dataclass
+class Linearised:
+    """z_t = A z_{t-1} + N(0, Q), x_t = C z_t + c + N(0, R)."""
+
+    A: Tensor
+    Q: Tensor
+    C: Tensor
+    c: Tensor
+    R: Tensor
+
+    def joint(self, length, first_z):
+        """The distribution of all observations, (T D,)."""
+        powers = [torch.linalg.matrix_power(self.A, k) for k in range(length + 1)]
+        root = torch.zeros(2 * length, 2 * length).double()
+        for row in range(length):
+            for column in range(row + 1):
+                root[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = powers[row - column]
+        observe = torch.block_diag(*[self.C] * length) @ root
+        covariance = observe @ torch.block_diag(*[self.Q] * length) @ observe.T
+        covariance = covariance + torch.block_diag(*[self.R] * length)
+        mean = torch.cat([self.C @ power @ first_z + self.c for power in powers[1:]])
+        return dist.MultivariateNormal(mean, covariance)
+
+
+class ExactSmoothing(StepGuide):
+    """q(z_t | z_{t-1}, x_{t:T}) of linear dynamics, by messages from the future."""
+
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+
+    def __init__(self, model, linear):
+        super().__init__(model)
+        self.history, self.linear = 1, linear
+
+    def encode(self, batch):
+        """The mean's constant part and the covariance of every frame, (B, T, 2 + 4)."""
+        s, precision = self.linear, self.linear.Q.inverse()
+        observed = s.C.T @ s.R.inverse()
+        seen = (batch.x - s.c) @ observed.T
+        message, of_frame = torch.zeros(2, 2).double(), []
+        shift = torch.zeros(batch.size, 2).double()
+        for t in reversed(range(batch.length)):
+            shift = shift + seen[:, t]
+            covariance = (precision + observed @ s.C + message).inverse()
+            constant = shift @ covariance
+            of_frame.append(torch.cat([constant, covariance.flatten().expand(len(shift), -1)], -1))
+            gain = s.A.T @ precision @ covariance
+            message = s.A.T @ precision @ s.A - gain @ precision @ s.A
+            shift = shift @ gain.T
+        return torch.stack(of_frame[::-1], 1)
+
+    def step(self, draw, past, encoded, t):
+        before = past["z"] + (t == 0)[..., None] * self.model.first_z
+        covariance = encoded[..., 2:].unflatten(-1, (2, 2))
+        pull = before @ (self.linear.Q.inverse() @ self.linear.A).T
+        mean = encoded[..., :2] + (covariance @ pull[..., None]).squeeze(-1)
+        draw("z", dist.MultivariateNormal(mean, covariance))
+
+
+def test_a_linear_dmm_with_its_exact_posterior_has_no_gap_to_the_kalman_likelihood():
+    torch.manual_seed(5)
+    model, linear = linear_dmm()
+    with torch.no_grad():
+        joint = linear.joint(4, model.first_z)
+        x = joint.sample((3,))
+        batch = Batch.of(x.reshape(3, 4, D))
+        exact = terms(model, ExactSmoothing(model, linear), batch, 50).log_w.sum(-1)
+        torch.testing.assert_close(exact, joint.log_prob(x).expand(50, 3))
+        guide = randomised(SmoothingNormal(model, **LAYERS), 0.1)
+        bound = terms(model, guide, batch, 2000).log_w.sum(-1).mean(0)
+        assert (bound < joint.log_prob(x)).all()
+
+
+def test_the_guide_refuses_a_model_without_such_a_recurrence():
+    for guide in (VRNNGuide, SRNNGuide):
+        with pytest.raises(CompatibilityError, match="shares the recurrence"):
+            guide(TSBN(INFOS["bernoulli"]))
+
+
+def test_killed_and_resumed(tiny, tmp_path):
+    values = tiny_values(tiny)
+    values["model"] = {"name": "vrnn", **FEATURES}
+    fit_config(resolve(values), tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit_config(resolve(values), tmp_path / "killed", Killer(7))
+    resume(tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
