@@ -91,10 +91,11 @@ class NormalRecognition(StepGuide):
         """One frame given the latents of the frame before."""
         del t
         assert encoded is not None
+        hidden = encoded
         if self.from_past is not None:
             before = [past[name] for name in self.latents]
-            encoded = encoded + self.from_past(torch.cat(before, -1))
-        hidden = torch.tanh(encoded)
+            hidden = encoded + self.from_past(torch.cat(before, -1))
+        hidden = hidden.tanh()
         for name, family in self.families.items():
             draw(name, family(self.numbers[name](hidden)))
 
