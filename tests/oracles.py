@@ -128,7 +128,11 @@ def _past_seen(seen: Tensor, t: int, layer: nn.Linear | None, history: int, look
     return total
 
 
-def _now(value: Tensor | None, layer: nn.Linear | None) -> Tensor | float:
+def _now(value: Tensor | None, layer: nn.Module | None) -> Tensor | float:
+    """What a layer adds: linear, or by one layer of rectified units."""
+    if isinstance(layer, nn.Sequential):
+        first, _, last = layer
+        return torch.relu(value @ first.weight.T + first.bias) @ last.weight.T
     return 0.0 if layer is None else value @ layer.weight.T
 
 

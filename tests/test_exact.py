@@ -144,6 +144,8 @@ CELLS = [
     ("dtsbn-d order 2", "nade", "rloo-local"),
     ("sbn", "bernoulli", "rloo future"),
     ("sbn", "bernoulli", "disarm local"),
+    ("sbn network", "bernoulli", "rloo future"),
+    ("sbn network", "nade", "disarm local"),
     ("sbn", "bernoulli", "double-cv local"),
     ("sbn", "bernoulli", "double-cv future"),
     ("dtsbn-s", "bernoulli", "disarm local"),

@@ -78,6 +78,9 @@ VARIANTS = {
         DTSBND, RecurrentDeterministic, ONE | SECOND | {"layer_dim": 3}, {"layer_dim": 3}
     ),
     "sbn": Variant(SBN, LayeredBernoulli, TWO, {}, length=1),
+    "sbn network": Variant(
+        SBN, LayeredBernoulli, TWO | {"layer_dim": 3}, {"layer_dim": 3}, length=1
+    ),
 }  # fmt: skip
 
 INFOS = {

@@ -17,7 +17,8 @@ from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import SigmoidLayer, SigmoidLayers, plus, weights
+from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, plus, weights
+from pyrodgm.networks.mlp import connection
 
 Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
@@ -39,6 +40,8 @@ class SigmoidRecognition(StepGuide):
         feedback: whether lags of lower layers are used, U_3.
         init_scale: standard deviation of the initial weights.
         features_dim: size of the inputs of the lowest layer; that of a frame if not given.
+        layer_dim: rectified units of networks in the place of the linear maps U_2; None for linear
+            maps.
     """
 
     chained = True
@@ -51,6 +54,7 @@ class SigmoidRecognition(StepGuide):
         feedback: bool,
         init_scale: float,
         features_dim: int | None = None,
+        layer_dim: LayerSizes | None = None,
     ) -> None:
         super().__init__(model)
         self.history = history = model.history if history is None else history
@@ -58,7 +62,12 @@ class SigmoidRecognition(StepGuide):
         self.conditions = Conditions(model.info)
         dims = [features_dim or self.inputs.dim, *sizes(self.latents).values()]
         lags = history if feedback else 0
-        shared = {"history": history, "scale": init_scale, "given_dim": self.conditions.dim}
+        shared = {
+            "history": history,
+            "scale": init_scale,
+            "given_dim": self.conditions.dim,
+            "connect": connection(layer_dim),
+        }
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, below, **shared)
             for below, own in pairwise(dims)
@@ -136,15 +145,22 @@ class LayeredBernoulli(SigmoidRecognition):
 
     Args:
         model: the model p; its binary sites, the lowest first, are the layers.
-        init_scale: standard deviation of the initial weights.
+        init_scale: standard deviation of the initial weights; with `layer_dim`, of those into
+            latents.
+        layer_dim: rectified units between each layer and the one below, whose values they read; or
+            those of several such layers, the lowest first; linear maps if not given.
 
     Reference: Mnih and Gregor, Neural variational inference and learning in belief networks, 2014.
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(latents="binary", sequential=False, causal=True)
 
-    def __init__(self, model: Target, *, init_scale: Scale = 0.01) -> None:
-        super().__init__(model, history=0, feedback=False, init_scale=init_scale)
+    def __init__(
+        self, model: Target, *, init_scale: Scale = 0.01, layer_dim: LayerSizes | None = None
+    ) -> None:
+        super().__init__(
+            model, history=0, feedback=False, init_scale=init_scale, layer_dim=layer_dim
+        )
 
 
 @final

@@ -26,6 +26,7 @@ from pyrodgm.networks.layers import (
     plus,
     weights,
 )
+from pyrodgm.networks.mlp import connection
 
 Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
@@ -52,6 +53,8 @@ class SigmoidBeliefNetwork(StepModel):
         emission: name of the emission of a frame.
         nade_dim: hidden units of a NADE.
         init_scale: standard deviation of the initial weights.
+        layer_dim: rectified units of networks in the place of the linear maps W_2 from one layer to
+            the one below; None for linear maps.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class SigmoidBeliefNetwork(StepModel):
         emission: EmissionName,
         nade_dim: int | None,
         init_scale: float,
+        layer_dim: LayerSizes | None = None,
     ) -> None:
         super().__init__(info)
         self.history = history
@@ -74,16 +78,18 @@ class SigmoidBeliefNetwork(StepModel):
         self.emission = make_emission(emission, info, nade_dim)
         dims = [self.inputs.dim, *sizes(self.latents).values(), 0]
         lags = history if feedback else 0
+        connect = connection(layer_dim)
         shared = {
             "history": history,
             "scale": init_scale,
             "given_dim": self.conditions.dim,
+            "connect": connect,
         }
         self.layers = SigmoidLayers(
             SigmoidLayer(own, history * own, lags * below, above, **shared)
             for below, own, above in zip(dims, dims[1:], dims[2:], strict=False)
         )
-        self.x_from_z = weights(dims[1], self.emission.size, init_scale)
+        self.x_from_z = connect(dims[1], self.emission.size, init_scale)
         self.x_from_x = weights(lags * self.inputs.dim, self.emission.size, init_scale)
         self.x_bias = FirstSteps(self.emission.size, history, init=self.emission.start(info))
         self.x_from_given = weights(self.conditions.dim, self.emission.size, init_scale)

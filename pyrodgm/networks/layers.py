@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, cast, final
 
 from pydantic import Field
@@ -51,7 +51,10 @@ def weights(in_dim: int, out_dim: int, scale: float) -> nn.Linear | None:
     return layer
 
 
-def plus(total: Tensor, layer: nn.Linear | None, value: Tensor | None) -> Tensor:
+Connect = Callable[[int, int, float], nn.Module | None]  # sizes of input and output, and scale
+
+
+def plus(total: Tensor, layer: nn.Module | None, value: Tensor | None) -> Tensor:
     """A sum with one more term, where there is one."""
     return total if layer is None or value is None else total + layer(value)
 
@@ -78,6 +81,8 @@ class SigmoidLayer(nn.Module, StochasticCell):
         history: lags n; the first n frames have biases of their own.
         scale: standard deviation of the initial weights.
         given_dim: conditions u of every frame.
+        connect: makes the contribution of the other layer in the same frame; a linear map
+            :math:`W_{now}` by default.
     """
 
     def __init__(
@@ -90,11 +95,12 @@ class SigmoidLayer(nn.Module, StochasticCell):
         history: int,
         scale: float,
         given_dim: int = 0,
+        connect: Connect = weights,
     ) -> None:
         super().__init__()
         self.own = weights(own_dim, dim, scale)
         self.past = weights(past_dim, dim, scale)
-        self.now = weights(now_dim, dim, scale)
+        self.now = connect(now_dim, dim, scale)
         self.bias = FirstSteps(dim, history)
         self.given = weights(given_dim, dim, scale)
 

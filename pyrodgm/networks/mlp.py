@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from pyrodgm.networks.layers import layer_sizes
+from pyrodgm.networks.layers import Connect, LayerSizes, layer_sizes, weights
 
 
 def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
@@ -37,3 +37,27 @@ def relu_network(
     sizes = (dim, *layer_sizes(hidden_dim))
     hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU())]
     return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim, bias=bias))
+
+
+def connection(layer_dim: LayerSizes | None) -> Connect:
+    """What makes the contribution of one layer to another: linear, or by rectified units.
+
+    Args:
+        layer_dim: rectified units of every hidden layer between the two, the lowest first, which
+            is next to the input; None for a linear map.
+
+    >>> linear, network = connection(None)(3, 2, 0.01), connection(5)(3, 2, 0.01)
+    >>> linear, [type(part).__name__ for part in network]
+    (Linear(in_features=3, out_features=2, bias=False), ['Linear', 'ReLU', 'Linear'])
+    """
+    if layer_dim is None:
+        return weights
+
+    def network(in_dim: int, out_dim: int, scale: float) -> nn.Module | None:
+        if in_dim == 0:
+            return None
+        made = relu_network(in_dim, layer_dim, out_dim, bias=False)
+        nn.init.normal_(made[-1].get_parameter("weight"), std=scale)
+        return made
+
+    return network
