@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
@@ -19,7 +17,6 @@ from pyrodgm.engine.sites import sizes
 from pyrodgm.lags import Lags
 
 ROUNDING = 1e-6  # tolerance for sums of weights
-MEAN_DRAWS = 100  # draws over all particles to estimate a mean without closed form
 
 
 class Particles:
@@ -137,20 +134,6 @@ def systematic(weights: Tensor, count: int) -> Tensor:
     places = (steps + uniform) / count
     reached = weights.T.contiguous().cumsum(-1)
     return torch.searchsorted(reached, places, right=True).clamp(max=len(weights) - 1).T
-
-
-def expected(distribution: TorchDistribution, shape: torch.Size) -> Tensor:
-    """The mean of a frame for every particle, (K, B, D), from draws if it has no closed form.
-
-    Args:
-        distribution: of a frame, batch shape (K, B) or less.
-        shape: (K, B).
-    """
-    if getattr(distribution, "has_mean", True):
-        return distribution.mean.expand(*shape, -1)
-    distribution = distribution.expand(shape)
-    draws = math.ceil(MEAN_DRAWS / shape[0])
-    return sum((distribution.sample() for _ in range(draws)), torch.zeros(())) / draws
 
 
 def symbols_of(model: object) -> Symbols | None:

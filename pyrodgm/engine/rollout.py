@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.chains import ChainPast, only_chains
+from pyrodgm.engine.expectation import expected
 from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast, seen_key
 from pyrodgm.engine.sampler import Sampler
 from pyrodgm.engine.sites import Site, sizes
@@ -222,7 +223,7 @@ class Rollout:
             if name in known:
                 return known[name][t]
             if name in self.expected:
-                value = distribution.mean.expand(*sampler.leading, -1)
+                value = expected(distribution, sampler.leading)
             elif name in scored and surrogate:
                 value = sampler(t, name, surrogate(distribution))
             else:

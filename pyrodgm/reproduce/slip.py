@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.particles import expected
+from pyrodgm.engine.expectation import expected
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.evaluate.prediction.one_step import Tick, before_each_frame
 from pyrodgm.guides import StepGuide

@@ -9,7 +9,8 @@ from oracles import Enumerated, all_paths, assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import BernoulliVector
-from pyrodgm.engine.particles import Particles, beginning, expected, systematic
+from pyrodgm.engine.expectation import expected
+from pyrodgm.engine.particles import Particles, beginning, systematic
 from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError

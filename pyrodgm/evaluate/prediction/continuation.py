@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.particles import Particles, beginning, expected, systematic
+from pyrodgm.engine.expectation import expected
+from pyrodgm.engine.particles import Particles, beginning, systematic
 from pyrodgm.engine.past import seen_key
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import Symbols
-from pyrodgm.engine.particles import beginning, expected, symbols_of, weighted_quantiles
+from pyrodgm.engine.expectation import expected
+from pyrodgm.engine.particles import beginning, symbols_of, weighted_quantiles
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import drawing, over_time, portions
 from pyrodgm.evaluate.prediction.continuation import continuations

@@ -14,7 +14,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Kind, Sequences
 from pyrodgm.distributions import Symbols
-from pyrodgm.engine.particles import beginning, expected, symbols_of
+from pyrodgm.engine.expectation import expected
+from pyrodgm.engine.particles import beginning, symbols_of
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import Progress, drawing, over_time, portions, silent

@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
+from oracles import assert_mean
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.distributions import bit_vectors
 from pyrodgm.engine.draws import draw
 from pyrodgm.evaluate.prediction.reconstruction import reconstruct
-from pyrodgm.guides import DiagonalNormal
-from pyrodgm.models import VAE
+from pyrodgm.guides import AutoregressiveBernoulli, DiagonalNormal
+from pyrodgm.models import DARN, VAE
 from pyrodgm.seeds import forked
 from variants import randomised
 
@@ -38,3 +40,22 @@ def test_missing_features_are_reconstructed_and_all_rows_are_used_where_there_ar
     np.testing.assert_array_equal(found.observed, x)
     assert found.expected.shape == (3, 3)
     assert np.isfinite(found.expected).all()
+
+
+def test_dependent_features_are_averaged_over_draws():
+    torch.manual_seed(0)
+    rows = Sequences(np.eye(3, dtype=np.float32), np.ones(3, np.int64))
+    info = Splits.of("rows", "binary", dict.fromkeys(("train", "valid", "test"), rows)).info
+    model = randomised(DARN(info, hidden_dim=2))
+    guide = AutoregressiveBernoulli(model).double()
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter.zero_()  # fair bits
+        nats = [
+            model.emission(model.x_bias + model.x_from_z(z)).log_prob(bit_vectors(3, z))
+            for z in bit_vectors(2, model.x_bias)
+        ]
+        exact = torch.stack(nats).exp().mean(0) @ bit_vectors(3, model.x_bias)
+    data = Sequences(np.eye(3, dtype=np.float32)[[0] * 400], np.ones(400, np.int64))
+    found = reconstruct(model.float(), guide.float(), data, most=400, samples=4, seed=1)
+    assert_mean(torch.from_numpy(found.expected).double(), exact)
