@@ -70,6 +70,10 @@ class CodebookWarning(UserWarning):
     """Codes of a codebook are not in use."""
 
 
+class CriticWarning(UserWarning):
+    """A game with a critic stalls or explodes."""
+
+
 class QuadratureWarning(UserWarning):
     """An integral over a grid has not converged on the finest one."""
 

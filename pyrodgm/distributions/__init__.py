@@ -14,6 +14,7 @@ from pyrodgm.distributions.concrete import (
     relaxed_log_probs,
 )
 from pyrodgm.distributions.counts import CountVector
+from pyrodgm.distributions.divergence import divergence
 from pyrodgm.distributions.flow import FlowVector
 from pyrodgm.distributions.implicit import Implicit
 from pyrodgm.distributions.linear_bits import LinearBits
@@ -66,6 +67,7 @@ __all__ = [
     "Symbols",
     "bit_vectors",
     "concrete",
+    "divergence",
     "is_bits",
     "log_gumbel_softmax",
     "log_logistic",

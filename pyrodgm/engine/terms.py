@@ -40,6 +40,8 @@ class Terms:
         x: what was observed in each frame, (B, T, D); None where frames differ in kind.
         drawn_from: the guide's distribution of every value, by site, batch shape (K, B, T) or one
             that expands to it; empty where it is not known.
+        prior_of: the model's distribution of every latent, given what was drawn before it; as
+            `drawn_from`.
         kl_weights: of the KL terms of the guide's sites in `cost` and `direct`, scalars; 1 for
             sites that are not named.
     """
@@ -52,6 +54,7 @@ class Terms:
     mask: Tensor
     x: Tensor | None
     drawn_from: Mapping[str, TorchDistribution] = field(default_factory=dict)
+    prior_of: Mapping[str, TorchDistribution] = field(default_factory=dict)
     kl_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -258,4 +261,7 @@ def _of_factors(of_model: Factors, of_guide: Factors, batch: Batch, particles: i
         mask=batch.mask,
         x=batch.x,
         drawn_from={name: factor.distribution for name, factor in of_guide.items()},
+        prior_of={
+            name: factor.distribution for name, factor in of_model.items() if name in of_guide
+        },
     )

@@ -146,7 +146,14 @@ class Model(Checked, nn.Module):
 
 
 class StepModel(SequenceProgram, Model):
-    """A model defined by one frame given the past; see `pyrodgm.engine.programs`."""
+    """A model defined by one frame given the past; see `pyrodgm.engine.programs`.
+
+    Attributes:
+        prior_modules: names of the modules that hold the distribution of latents alone, for
+            objectives that train it separately; None if the model does not say.
+    """
+
+    prior_modules: ClassVar[tuple[str, ...] | None] = None
 
     def encode(self, batch: Batch) -> Tensor | None:
         """Encoded conditions of every frame, (B, T, E); None if there are none.

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, final
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
@@ -54,6 +53,7 @@ class DMM(StepModel):
     """
 
     traits: ModelTraits = ModelTraits(latents="continuous", sequential=True, conditions=True)
+    prior_modules = ("transition",)
     companions: ClassVar[Companions] = Companions("smoothing-gaussian", "elbo", "jsb")
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 1e-3, "batch_size": 20})
 
@@ -74,7 +74,6 @@ class DMM(StepModel):
         self.conditions = Conditions(info)
         self.emission = make_emission(emission, info, nade_dim)
         given, start = self.conditions.dim, self.emission.start(info)
-        self.first_z = nn.Parameter(torch.zeros(latent_dim))
         self.transition = GatedTransition(latent_dim, transition_dim, given)
         self.decoder = Conditional(latent_dim + given, self.emission, hidden_dim, start=start)
 
@@ -84,6 +83,5 @@ class DMM(StepModel):
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given the latents of the frame before it."""
-        before = past["z"] + (t == 0)[..., None] * self.first_z
-        z = draw("z", self.transition(before, encoded))
+        z = draw("z", self.transition(past["z"], t, encoded))
         draw("x", self.decoder(z if encoded is None else join(z, encoded)))

@@ -56,6 +56,7 @@ class SRNN(StepModel):
     traits: ModelTraits = ModelTraits(
         latents="continuous", sequential=True, conditions=True, recurrence="srnn"
     )
+    prior_modules = ("prior",)
     companions: ClassVar[Companions] = Companions("srnn", "elbo", "jsb")
     states = ("d",)
 

@@ -55,6 +55,7 @@ class STORN(StepModel):
     """
 
     traits: ModelTraits = ModelTraits(latents="continuous", sequential=True, conditions=True)
+    prior_modules = ()
     companions: ClassVar[Companions] = Companions("smoothing-gaussian", "elbo", "jsb")
     states = ("h",)
 

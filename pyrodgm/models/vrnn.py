@@ -58,6 +58,7 @@ class VRNN(StepModel):
     traits: ModelTraits = ModelTraits(
         latents="continuous", sequential=True, conditions=True, recurrence="vrnn"
     )
+    prior_modules = ("prior",)
     companions: ClassVar[Companions] = Companions("vrnn", "elbo", "jsb")
     states = ("h",)
 

@@ -11,8 +11,10 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import join
 from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.networks.cells import LSTMCell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
+from pyrodgm.networks.layers import layer_sizes
 from pyrodgm.networks.mlp import relu_network
 
 
@@ -64,6 +66,50 @@ class JointCritic(nn.Module):
         return self.network(join(*parts, *latents.values())).squeeze(-1)
 
 
+class PathCritic(nn.Module):
+    """A number for a whole path of latents, from a recurrence and rectified layers over its end.
+
+    There is no bias on top: only differences of these numbers are looked at.
+
+    Args:
+        info: the data's facts.
+        latents: the latent sites.
+        hidden_dim: units of the recurrence, an LSTM, and of the rectified layers above it; a number
+            is the recurrence alone.
+        pairs: whether it sees the frames and their conditions beside the latents.
+
+    Reference: Huang and Xiao, Regularized sequential latent variable models with adversarial neural
+    networks, 2021, section VI, where it sees the latents alone.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        latents: Mapping[str, Site],
+        hidden_dim: int | tuple[int, ...],
+        *,
+        pairs: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = Inputs(info) if pairs else None
+        self.conditions = Conditions(info) if pairs else None
+        of_frames = (self.inputs, self.conditions)
+        dim = sum(sizes(latents).values()) + sum(each.dim for each in of_frames if each)
+        first, *above = layer_sizes(hidden_dim)
+        self.cell = LSTMCell(dim, first)
+        self.network = relu_network(first, tuple(above), 1, bias=False)
+
+    def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
+        """Of B sequences and latents (K, B, T, J) by site, (K, B)."""
+        parts = list(latents.values())
+        if self.inputs is not None and self.conditions is not None:
+            given = self.conditions(batch)
+            parts += [self.inputs(batch.x), *([] if given is None else [given])]
+        outputs = self.cell.outputs(join(*parts))
+        last = (batch.lengths - 1)[:, None, None].expand(*outputs.shape[:-2], 1, outputs.shape[-1])
+        return self.network(outputs.gather(-2, last).squeeze(-2)).squeeze(-1)
+
+
 def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     r"""The norm of the gradient of a function of points, (..., D) to (...).
 
@@ -82,6 +128,25 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
     return gradient.norm(dim=-1)
+
+
+def bound_spectrum(module: nn.Module, most: float) -> None:
+    r"""Scale every weight matrix down to a largest singular value of at most a bound.
+
+    .. math:: W \leftarrow W / \max(1, \sigma_{\max}(W) / c)
+
+    Args:
+        module: the critic.
+        most: c.
+
+    Reference: Gouk et al., Regularisation of neural networks by enforcing Lipschitz continuity,
+    2021, algorithm 2.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() == 2:
+                largest = torch.linalg.matrix_norm(parameter, ord=2)
+                parameter.div_((largest / most).clamp(min=1.0))
 
 
 def clip_weights(module: nn.Module, most: float) -> None:

@@ -22,7 +22,7 @@ class GatedTransition(nn.Module):
         z_t &\sim \mathcal N\big((1 - g) \odot (W z_{t-1} + b) + g \odot m, \;
             \mathrm{diag}\, \mathrm{softplus}(S\, \mathrm{relu}(m))^2\big)
 
-    with biases in every map. W starts as the identity and b as zero.
+    with biases in every map. W starts as the identity and b as zero; :math:`z_0` is learned.
 
     Args:
         dim: latents J.
@@ -43,14 +43,17 @@ class GatedTransition(nn.Module):
         self.scale = nn.Linear(dim, dim)
         nn.init.eye_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
+        self.start = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, z: Tensor, given: Tensor | None = None) -> NormalVector:
+    def forward(self, z: Tensor, t: Tensor, given: Tensor | None = None) -> NormalVector:
         """The distribution of a frame's latents, (..., J).
 
         Args:
-            z: latents of the frame before, (..., J).
+            z: latents of the frame before, (..., J), zero before the first frame.
+            t: frame number from zero, a scalar or (T,).
             given: conditions of the frame, (..., U).
         """
+        z = z + (t == 0)[..., None] * self.start
         features = z if given is None else join(z, given)
         for_gate, for_mean = self.first(features).relu().chunk(2, -1)
         gate, mean = self.gate(for_gate).sigmoid(), self.mean(for_mean)

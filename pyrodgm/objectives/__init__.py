@@ -2,6 +2,7 @@
 
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives.avb import AVB
+from pyrodgm.objectives.avrnn import AVRNN
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.concrete import Concrete
 from pyrodgm.objectives.critic_elbo import CriticELBO
@@ -36,6 +37,7 @@ from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "avb": AVB,
+    "avrnn": AVRNN,
     "concrete": Concrete,
     "disarm": DisARM,
     "double-cv": DoubleCV,
@@ -64,6 +66,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 __all__ = [
     "AVB",
+    "AVRNN",
     "ELBO",
     "FIVO",
     "IWAE",

@@ -8,6 +8,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from pyrodgm.distributions import divergence
 from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
@@ -87,3 +88,25 @@ class KLTerm(nn.Module):
         frames = terms.mask.sum() * terms.particles
         counts = {name: (kl.detach().sum() / frames > free) for name, kl in terms.kl.items()}
         return replace(terms, kl_weights={name: weight * on for name, on in counts.items()})
+
+
+def exact_kl(terms: Terms) -> dict[str, Tensor]:
+    r"""The KL terms of the bound in closed form, by site, (K, B, T), zero where padded.
+
+    .. math:: \mathrm{KL}\big(q(z_t \mid z_{<t}, x), p(z_t \mid z_{<t}, x_{<t})\big)
+
+    Their expectation over the draws before is that of log q - log p where the model's distribution
+    of a site depends on nothing that the guide draws after it.
+
+    Args:
+        terms: of draws from the guide, with the distributions that scored them.
+
+    Raises:
+        CompatibilityError: there is no closed form.
+    """
+    return {
+        name: divergence(q, terms.prior_of[name])
+        .expand(terms.q[name].shape)
+        .masked_fill(~terms.mask, 0.0)
+        for name, q in terms.drawn_from.items()
+    }

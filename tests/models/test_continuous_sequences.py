@@ -241,7 +241,8 @@ def linear_dmm():
         emitted = decoder(torch.cat([eye, torch.zeros(1, 2)]).double())
         c = emitted.loc[-1]
         loading, noise = (emitted.loc[:2] - c).T, emitted.scale[-1].square().diag()
-        spread = move(torch.zeros(2).double()).scale.square().diag()
+        later = torch.tensor(1)
+        spread = move(torch.zeros(2).double(), later).scale.square().diag()
     return model, Linearised(move.linear.weight.detach(), spread, loading, c, noise)
 
 
@@ -296,7 +297,7 @@ class ExactSmoothing(StepGuide):
         return torch.stack(of_frame[::-1], 1)
 
     def step(self, draw, past, encoded, t):
-        before = past["z"] + (t == 0)[..., None] * self.model.first_z
+        before = past["z"] + (t == 0)[..., None] * self.model.transition.start
         covariance = encoded[..., 2:].unflatten(-1, (2, 2))
         pull = before @ (self.linear.Q.inverse() @ self.linear.A).T
         mean = encoded[..., :2] + (covariance @ pull[..., None]).squeeze(-1)
@@ -307,7 +308,7 @@ def test_a_linear_dmm_with_its_exact_posterior_has_no_gap_to_the_kalman_likeliho
     torch.manual_seed(5)
     model, linear = linear_dmm()
     with torch.no_grad():
-        joint = linear.joint(4, model.first_z)
+        joint = linear.joint(4, model.transition.start)
         x = joint.sample((3,))
         batch = Batch.of(x.reshape(3, 4, D))
         exact = terms(model, ExactSmoothing(model, linear), batch, 50).log_w.sum(-1)

@@ -1,0 +1,53 @@
+"""Kullback-Leibler divergences in closed form, of the distributions of latents."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import kl_divergence
+from torch.distributions.kl import register_kl
+
+from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.distributions.normal import NormalVector
+from pyrodgm.distributions.one_hot import OneHotVector
+from pyrodgm.errors import CompatibilityError
+
+
+def divergence(q: torch.distributions.Distribution, p: torch.distributions.Distribution) -> Tensor:
+    """KL(q, p) of two distributions of an event, in nats, of their batch shape.
+
+    Raises:
+        CompatibilityError: there is no closed form.
+
+    >>> one = NormalVector(torch.zeros(2), torch.ones(2))
+    >>> divergence(NormalVector(torch.ones(2), torch.ones(2)), one)
+    tensor(1.)
+    """
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        raise CompatibilityError(
+            f"the divergence of {type(q).__name__} from {type(p).__name__} has no closed form "
+            "here; estimate it from draws (kl=sampled)"
+        ) from None
+
+
+@register_kl(NormalVector, NormalVector)
+def _normals(q: NormalVector, p: NormalVector) -> Tensor:
+    ratio = q.scale / p.scale
+    shift = (q.loc - p.loc) / p.scale
+    return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
+
+
+@register_kl(BernoulliVector, BernoulliVector)
+def _bits(q: BernoulliVector, p: BernoulliVector) -> Tensor:
+    on = F.logsigmoid(q.logits) - F.logsigmoid(p.logits)
+    off = F.logsigmoid(-q.logits) - F.logsigmoid(-p.logits)
+    return torch.lerp(off, on, q.logits.sigmoid()).sum(-1)
+
+
+@register_kl(OneHotVector, OneHotVector)
+def _classes(q: OneHotVector, p: OneHotVector) -> Tensor:
+    log_q, log_p = (each.rows(each.logits).log_softmax(-1) for each in (q, p))
+    return (log_q.exp() * (log_q - log_p)).sum((-1, -2))
