@@ -72,6 +72,7 @@ def with_random_baseline(objective: NVIL) -> NVIL:
 OBJECTIVES = {
     "elbo": (lambda p, q: ELBO(p, q), 1.0),
     "elbo K=3": (lambda p, q: ELBO(p, q, particles=3), 1.0),
+    "elbo, analytic": (lambda p, q: ELBO(p, q, kl="analytic"), 1.0),
     "nvil future": (lambda p, q: with_random_baseline(
         NVIL(p, q, signal="future", normalise=False)), 1.0),
     "nvil local": (lambda p, q: with_random_baseline(

@@ -35,6 +35,17 @@ ESTIMATE = "path_distance_estimate"
 TELLING = 2.0  # standard errors by which a critic must tell guide and prior apart
 LARGEST = 1e4  # difference of a critic's numbers beyond which it has no bound in practice
 NOTABLE = 0.1  # nats of KL per frame that a critic should notice
+PATIENCE = 3  # evaluations in a row
+EXPLODES = (
+    "the critic's numbers differ by {estimate:.3g}, without a bound in practice; bound it more, by "
+    "objective.bound and objective.bound_by, or lower objective.critic_lr"
+)
+STALLS = (
+    "the critic does not tell paths of the guide from those of the prior ({estimate:.3g}, standard "
+    "error {error:.3g}), although they differ by {kl:.3g} nats of KL per frame: the game does not "
+    "regularise; more objective.critic_steps, a larger objective.critic_lr, another "
+    "objective.bound, or objective.sees=pairs may help"
+)
 
 
 @final
@@ -90,6 +101,7 @@ class AVRNN(Objective):
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"continuous"}), reparameterised=True, sequential=True, auxiliary=False
     )
+    stalls: Tensor
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"optimizer": "rmsprop", "lr": 1e-3}
     )
@@ -114,7 +126,7 @@ class AVRNN(Objective):
         self.critic_steps = critic_steps
         self.critic = PathCritic(model.info, model.latents, critic_dim, pairs=sees == "pairs")
         self.game = OptimizerOptions(optimizer="rmsprop", lr=critic_lr)
-        self.warned = False
+        self.register_buffer("stalls", torch.zeros((), dtype=torch.long))
 
     def phases(self) -> tuple[Phase, ...]:
         """Reconstruction, critic, adversary; each turn has a batch of its own."""
@@ -253,23 +265,21 @@ class AVRNN(Objective):
         }
 
     def _warn(self, own: Mapping[str, float]) -> None:
-        """Name a game that stalls or explodes, once."""
+        """Name a game that explodes, or that has stalled at several evaluations, once."""
         estimate, kl = own[ESTIMATE], own["kl_nats_per_frame"]
-        told = abs(estimate) > TELLING * own["standard_error"]
-        if self.warned or (abs(estimate) < LARGEST and (told or kl < NOTABLE)):
+        if self.stalls >= PATIENCE:  # it has been named
             return
-        self.warned = True
-        found = (
-            f"the critic's numbers differ by {estimate:.3g}, without a bound in practice; bound "
-            "it more, by objective.bound and "
-            "objective.bound_by, or lower objective.critic_lr"
-            if abs(estimate) >= LARGEST
-            else f"the critic does not tell paths of the guide from those of the prior "
-            f"({estimate:.3g}, standard error {own['standard_error']:.3g}), although they differ "
-            f"by {kl:.3g} nats of KL per frame: the game does not regularise; more critic_steps, a "
-            "larger critic_lr, another bound, or sees=pairs may help"
-        )
-        warnings.warn(found, CriticWarning, stacklevel=3)
+        if explodes := abs(estimate) >= LARGEST:
+            found = EXPLODES.format(estimate=estimate)
+        elif abs(estimate) > TELLING * own["standard_error"] or kl < NOTABLE:
+            self.stalls.zero_()
+            return
+        else:
+            found = STALLS.format(estimate=estimate, error=own["standard_error"], kl=kl)
+        before = int(self.stalls)
+        self.stalls.fill_(PATIENCE if explodes else before + 1)
+        if before < PATIENCE <= self.stalls:
+            warnings.warn(found, CriticWarning, stacklevel=3)
 
 
 def _prior_modules(model: Model) -> tuple[torch.nn.Module, ...]:

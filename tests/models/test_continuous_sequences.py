@@ -1,11 +1,11 @@
 """Models of continuous latents over time, against quadrature and against joint normals."""
 
-import inspect
 from dataclasses import dataclass, replace
 
 import pyro.distributions as dist
 import pytest
 import torch
+from continuous_pairs import FEATURES, LAYERS, ONE_EACH, PAIRS, away_from_kinks, by_quadrature, made
 from torch import Tensor, nn
 
 from killing import Killed, Killer, assert_same_run
@@ -18,68 +18,17 @@ from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import (
     GuideTraits,
-    RecurrentNormal,
     SmoothingNormal,
     SRNNGuide,
     StepGuide,
     VRNNGuide,
 )
-from pyrodgm.models import DMM, SRNN, STORN, TSBN, VRNN, ModelTraits, Site, StepModel
-from pyrodgm.networks.transitions import GatedTransition
+from pyrodgm.models import DMM, TSBN, ModelTraits, Site, StepModel
 from pyrodgm.objectives import ELBO
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from tiny import tiny_values
 from variants import INFOS, WITH_CONDITIONS, D, conditions, frames, path_log_probs, randomised
-
-SIZES = {"latent_dim": 1, "hidden_dim": 3}
-FEATURES = SIZES | {"feature_dim": 4}
-LAYERS = {"layer_dim": 3, "hidden_dim": 4}
-PAIRS = {
-    "vrnn": (VRNN, FEATURES, VRNNGuide, {}),
-    "vrnn, residual": (VRNN, FEATURES, VRNNGuide, {"residual": True}),
-    "vrnn, filtering": (VRNN, FEATURES, RecurrentNormal, LAYERS),
-    "storn": (STORN, FEATURES, SmoothingNormal, LAYERS | {"past": True}),
-    "storn, mean field": (STORN, FEATURES, SmoothingNormal, LAYERS | {"feedback": False}),
-    "srnn": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3}),
-    "srnn, no residual": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3, "residual": False}),
-    "dmm": (DMM, SIZES | {"transition_dim": 3}, SmoothingNormal, LAYERS),
-}
-ONE_EACH = ["vrnn", "storn", "srnn", "dmm"]
-STEPS, EDGE = 64, 8.0  # of the grid on which latents are integrated out
-
-
-def made(name, emission="bernoulli", std=0.5, *, info=None, cell=None, **options):
-    """A pair; `cell` is the recurrence of whatever has one."""
-    p, sizes, q, guide_options = PAIRS[name]
-    cells = {} if cell is None else {"cell": cell}
-    model = p(info or INFOS[emission], **sizes | options, emission=emission, **cells_of(p, cells))
-    guide = q(model, **guide_options, **cells_of(q, cells))
-    return randomised(model, std), randomised(guide, std)
-
-
-def cells_of(owner, options):
-    return options if "cell" in inspect.signature(owner).parameters else {}
-
-
-def grid(length):
-    """All paths of one latent number on a grid, (S, 1, T, 1), and the log of its cells' size."""
-    points = torch.linspace(-EDGE, EDGE, STEPS, dtype=torch.float64)
-    paths = torch.cartesian_prod(*[points] * length).reshape(-1, 1, length, 1)
-    return {"z": paths}, length * (points[1] - points[0]).log()
-
-
-def by_quadrature(model, guide, x):
-    """log p(x) and the evidence lower bound of one sequence, (T, D)."""
-    paths, cell = grid(len(x))
-    batch = Batch.of(x[None])
-    log_p = sum(score(model, batch, paths).values()).sum((1, 2))
-    log_q = score(guide, batch, paths)["z"].sum((1, 2))
-    mass = (log_q + cell).exp()
-    torch.testing.assert_close(mass.sum(), torch.ones_like(cell), rtol=0, atol=1e-6)
-    bound = (mass * (log_p - log_q)).sum()
-    return (log_p + cell).logsumexp(0), bound
-
 
 CASES = [(name, "bernoulli", "gru") for name in PAIRS] + [
     *[("vrnn", e, c) for e in ("gaussian", "categorical", "multinomial") for c in ("lstm", "relu")],
@@ -123,8 +72,10 @@ def test_conditions_enter_the_frame_and_later_ones(name):
         assert torch.equal(other[..., 2], found.p["x"][..., 2])
 
 
-@pytest.mark.parametrize("name", ONE_EACH)
-def test_the_gradient_is_that_of_the_bound_by_quadrature(name):
+@pytest.mark.parametrize(
+    ("name", "kl"), [*[(name, "sampled") for name in ONE_EACH], ("vrnn", "analytic")]
+)
+def test_the_gradient_is_that_of_the_bound_by_quadrature(name, kl):
     torch.manual_seed(2)
     model, guide = made(name, std=0.1)
     away_from_kinks(model, guide)
@@ -133,22 +84,10 @@ def test_the_gradient_is_that_of_the_bound_by_quadrature(name):
     log_x, bound = by_quadrature(model, guide, x)
     assert bound < log_x
     exact = gradient(bound, parameters)
-    objective = ELBO(model, guide)
+    objective = ELBO(model, guide, kl=kl)
     batch = Batch.of(x.expand(800, -1, -1))
     samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=60)
     assert_mean(samples, exact)
-
-
-def away_from_kinks(*modules):
-    """Large biases before rectified units, whose rare draws at zero have no variance."""
-    for module in modules:
-        for parent in module.modules():
-            if isinstance(parent, nn.Sequential) and len(parent) > 1:
-                nn.init.constant_(parent[0].bias, 3.0)
-            if hasattr(parent, "first") and isinstance(parent.first, nn.Linear):
-                nn.init.constant_(parent.first.bias, 3.0)
-            if isinstance(parent, GatedTransition):
-                nn.init.constant_(parent.mean.bias, 3.0)
 
 
 @pytest.mark.parametrize("name", ONE_EACH)

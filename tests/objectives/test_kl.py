@@ -9,7 +9,7 @@ import torch
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.engine.draws import draw, score
-from pyrodgm.errors import ConfigError, UsageError
+from pyrodgm.errors import CompatibilityError, ConfigError, UsageError
 from pyrodgm.guides import DiagonalNormal
 from pyrodgm.models import VAE
 from pyrodgm.objectives import (
@@ -30,6 +30,7 @@ COPIES, CALLS = 3000, 40
 FUTURE = {"particles": 2, "signal": "future"}
 UNBIASED = [
     (ELBO, {}, "sbn"),
+    (ELBO, {"kl": "analytic"}, "tsbn"),
     (NVIL, {"signal": "future", "normalise": False}, "tsbn"),
     (RLOO, FUTURE, "sbn"),
     (RLOO, FUTURE, "tsbn"),
@@ -172,3 +173,26 @@ def test_objectives_without_a_kl_term_name_those_that_have_one():
     assert "rloo" in str(caught.value)
     with pytest.raises(UsageError, match=r"weigh a site by pyro\.poutine.scale"):
         ObjectiveELBO(RLOO, kl_weight=0.5)
+
+
+def test_the_analytic_term_is_refused_where_it_would_be_another_bound():
+    model, guide = pair("deep hmsbn")
+    with pytest.raises(CompatibilityError, match="draws 2 sites"):
+        ELBO(model, guide, kl="analytic")
+    model, guide = pair("tsbn")
+    with pytest.raises(UsageError, match="execution 'unrolled'"):
+        ELBO(model, guide, kl="analytic", execution="unrolled")
+
+
+def test_the_analytic_term_has_less_variance():
+    torch.manual_seed(7)
+    model = VAE(INFOS["bernoulli"], latent_dim=2, hidden_dim=4)
+    guide = randomised(DiagonalNormal(randomised(model, 0.3), hidden_dim=4), 0.3)
+    batch = Batch.of(frames("bernoulli", 1, 1).expand(20_000, -1, -1))
+    with torch.no_grad():
+        sampled, analytic = (
+            ELBO(model, guide, kl=kl).trace(batch).log_w.sum(-1).flatten()
+            for kl in ("sampled", "analytic")
+        )
+    assert_mean((sampled - analytic)[:, None] + 1, 1.0)
+    assert analytic.std() < 0.8 * sampled.std()
