@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Unpack, final
 
-import torch
 from pydantic import Field
 
-from pyrodgm.batch import Batch
 from pyrodgm.engine.terms import Terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
-from pyrodgm.objectives.kl import KLOptions, exact_kl
+from pyrodgm.objectives.kl import KLOptions, with_exact_kl
 from pyrodgm.objectives.single import Execution, SinglePhase, sequence_mean
 from pyrodgm.objectives.targets import Targets
 
@@ -71,18 +68,10 @@ class ELBO(SinglePhase):
         if kl == "analytic":
             _check_analytic(guide, execution)
 
-    def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws, with log q - log p of latents as their divergence."""
-        found = super().trace(batch)
-        if self.kl == "sampled":
-            return found
-        divergences = exact_kl(found)
-        zeros = {name: torch.zeros_like(nats) for name, nats in divergences.items()}
-        p = {**found.p, **{name: -nats for name, nats in divergences.items()}}
-        return replace(found, p=p, q=zeros, path={name: zeros[name] for name in found.path})
-
     def estimate(self, terms: Terms) -> Loss:
         """Minus the bound per sequence, plus the score term."""
+        if self.kl == "analytic":
+            terms = with_exact_kl(terms)
         signal = terms.cost.detach().sum(-1, keepdim=True)
         surrogate = sequence_mean(terms.direct + signal * terms.log_score)
         return Loss(-surrogate, terms.report(), terms.by_name())

@@ -110,3 +110,11 @@ def exact_kl(terms: Terms) -> dict[str, Tensor]:
         .masked_fill(~terms.mask, 0.0)
         for name, q in terms.drawn_from.items()
     }
+
+
+def with_exact_kl(terms: Terms) -> Terms:
+    """The terms with log q - log p of every latent replaced by its divergence, `exact_kl`."""
+    divergences = exact_kl(terms)
+    zeros = {name: torch.zeros_like(nats) for name, nats in divergences.items()}
+    p = {**terms.p, **{name: -nats for name, nats in divergences.items()}}
+    return replace(terms, p=p, q=zeros, path={name: zeros[name] for name in terms.path})
