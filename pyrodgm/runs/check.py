@@ -17,7 +17,11 @@ from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.latents.activity import activities, expected_latents
 from pyrodgm.evaluate.latents.classes import ClassUse, class_use
-from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
+from pyrodgm.evaluate.likelihood.bounds import (
+    importance_weights,
+    latent_nats,
+    refuse_without_weights,
+)
 from pyrodgm.evaluate.posterior import diagnostics, predictive
 from pyrodgm.evaluate.posterior.datatree import compact_tree, write_netcdf
 from pyrodgm.evaluate.posterior.kept import Kept, affordable, judged_rows
@@ -80,6 +84,7 @@ def check(
     diagnostics.refuse_few(draws)
     tests = tests or GuideTests()
     tests.refuse(run.model, run.guide)
+    refuse_without_weights(run.model, run.guide)
     _, split = run.data.choose(split)
     weights, stored = _work(run, split)
     rows = judged_rows(run.splits[split].lengths, weights.of(draws), sequences)
