@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.distributions import BernoulliVector, NormalVector, OneHotVector
 from pyrodgm.engine.draws import draw, score
 from pyrodgm.errors import CompatibilityError
 
-Independent = NormalVector | BernoulliVector
+Discrete = BernoulliVector | OneHotVector
+Independent = NormalVector | Discrete
 Posterior = dict[str, Independent]
 
 
@@ -25,7 +26,7 @@ def factorised_posterior(guide: Callable[[Batch], Any], batch: Batch) -> Posteri
         batch: B sequences of T frames.
 
     Returns:
-        Normal numbers or bits, by site, of batch shape (B, T).
+        Normal numbers, bits or classes, by site, of batch shape (B, T).
 
     Raises:
         CompatibilityError: the guide's latents are others, or depend on each other.
@@ -34,29 +35,36 @@ def factorised_posterior(guide: Callable[[Batch], Any], batch: Batch) -> Posteri
     for name, factor in draw(guide, batch, 2, pathwise=False).factors.items():
         shape = torch.Size([2, *batch.mask.shape])
         each = factor.distribution
-        if not isinstance(each, NormalVector | BernoulliVector):
+        if not isinstance(each, Independent):
             _refuse(guide, f"draws '{name}' from {type(each).__name__}")
         numbers = _numbers(each.expand(shape))
         if not all(torch.equal(*both) for both in numbers):
             _refuse(guide, f"draws '{name}' given other latents")
-        found[name] = type(each)(*(both[0] for both in numbers))
+        found[name] = _like(each, *(both[0] for both in numbers))
     return found
 
 
 def _numbers(each: Independent) -> tuple[Tensor, ...]:
     """The parameters of a distribution."""
-    return (each.logits,) if isinstance(each, BernoulliVector) else (each.loc, each.scale)
+    return (each.loc, each.scale) if isinstance(each, NormalVector) else (each.logits,)
+
+
+def _like(each: Independent, *numbers: Tensor) -> Independent:
+    """A distribution of the same kind with other parameters."""
+    if isinstance(each, OneHotVector):
+        return OneHotVector(numbers[0], each.classes)
+    return type(each)(*numbers)
 
 
 def _refuse(guide: object, why: str) -> None:
     raise CompatibilityError(
         f"{type(guide).__name__} {why}, and variational parameters of single data are those of "
-        "independent normal numbers or bits; take a factorised guide, such as 'gaussian'"
+        "independent normal numbers, bits or classes; take a factorised guide, such as 'gaussian'"
     )
 
 
 def no_moves(start: Posterior) -> dict[str, Tensor]:
-    """Moves of zero, by site: (..., 2 J) for J normal numbers and (..., J) for bits."""
+    """Moves of zero, by site: (..., 2 J) for J normal numbers, else one for every logit."""
     return {name: torch.zeros_like(torch.cat(_numbers(each), -1)) for name, each in start.items()}
 
 
@@ -65,8 +73,8 @@ def moved(start: Posterior, moves: Mapping[str, Tensor]) -> Posterior:
 
     .. math:: \mu + \sigma u, \quad \sigma e^v \qquad \text{and} \qquad l + u
 
-    for normal numbers with moves (u, v), and for bits with log-odds l. A step of one size is then
-    right for all data, whatever the scale of their posterior.
+    for normal numbers with moves (u, v), and for the log-odds l of bits or logits l of classes. A
+    step of one size is then right for all data, whatever the scale of their posterior.
     """
     found: Posterior = {}
     for name, each in start.items():
@@ -74,7 +82,7 @@ def moved(start: Posterior, moves: Mapping[str, Tensor]) -> Posterior:
             u, v = moves[name].chunk(2, -1)
             found[name] = NormalVector(each.loc + each.scale * u, each.scale * v.exp())
         else:
-            found[name] = BernoulliVector(each.logits + moves[name])
+            found[name] = _like(each, each.logits + moves[name])
     return found
 
 
@@ -83,8 +91,8 @@ def sampled_bounds(
 ) -> tuple[Tensor, Tensor]:
     r"""The evidence lower bound of every sequence, and a surrogate with its gradient.
 
-    Normal numbers have the gradient through the draws alone, with log q held fixed; bits have the
-    score gradient with the mean of the other draws as baseline. Both are unbiased.
+    Normal numbers have the gradient through the draws alone, with log q held fixed; bits and
+    classes have the score gradient with the mean of the other draws as baseline. Both are unbiased.
 
     Args:
         model: the model p.
@@ -100,9 +108,9 @@ def sampled_bounds(
     log_p = torch.stack([*score(model, batch, values).values()]).sum((0, -1))
     total, scores = log_p, torch.zeros_like(log_p)
     for name, each in posterior.items():
-        held = type(each)(*(part.detach() for part in _numbers(each)))
+        held = _like(each, *(part.detach() for part in _numbers(each)))
         total = total - _summed(held, values[name], batch)
-        if isinstance(each, BernoulliVector):
+        if isinstance(each, Discrete):
             scores = scores + _summed(each, values[name], batch)
     bound = total.detach()
     centred = bound - bound.mean(0)
@@ -115,7 +123,7 @@ def _summed(each: Independent, value: Tensor, batch: Batch) -> Tensor:
 
 
 def noise_of(posterior: Posterior, draws: int) -> dict[str, Tensor]:
-    """Noise of K draws of every site, (K, B, T, J): standard normal, and logistic for bits."""
+    """Noise of K draws of every site, (K, B, T, J); see `noise` of the distributions."""
     return {
         name: each.noise(torch.Size([draws]) + each.batch_shape + each.event_shape)
         for name, each in posterior.items()

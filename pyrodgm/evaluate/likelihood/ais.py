@@ -146,7 +146,7 @@ def annealed(
     at an acceptance of 0.65, and do not change in the runs that give the weights.
 
     Args:
-        model: the model p, with continuous or binary latents.
+        model: the model p, with latents of any kind; classes are one-hot codings.
         guide: where chains start, if they start at the guide.
         sequences: N of them.
         chains: their number, temperatures and start.

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.draws import draw, score
+from pyrodgm.engine.sites import Kind
 from pyrodgm.errors import CompatibilityError, NonFiniteError
-from pyrodgm.evaluate.likelihood.transitions import TRANSITIONS
+from pyrodgm.evaluate.likelihood.transitions import transition
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
 SLOPE = 4.0  # of the schedule: most temperatures are near the ends
 ACCEPTANCE, RATE = 0.65, 0.2  # wanted, and how fast step sizes follow
-KINDS = tuple(TRANSITIONS)
-FIRST_STEP = {"continuous": math.log(0.3), "binary": 0.0}
+FIRST_STEP = {"continuous": math.log(0.3), "binary": 0.0, "categorical": 0.0}
 
 
 class LatentPath:
@@ -51,16 +51,12 @@ class LatentPath:
     ) -> None:
         self.model, self.batch, self.guide = model, batch, guide
         self.temperatures, self.learning = temperatures, True
-        kinds = {site.kind for site in model.latents.values()}
+        kinds: set[Kind] = {site.kind for site in model.latents.values()}
         each = batch.x.new_zeros(temperatures + 1, batch.size)
         self.log_steps = {kind: each + FIRST_STEP[kind] for kind in sorted(kinds)}
         self.acceptance = dict.fromkeys(self.log_steps, each + 1.0)
-        self._moving = {
-            kind: torch.cat(
-                [each.new_full((s.dim,), float(s.kind == kind)) for s in model.latents.values()]
-            )
-            for kind in self.log_steps
-        }
+        sites = list(model.latents.values())
+        self._transitions = {kind: transition(kind, sites, batch.x) for kind in kinds}
 
     def log_normaliser(self) -> Tensor:
         """Zero: the start is normalised."""
@@ -102,7 +98,7 @@ class LatentPath:
         for place in torch.randperm(len(kinds)).tolist():
             kind = kinds[place]
             step = self.log_steps[kind][k]
-            x, accepted = TRANSITIONS[kind](log_density, x, self._moving[kind], step)
+            x, accepted = self._transitions[kind](log_density, x, step)
             self._record(kind, k, accepted.mean(0))
         return x
 
@@ -166,12 +162,18 @@ def refuse_without_path(model: Model, guide: Guide | None) -> None:
         raise CompatibilityError(
             f"{name} has no density that can be computed, and annealing needs one"
         )
-    others = {site: each.kind for site, each in model.latents.items() if each.kind not in KINDS}
-    if others:
+    sites = model.latents.items()
+    symbols = [each for each, s in sites if s.kind == "categorical" and not s.classes]
+    if symbols:
         raise CompatibilityError(
-            f"{name} has latents of other kinds ({others}) than {' and '.join(KINDS)}, which the "
-            "transitions of ais can move; use --estimator iwae with --particles, or fivo for "
-            "sequences"
+            f"{name} has categorical latents ({', '.join(symbols)}) whose values are symbols, and "
+            "ais moves classes as one-hot codings alone; use --estimator iwae with --particles, or "
+            "fivo for sequences"
+        )
+    if guide is not None and guide.traits.codebook:
+        raise CompatibilityError(
+            f"{type(guide).__name__} has no randomness, and chains that start there cannot reach "
+            "the posterior; use --start prior"
         )
     if guide is not None and (not guide.traits.has_density or guide.traits.auxiliary != "none"):
         raise CompatibilityError(

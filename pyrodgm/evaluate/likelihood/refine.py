@@ -92,18 +92,19 @@ def refine(
         \underbrace{L(q^*) - L(q_\phi)}_{\text{amortisation gap}}, \qquad
         q^* = \arg\max_{q \in \mathcal Q} L(q)
 
-    for the family Q of independent normal numbers or bits. The steps are those of Adam, with a size
-    that falls to zero: along path gradients for normal numbers, and along score gradients with the
-    mean of the other draws as baseline for bits. Both are unbiased. Bounds are then estimated from
-    noise that the steps have not seen, the same for all three; so the refined one is a lower bound
-    on log p(x) in expectation, whether the steps have converged or not.
+    for the family Q of independent normal numbers, bits or classes. The steps are those of Adam,
+    with a size that falls to zero: along path gradients for normal numbers, and along score
+    gradients with the mean of the other draws as baseline for bits and classes. Both are unbiased.
+    Bounds are then estimated from noise that the steps have not seen, the same for all three; so
+    the refined one is a lower bound on log p(x) in expectation, whether the steps have converged
+    or not.
 
     Args:
         model: the model p.
         guide: a guide q with independent latents of each frame.
         sequences: the data.
         steps: gradient steps.
-        step_draws: draws of the latents in each step; at least 2 where latents are bits.
+        step_draws: draws of the latents in each step; at least 2 where latents are discrete.
         draws: of the latents, for each bound.
         step_size: of the first step, in standard deviations of the guide or in log-odds.
         seed: of the draws; the global generator is left alone.
@@ -133,8 +134,8 @@ def refine(
 
 
 def _check(model: Model, steps: int, step_draws: int, draws: int, step_size: float) -> None:
-    bits = any(site.kind == "binary" for site in model.latents.values())
-    least = 2 if bits else 1
+    discrete = any(site.kind != "continuous" for site in model.latents.values())
+    least = 2 if discrete else 1
     if steps < 2 or draws < 1 or step_draws < least or not step_size > 0:
         raise UsageError(
             f"steps is {steps}, draws {draws}, step_draws {step_draws} and step_size {step_size}; "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from linear_gaussian import SCALE, LinearRows
+from rows import EnumeratedRow, one_hots
 
 from oracles import Enumerated, assert_mean, ppca_log_prob
 from pyrodgm.batch import Batch
@@ -16,8 +17,16 @@ from pyrodgm.errors import ChainWarning, CompatibilityError, NonFiniteError, Usa
 from pyrodgm.evaluate.likelihood.ais import Chains, annealed
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
 from pyrodgm.evaluate.likelihood.latent_path import LatentPath
-from pyrodgm.guides import DiagonalNormal, LayeredBernoulli, NoGuide, RecurrentBernoulli
-from pyrodgm.models import HMM, RBM, SBN, TSBN, ModelTraits, Site, StepModel
+from pyrodgm.evaluate.likelihood.transitions import switches
+from pyrodgm.guides import (
+    DiagonalNormal,
+    Factorised,
+    LayeredBernoulli,
+    NearestCode,
+    NoGuide,
+    RecurrentBernoulli,
+)
+from pyrodgm.models import HMM, RBM, SBN, TSBN, VAE, ModelTraits, Site, StepModel
 from variants import randomised
 
 CHAINS, TEMPERATURES = 5_000, 4
@@ -80,12 +89,25 @@ def mixed():
     return model, NoGuide(LinearRows(REAL)), lambda x: model.exact(x[:, 0])
 
 
+def classes():
+    """A variational autoencoder of two variables of three classes."""
+    torch.manual_seed(4)
+    options = {"latents": "categorical", "prior": "learned"}
+    model = randomised(VAE(BITS, latent_dim=2, classes=3, hidden_dim=(4, 3), **options), std=1.3)
+    guide = randomised(Factorised(model, hidden_dim=4))
+    return (
+        model,
+        guide,
+        lambda x: torch.stack([EnumeratedRow(model, guide, each[0]).evidence() for each in x]),
+    )
+
+
 def _enumerated(model):
     guide = (LayeredBernoulli if isinstance(model, SBN) else RecurrentBernoulli)(model).double()
     return lambda x: torch.stack([Enumerated(model, guide, each).evidence() for each in x])
 
 
-LENGTHS = {normal: 1, bits: 1, sequences: 3, mixed: 1}
+LENGTHS = {normal: 1, bits: 1, sequences: 3, mixed: 1, classes: 1}
 CASES = pytest.mark.parametrize("case", LENGTHS)
 
 
@@ -127,6 +149,36 @@ def test_reverse_weights_from_the_posterior_are_unbiased(case):
     p = exact(unique)[which]
     assert log_w.mean() > p.mean()
     assert_mean((p - log_w).exp(), 1.0, power=0.2)
+
+
+@pytest.mark.parametrize("log_step", [0.0, -1.5])
+@torch.no_grad()
+def test_switches_leave_a_density_of_classes_and_bits_unchanged(log_step):
+    """From exact draws of two categorical variables and a bit between them, to exact draws."""
+    torch.manual_seed(5)
+    sites = [
+        Site(3, "categorical", classes=3),
+        Site(1, "binary"),
+        Site(4, "categorical", classes=2),
+    ]
+    first, bit, last = one_hots(1, 3), torch.tensor([[0.0], [1.0]]).double(), one_hots(2, 2)
+    every = torch.cat([
+        first.repeat_interleave(8, 0), bit.repeat_interleave(4, 0).repeat(3, 1), last.repeat(6, 1)
+    ], -1)  # fmt: skip
+    weight = 0.5 * torch.randn(8, 8).double()
+
+    def log_density(z):
+        return ((z @ weight) * z).sum((-1, -2))
+
+    p = log_density(every[:, None]).softmax(0)
+    drawn = p.multinomial(100_000, replacement=True)
+    before = every[drawn][:, None, None]
+    after, accepted = switches(log_density, before, torch.tensor([log_step]).double(), sites=sites)
+    assert 0.2 < accepted.mean() < 1
+    assert torch.equal(after[..., 3], before[..., 3])
+    changed = (after != before).any(-1).double().mean()
+    assert changed > 0.05
+    assert_mean((after[:, 0] == every).all(-1).double(), p)
 
 
 @pytest.mark.parametrize("case", [normal, sequences])
@@ -180,6 +232,9 @@ def test_what_cannot_be_annealed_is_refused_in_words():
     rbm = RBM(BITS)
     with pytest.raises(CompatibilityError, match="has no latents"):
         annealed(rbm, NoGuide(rbm), split)
+    coded = VAE(BITS, latents="codebook", latent_dim=2, classes=3, hidden_dim=4)
+    with pytest.raises(CompatibilityError, match="has no randomness"):
+        annealed(coded, NearestCode(coded, hidden_dim=4), split, Chains(start="guide"))
     model.latents["z2"] = Site(2, "categorical")
     with pytest.raises(CompatibilityError, match="use --estimator iwae"):
         annealed(model, guide, split)
