@@ -57,6 +57,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "factorised": {"hidden_dim": (16, 16)},
     "flow": {"hidden_dim": (16, 16), "flow_dim": 8},
     "gaussian": {"hidden_dim": (16, 16)},
+    "hamiltonian": {"hidden_dim": (16, 16), "steps": 2},
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
     "layered-gaussian": {"hidden_dim": (16, 16)},
     "nearest-code": {"hidden_dim": (16, 16)},

@@ -31,24 +31,25 @@ class ReverseModel(nn.Module):
 
     Attributes:
         latents: name, dimension and kind of every auxiliary site.
-        encoded_dim: size of what `encode` returns; 0 if it returns None.
     """
 
     latents: dict[str, Site]
-    encoded_dim: int
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor | None:
         """Features of the batch apart from its observations, (B, T, E); None if there are none."""
 
     @abstractmethod
-    def step(self, draw: Draw, drawn: Mapping[str, Tensor], encoded: Tensor | None) -> None:
+    def step(
+        self, draw: Draw, drawn: Mapping[str, Tensor], encoded: Tensor | None, t: Tensor
+    ) -> None:
         """Draw the auxiliary sites of one frame, or of all frames at once.
 
         Args:
             draw: ``draw(name, distribution)`` returns the value of a site.
             drawn: values of the model's sites in the frame, latent and observed, (..., D).
             encoded: the frame's features, (..., E).
+            t: frame number from zero, a scalar or (T,).
         """
 
 
@@ -81,12 +82,13 @@ class Extended(SequenceProgram, nn.Module):
         self.history, self.states = model.history, model.states
         self.latents = model.latents | reverse.latents
         self.observed = model.observed
+        self.own_dim = 0  # features of the model, known once a batch is encoded
 
     def encode(self, batch: Batch) -> Tensor | None:
         """Features for the model, and then those for the reverse model, (B, T, E)."""
-        found = [self.model.encode(batch), self.reverse.encode(batch)]
-        parts = [each for each in found if each is not None]
-        return torch.cat(parts, -1) if parts else None
+        own, rest = self.model.encode(batch), self.reverse.encode(batch)
+        self.own_dim = 0 if own is None else own.shape[-1]
+        return own if rest is None else rest if own is None else torch.cat([own, rest], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """The frame of the model, and then its auxiliary variables."""
@@ -98,7 +100,7 @@ class Extended(SequenceProgram, nn.Module):
             return drawn[name]
 
         self.model.step(kept, past, own, t)
-        self.reverse.step(draw, drawn, rest)
+        self.reverse.step(draw, drawn, rest, t)
 
     def forward(self, batch: Batch) -> None:
         """The fused program."""
@@ -108,9 +110,8 @@ class Extended(SequenceProgram, nn.Module):
         """Features for the model and for the reverse model; None where there are none."""
         if encoded is None:
             return None, None
-        of_reverse = self.reverse.encoded_dim
-        own, rest = encoded.split([encoded.shape[-1] - of_reverse, of_reverse], -1)
-        return (own if own.shape[-1] else None), (rest if of_reverse else None)
+        own, rest = encoded[..., : self.own_dim], encoded[..., self.own_dim :]
+        return (own if own.shape[-1] else None), (rest if rest.shape[-1] else None)
 
 
 def extended(model: Program, guide: Any) -> Program | Extended:

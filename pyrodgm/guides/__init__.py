@@ -4,6 +4,7 @@ from pyrodgm.guides.autoregressive import AutoregressiveBernoulli
 from pyrodgm.guides.auxiliary import Auxiliary
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
+from pyrodgm.guides.hamiltonian import Hamiltonian
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nearest import NearestCode
 from pyrodgm.guides.nothing import NoGuide
@@ -35,6 +36,7 @@ GUIDES: dict[str, type[Guide]] = {
     "srnn": SRNNGuide,
     "vrnn": VRNNGuide,
     "auxiliary": Auxiliary,
+    "hamiltonian": Hamiltonian,
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "FeedForwardImplicit",
     "Guide",
     "GuideTraits",
+    "Hamiltonian",
     "ImplicitGuide",
     "LayeredBernoulli",
     "LayeredNormal",

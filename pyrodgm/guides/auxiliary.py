@@ -119,7 +119,6 @@ class NormalReverse(ReverseModel):
         self.latents = {SITE: Site(dim, "continuous")}
         self.names = tuple(model.latents)
         self.inputs, self.conditions = Inputs(model.info), Conditions(model.info)
-        self.encoded_dim = self.conditions.dim
         read = self.inputs.dim + self.conditions.dim + sum(sizes(model.latents).values())
         self.posterior = normal_conditional(read, dim, hidden_dim, shrink=1.0)
 
@@ -127,8 +126,11 @@ class NormalReverse(ReverseModel):
         """The conditions of every row, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
-    def step(self, draw: Draw, drawn: Mapping[str, Tensor], encoded: Tensor | None) -> None:
+    def step(
+        self, draw: Draw, drawn: Mapping[str, Tensor], encoded: Tensor | None, t: Tensor
+    ) -> None:
         """The auxiliary variables of one row."""
+        del t
         given = [] if encoded is None else [encoded]
         latents = [drawn[name] for name in self.names]
         draw(SITE, self.posterior(join(*latents, self.inputs(drawn["x"]), *given)))

@@ -35,14 +35,14 @@ class LinearReverse(ReverseModel):
 
     def __init__(self, slope, cross, centre, scale):
         super().__init__()
-        self.latents, self.encoded_dim = {"a": Site(1, "continuous")}, 0
+        self.latents = {"a": Site(1, "continuous")}
         self.slope, self.cross, self.centre, self.scale = map(linear, (slope, cross, centre, scale))
 
     def encode(self, batch):
         del batch
 
-    def step(self, draw, drawn, encoded):
-        del encoded
+    def step(self, draw, drawn, encoded, t):
+        del encoded, t
         mean = drawn["z"] @ self.slope + drawn["x"] @ self.cross + self.centre
         draw("a", NormalVector(mean[..., None], self.scale.expand(1)))
 
