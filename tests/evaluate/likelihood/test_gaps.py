@@ -14,7 +14,7 @@ from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.likelihood.gaps import Gaps, gaps_words, inference_gaps
 from pyrodgm.evaluate.likelihood.refine import Refinement
 from pyrodgm.figures.gaps import inference_gaps as figure
-from pyrodgm.guides import DiagonalNormal, RecurrentBernoulli
+from pyrodgm.guides import DiagonalNormal, NoGuide, RecurrentBernoulli
 from pyrodgm.models import TSBN
 
 WEIGHT = torch.tensor([[1.0, 0.6, 0.2], [0.5, 0.9, -0.1], [0.0, 0.4, 0.3]]).double()
@@ -89,5 +89,6 @@ def test_annealing_of_what_cannot_be_annealed_is_refused_first():
     from pyrodgm.models import HMM
     from pyrodgm.runs.guide_tests import GuideTests
 
+    model = HMM(DataInfo("b", "binary", 2, (0.5, 0.5), 3.0, 3))
     with pytest.raises(CompatibilityError, match="no latents to anneal"):
-        GuideTests(gaps=3, ais=True).refuse(HMM(DataInfo("b", "binary", 2, (0.5, 0.5), 3.0, 3)))
+        GuideTests(gaps=3, ais=True).refuse(model, NoGuide(model))
