@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from pyrodgm.access import access_in_words
-from pyrodgm.data import balls, mixtures, mnist, mocap, points, polyphonic, ragged, stu
+from pyrodgm.data import (
+    balls,
+    fsdd,
+    mixtures,
+    mnist,
+    mocap,
+    points,
+    polyphonic,
+    ragged,
+    recordings,
+    stu,
+    timit,
+)
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits
 from pyrodgm.data.loader import BatchSampler, evaluation_batches
 from pyrodgm.errors import DataError, UsageError, did_you_mean
@@ -30,6 +42,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "avb-points": points.load_avb,
     "balls": balls.load,
     "cmu35-walk": mocap.load_cmu35,
+    "fsdd": fsdd.load,
     "gmm5": mixtures.load_gmm5,
     "jsb": polyphonic.loader(polyphonic.JSB),
     "mnist": mnist.load,
@@ -38,16 +51,18 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "nottingham": polyphonic.loader(polyphonic.NOTTINGHAM),
     "piano": polyphonic.loader(polyphonic.PIANO),
     "stu": stu.load,
+    "timit": timit.load,
 }
 
 
 @access_in_words(DataError)
 def load(source: str | Path, **options: Any) -> Splits:
-    """A dataset by its name, or from a file in the ragged npz format.
+    """A dataset by its name, from a file in the ragged npz format, or from a folder of recordings.
 
     Args:
         source: a name in `DATASETS`, or a path.
-        options: the keyword arguments of that dataset's loader, or of `ragged.read` for a path.
+        options: the keyword arguments of that dataset's loader; for a path, of `ragged.read`, or of
+            `recordings.read` if it is a folder.
 
     Raises:
         UsageError: no such dataset, or no such option.
@@ -75,9 +90,19 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
     if name in DATASETS:
         return DATASETS[name], ()
     path = Path(source).expanduser()
+    if is_sound(path):
+        return recordings.read, (path,)
     if path.exists() or path.suffix or os.sep in name or isinstance(source, Path):
         return ragged.read, (path,)
     known = ", ".join(sorted(DATASETS))
     hint = did_you_mean(name, DATASETS)
     listed = "" if known in hint else f" Known: {known}."
-    raise UsageError(f"unknown dataset '{name}'; {hint}{listed} Or give the path of an npz file.")
+    raise UsageError(
+        f"unknown dataset '{name}'; {hint}{listed} Or give the path of an npz file, or a "
+        "folder of .wav files."
+    )
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a path is a folder, which holds recordings, or a recording."""
+    return path.is_dir() or path.suffix.lower() == ".wav"

@@ -18,6 +18,7 @@ from pyrodgm.data.checks import check_table
 from pyrodgm.data.kinds import infer_kind, refuse_other_values
 from pyrodgm.data.labels import labelled
 from pyrodgm.data.pictures import as_table, grey_bytes
+from pyrodgm.data.sound import restandardised
 from pyrodgm.data.symbols import refuse_other_symbols
 from pyrodgm.errors import DataError, UsageError, did_you_mean
 
@@ -103,6 +104,8 @@ class EvaluationData:
     def of_splits(cls, splits: Splits, info: DataInfo) -> EvaluationData:
         """Three splits prepared for a model that was fitted on other data; see `of`."""
         parts, given = dict(splits.items()), splits.info
+        if info.audio and given.audio and info.audio != given.audio:
+            parts = {n: restandardised(part, given.audio, info.audio) for n, part in parts.items()}
         return cls.of(given.name, parts, info, kind=given.kind, notes=splits.notes)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pyrodgm.data.audio import Audio
+
 Kind = Literal["binary", "unit", "categorical", "count", "real"]
 ImageShape = tuple[int, int] | tuple[int, int, int]
 SPLITS = ("train", "valid", "test")
@@ -45,6 +47,7 @@ class DataInfo:
         condition_mean: training mean of every condition of the frames, U numbers.
         condition_std: standard deviation of the same, U numbers; zero where it never changes.
         classes: names of the classes whose one-hot coding are the last conditions, if any are.
+        audio: how frames become samples, where a frame is a piece of a recording.
     """
 
     name: str
@@ -68,6 +71,7 @@ class DataInfo:
     condition_mean: tuple[float, ...] = field(default=(), repr=False)
     condition_std: tuple[float, ...] = field(default=(), repr=False)
     classes: tuple[str, ...] = field(default=(), repr=False)
+    audio: Audio | None = None
 
     @property
     def fill(self) -> tuple[float, ...]:
@@ -92,7 +96,9 @@ class DataInfo:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:
         """The inverse of `to_dict`, also after a round trip through JSON."""
-        return cls(**{key: _as_tuples(value) for key, value in values.items()})
+        facts = {key: _as_tuples(value) for key, value in values.items()}
+        audio = values.get("audio")
+        return cls(**{**facts, "audio": Audio(**audio) if audio else None})
 
 
 def _as_tuples(value: Any) -> Any:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrodgm.data import DATASETS, load
+from pyrodgm.data import find_loader, load, ragged
+from pyrodgm.data.audio import Audio
 from pyrodgm.data.base import SPLITS, DataInfo, Splits
 from pyrodgm.data.checks import infinite
 from pyrodgm.data.kinds import Arrays
 from pyrodgm.data.loader import BatchSampler, padding_share
-from pyrodgm.data.ragged import read_arrays
 from pyrodgm.data.remarks import constant_features, remarks
+from pyrodgm.data.sound import audio_in_words, duration
 from pyrodgm.display import between
 from pyrodgm.errors import DataError
 
@@ -31,8 +33,8 @@ def inspect(source: str | Path) -> Report:
         source: what `load` takes.
 
     Returns:
-        Plain values for JSON: `kind`, `splits`, `duplicates`, `notes`, `refused` (the error of
-        `load`, or None) and `fit` (the command to type, or None).
+        Plain values for JSON: `kind`, `splits`, `audio` (of sound, else None), `duplicates`,
+        `notes`, `refused` (the error of `load`, or None) and `fit` (the command to type, or None).
 
     Raises:
         UsageError: no such dataset.
@@ -45,10 +47,12 @@ def inspect(source: str | Path) -> Report:
     arrays = _arrays(source, splits)
     lengths = {split: _lengths(arrays, split) for split in SPLITS if split in arrays}
     model = _model(splits.info) if splits else None
+    audio = splits.info.audio if splits else None
     return {
         "source": str(source),
         "kind": splits.info.kind if splits else None,
         "splits": {split: _describe(arrays, split, lengths[split]) for split in lengths},
+        "audio": asdict(audio) if audio else None,
         "duplicates": _duplicates(arrays, lengths),
         "notes": [*remarks(splits)] if splits else _constant_features(arrays),
         "refused": refused,
@@ -60,6 +64,7 @@ def render(report: Report) -> str:
     """The report of `inspect` as text for a terminal."""
     lines = [f"{report['source']}: {report['kind'] or 'not usable'}"]
     lines += [_render_split(split, facts) for split, facts in report["splits"].items()]
+    lines += _render_audio(Audio(**report["audio"]), report["splits"]) if report["audio"] else []
     lines += [
         f"duplicates: {count} of the sequences of {pair}"
         for pair, count in report["duplicates"].items()
@@ -75,16 +80,18 @@ def render(report: Report) -> str:
 
 def _model(info: DataInfo) -> str:
     """A first model to try; its emission is chosen from the data."""
+    if info.audio is not None:
+        return "vrnn"
     if info.max_length == 1:
         return "sbn"
     return {"categorical": "hmm", "count": "hmsbn"}.get(info.kind, "tsbn")
 
 
 def _arrays(source: str | Path, splits: Splits | None) -> Arrays:
-    """The arrays as stored in the file; for a named dataset, as made by its loader."""
-    if str(source) not in DATASETS:
+    """The arrays as stored in an npz file; for any other source, as made by its loader."""
+    if find_loader(source)[0] is ragged.read:
         try:
-            return read_arrays(Path(source).expanduser())[0]
+            return ragged.read_arrays(Path(source).expanduser())[0]
         except DataError:
             return {}
     if splits is None:
@@ -169,6 +176,16 @@ def _constant_features(arrays: Arrays) -> list[str]:
     if x.ndim != 2 or not x.size or x.dtype.kind not in "buif":
         return []
     return constant_features(np.fmin.reduce(x) == np.fmax.reduce(x))  # which ignore NaN
+
+
+def _render_audio(audio: Audio, splits: Report) -> list[str]:
+    """Rate, frames and duration of recordings."""
+    frames = {split: facts["shape"][0] for split, facts in splits.items()}
+    durations = [
+        f"{split} {duration(count * audio.frame_size / audio.rate)}"
+        for split, count in frames.items()
+    ]
+    return [f"  sound  {audio_in_words(audio)}: {', '.join(durations)}"]
 
 
 def _render_split(split: str, facts: Report) -> str:

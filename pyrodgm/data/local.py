@@ -60,6 +60,14 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def folder_sha256(folder: Path, files: Iterable[Path]) -> str:
+    """One digest of the contents of files and of their names in a folder."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def content_sha256(*parts: Sequences) -> str:
     """One digest of the lengths and values of sequences."""
     digest = hashlib.sha256()

@@ -35,10 +35,9 @@ from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
 from pyrodgm.data.labels import label_name, with_labels
 from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.data.pictures import as_tables, grey_bytes
+from pyrodgm.data.splitting import held_out
 from pyrodgm.errors import DataError
-from pyrodgm.seeds import numpy_generator
 
-HELD_OUT = 0.1
 NO_LENGTHS = "no 'train_lengths' in the file: its {} frames are independent rows, not sequences"
 PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
 CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
@@ -303,15 +302,12 @@ def _hold_out(parts: dict[str, Sequences], seed: int) -> list[str]:
             f"'train' has {total} sequence, and the file has no {' and no '.join(missing)}; "
             "cut it into several sequences with train_lengths, or add these arrays"
         )
-    size = max(1, round(HELD_OUT * total))
-    rows = numpy_generator(seed, "hold out").permutation(total)
     source = parts["train"]
-    for split in missing:
-        held_out, rows = rows[:size], rows[size:]
-        parts[split] = source.select(np.sort(held_out))
     if missing:
-        parts["train"] = source.select(np.sort(rows))
+        rows = held_out(total, missing, seed)
+        parts |= {split: source.select(chosen) for split, chosen in rows.items()}
     return [
-        f"no '{split}' in the file: {size} of {total} train sequences, drawn with seed {seed}"
+        f"no '{split}' in the file: {len(parts[split])} of {total} train sequences, drawn with "
+        f"seed {seed}"
         for split in missing
     ]

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from pyrodgm.data.base import Splits
+from pyrodgm.data.sound import audio_in_words
 from pyrodgm.errors import DataWarning
 
 SHOWN = 8  # features that a remark lists
@@ -53,4 +54,6 @@ def summary(splits: Splits) -> str:
     features = f"{info.dim} feature{'s' * (info.dim > 1)}"
     if info.image_shape:
         features += f" (pictures of {' x '.join(map(str, info.image_shape))})"
+    if info.audio:
+        features += f" (samples at {audio_in_words(info.audio)})"
     return f"{info.name}: {info.kind}, {features}; {', '.join(parts)}"

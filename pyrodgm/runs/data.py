@@ -204,7 +204,7 @@ class RunData:
             sources: other data in use, as taken by `pyrodgm.data.load`.
 
         Raises:
-            UsageError: the file is in use.
+            UsageError: the file is in use, or would be in a folder of recordings in use.
         """
         if self.config is not None:
             own = self.config.data
@@ -215,5 +215,7 @@ class RunData:
                 f"{path} is a file of the run {self.folder.path}, which needs it; give another "
                 "file to write"
             )
-        if any(source and Path(source).expanduser().resolve() == target for source in sources):
+        places = [Path(source).expanduser().resolve() for source in sources if source]
+        sound = target.suffix.lower() == ".wav"  # which would be one more recording in a folder
+        if any(place == target or (sound and place in target.parents) for place in places):
             raise UsageError(f"{path} is data used by this command; give another file to write")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pyrodgm.data import DATASETS, find_loader, load, local
+from pyrodgm.data import DATASETS, find_loader, is_sound, load, local, recordings
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.data.evaluation_files import read_evaluation
@@ -152,7 +152,7 @@ def located(
         data = Component(str(path), data.options)
     elif "path" in data.options:
         data = Component(data.name, {**data.options, "path": str(path)})
-    if data.name not in DATASETS and not path.is_file():
+    if data.name not in DATASETS and not (path.is_file() or is_sound(path)):
         return None
     splits = load(data.name, **data.options)
     if splits.sha256 != before:
@@ -179,7 +179,8 @@ def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
     _, arguments = find_loader(source)
     if not arguments:
         return EvaluationData.of_splits(load(source), info)
-    found = read_evaluation(source, info)
+    sound = is_sound(Path(source).expanduser())
+    found = recordings.read_evaluation(source, info) if sound else read_evaluation(source, info)
     if found.notes:
         warnings.warn(f"{found.info.name}: {'; '.join(found.notes)}", DataWarning, stacklevel=3)
     return found
