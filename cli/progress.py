@@ -51,10 +51,11 @@ class _Display(ABC):
         self.options = options
         self._valid = ""
         self._first = (first_step, seconds)
-        limit = f", {options.time_limit:g} s" if options.time_limit else ""
+        most = [f"{options.steps} steps"] if options.steps else []
+        most += [f"{options.time_limit:g} s"] if options.time_limit else []
         start = f" from step {first_step}" if first_step else ""
         starts = f"{options.restarts} x " if options.restarts > 1 else ""
-        self.say(f"{run}: training{start}, at most {starts}{options.steps} steps{limit}")
+        self.say(f"{run}: training{start}, at most {starts}{', '.join(most)}")
 
     def on_progress(self, progress: Progress) -> None:
         """Show progress, unless it was shown very recently."""
@@ -84,7 +85,8 @@ class _Display(ABC):
     def share(self, progress: Progress) -> float:
         """Share of the run that is done, by steps or by time, whichever is larger."""
         assert self.options is not None
-        share = progress.step / (self.options.restarts * self.options.steps)
+        steps = self.options.restarts * (self.options.steps or 0)
+        share = progress.step / steps if steps else 0.0
         if self.options.time_limit:
             share = max(share, progress.seconds / self.options.time_limit)
         return min(share, 1.0)

@@ -10,6 +10,7 @@ from pydantic import Field
 from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
 
 Count = Annotated[int, Field(ge=1)]
+STEPS = 20_000  # of training that nothing else ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class FitOptions(OptimizerOptions):
     """Options of training; the schema of the `[fit]` group.
 
     Args:
-        steps: largest number of batches to train on.
+        steps: largest number of batches to train on; 20,000 if neither it nor a time limit is
+            given, and without a limit if only a time limit is.
         time_limit: largest number of seconds to train, across resumes; none by default.
         batch_size: largest number of sequences per batch, over all devices together; batches are
             smaller where padding would be too large.
@@ -52,7 +54,7 @@ class FitOptions(OptimizerOptions):
         num_nodes: number of machines.
     """
 
-    steps: Count = 20_000
+    steps: Count | None = None
     time_limit: Positive | None = None
     batch_size: Count = 16
     lr_schedule: Literal["plateau", "cosine", "linear"] = "plateau"
@@ -68,6 +70,11 @@ class FitOptions(OptimizerOptions):
     precision: Literal["32", "bf16"] = "32"
     devices: Count = 1
     num_nodes: Count = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is None and self.time_limit is None:
+            object.__setattr__(self, "steps", STEPS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a configuration file."""

@@ -217,7 +217,8 @@ class Training:
 
     def _share(self) -> float:
         """The share of this restart that is done, by steps or by time; all processes agree."""
-        steps, limit = self.own_steps / self.options.steps, self.options.time_limit
+        most, limit = self.options.steps, self.options.time_limit
+        steps = 0.0 if most is None else self.own_steps / most
         if limit is None:
             return steps
         own = (limit - self.first_seconds) / (self.options.restarts - self.restart)

@@ -204,7 +204,7 @@ class Recorder:
     def _reason(self) -> str:
         """The reason why training ended."""
         training, options = self.training, self.training.options
-        if training.own_steps >= options.steps:
+        if options.steps is not None and training.own_steps >= options.steps:
             return f"step {training.own_steps} of at most {options.steps}"
         if self._is_out_of_patience():
             return f"no improvement in {self.selection.since} evaluations (fit.patience)"

@@ -116,7 +116,8 @@ def test_training_stops_when_validation_no_longer_improves(values, tmp_path):
 
 
 def test_it_says_when_there_is_no_time_or_step_left(values, tmp_path):
-    values["fit"] |= {"steps": 10**6, "time_limit": 0.05}
+    values["fit"] = {**values["fit"], "time_limit": 0.05}
+    del values["fit"]["steps"]
     listener = Listener()
     steps = fit_config(resolve(values), tmp_path / "run", listener).steps
     assert listener.reason.endswith("s of at most 0.05")

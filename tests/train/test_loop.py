@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(splits):
 
 
 def test_the_time_limit_ends_training(splits):
-    made = training(splits, steps=10**6, time_limit=0.05)
+    made = training(splits, steps=None, time_limit=0.05)
     assert len(list(made.steps())) < 10**4
     assert made.seconds >= 0.05
 
@@ -382,3 +382,10 @@ def test_a_loss_per_frame_is_divided_by_the_frames_of_a_sequence(splits):
     whole = gradient_after_one_step(splits, batch_size=everything)
     each = gradient_after_one_step(splits, batch_size=everything, per_frame=True)
     torch.testing.assert_close(each * splits.info.mean_length, whole)
+
+
+def test_a_time_limit_alone_ends_training():
+    """There is no limit of steps beside it, unless one is given."""
+    assert FitOptions().steps == 20_000
+    assert FitOptions(time_limit=3.0).steps is None
+    assert FitOptions(time_limit=3.0, steps=7).steps == 7
