@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.distributions import partial
+from pyrodgm.distributions import partial as seen_part
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.cells import Cell
 from pyrodgm.engine.particles import of_ancestors
 from pyrodgm.engine.past import Drive, Past, computed
 from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling
+from pyrodgm.engine.twist import Twist, TwistedFilter, log_twist, twist_changes
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Filtered:
         log_p: log-probability of every site of the model, (K, B, T), in nats, zero where a frame is
             padding.
         log_q: the same of the guide.
+        log_ratios: by which every frame is weighed, (K, B, T): log p - log q given the particle's
+            past; with a twist, with its change.
         blind: frames without any observation, (B, T). Their latents are drawn from the model, so
             their weights are one; None if there are no such frames.
         resamplings: what was resampled before each frame, T of them; None where nothing was.
@@ -40,17 +44,10 @@ class Filtered:
     values: Mapping[str, Tensor]
     log_p: Mapping[str, Tensor]
     log_q: Mapping[str, Tensor]
+    log_ratios: Tensor
     blind: Tensor | None
     resamplings: Sequence[Resampling | None]
     mask: Tensor
-
-    @property
-    def log_ratios(self) -> Tensor:
-        """Log p - log q of every frame given its particle's past, (K, B, T)."""
-        ratios = sum(self.log_p.values(), torch.zeros(())) - sum(
-            self.log_q.values(), torch.zeros(())
-        )
-        return ratios if self.blind is None else ratios.masked_fill(self.blind, 0.0)
 
     def log_weights(self, *, stop_gradient: bool = False) -> Tensor:
         r"""Normalised log-weights before each frame, after resampling, (K, B, T).
@@ -94,6 +91,8 @@ def run_filter(
     particles: int,
     *,
     threshold: float = THRESHOLD,
+    twist: Twist | None = None,
+    pathwise: bool = True,
 ) -> Filtered:
     """Run a particle filter, and score all its frames at once, with gradients.
 
@@ -108,25 +107,48 @@ def run_filter(
         particles: per sequence, K.
         threshold: particles are resampled where the effective sample size falls below this share
             of K; 0 never resamples, more than 1 always does.
+        twist: of the weights, by what follows every frame; see `pyrodgm.engine.twist`.
+        pathwise: whether gradients flow through draws that can carry them.
     """
-    with torch.set_grad_enabled(torch.is_grad_enabled() and guide.reparameterised):
-        found = ParticleFilter(model, guide, batch, particles, threshold=threshold)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and guide.reparameterised and pathwise):
+        found = _filter(model, guide, batch, particles, threshold, twist)
         run = _Record()
         while found.t < batch.length:
             run.resamplings.append(found.resample())
             run.p.append(dict(found.p.past))
             run.q.append(dict(found.q.past))
             run.values.append(found.take_in())
-    values = {name: _over_time([now[name] for now in run.values]) for name in guide.latents}
-    blind = None if batch.seen is None else batch.mask & ~batch.seen.any(-1)
+    values = {name: over_time([now[name] for now in run.values]) for name in guide.latents}
+    lineage = partial(LineagePast, resamplings=run.resamplings)
+    log_p = scores(extended(model, guide), batch, values, lineage(windows(run.p)))
+    log_q = scores(guide, batch, values, lineage(windows(run.q)))
+    blind = blind_frames(batch)
+    ratios = difference(log_p, log_q, blind)
+    if twist is not None:
+        ratios = ratios + twist_changes(log_twist(twist, batch, values), run.resamplings)
     return Filtered(
         values=values,
-        log_p=_scores(extended(model, guide), batch, values, run.p, run.resamplings),
-        log_q=_scores(guide, batch, values, run.q, run.resamplings),
+        log_p=log_p,
+        log_q=log_q,
+        log_ratios=ratios,
         blind=blind,
         resamplings=run.resamplings,
         mask=batch.mask,
     )
+
+
+def _filter(
+    model: SequenceProgram,
+    guide: SequenceProgram,
+    batch: Batch,
+    particles: int,
+    threshold: float,
+    twist: Twist | None,
+) -> ParticleFilter:
+    """The filter that draws, with a twist or without one."""
+    if twist is None:
+        return ParticleFilter(model, guide, batch, particles, threshold=threshold)
+    return TwistedFilter(model, guide, batch, particles, threshold=threshold, twist=twist)
 
 
 class _Record:
@@ -137,6 +159,19 @@ class _Record:
         self.p: list[dict[str, Tensor]] = []
         self.q: list[dict[str, Tensor]] = []
         self.values: list[dict[str, Tensor]] = []
+
+
+def blind_frames(batch: Batch) -> Tensor | None:
+    """Frames without any observation, (B, T); None if all features of all frames were seen."""
+    return None if batch.seen is None else batch.mask & ~batch.seen.any(-1)
+
+
+def difference(
+    log_p: Mapping[str, Tensor], log_q: Mapping[str, Tensor], blind: Tensor | None
+) -> Tensor:
+    """The sum of log p over its sites less that of log q, zero in frames without observations."""
+    ratios = sum(log_p.values(), torch.zeros(())) - sum(log_q.values(), torch.zeros(()))
+    return ratios if blind is None else ratios.masked_fill(blind, 0.0)
 
 
 class LineagePast(Past):
@@ -166,31 +201,38 @@ class LineagePast(Past):
         return torch.stack(outputs, -2)
 
 
-def _scores(
-    program: SequenceProgram,
-    batch: Batch,
-    values: Mapping[str, Tensor],
-    pasts: Sequence[Mapping[str, Tensor]],
-    resamplings: Sequence[Resampling | None],
+def scores(
+    program: SequenceProgram, batch: Batch, values: Mapping[str, Tensor], past: Past
 ) -> dict[str, Tensor]:
-    """Log-probabilities of every site in all frames, (K, B, T), each given its particle's past."""
+    """Log-probabilities of every site in all frames, (..., B, T), each given a past of its own.
+
+    Args:
+        program: the sequence program.
+        batch: B sequences of T frames.
+        values: of every latent site, (..., B, T, J).
+        past: of all frames at once, with leading dimensions that broadcast with those of values.
+    """
     nats: dict[str, Tensor] = {}
     zero = batch.x.new_zeros(())
 
     def draw(name: str, distribution: TorchDistribution) -> Tensor:
         observed = name in program.observed
         value = batch.x if observed else values[name]
-        scored = partial(distribution, batch.seen if observed else None)
+        scored = seen_part(distribution, batch.seen if observed else None)
         nats[name] = torch.where(batch.mask, scored.log_prob(value), zero)
         return value
 
-    windows = {name: _over_time([past[name] for past in pasts]) for name in pasts[0]}
     frames = torch.arange(batch.length, device=batch.x.device)
-    program.step(draw, LineagePast(windows, resamplings), program.encode(batch), frames)
+    program.step(draw, past, program.encode(batch), frames)
     return nats
 
 
-def _over_time(frames: Sequence[Tensor]) -> Tensor:
+def windows(pasts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The windows before all frames, (..., T, n D) by site, of those before each, (..., n D)."""
+    return {name: over_time([past[name] for past in pasts]) for name in pasts[0]}
+
+
+def over_time(frames: Sequence[Tensor]) -> Tensor:
     """(..., T, D) of T frames (..., D), some of which may lack the dimension of particles."""
     shape = torch.broadcast_shapes(*(frame.shape for frame in frames))
     return torch.stack([frame.expand(shape) for frame in frames], -2)

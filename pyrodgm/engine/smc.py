@@ -108,7 +108,7 @@ class ParticleFilter:
         alive = self._alive()
         moving = None if self.t < self._whole else alive
         values, log_q = self._propose(moving)
-        values, log_ratio = self._weigh(values, log_q, moving)
+        values, log_ratio = self.weigh(values, log_q, moving)
         joint = self.log_weights + log_ratio.double().masked_fill(~alive, 0.0)
         increment = joint.logsumexp(0).masked_fill(~alive, 0.0)
         self.log_weights = joint - increment
@@ -187,31 +187,14 @@ class ParticleFilter:
         """
         return partial(distribution, seen).log_prob(x)
 
-    def _frame(self) -> Tensor:
-        return torch.full((), self.t, device=self.batch.x.device)
+    def weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
+        """Values for the windows, and the log-ratio by which this frame is weighed, (K, B).
 
-    def _alive(self) -> Tensor:
-        """Sequences that have not ended, (B,); all of them after the last frame."""
-        at_end = self.t == self.batch.length
-        return torch.ones_like(self.batch.mask[:, 0]) if at_end else self.batch.mask[:, self.t]
-
-    def _propose(self, moving: Tensor | None) -> tuple[Values, Tensor]:
-        """Latents of this frame from the guide, and their log-probabilities (K, B)."""
-        values: Values = {}
-        nats: list[Tensor] = []
-
-        def draw(name: str, distribution: TorchDistribution) -> Tensor:
-            here = distribution.expand(self.shape)
-            pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
-            values[name] = here.rsample() if pathwise else here.sample()
-            nats.append(distribution.log_prob(values[name]))
-            return values[name]
-
-        self.q.step(draw, self._frame(), moving)
-        return values, sum(nats, self.batch.x.new_zeros(self.shape))
-
-    def _weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
-        """Values for the windows, and log p - log q of this frame (K, B)."""
+        Args:
+            values: latents from the guide, by site, (K, B, J).
+            log_q: their log-probabilities, (K, B).
+            moving: sequences whose states move, (B,); None for all.
+        """
         batch, t = self.batch, self.t
         seen = None if batch.seen is None else batch.seen[:, t]
         blind = None if seen is None else ~seen.any(-1)
@@ -235,6 +218,29 @@ class ParticleFilter:
             log_ratio = log_ratio.masked_fill(blind, 0.0)
             values |= {seen_key(name): seen for name in self.model.observed}
         return values, sum(observed, log_ratio)
+
+    def _frame(self) -> Tensor:
+        return torch.full((), self.t, device=self.batch.x.device)
+
+    def _alive(self) -> Tensor:
+        """Sequences that have not ended, (B,); all of them after the last frame."""
+        at_end = self.t == self.batch.length
+        return torch.ones_like(self.batch.mask[:, 0]) if at_end else self.batch.mask[:, self.t]
+
+    def _propose(self, moving: Tensor | None) -> tuple[Values, Tensor]:
+        """Latents of this frame from the guide, and their log-probabilities (K, B)."""
+        values: Values = {}
+        nats: list[Tensor] = []
+
+        def draw(name: str, distribution: TorchDistribution) -> Tensor:
+            here = distribution.expand(self.shape)
+            pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
+            values[name] = here.rsample() if pathwise else here.sample()
+            nats.append(distribution.log_prob(values[name]))
+            return values[name]
+
+        self.q.step(draw, self._frame(), moving)
+        return values, sum(nats, self.batch.x.new_zeros(self.shape))
 
 
 def frame_evidence(

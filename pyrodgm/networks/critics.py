@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import join
 from pyrodgm.engine.sites import Site, sizes
-from pyrodgm.networks.cells import LSTMCell
+from pyrodgm.networks.backward import backward_outputs
+from pyrodgm.networks.cells import GRUCell, LSTMCell
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import layer_sizes
@@ -108,6 +110,44 @@ class PathCritic(nn.Module):
         outputs = self.cell.outputs(join(*parts))
         last = (batch.lengths - 1)[:, None, None].expand(*outputs.shape[:-2], 1, outputs.shape[-1])
         return self.network(outputs.gather(-2, last).squeeze(-2)).squeeze(-1)
+
+
+class FutureCritic(nn.Module):
+    r"""A number T(z_t, x_{t+1:T}) for every frame, by a recurrence over the frames after it.
+
+    .. math:: b_t = \mathrm{GRU}(x_t, u_t, b_{t+1}), \quad b_{T+1} = 0, \qquad
+        T(z_t, x_{t+1:T}) = f(z_t, b_{t+1})
+
+    where f are rectified layers, whose output starts at zero.
+
+    Args:
+        info: the data's facts.
+        latents: the latent sites.
+        hidden_dim: units of the recurrence, and of the rectified layers above it; a number is the
+            recurrence and a single layer of as many units.
+    """
+
+    def __init__(
+        self, info: DataInfo, latents: Mapping[str, Site], hidden_dim: int | tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.inputs, self.conditions = Inputs(info), Conditions(info)
+        self.names = tuple(latents)
+        first, *above = layer_sizes(hidden_dim)
+        self.cell = GRUCell(self.inputs.dim + self.conditions.dim, first)
+        dim = first + sum(sizes(latents).values())
+        self.network = relu_network(dim, tuple(above) or first, 1, bias=False)
+        nn.init.zeros_(self.network[-1].get_parameter("weight"))
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The recurrence over the frames after each frame, (B, T, H); zero at the end."""
+        given = self.conditions(batch)
+        inputs = join(self.inputs(batch.x), *([] if given is None else [given]))
+        return F.pad(backward_outputs(self.cell, inputs, batch)[:, 1:], (0, 0, 0, 1))
+
+    def forward(self, values: Mapping[str, Tensor], encoded: Tensor) -> Tensor:
+        """Of latents (..., J) by site and features (..., H) of the same frames, (...)."""
+        return self.network(join(encoded, *(values[n] for n in self.names))).squeeze(-1)
 
 
 def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

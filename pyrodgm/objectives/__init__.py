@@ -25,6 +25,7 @@ from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.schedule import Schedule
 from pyrodgm.objectives.single import SinglePhase
+from pyrodgm.objectives.sixo import SIXO
 from pyrodgm.objectives.state import Chains, RowCache, Running
 from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.straight_through import StraightThrough
@@ -54,6 +55,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
+    "sixo": SIXO,
     "stl": STL,
     "straight-through": StraightThrough,
     "trace-elbo": TraceELBO,
@@ -77,6 +79,7 @@ __all__ = [
     "PCD",
     "RLOO",
     "RWS",
+    "SIXO",
     "STL",
     "VIMCO",
     "VQ",

@@ -17,6 +17,20 @@ Values = Mapping[str, Tensor]
 LEAST_SCALE = 1e-3  # of q's standard deviations, below which draws count as equal
 
 
+def logistic(of_q: Tensor, of_r: Tensor) -> Tensor:
+    r"""The logistic loss of telling draws of q from draws of r.
+
+    .. math:: \mathrm{softplus}(-T_q) + \mathrm{softplus}(T_r)
+
+    Its mean is smallest where T is :math:`\log q - \log r`, and 2 log 2 for T = 0.
+
+    Args:
+        of_q: the critic T at draws of q.
+        of_r: the critic at as many draws of r.
+    """
+    return F.softplus(-of_q) + F.softplus(of_r)
+
+
 class CriticTerm(nn.Module):
     r"""A critic T(x, z) that estimates the logarithm of the ratio of two densities of z given x.
 
@@ -66,7 +80,7 @@ class CriticTerm(nn.Module):
             **kwargs: the same, by keyword.
         """
         q, r = (self.ratio(values, *args, **kwargs) for values in (of_q, of_r))
-        return F.softplus(-q) + F.softplus(r)
+        return logistic(q, r)
 
     def log_q(
         self, batch: Batch, contrast: Contrast, values: Values, of_model: Values

@@ -1,12 +1,13 @@
 """Models of continuous latents over time, against quadrature and against joint normals."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyro.distributions as dist
 import pytest
 import torch
 from continuous_pairs import FEATURES, LAYERS, ONE_EACH, PAIRS, away_from_kinks, by_quadrature, made
-from torch import Tensor, nn
+from linear_dynamics import ExactSmoothing, linear_dmm
+from torch import nn
 
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
@@ -23,7 +24,7 @@ from pyrodgm.guides import (
     StepGuide,
     VRNNGuide,
 )
-from pyrodgm.models import DMM, TSBN, ModelTraits, Site, StepModel
+from pyrodgm.models import TSBN, ModelTraits, Site, StepModel
 from pyrodgm.objectives import ELBO
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
@@ -162,85 +163,6 @@ def test_linear_dynamics_against_the_joint_normal_distribution():
         batch = Batch.of(x.reshape(1, length, D).expand(20_000, -1, -1))
         found = run_filter(model, guide, batch, 4)
         assert_mean((found.increments().sum(-1) - joint.log_prob(x)).exp()[:, None], 1.0)
-
-
-def linear_dmm():
-    """A DMM whose transition and emission are linear, and the matrices of these."""
-    info = replace(INFOS["gaussian"], mean=(0.0,) * D, std=(1.0,) * D)
-    model = randomised(DMM(info, latent_dim=2, transition_dim=3, hidden_dim=4), 0.5)
-    move, decoder, eye = model.transition, model.decoder, torch.eye(2).double()
-    with torch.no_grad():
-        nn.init.zeros_(move.linear.bias)
-        nn.init.constant_(move.gate.bias, -60.0)  # the linear map alone
-        nn.init.zeros_(move.scale.weight)
-        decoder.first.weight.copy_(torch.cat([eye, -eye]))  # relu(z) - relu(-z) = z
-        nn.init.zeros_(decoder.first.bias)
-        decoder.last.weight.copy_(torch.cat([torch.randn(D, 2), torch.zeros(D, 2)]).repeat(1, 2))
-        decoder.last.weight[:, 2:] *= -1
-        emitted = decoder(torch.cat([eye, torch.zeros(1, 2)]).double())
-        c = emitted.loc[-1]
-        loading, noise = (emitted.loc[:2] - c).T, emitted.scale[-1].square().diag()
-        later = torch.tensor(1)
-        spread = move(torch.zeros(2).double(), later).scale.square().diag()
-    return model, Linearised(move.linear.weight.detach(), spread, loading, c, noise)
-
-
-@dataclass
-class Linearised:
-    """z_t = A z_{t-1} + N(0, Q), x_t = C z_t + c + N(0, R)."""
-
-    A: Tensor
-    Q: Tensor
-    C: Tensor
-    c: Tensor
-    R: Tensor
-
-    def joint(self, length, first_z):
-        """The distribution of all observations, (T D,)."""
-        powers = [torch.linalg.matrix_power(self.A, k) for k in range(length + 1)]
-        root = torch.zeros(2 * length, 2 * length).double()
-        for row in range(length):
-            for column in range(row + 1):
-                root[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = powers[row - column]
-        observe = torch.block_diag(*[self.C] * length) @ root
-        covariance = observe @ torch.block_diag(*[self.Q] * length) @ observe.T
-        covariance = covariance + torch.block_diag(*[self.R] * length)
-        mean = torch.cat([self.C @ power @ first_z + self.c for power in powers[1:]])
-        return dist.MultivariateNormal(mean, covariance)
-
-
-class ExactSmoothing(StepGuide):
-    """q(z_t | z_{t-1}, x_{t:T}) of linear dynamics, by messages from the future."""
-
-    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
-
-    def __init__(self, model, linear):
-        super().__init__(model)
-        self.history, self.linear = 1, linear
-
-    def encode(self, batch):
-        """The mean's constant part and the covariance of every frame, (B, T, 2 + 4)."""
-        s, precision = self.linear, self.linear.Q.inverse()
-        observed = s.C.T @ s.R.inverse()
-        seen = (batch.x - s.c) @ observed.T
-        message, of_frame = torch.zeros(2, 2).double(), []
-        shift = torch.zeros(batch.size, 2).double()
-        for t in reversed(range(batch.length)):
-            shift = shift + seen[:, t]
-            covariance = (precision + observed @ s.C + message).inverse()
-            constant = shift @ covariance
-            of_frame.append(torch.cat([constant, covariance.flatten().expand(len(shift), -1)], -1))
-            gain = s.A.T @ precision @ covariance
-            message = s.A.T @ precision @ s.A - gain @ precision @ s.A
-            shift = shift @ gain.T
-        return torch.stack(of_frame[::-1], 1)
-
-    def step(self, draw, past, encoded, t):
-        before = past["z"] + (t == 0)[..., None] * self.model.transition.start
-        covariance = encoded[..., 2:].unflatten(-1, (2, 2))
-        pull = before @ (self.linear.Q.inverse() @ self.linear.A).T
-        mean = encoded[..., :2] + (covariance @ pull[..., None]).squeeze(-1)
-        draw("z", dist.MultivariateNormal(mean, covariance))
 
 
 def test_a_linear_dmm_with_its_exact_posterior_has_no_gap_to_the_kalman_likelihood():
