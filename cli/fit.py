@@ -14,7 +14,8 @@ import rich_click as click
 @click.option("--objective", help="Objective: a name, or path/to/file.py:ClassName.")
 @click.option(
     "--data",
-    help="Dataset name, or an npz file (see `pyrodgm data inspect`); with --resume, its new place.",
+    help="Dataset name, an npz file or a folder of .wav files (see `pyrodgm data inspect`); with "
+    "--resume, its new place.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: below runs/].")
 @click.option("--steps", type=int, help="Largest number of training steps.")

@@ -28,30 +28,37 @@ import rich_click as click
 )
 @click.option(
     "--out",
+    "outs",
     required=True,
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="File to write: .npz, .png, .gif (videos) or .mid (piano rolls).",
+    help="File to write: .npz, .png, .gif (videos), .mid (piano rolls), .wav (sound); repeatable.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
     run: Path,
     data: str | None,
     conditions: Path | None,
-    out: Path,
+    outs: tuple[Path, ...],
     split: str | None,
     **options: Any,
 ) -> None:
-    """Draw sequences from a fitted model; the ending of the file decides the format."""
+    """Draw sequences from a fitted model; the ending of the file decides the format.
+
+    With several files, the same sequences are in all of them, as in `--out a.wav --out a.png`.
+    """
     from pyrodgm.data.ahead import read_conditions
     from pyrodgm.figures.samples_file import save_samples
     from pyrodgm.runs.run import Run
 
     loaded = Run.load(run, data)
-    loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
+    for out in outs:
+        loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
     if given is None and loaded.info.num_conditions and not options["labels"]:
         _, split = loaded.data.choose(split)
         click.echo(f"using conditions of sequences of the {split} split", err=True)
     draws = loaded.sample(split=split, conditions=given, **options)
-    for path in save_samples(draws["x"], loaded.info, out):
-        click.echo(path)
+    for out in outs:
+        for path in save_samples(draws["x"], loaded.info, out):
+            click.echo(path)

@@ -14,6 +14,7 @@ import numpy as np
 import pyro
 import pytest
 
+from sounds import folder_of
 from tiny import ragged
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,7 @@ EXAMPLES = {
     "tsbn_balls.py": ["--steps", "2", "--videos", "2", "--units", "10"],
     "tsbn_motion.py": ["--steps", "2", "--data", "real.npz"],
     "tsbn_music.py": ["--steps", "2", "--data", "binary.npz"],
+    "vrnn_speech.py": ["--steps", "2", "--data", "talk"],
 }
 
 
@@ -44,6 +46,7 @@ def script(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
     monkeypatch.chdir(tmp_path)
     for name, kind in {"binary": "binary", "real": "real", "counts": "count"}.items():
         np.savez(tmp_path / f"{name}.npz", **ragged(kind=kind))
+    folder_of(tmp_path / "talk", 6)
 
     def run(path: Path, *words: str) -> str:
         monkeypatch.setattr(sys, "argv", [str(path), *words])

@@ -17,10 +17,11 @@ from pyrodgm.evaluate.prediction.impute import Imputation
 from pyrodgm.figures import checks as plots
 from pyrodgm.figures.samples_file import fitting, save_samples
 from pyrodgm.figures.sequences import pictures
+from pyrodgm.figures.sound import waveforms
 from pyrodgm.figures.videos import save_gif, side_by_side
 from pyrodgm.storage.files import replacing
 
-PIECES = 12  # largest number of sequences written as MIDI
+PIECES = 12  # largest number of sequences written as MIDI or sound
 
 
 def check_ending(path: Path, endings: list[str]) -> None:
@@ -39,7 +40,7 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
     ``.npz``: the arrays of `Forecast`, for all sequences. ``.png`` and ``.gif``: the first sequence
     as observed, its mean forecast and one draw (not for grey values, which are means), including
     the frames before the forecast. ``.mid``: the first twelve sequences, a file each, with the
-    observed frames and then one draw.
+    observed frames and then one draw; ``.wav``: the same as sound.
 
     Args:
         found: the forecast.
@@ -58,7 +59,7 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
     if ending == ".npz":
         _save_arrays(asdict(found) | symbol_arrays(info), path)
         return [path]
-    if ending == ".mid":
+    if ending in (".mid", ".wav"):
         start = int(found.starts[:PIECES].min())
         pieces = [_joined(found, sequences, n, found.draw, info)[-start - found.horizon :]
                   for n in range(min(PIECES, len(found.rows)))]  # fmt: skip
@@ -77,7 +78,12 @@ def save_forecast(found: Forecast, sequences: Sequences, info: DataInfo, path: P
             save_gif(side_by_side(rows, info, forecast_from=start), info, unfinished)
     else:
         title = f"{start} observed frames, then a forecast"
-        plots.save(pictures(rows, info, title, mark=start), path)
+        drawn = (
+            waveforms(rows, info.audio, mark=start)
+            if info.audio
+            else pictures(rows, info, title, mark=start)
+        )
+        plots.save(drawn, path)
     return [path]
 
 

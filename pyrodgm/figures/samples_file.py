@@ -1,7 +1,8 @@
-"""Files of sequences: arrays, videos, MIDI or figures, by the ending."""
+"""Files of sequences: arrays, videos, MIDI, sound or figures, by the ending."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import DataWarning, UsageError
 from pyrodgm.figures import checks as plots
 from pyrodgm.figures.points import scatter
 from pyrodgm.figures.sequences import LINES, motion, pictures
+from pyrodgm.figures.sound import as_16_bits, wav_of, waveforms
 from pyrodgm.figures.videos import grid, save_gif
 from pyrodgm.storage.files import replacing
 
@@ -29,13 +31,16 @@ def save_samples(
 ) -> list[Path]:
     """Write sequences in the format given by the ending of the file.
 
-    ``.npz``: arrays ``x``, ``probabilities`` if given, ``frame_rate``, and ``image_shape`` or
-    ``lowest_pitch`` if the data has one; no pickles. ``.gif``: the videos in a grid, at the frame
+    ``.npz``: arrays ``x``, ``probabilities`` if given, ``frame_rate``, ``image_shape`` or
+    ``lowest_pitch`` if the data has one, and ``sample_rate``, ``sample_mean`` and ``sample_std`` of
+    sound; no pickles. ``.gif``: the videos in a grid, at the frame
     rate; viewers may show successive equal frames as one longer frame. ``.mid``: one file per
     sequence, numbered ``name-001.mid``, because the tracks of one file would sound together. A
     frame is a quarter note at a tempo that gives the frame rate, and a key that is on in successive
-    frames is one held note. ``.png``: a figure of at most 12 sequences; rows that are pictures all
-    in a grid, rows of a few real numbers all as points.
+    frames is one held note. ``.wav``: one file per sequence, numbered in the same way, of 16 bits
+    at the rate and with the mean and standard deviation of the data. ``.png``: a figure of at most
+    12 sequences, of sound as waveforms and spectrograms; rows that are pictures all in a grid, rows
+    of a few real numbers all as points.
 
     Args:
         x: the sequences, (N, T, D).
@@ -74,7 +79,11 @@ def fitting(info: DataInfo) -> list[str]:
     >>> fitting(DataInfo("rows", "binary", 2, (0.5, 0.5), 3.0, 3, lowest_pitch=60))
     ['.mid', '.npz', '.png']
     """
-    has = {".gif": info.image_shape is not None, ".mid": info.lowest_pitch is not None}
+    has = {
+        ".gif": info.image_shape is not None,
+        ".mid": info.lowest_pitch is not None,
+        ".wav": info.audio is not None,
+    }
     return sorted(ending for ending in _WRITERS if has.get(ending, True))
 
 
@@ -84,7 +93,11 @@ def _writer(path: Path, info: DataInfo) -> Writer:
         shown = f"unknown ending '{ending}' of {path}" if ending else f"{path} has no ending"
         raise UsageError(f"{shown}; those that fit '{info.name}': {', '.join(fit)}")
     if ending not in fit:
-        needs = {".gif": "pictures (image_shape)", ".mid": "a piano roll (lowest_pitch)"}[ending]
+        needs = {
+            ".gif": "pictures (image_shape)",
+            ".mid": "a piano roll (lowest_pitch)",
+            ".wav": "sound (frames of recordings)",
+        }[ending]
         raise UsageError(
             f"{ending} needs {needs}, but '{info.name}' has none; those that fit: {', '.join(fit)}"
         )
@@ -104,6 +117,9 @@ def _write_npz(
     for name in ("image_shape", "lowest_pitch"):
         if getattr(info, name) is not None:
             arrays[name] = np.array(getattr(info, name))
+    if info.audio:
+        audio = {"rate": info.audio.rate, "mean": info.audio.mean, "std": info.audio.std}
+        arrays |= {f"sample_{name}": np.array(value) for name, value in audio.items()}
     with replacing(path) as unfinished:
         np.savez_compressed(unfinished, allow_pickle=False, **arrays)
     return [path]
@@ -119,6 +135,9 @@ def _write_png(
         return [path]
     shown = (x if probabilities is None else probabilities)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
+    if info.audio:
+        plots.save(waveforms(rows, info.audio), path)
+        return [path]
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
     if lines and x.shape[1] == 1:
         plots.save(scatter({"drawn": x[:, 0]}), path)
@@ -139,17 +158,42 @@ def _write_midi(
     x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
 ) -> list[Path]:
     del probabilities
-    paths = [path]
-    if len(x) > 1:
-        digits = max(3, len(str(len(x))))
-        paths = [
-            path.with_name(f"{path.stem}-{number:0{digits}d}{path.suffix}")
-            for number in range(1, len(x) + 1)
-        ]
+    paths = _numbered(path, len(x))
     for sequence, target in zip(x, paths, strict=True):
         with replacing(target) as unfinished:
             _midi(sequence > ON, info).save(unfinished)
     return paths
+
+
+def _write_wav(
+    x: np.ndarray, probabilities: np.ndarray | None, info: DataInfo, path: Path
+) -> list[Path]:
+    del probabilities
+    audio, paths, clipped = info.audio, _numbered(path, len(x)), 0
+    assert audio is not None  # `_writer` has checked it
+    for sequence, target in zip(x, paths, strict=True):
+        samples, beyond = as_16_bits(sequence, audio)
+        clipped += beyond
+        with replacing(target) as unfinished:
+            unfinished.write_bytes(wav_of(samples, audio))
+    if clipped:
+        warnings.warn(
+            f"{clipped} of {x.size} samples were beyond 16 bits and are clipped in {path.name}",
+            DataWarning,
+            stacklevel=3,
+        )
+    return paths
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    """Paths of a file per sequence; the given one if there is a single sequence."""
+    if count == 1:
+        return [path]
+    digits = max(3, len(str(count)))
+    return [
+        path.with_name(f"{path.stem}-{number:0{digits}d}{path.suffix}")
+        for number in range(1, count + 1)
+    ]
 
 
 def _midi(roll: np.ndarray, info: DataInfo) -> mido.MidiFile:
@@ -176,4 +220,5 @@ _WRITERS: dict[str, Writer] = {
     ".mid": _write_midi,
     ".npz": _write_npz,
     ".png": _write_png,
+    ".wav": _write_wav,
 }

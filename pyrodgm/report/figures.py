@@ -26,6 +26,7 @@ from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
 from pyrodgm.guides import StepGuide
 from pyrodgm.models import Generator, StepModel
+from pyrodgm.report import sounds
 from pyrodgm.report.blocks import (
     Block,
     Download,
@@ -121,6 +122,17 @@ def prediction(run: Run, split: str, seed: int) -> Section:
 def draw_example(example: Example, info: DataInfo) -> list[Block]:
     """Pictures of one sequence with its predictions, by kind of data."""
     forecast_words = f"forecast from frame {example.start + 1}"
+    if info.audio:
+        heard = {
+            "observed": example.observed,
+            "expected one\nframe before": example.expected,
+            "one draw of\nthe forecast": example.continued,
+        }
+        words = (
+            f"{example.name}: observed; the expectation of each frame given those before it; and "
+            f"one draw of the {forecast_words}, at the dotted line."
+        )
+        return sounds.heard(heard, info.audio, words.capitalize(), mark=example.start)
     if info.kind == "real" and not info.image_shape:
         band = Band(
             example.start, example.low, example.middle, example.high,
@@ -149,8 +161,8 @@ def draw_example(example: Example, info: DataInfo) -> list[Block]:
         moving = side_by_side(videos, info, forecast_from=example.start, pixels=EXAMPLE_PIXELS)
         blocks.append(Picture(gif_uri(moving, info), "The same as video, with the mean forecast."))
     if info.lowest_pitch is not None:
-        sounds = {"observed": example.observed, "continued": example.continued}
-        blocks.append(Download(midi_files(sounds, info), "To listen to:"))
+        played = {"observed": example.observed, "continued": example.continued}
+        blocks.append(Download(midi_files(played, info), "To listen to:"))
     return blocks
 
 
@@ -171,6 +183,8 @@ def samples(run: Run, split: str, seed: int) -> Section:
     num = DRAWN if info.image_shape is None else VIDEOS if length > 1 else ROWS
     labels = info.classes if len(info.classes) == info.num_conditions else ()
     x = as_numbers(run.sample(num, length, split=split, labels=labels, seed=seed)["x"])
+    if info.audio:
+        return Section("Samples", sounds.drawn(run, split, x, info.audio, _given(info)))
     return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
 
 

@@ -132,7 +132,7 @@ def test_rows_that_are_pictures_are_all_in_one_grid(tmp_path):
     [
         (PIANO, "a.gif", r"\.gif needs pictures .*those that fit: \.mid, \.npz, \.png"),
         (VIDEO, "a.mid", r"\.mid needs a piano roll .*those that fit: \.gif, \.npz, \.png"),
-        (PIANO, "a.wav", r"unknown ending '\.wav' .*\.mid, \.npz, \.png"),
+        (PIANO, "a.flac", r"unknown ending '\.flac' .*\.mid, \.npz, \.png"),
         (PIANO, "a", r"a has no ending; .*\.mid, \.npz, \.png"),
         (PIANO, "missing/a.npz", "there is no folder"),
         (PIANO, "missing/a.png", "there is no folder"),
