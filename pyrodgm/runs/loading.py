@@ -152,15 +152,8 @@ def located(
         data = Component(str(path), data.options)
     elif "path" in data.options:
         data = Component(data.name, {**data.options, "path": str(path)})
-    if data.name not in DATASETS and not (path.is_file() or is_sound(path)):
-        return None
-    try:
-        splits = load(data.name, **data.options)
-    except DataError:
-        if path.is_file():  # with the right digest
-            raise
-        return None
-    if splits.sha256 != before:
+    splits = _loaded(data, path)
+    if splits is None or splits.sha256 != before:
         return None
     if config is None and not is_own(folder, splits):
         raise DataError(
@@ -168,6 +161,20 @@ def located(
             "other options there; give the splits instead of the file"
         )
     return splits, None if config is None else replace(config, data=data)
+
+
+def _loaded(data: Component, path: Path) -> Splits | None:
+    """Data at another place; None for a folder with other data than its loader expects.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    try:
+        return load(data.name, **data.options)
+    except DataError:
+        if path.is_file():
+            raise
+        return None
 
 
 def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
