@@ -90,10 +90,10 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
     if name in DATASETS:
         return DATASETS[name], ()
     path = Path(source).expanduser()
-    if is_sound(path):
-        return recordings.read, (path,)
     if path.exists() or path.suffix or os.sep in name or isinstance(source, Path):
-        return ragged.read, (path,)
+        missing_folder = not path.exists() and not path.suffix  # whose options are still known
+        sound = is_sound(path) or missing_folder
+        return recordings.read if sound else ragged.read, (path,)
     known = ", ".join(sorted(DATASETS))
     hint = did_you_mean(name, DATASETS)
     listed = "" if known in hint else f" Known: {known}."

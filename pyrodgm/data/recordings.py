@@ -111,7 +111,7 @@ def files_of(folder: Path) -> list[Path]:
     if folder.is_file():
         raise DataError(f"'{folder}' is one recording; give the folder with all of them")
     if not folder.is_dir():
-        raise DataError(f"there is no folder '{folder}'")
+        raise DataError(f"there is no file '{folder}', and no such folder")
     files = [
         path
         for path in folder.rglob("*")

@@ -135,7 +135,7 @@ def test_what_is_no_folder_of_recordings(tmp_path, folder):
         data.load(tmp_path / "nothing")
     with pytest.raises(DataError, match="is one recording; give the folder"):
         data.load(folder / "take-00.wav")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="no such folder"):
         data.load("absent.wav")
     with pytest.raises(UsageError, match="frame_size is 0"):
         data.load(folder, frame_size=0)
