@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 # Arguments that keep an example short; an example that is missing here fails the suite.
 EXAMPLES = {
     "avb_pyro.py": ["--steps", "2"],
+    "avrnn_pyro.py": ["--steps", "2"],
     "casino.py": ["--steps", "40", "--rolls", "4000"],
     "next_frame_guide.py": ["--steps", "2", "--data", "binary.npz"],
     "own_energy.py": ["--steps", "2", "--rows", "200"],

@@ -176,18 +176,18 @@ def _group(
     )
 
 
-def _kind(name: str) -> str:
+def site_kind(name: str) -> str:
     """The name of a site without its frame: ``z`` of ``z_3``."""
     return re.sub(r"_\d+$", "", name)
 
 
 def _kinds(runs: Iterable[Mapping[str, Site]]) -> tuple[str, ...]:
     """The names of all sites without their frames, each once."""
-    return tuple(dict.fromkeys(_kind(name) for sites in runs for name in sites))
+    return tuple(dict.fromkeys(site_kind(name) for sites in runs for name in sites))
 
 
 def _of_kind(sites: Mapping[str, Site], kind: str) -> dict[str, Site]:
-    return {name: site for name, site in sites.items() if _kind(name) == kind}
+    return {name: site for name, site in sites.items() if site_kind(name) == kind}
 
 
 class SharedSubsamples(Messenger):

@@ -6,7 +6,7 @@ from pyrodgm.objectives.avrnn import AVRNN
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.concrete import Concrete
 from pyrodgm.objectives.critic_elbo import CriticELBO
-from pyrodgm.objectives.critic_term import CriticTerm
+from pyrodgm.objectives.critic_term import CriticTerm, DistanceTerm
 from pyrodgm.objectives.disarm import DisARM
 from pyrodgm.objectives.double_cv import DoubleCV
 from pyrodgm.objectives.elbo import ELBO
@@ -89,6 +89,7 @@ __all__ = [
     "CriticELBO",
     "CriticTerm",
     "DisARM",
+    "DistanceTerm",
     "DoubleCV",
     "LocalRLOO",
     "Loss",

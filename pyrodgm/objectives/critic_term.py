@@ -82,6 +82,14 @@ class CriticTerm(nn.Module):
         q, r = (self.ratio(values, *args, **kwargs) for values in (of_q, of_r))
         return logistic(q, r)
 
+    def divergence(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
+        """The estimate of KL(q || r) by one draw of q, in nats.
+
+        The arguments are those of `loss`; draws of r are not looked at.
+        """
+        del of_r
+        return self.ratio(of_q, *args, **kwargs)
+
     def log_q(
         self, batch: Batch, contrast: Contrast, values: Values, of_model: Values
     ) -> dict[str, Tensor]:
@@ -99,6 +107,44 @@ class CriticTerm(nn.Module):
         first = next(iter(values))
         log_q[first] = log_q[first] + self.ratio(contrast.seen(values), batch)
         return {name: nats.masked_fill(~batch.mask, 0.0) for name, nats in log_q.items()}
+
+
+class DistanceTerm(nn.Module):
+    r"""A critic D(x, z) whose mean differs between two distributions as far as its slope allows.
+
+    .. math:: \max_D \; E_q D(x, z) - E_r D(x, z)
+
+    Over all D of slope at most one it is the Wasserstein distance of q and r. Unlike `CriticTerm`
+    it needs no density of r, whose draws carry gradients. Bound the slope after every step of the
+    critic, by `pyrodgm.networks.critics.clip_weights` or `bound_spectrum`. D is not in nats.
+
+    Args:
+        critic: as of `CriticTerm`.
+
+    Reference: Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017, equations 2 and 3; on paths of
+    latents: Huang and Xiao, Regularized sequential latent variable models with adversarial neural
+    networks, 2021, equation 16.
+    """
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def loss(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
+        """What the critic minimises: D at draws of r less D at draws of q."""
+        return -self.divergence(of_q, of_r, *args, **kwargs)
+
+    def divergence(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
+        """D at draws of q less D at draws of r, for every pair of draws.
+
+        Args:
+            of_q: draws from q, by site.
+            of_r: as many from r.
+            *args: what model and guide are called with.
+            **kwargs: the same, by keyword.
+        """
+        q, r = (self.critic(*args, **kwargs, **values) for values in (of_q, of_r))
+        return q - r
 
 
 class Contrast(Protocol):
