@@ -286,14 +286,21 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     [
         (name, emission)
         for name, cls in MODELS.items()
-        for emission in ("categorical", "darn", "gaussian", "multinomial", "nade")
+        for emission in (
+            "categorical",
+            "darn",
+            "gaussian",
+            "gaussian-mixture:2",
+            "multinomial",
+            "nade",
+        )
         if {"emission", "nade_dim"} <= schema(cls).keys()
     ],
 )
 def test_every_parameter_learns_with_every_emission(name: str, emission: str) -> None:
     companions, options = MODELS[name].companions, {"nade_dim": 2} if emission == "nade" else {}
     kinds = {"darn": "binary", "gaussian": "real", "multinomial": "count", "nade": "binary"}
-    kind = kinds.get(emission, emission)
+    kind = kinds.get(emission.partition("-")[0], emission)
     triple = (name, companions.guide, companions.objective)
     objective = build(triple, replace(INFO, kind=kind), emission=emission, **options)
     objective(batch()).surrogate.backward()

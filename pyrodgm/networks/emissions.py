@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import torch
+from pydantic import Field
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from pyrodgm.data.kinds import taken_for
 from pyrodgm.distributions import (
     BernoulliVector,
     CategoricalVector,
+    Mixture,
     NormalVector,
     Symbols,
 )
@@ -24,17 +26,22 @@ from pyrodgm.networks.count_emissions import Multinomial, NegativeBinomial, Pois
 from pyrodgm.networks.emission import LEAST_RATE, Emission
 from pyrodgm.networks.inputs import means, spread, varying
 
-EmissionName = Literal[
-    "auto",
-    "bernoulli",
-    "categorical",
-    "darn",
-    "gaussian",
-    "multinomial",
-    "nade",
-    "negative-binomial",
-    "poisson",
-]
+COMPONENTS = 10  # of a mixture whose name gives no number
+EmissionName = (
+    Literal[
+        "auto",
+        "bernoulli",
+        "categorical",
+        "darn",
+        "gaussian",
+        "gaussian-mixture",
+        "multinomial",
+        "nade",
+        "negative-binomial",
+        "poisson",
+    ]
+    | Annotated[str, Field(pattern=r"^gaussian-mixture:[1-9]\d*$")]
+)
 
 
 @final
@@ -90,7 +97,7 @@ class Gaussian(Emission):
         log_variance = -math.log1p(-(MOST_SCALE**-2))
         return torch.tensor([0.0, log_variance]).repeat_interleave(info.dim)
 
-    def forward(self, numbers: Tensor) -> TorchDistribution:
+    def forward(self, numbers: Tensor) -> NormalVector:
         """Independent normal numbers."""
         mean, log_variance = numbers.chunk(2, -1)
         loc = torch.addcmul(self.centre, self.scale, mean)
@@ -99,6 +106,51 @@ class Gaussian(Emission):
             return NormalVector(loc, scale)
         loc, scale = loc.where(self.varies, self.centre), scale.where(self.varies, 1.0)
         return NormalVector(loc, scale, constant=~self.varies)
+
+
+@final
+class GaussianMixture(Emission):
+    r"""A mixture of C vectors of independent real numbers, with one component for a whole frame.
+
+    .. math:: x_t \sim \sum_c w_{tc}\, \mathcal N(\mu_{tc}, \mathrm{diag}\, \sigma_{tc}^2), \qquad
+        w_t = \mathrm{softmax}(a_t)
+
+    The parameters are :math:`a_t` and those of `Gaussian` for every component. All components start
+    at the mean of the data, with variances that differ by a factor of up to :math:`e^2`. Missing
+    features are summed out within each component.
+
+    Args:
+        info: the data's facts.
+        components: C.
+
+    Reference: Chung et al., A recurrent latent variable model for sequential data, 2015, section 4,
+    VRNN-GMM.
+    """
+
+    kinds = ("real",)
+    by_feature = False
+
+    def __init__(self, info: DataInfo, components: int = COMPONENTS) -> None:
+        super().__init__()
+        self.each = Gaussian(info)
+        self.components = components
+        self.size = components * (1 + self.each.size)
+
+    def start(self, info: DataInfo) -> Tensor:
+        """Equal weights, the mean of the data, and variances around that of the data."""
+        spread = (
+            torch.linspace(-1.0, 1.0, self.components) if self.components > 1 else torch.zeros(1)
+        )
+        of_each = self.each.start(info).repeat(self.components, 1)
+        of_each[:, info.dim :] += spread[:, None]
+        return torch.cat([torch.zeros(self.components), of_each.flatten()])
+
+    def forward(self, numbers: Tensor) -> TorchDistribution:
+        """A mixture with these weights, means and log-variances."""
+        weights, of_each = numbers.split_with_sizes(
+            (self.components, self.size - self.components), -1
+        )
+        return Mixture(weights, self.each(of_each.unflatten(-1, (self.components, -1))))
 
 
 @final
@@ -132,6 +184,7 @@ EMISSIONS: dict[str, type[Emission]] = {
     "categorical": Categorical,
     "darn": DARNBits,
     "gaussian": Gaussian,
+    "gaussian-mixture": GaussianMixture,
     "multinomial": Multinomial,
     "nade": NADEBits,
     "negative-binomial": NegativeBinomial,
@@ -155,9 +208,9 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
     """The emission with a name; "auto" is the default for the data.
 
     Args:
-        name: "bernoulli", "categorical", "darn", "gaussian", "multinomial", "nade",
-            "negative-binomial", "poisson", or "auto"; for counts with one feature, "auto" is
-            "poisson".
+        name: "bernoulli", "categorical", "darn", "gaussian", "gaussian-mixture", "multinomial",
+            "nade", "negative-binomial", "poisson", or "auto"; for counts with one feature, "auto"
+            is "poisson". "gaussian-mixture:C" gives the number of components, 10 if not given.
         info: the data's facts.
         nade_dim: hidden units of a NADE, 100 if not given.
 
@@ -165,15 +218,17 @@ def make_emission(name: EmissionName, info: DataInfo, nade_dim: int | None = Non
         DataError: it cannot score such data.
         UsageError: there is no such emission, or `nade_dim` is given for another.
     """
-    chosen = _default(info) if name == "auto" else name
+    chosen, _, number = (_default(info) if name == "auto" else name).partition(":")
     if chosen not in EMISSIONS:
         raise UsageError(f"unknown emission '{chosen}'; {did_you_mean(chosen, EMISSIONS)}")
     refuse_unless_fitting(chosen, info)
     emission = EMISSIONS[chosen]
+    if nade_dim is not None and emission is not NADEBits:
+        raise UsageError(f"nade_dim is for emission 'nade', but this one is '{chosen}'")
     if emission is NADEBits:
         return NADEBits(info, nade_dim or 100)
-    if nade_dim is not None:
-        raise UsageError(f"nade_dim is for emission 'nade', but this one is '{chosen}'")
+    if emission is GaussianMixture:
+        return GaussianMixture(info, int(number or COMPONENTS))
     return emission(info)
 
 

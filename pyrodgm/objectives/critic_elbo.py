@@ -159,7 +159,7 @@ class CriticELBO(ObjectiveELBO):
             again = poutine.trace(poutine.condition(model, fixed)).get_trace(*args, **kwargs)
             again.compute_log_prob(lambda name, _: name in names)
             for name in names:
-                learnt = again.nodes[name]["unscaled_log_prob"]
+                learnt = _sites(again)[name]["unscaled_log_prob"]
                 log_q[name] = log_q[name] - (learnt - learnt.detach())
             seen = self.term.ratio(of_q, *args, **kwargs)
         log_q[names[0]] = log_q[names[0]] + seen

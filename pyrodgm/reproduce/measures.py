@@ -10,7 +10,10 @@ import numpy as np
 from pyrodgm.data import balls
 from pyrodgm.data.base import Splits
 from pyrodgm.data.evaluation import Data
+from pyrodgm.engine.terms import terms
+from pyrodgm.evaluate.latents.activity import ACTIVE, activities
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator
+from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.one_step import (
     FILTERED,
@@ -23,6 +26,9 @@ from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.evaluate.trivial.predictors import baselines
 from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus, WordScore
+from pyrodgm.objectives import AVRNN
+from pyrodgm.objectives.avrnn import ESTIMATE
+from pyrodgm.objectives.kl import exact_kl
 from pyrodgm.reproduce.slip import has_slip, slipped_step
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
@@ -79,6 +85,30 @@ def by_sequence(bound: Bound) -> Measured:
     """Nats per frame, averaged over sequences."""
     error = bound.standard_error_nats_per_frame_sequence_weighted
     return Measured(bound.nats_per_frame_sequence_weighted, error)
+
+
+def parts_of_the_bound(run: Run) -> Numbers:
+    """Reconstruction, KL term in closed form and their game, on the test split, by frame.
+
+    Returns:
+        "bound" of one sample, "reconstruction" and "kl" in nats per frame; "active" units, whose
+        posterior mean varies over the data; "distance", the critic's estimate, if there is one.
+    """
+    test, seen, kl = run.splits["test"], 0.0, 0.0
+    with drawing(run.model, 0, "parts of the bound") as device:
+        for rows, _ in chunks(test.lengths, 1, width=run.model.frame_size):
+            found = terms(run.model, run.guide, test.batch(rows).to(device))
+            seen += float(found.total({name: found.p[name] for name in run.model.observed}).sum())
+            kl += float(found.total(exact_kl(found)).sum())
+    active = [each > ACTIVE for each in activities(run.model, run.guide, test).values()]
+    own = run.validation("test").numbers if isinstance(run.objective, AVRNN) else {}
+    return {
+        "bound": by_frame(run.evaluate("test")),
+        "reconstruction": Measured(seen / test.num_frames),
+        "kl": Measured(kl / test.num_frames),
+        "active": Measured(float(sum(map(np.sum, active)))),
+        **({"distance": Measured(own[ESTIMATE])} if own else {}),
+    }
 
 
 def words(run: Run, *, draws: int) -> Numbers:
@@ -164,6 +194,7 @@ def trivial_words(splits: Splits) -> Mapping[str, Numbers]:
 MEASURES: dict[str, Callable[..., Numbers]] = {
     "prediction": prediction,
     "likelihoods": likelihoods,
+    "parts of the bound": parts_of_the_bound,
     "words": words,
 }
 BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {

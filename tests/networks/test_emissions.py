@@ -27,7 +27,7 @@ FIT = {
     "unit": {"bernoulli"},
     "categorical": {"categorical"},
     "count": {"multinomial", "negative-binomial", "poisson"},
-    "real": {"gaussian"},
+    "real": {"gaussian", "gaussian-mixture"},
 }
 
 
@@ -132,7 +132,10 @@ def test_hidden_units_of_a_nade_are_for_a_nade() -> None:
             make_emission(name, INFO, 7)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("bernoulli", "unit"), ("gaussian", "real")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("bernoulli", "unit"), ("gaussian", "real"), ("gaussian-mixture", "real")],
+)
 def test_what_it_starts_from_gives_the_means_of_the_data(name: str, kind: str) -> None:
     info = replace(INFO, kind=kind)
     emission = make_emission(name, info)
