@@ -10,9 +10,8 @@ so that particles after frame t follow :math:`p(z_{\le t} \mid x_{\le t}) \, r_t
 posterior given all frames if :math:`r_t \propto p(x_{t+1:T} \mid z_t)`. The twist cancels over the
 frames of a path: the estimate of p(x) is unbiased for every r.
 
-Reference: Guarniero, Johansen and Lee, The iterated auxiliary particle filter, 2017, section 2;
-Lawson, Raventos, Warrington and Linderman, SIXO: smoothing inference with twisted objectives, 2022,
-section 3.1.
+Reference: Guarniero, Johansen and Lee, The iterated auxiliary particle filter, 2017;
+Lawson, Raventos, Warrington and Linderman, SIXO: smoothing inference with twisted objectives, 2022.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, final, get_args
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.filtered import run_filter
+from pyrodgm.engine.marginal import run_marginal_filter
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
@@ -41,6 +42,19 @@ class FIVO(FilterObjective):
     ancestors' weights: :math:`\prod_t \hat p_t` then has an unbiased gradient of p(x) for the
     model, and the gradient is close to that of log p(x) for many particles.
 
+    Marginal weights are ratios of mixtures over all ancestors, of less variance than those given a
+    particle's own:
+
+    .. math::
+        \hat p_t = \sum_k \bar W^k_{t-1}
+        \frac{\sum_a W^a_{t-1} p(x_t, z^k_t \mid z^a_{t-1}, x_{<t})}
+            {\sum_a W^a_{t-1} q(z^k_t \mid z^a_{t-1}, x)}
+
+    with weights :math:`\bar W` after resampling. The bound is tighter where every frame is
+    resampled (threshold above 1, as published), for the ancestor of a particle is then summed out;
+    without resampling it need not be. They are for models whose frames depend on the latents of one
+    frame before, and cost :math:`K^2` log-probabilities in every frame.
+
     Args:
         model: the sequence model p.
         guide: the sequence guide q.
@@ -49,14 +63,23 @@ class FIVO(FilterObjective):
             never resamples, a value above 1 always does.
         resampling: "dropped" or "stop-gradient".
         signal: "local" (discount 0), "future" (discount 1), or the discount :math:`\gamma` itself.
+        marginal: whether weights are marginal; with resampling "dropped" only.
+
+    Raises:
+        UsageError: another resampling, or marginal weights with "stop-gradient".
+        CompatibilityError: marginal weights for a model that is not Markov in its latents.
 
     Reference: Maddison et al., Filtering variational objectives, 2017, algorithm 1; Scibior and
     Wood, 2021, for "stop-gradient"; Mnih and Rezende, Variational inference for Monte Carlo
-    objectives, 2016, equation 10, for the signal. The published estimator has no baseline.
+    objectives, 2016, equation 10, for the signal; Lai, Domke and Sheldon, Variational marginal
+    particle filters, 2022, for marginal weights. The published estimator has no baseline.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
         Targets("filter bound", "filter bound", "Maddison et al. 2017, alg. 1"),
+        Targets(
+            "marginal filter bound", "marginal filter bound", "Lai et al. 2022", "marginal=True"
+        ),
     )
     headline: ClassVar[str] = "fivo_nats_per_frame"
 
@@ -69,14 +92,22 @@ class FIVO(FilterObjective):
         threshold: Threshold = 0.5,
         resampling: Resampled = "dropped",
         signal: Signal = "local",
+        marginal: bool = False,
     ) -> None:
         super().__init__(model, guide, particles=particles, threshold=threshold, signal=signal)
         if resampling not in get_args(Resampled):
             given = " or ".join(f"'{each}'" for each in get_args(Resampled))
             raise UsageError(f"resampling is {resampling!r}; give {given}")
         self.stop_gradient = resampling == "stop-gradient"
+        self.marginal = marginal
+        if marginal and self.stop_gradient:
+            raise UsageError(
+                "resampling is 'stop-gradient', which is of a particle's own ancestor; with "
+                "marginal weights give 'dropped'"
+            )
 
     def loss(self, batch: Batch) -> Loss:
         """Minus (bound + score term) per sequence."""
-        found = run_filter(*self.programs(), batch, self.particles, threshold=self.threshold)
+        run = run_marginal_filter if self.marginal else run_filter
+        found = run(*self.programs(), batch, self.particles, threshold=self.threshold)
         return self.bound_loss(found, stop_gradient=self.stop_gradient)

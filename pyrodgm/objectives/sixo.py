@@ -86,13 +86,13 @@ class SIXO(FilterObjective):
         UsageError: another gradient, or a signal beside gradient "rws".
 
     Reference: Lawson, Raventos, Warrington and Linderman, SIXO: smoothing inference with twisted
-    objectives, 2022, section 3.2 and algorithm 2; Lawson, Li and Linderman, NAS-X: neural adaptive
+    objectives, 2022, SIXO-DRE; Lawson, Li and Linderman, NAS-X: neural adaptive
     smoothing via twisting, 2023, for gradient "rws". The published estimator of the score gradient
     has no baseline.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("twisted filter bound", "twisted filter bound", "Lawson et al. 2022, alg. 2"),
+        Targets("twisted filter bound", "twisted filter bound", "Lawson et al. 2022, SIXO-DRE"),
         Targets(
             "ML by twisted filter", "KL by twisted filter", "Lawson et al. 2023", "gradient=rws"
         ),
