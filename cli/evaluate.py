@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from pyrodgm.runs.run import Run
 
 
+SEVERAL = 100  # draws of a bound that is for several
+
+
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--data", help="Other data (a single array is enough), or the new place of the run's data."
 )
 @click.option("--split", help="train, valid or test [default: test, or the only array].")
-@click.option("--particles", default=1, show_default=True, help="Draws per sequence, K.")
+@click.option(
+    "--particles",
+    type=int,
+    help="Draws per sequence, K [default: 1; 100 with --estimator iwae or fivo].",
+)
 @click.option(
     "--estimator",
     type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]),
@@ -70,7 +77,7 @@ def command(
     run: Path,
     data: str | None,
     split: str | None,
-    particles: int,
+    particles: int | None,
     estimator: Estimator,
     seed: int,
     per_sequence: Path | None,
@@ -93,6 +100,8 @@ def command(
 
     loaded = Run.load(run, data)
     _, split = loaded.data.choose(split)
+    if particles is None:
+        particles = SEVERAL if estimator in ("iwae", "fivo") else 1
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
     of_ais = {name: value for name, value in annealing.items() if value is not None}
     energy = loaded.model.traits.density == "unnormalised"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Independent, Normal, kl_divergence
 from torch.distributions.kl import register_kl
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
@@ -25,12 +27,22 @@ def divergence(q: torch.distributions.Distribution, p: torch.distributions.Distr
     tensor(1.)
     """
     try:
-        return kl_divergence(q, p)
+        return kl_divergence(_as_vector(q), _as_vector(p))
     except NotImplementedError:
         raise CompatibilityError(
             f"the divergence of {type(q).__name__} from {type(p).__name__} has no closed form "
-            "here; estimate it from draws (kl=sampled)"
+            "here; draw both from NormalVector, BernoulliVector or OneHotVector, or for elbo, "
+            "estimate it from draws (objective.kl=sampled)"
         ) from None
+
+
+def _as_vector(given: torch.distributions.Distribution) -> torch.distributions.Distribution:
+    """Independent normal numbers as `NormalVector`; anything else as it is."""
+    if isinstance(given, Independent) and given.reinterpreted_batch_ndims == 1:
+        base: Any = given.base_dist
+        if isinstance(base, Normal):
+            return NormalVector(base.loc, base.scale)
+    return given
 
 
 @register_kl(NormalVector, NormalVector)

@@ -295,4 +295,10 @@ def _prior_modules(model: Model) -> tuple[torch.nn.Module, ...]:
             "latents, which AVRNN trains in a phase of its own; set prior_modules to their names, "
             'such as prior_modules = ("prior",), or () if it has no parameters'
         )
-    return tuple(model.get_submodule(name) for name in names)
+    modules = dict(model.named_modules())
+    if unknown := [name for name in names if name not in modules]:
+        raise CompatibilityError(
+            f"{type(model).__name__} names {', '.join(unknown)} in prior_modules, but its modules "
+            f"are {', '.join(name for name, _ in model.named_children())}"
+        )
+    return tuple(modules[name] for name in names)

@@ -20,6 +20,8 @@ def test_divergences_are_those_of_torch():
     found = divergence(NormalVector(one, two.exp()), NormalVector(two, one.exp()))
     expected = kl_divergence(dist.Normal(one, two.exp()), dist.Normal(two, one.exp())).sum(-1)
     torch.testing.assert_close(found, expected)
+    normal = dist.Normal(two, one.exp()).to_event(1)
+    torch.testing.assert_close(divergence(NormalVector(one, two.exp()), normal), expected)
     found = divergence(BernoulliVector(logits=one), BernoulliVector(logits=two))
     bits = kl_divergence(dist.Bernoulli(logits=one), dist.Bernoulli(logits=two)).sum(-1)
     torch.testing.assert_close(found, bits)

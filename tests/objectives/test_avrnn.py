@@ -185,9 +185,10 @@ def test_validation_reports_the_game_and_a_stalled_or_unbounded_one_is_named():
 def test_a_model_that_does_not_name_its_prior_is_refused():
 
     model = STORN(INFOS["bernoulli"], **FEATURES)
-    model.prior_modules = None
-    with pytest.raises(CompatibilityError, match="prior_modules"):
-        AVRNN(model, RecurrentNormal(model))
+    for names, why in ((None, "does not say"), (("transition",), "names transition in")):
+        model.prior_modules = names
+        with pytest.raises(CompatibilityError, match=why):
+            AVRNN(model, RecurrentNormal(model))
 
 
 def test_killed_and_resumed(tiny, tmp_path):
