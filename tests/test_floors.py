@@ -15,6 +15,46 @@ from pyrodgm.batch import Batch
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from family import VARIANTS, Variant
 
+CONTINUOUS = {
+    "vrnn": {
+        "features_x": "model.features_x.0",
+        "features_z": "model.features_z.0",
+        "prior_first": "model.prior.first",
+        "prior_last": "model.prior.last",
+        "decoder": "model.decoder.0",
+        "posterior_first": "guide.posterior.first",
+        "posterior_last": "guide.posterior.last",
+        "hidden_from_x": "guide.hidden_from_x",
+        "cell": "model.cell.network",
+        "output.weight": "model.x_from_features.weight",
+        "output.bias": "model.x_bias.bias",
+    },
+    "srnn": {
+        "features_x": "model.features_x.0",
+        "cell": "model.cell.network",
+        "prior_first": "model.prior.first",
+        "prior_last": "model.prior.last",
+        "decoder": "model.decoder.first",
+        "output": "model.decoder.last",
+        "backward_cell": "guide.backward_cell.network",
+        "posterior_first": "guide.posterior.first",
+        "posterior_last": "guide.posterior.last",
+        "hidden_from_a": "guide.hidden_from_a",
+    },
+    "dmm": {
+        **{part: f"model.transition.{part}" for part in ("first", "gate", "mean", "linear")},
+        "scale": "model.transition.scale",
+        "start": "model.transition.start",
+        "decoder.0": "model.decoder.first",
+        "decoder.1": "model.decoder.between.0",
+        "decoder.2": "model.decoder.last",
+        "backward_cell": "guide.cell.network",
+        "from_features": "guide.from_features",
+        "from_past": "guide.from_past",
+        "bias": "guide.bias.bias",
+        "numbers": "guide.numbers.z",
+    },
+}
 SIZES = {"hidden_dim": 4, "dim": 5, "size": 3, "length": 7}
 
 
@@ -61,7 +101,7 @@ def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if v.model != "vrnn"])
+@pytest.mark.parametrize("name", [n for n in VARIANTS if n not in CONTINUOUS])
 def test_the_same_step(name: str) -> None:
     """Three times, since running means start from zero and one, and count from the second on."""
     variant = replace(VARIANTS[name], **SIZES)
@@ -90,43 +130,33 @@ def test_the_same_step(name: str) -> None:
         torch.testing.assert_close(by_hand, {name: by_library[own] for name, own in pairs.items()})
 
 
-def test_the_same_step_of_a_vrnn() -> None:
-    variant = replace(VARIANTS["vrnn"], dim=5, size=3, length=7)
+def own_name(name: str, parts: dict[str, str]) -> str:
+    """Where the library keeps a parameter of a floor, by what its part is called there."""
+    if name in parts:
+        return parts[name]
+    part, _, kind = name.rpartition(".")
+    recurrent = parts[part].endswith("network") and not kind.endswith("_l0")
+    return f"{parts[part]}.{kind}{'_l0' if recurrent else ''}"
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_the_same_step_with_continuous_latents(name: str) -> None:
+    variant = replace(VARIANTS[name], dim=5, size=3, length=7)
     x = variant.batch().x.double()
     objective, floor = variant.library("elbo").double(), variant.floor().double()
     for parameter in objective.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    pairs = {
-        "features_x": "model.features_x.0",
-        "features_z": "model.features_z.0",
-        "prior_first": "model.prior.first",
-        "prior_last": "model.prior.last",
-        "decoder": "model.decoder.0",
-        "posterior_first": "guide.posterior.first",
-        "posterior_last": "guide.posterior.last",
-    }
-    names = {f"{a}.{kind}": f"{b}.{kind}" for a, b in pairs.items() for kind in ("weight", "bias")}
-    names |= {
-        f"cell.{part}": f"model.cell.network.{part}_l0"
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    }
-    names |= {
-        "output.weight": "model.x_from_features.weight",
-        "output.bias": "model.x_bias.bias",
-        "hidden_from_x.weight": "guide.hidden_from_x.weight",
-    }
-    given = dict(objective.named_parameters())
+        nn.init.normal_(parameter, std=0.1)
+    names = {own: own_name(own, CONTINUOUS[name]) for own, _ in floor.named_parameters()}
+    given, shapes = dict(objective.named_parameters()), floor.state_dict()
     assert set(names.values()) == set(given)
-    state = {
-        name: given[own].reshape(-1) if own.endswith("x_bias.bias") else given[own]
-        for name, own in names.items()
-    }
-    floor.load_state_dict(state)
+    floor.load_state_dict(
+        {own: given[there].reshape(shapes[own].shape) for own, there in names.items()}
+    )
     torch.manual_seed(1)
     loss = floor(x)
     torch.manual_seed(1)
     surrogate = objective(Batch.of(x)).surrogate
     torch.testing.assert_close(loss, surrogate)
     by_hand, by_library = gradients(floor, loss), gradients(objective, surrogate)
-    for name, own in names.items():
-        torch.testing.assert_close(by_hand[name], by_library[own].reshape(by_hand[name].shape))
+    for own, there in names.items():
+        torch.testing.assert_close(by_hand[own], by_library[there].reshape(by_hand[own].shape))

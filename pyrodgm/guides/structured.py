@@ -93,8 +93,9 @@ class NormalRecognition(StepGuide):
         assert encoded is not None
         hidden = encoded
         if self.from_past is not None:
-            before = [past[name] for name in self.latents]
-            hidden = encoded + self.from_past(torch.cat(before, -1))
+            first, *others = (past[name] for name in self.latents)
+            before = torch.cat([first, *others], -1) if others else first
+            hidden = encoded + self.from_past(before)
         hidden = hidden.tanh()
         for name, family in self.families.items():
             draw(name, family(self.numbers[name](hidden)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from floor import Bits, Counts, HandWritten, HandWrittenTSBN, Reals
+from floor_chains import HandWrittenDMM, HandWrittenSRNN
 from floor_deterministic import HandWrittenDTSBND
 from floor_vrnn import HandWrittenVRNN
 from torch import Tensor, nn
@@ -19,7 +20,13 @@ from pyrodgm.models import MODELS
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 RATE, STD = 0.3, 0.5  # of the data
-VRNN_SIZES = {"latent_dim": 32, "hidden_dim": 128, "feature_dim": 64}
+# Of models with continuous latents, as far as they are not those of a guide.
+SIZES: dict[str, dict[str, Any]] = {
+    "vrnn": {"latent_dim": 32, "hidden_dim": 128, "feature_dim": 64},
+    "srnn": {"latent_dim": 32, "hidden_dim": 128, "feature_dim": 64},
+    "dmm": {"latent_dim": 32, "transition_dim": 200, "hidden_dim": (100, 100)},
+}
+LAYER_DIM = 128  # units of the guides' recurrences
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,12 @@ class Variant:
     @property
     def estimator(self) -> tuple[str, dict[str, Any]]:
         """The objective of the floor, and its options."""
-        return ("elbo", {}) if self.model == "vrnn" else ("nvil", {"signal": "future"})
+        return ("elbo", {}) if self.model in SIZES else ("nvil", {"signal": "future"})
 
     @property
     def sizes(self) -> str:
         """For a table."""
-        latents = VRNN_SIZES["latent_dim"] if self.model == "vrnn" else self.hidden_dim
+        latents = SIZES.get(self.model, {}).get("latent_dim", self.hidden_dim)
         return f"B={self.size}, T={self.length}, D={self.dim}, J={latents}"
 
     def info(self) -> DataInfo:
@@ -76,9 +83,10 @@ class Variant:
 
     def library(self, objective: str = "nvil", **options: Any) -> Objective:
         """One of the library's objectives, with the model and its guide."""
-        if self.model == "vrnn":
-            model = MODELS["vrnn"](self.info(), **VRNN_SIZES)
-            return OBJECTIVES[objective](model, GUIDES["vrnn"](model), **options)
+        if self.model in SIZES:
+            model = MODELS[self.model](self.info(), **SIZES[self.model])
+            guide = GUIDES[model.companions.guide](model)
+            return OBJECTIVES[objective](model, guide, **options)
         info, units = self.info(), {"hidden_dim": self.hidden_dim}
         if self.layers > 1:
             units = {"hidden_dim": (self.hidden_dim,) * self.layers}
@@ -92,8 +100,8 @@ class Variant:
 
     def floor(self) -> HandWritten | nn.Module:
         """The step written by hand."""
-        if self.model == "vrnn":
-            return HandWrittenVRNN(self.dim, **VRNN_SIZES)
+        if self.model in SIZES:
+            return self._continuous_floor(SIZES[self.model])
         frame = {
             "binary": lambda: Bits(self.dim),
             "count": lambda: Counts(self.dim),
@@ -102,6 +110,15 @@ class Variant:
         if self.model == "dtsbn-d":
             return HandWrittenDTSBND(frame, self.hidden_dim, self.hidden_dim, self.order)
         return HandWrittenTSBN(frame, (self.hidden_dim,) * self.layers, self.order)
+
+    def _continuous_floor(self, sizes: dict[str, Any]) -> nn.Module:
+        """The step of a model with continuous latents."""
+        if self.model == "vrnn":
+            return HandWrittenVRNN(self.dim, **sizes)
+        if self.model == "srnn":
+            return HandWrittenSRNN(self.dim, **sizes, layer_dim=LAYER_DIM)
+        widths = {"hidden_dim": sizes["hidden_dim"][0], "layer_dim": LAYER_DIM}
+        return HandWrittenDMM(self.dim, **{**sizes, **widths})
 
 
 VARIANTS = {
@@ -113,5 +130,7 @@ VARIANTS = {
     "dtsbn-d, 100-100, order 2": Variant("dtsbn-d", order=2),
     "tsbn, Gaussian": Variant("tsbn", kind="real", dim=49),
     "vrnn": Variant("vrnn"),
+    "srnn": Variant("srnn"),
+    "dmm": Variant("dmm"),
     "tsbn, multinomial": Variant("tsbn", kind="count", hidden_dim=25, dim=2000, size=1, length=224),
 }
