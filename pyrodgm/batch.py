@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrodgm.lags import Lags
+from pyrodgm.carried import Before, Ends
+from pyrodgm.lags import Lags, tail
 
 
 @dataclass(slots=True)  # not frozen: device wrappers rebuild it field by field
@@ -27,6 +28,9 @@ class Batch:
             precision; None if there are none.
         host_lengths: frames of every sequence, (B,), where they are known without reading the mask,
             which may be on a GPU; None together with another mask.
+        before: what lies before the first frame, where the sequences have begun earlier.
+        ends: collects where features and recurrences over the observations end; None where that is
+            not wanted.
         lags: lagged values, computed once for all programs on this batch.
 
     >>> batch = Batch.of(torch.ones(2, 3, 4))
@@ -40,7 +44,13 @@ class Batch:
     seen: Tensor | None = None
     conditions: Tensor | None = None
     host_lengths: np.ndarray | None = field(default=None, repr=False, compare=False)
+    before: Before = field(default_factory=Before, repr=False, compare=False)
+    ends: Ends | None = field(default=None, repr=False, compare=False)
     lags: Lags = field(default_factory=Lags, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.lags.before is not self.before and self.before.frames:
+            self.lags = Lags(self.before)
 
     @classmethod
     def of(cls, x: Tensor, conditions: Tensor | None = None) -> Batch:
@@ -77,9 +87,28 @@ class Batch:
         return int(self.lengths.min()) if known is None else int(known.min())
 
     @property
+    def frames(self) -> Tensor:
+        """The number of every frame in its sequence, from zero, (T,)."""
+        first = self.before.frames
+        return torch.arange(first, first + self.length, device=self.x.device)
+
+    @property
     def observed(self) -> Tensor:
         """True where a feature of a frame was observed, (B, T, D), and False in padding."""
         return self.mask[..., None].expand_as(self.x) if self.seen is None else self.seen
+
+    def lagged(self, name: str, value: Tensor, history: int) -> Tensor:
+        """The last n values before each frame of features of the observations, (B, T, n F).
+
+        Args:
+            name: of the features, which identifies them in the chunk before; "x" for the
+                observations themselves.
+            value: of all frames, (B, T, F).
+            history: number of lags n.
+        """
+        if self.ends is not None:
+            self.ends.windows[name] = tail(value, history, self.before.windows.get(name))
+        return self.lags(name, value, history)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device.
@@ -93,12 +122,22 @@ class Batch:
                 return part.pin_memory().to(device, non_blocking=True)
             return part.to(device)
 
-        return self._each(moved(self.index), self.host_lengths, moved)
+        there = self._each(moved(self.index), self.host_lengths, moved)
+        return replace(there, before=self.before.to(device)) if self.before.frames else there
 
     def first(self, length: int) -> Batch:
         """The first frames of every sequence."""
         known = None if self.host_lengths is None else np.minimum(self.host_lengths, length)
         return self._each(self.index, known, lambda part: part[:, :length])
+
+    def chunk(self, first: int, last: int) -> Batch:
+        """Frames `first` to `last` - 1 of the sequences that have any of them."""
+        lengths = (self.lengths if self.host_lengths is None else self.host_lengths) - first
+        kept = torch.as_tensor(lengths > 0).nonzero()[:, 0].to(self.x.device)
+        known = None
+        if self.host_lengths is not None:
+            known = np.minimum(self.host_lengths[self.host_lengths > first] - first, last - first)
+        return self._each(self.index[kept], known, lambda part: part[kept, first:last])
 
     def _each(
         self, index: Tensor, host_lengths: np.ndarray | None, change: Callable[[Tensor], Tensor]

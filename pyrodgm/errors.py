@@ -62,6 +62,10 @@ class DataWarning(UserWarning):
     """A remark on the data or on how it was read."""
 
 
+class ChunkWarning(UserWarning):
+    """The guide sees less of a sequence in chunks than of a whole one."""
+
+
 class ChainWarning(UserWarning):
     """A Markov chain hardly moves, so that its states do not represent its distribution."""
 

@@ -29,19 +29,24 @@ class Cell(Protocol):
         """The next state (..., S) from this frame's input (..., E) and the state before."""
         ...
 
-    def outputs(self, drive: Tensor) -> Tensor:
-        """The outputs of all frames from rest, (..., T, H), from all inputs (..., T, E)."""
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
+        """The outputs of all frames, (..., T, H), from all inputs (..., T, E).
+
+        Args:
+            drive: the inputs.
+            start: the state before the first frame, (..., S), without gradient; zeros if not given.
+        """
         ...
 
-    def states(self, drive: Tensor) -> Tensor:
-        """The states of all frames, (..., T, S)."""
+    def states(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
+        """The states of all frames, (..., T, S); arguments as for `outputs`."""
         ...
 
 
 class StochasticCell:
     r"""How a site is drawn that depends on its own last n values, for `Past.chain`.
 
-    .. math:: z_t \sim p(z_t \mid d_t, z_{t-n:t-1}), \qquad z_t = 0 \text{ for } t < 0
+    .. math:: z_t \sim p(z_t \mid d_t, z_{t-n:t-1})
 
     A subclass defines `distribution`. It may also define `path`, where all frames can be drawn
     faster than one after the other; the values must be those of the loop. Where a function of one
@@ -62,7 +67,7 @@ class StochasticCell:
 
         Args:
             drive: of all frames, (..., T, E).
-            start: the values before the first frame, zeros, (*leading, n, D).
+            start: the values before the first frame, newest first, (*leading, n, D).
             sampler: draws a frame.
         """
         frames, lags = sampler.frames(drive), start.shape[-2]
@@ -156,9 +161,9 @@ class Newest:
         return torch.stack(self.frames, -2)
 
 
-def scan(cell: Cell, drive: Tensor) -> Tensor:
-    """The states of a recurrence in all frames, (..., T, S), from all its inputs (..., T, E)."""
-    state = drive.new_zeros(*drive.shape[:-2], cell.state_dim)
+def scan(cell: Cell, drive: Tensor, start: Tensor | None = None) -> Tensor:
+    """The states of a recurrence in all frames, (..., T, S); arguments as for `Cell.outputs`."""
+    state = drive.new_zeros(*drive.shape[:-2], cell.state_dim) if start is None else start
     states = []
     for now in drive.unbind(-2):
         state = cell(now, state)

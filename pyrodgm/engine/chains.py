@@ -21,7 +21,8 @@ class ChainPast(ShiftedPast):
     Args:
         values: values of every site known so far, (..., T, D); paths are added.
         history: number of lags n.
-        start: values of every unknown site before the first frame, (*leading, n, D).
+        start: values of every unknown site before the first frame, newest first,
+            (*leading, n, D).
         sampler: draws a frame.
         lags: gives the lags of a site.
 

@@ -228,7 +228,8 @@ def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
     seen = None if batch.seen is None else batch.seen.repeat(copies, 1, 1)
     known = mask[..., None] if seen is None else seen
     x = x.flatten(0, 1).where(known, batch.x.repeat(copies, 1, 1))  # what is put for missing ones
-    return Batch(x, mask, batch.index.repeat(copies), seen, conditions)
+    index, before = batch.index.repeat(copies), batch.before.repeated(copies)
+    return Batch(x, mask, index, seen, conditions, before=before)
 
 
 def pair_factors(

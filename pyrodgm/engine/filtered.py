@@ -119,7 +119,7 @@ def run_filter(
             run.q.append(dict(found.q.past))
             run.values.append(found.take_in())
     values = {name: over_time([now[name] for now in run.values]) for name in guide.latents}
-    lineage = partial(LineagePast, resamplings=run.resamplings)
+    lineage = partial(LineagePast, resamplings=run.resamplings, start=batch.before.states)
     log_p = scores(extended(model, guide), batch, values, lineage(windows(run.p)))
     log_q = scores(guide, batch, values, lineage(windows(run.q)))
     blind = blind_frames(batch)
@@ -180,18 +180,23 @@ class LineagePast(Past):
     Args:
         windows: the last n values of every site before each frame, (..., B, T, n D).
         resamplings: before each frame.
+        start: states before the first frame, (B, S), by name; zeros for others.
     """
 
     def __init__(
-        self, windows: Mapping[str, Tensor], resamplings: Sequence[Resampling | None]
+        self,
+        windows: Mapping[str, Tensor],
+        resamplings: Sequence[Resampling | None],
+        start: Mapping[str, Tensor],
     ) -> None:
-        super().__init__(windows)
+        super().__init__(windows, start)
         self.resamplings = resamplings
 
-    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:  # noqa: ARG002
+    def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames along the ancestors, (..., T, H)."""
         inputs = computed(drive)
         state = inputs.new_zeros(*inputs.shape[:-2], cell.state_dim)
+        state = state + self.start[name] if name in self.start else state
         outputs = []
         for now, resampling in zip(inputs.unbind(-2), self.resamplings, strict=True):
             if resampling is not None:
@@ -222,8 +227,7 @@ def scores(
         nats[name] = torch.where(batch.mask, scored.log_prob(value), zero)
         return value
 
-    frames = torch.arange(batch.length, device=batch.x.device)
-    program.step(draw, past, program.encode(batch), frames)
+    program.step(draw, past, program.encode(batch), batch.frames)
     return nats
 
 

@@ -37,22 +37,30 @@ class Particles:
         self.program = program
         self.encoded = program.encode(batch)
         self.dims = program.dims
+        self.first = batch.before.frames
+        history, known = program.history, batch.before.windows
+
+        def window(name: str, like: Tensor, dim: int, *leading: int) -> Tensor:
+            if name in known:
+                return known[name][:, :history].flatten(-2).expand(*leading, -1)
+            return like.new_zeros(*leading, history * dim)
+
         windows = {
-            name: batch.x.new_zeros(count, batch.size, program.history * dim)
+            name: window(name, batch.x, dim, count, batch.size)
             for name, dim in sizes(program.latents).items()
         }
         for name, dim in program.observed.items():
-            size = program.history * dim
-            windows[name] = batch.x.new_zeros(batch.size, size)
+            windows[name] = window(name, batch.x, dim, batch.size)
             if batch.seen is not None:
-                windows[seen_key(name)] = batch.seen.new_zeros(batch.size, size)
-                self.dims[seen_key(name)] = dim
-        self.past = Past(windows)
+                key = seen_key(name)
+                windows[key] = window(key, batch.seen, dim, batch.size)
+                self.dims[key] = dim
+        self.past = Past(windows, batch.before.states)
 
     def fork(self) -> Particles:
         """A copy of the particles that can be continued independently."""
         other = copy(self)
-        other.past = Past(self.past)
+        other.past = Past(self.past, self.past.start)
         other.past.states = dict(self.past.states)
         return other
 
@@ -68,11 +76,11 @@ class Particles:
 
         Args:
             draw: as a program wants it.
-            t: the frame, a scalar, or one of every sequence, (B,).
+            t: the frame of the batch, a scalar, or one of every sequence, (B,).
             alive: sequences (B,) whose states move; None for all.
         """
         before = dict(self.past.states)
-        self.program.step(draw, self.past, self._encoded(t), t)
+        self.program.step(draw, self.past, self._encoded(t), t + self.first if self.first else t)
         for name, state in self.past.states.items():
             self.past.states[name] = _moved(before.get(name), state, alive)
 

@@ -16,10 +16,18 @@ Drive = Tensor | Callable[[], Tensor]
 
 
 class Past(dict[str, Tensor]):
-    """The past of one frame: ``past[name]`` holds the last n values of a site, newest first."""
+    """The past of one frame: ``past[name]`` holds the last n values of a site, newest first.
 
-    def __init__(self, windows: Mapping[str, Tensor]) -> None:
+    Args:
+        windows: these values by name, (..., n D).
+        start: deterministic states before the first frame, (B, S), by name; zeros for others.
+    """
+
+    def __init__(
+        self, windows: Mapping[str, Tensor], start: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__(windows)
+        self.start = start or {}
         self.states: dict[str, Tensor] = {}
 
     def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
@@ -36,7 +44,9 @@ class Past(dict[str, Tensor]):
             cell: the recurrence.
         """
         drive, state = computed(drive), self.states.get(name)
-        if state is None:
+        if state is None and (start := self.start.get(name)) is not None:
+            state = start.expand(*drive.shape[:-1], -1)
+        elif state is None:
             state = drive.new_zeros(*drive.shape[:-1], cell.state_dim)
         self.states[name] = state = cell(drive, state)
         return state[..., : cell.dim]
@@ -76,6 +86,7 @@ class ShiftedPast(Past):
             only; without them, states follow the values.
         lags: gives the lags of a site; `Lags` of its own if not given.
         known_states: states along the values, (..., T, S); their recurrence does not run again.
+        start: states before the first frame, (B, S), by name; zeros for others.
     """
 
     def __init__(
@@ -85,8 +96,9 @@ class ShiftedPast(Past):
         path_states: Mapping[str, Tensor] | None = None,
         lags: Callable[[str, Tensor, int], Tensor] | None = None,
         known_states: Mapping[str, Tensor] | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
-        super().__init__({})
+        super().__init__({}, start)
         self.values_by_name = values
         self.history = history
         self.path_states = path_states or {}
@@ -107,8 +119,16 @@ class ShiftedPast(Past):
         if name in self.known_states:
             return self.known_states[name][..., : cell.dim]
         if name in self.path_states:
-            return cell(computed(drive), lagged(self.path_states[name], 1))[..., : cell.dim]
-        return cell.outputs(computed(drive))
+            start = self.start.get(name)
+            before = lagged(self.path_states[name], 1, None if start is None else start[:, None])
+            return cell(computed(drive), before)[..., : cell.dim]
+        return cell.outputs(*self.started(name, computed(drive)))
+
+    def started(self, name: str, drive: Tensor) -> tuple[Tensor] | tuple[Tensor, Tensor]:
+        """The input of a recurrence in all frames, and where it starts, if not at zero."""
+        if (start := self.start.get(name)) is None:
+            return (drive,)
+        return drive, start.expand(*drive.shape[:-2], -1)
 
 
 class PathStates(ShiftedPast):
@@ -116,7 +136,7 @@ class PathStates(ShiftedPast):
 
     def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """The outputs of a deterministic state in all frames; its states are in `states`."""
-        self.states[name] = states = cell.states(computed(drive))
+        self.states[name] = states = cell.states(*self.started(name, computed(drive)))
         return states[..., : cell.dim]
 
 

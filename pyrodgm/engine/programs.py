@@ -88,10 +88,12 @@ def unrolled(
 def _run_frames(program: SequenceProgram, batch: Batch, *, enumerable: bool) -> None:
     encoded = program.encode(batch)
     sites = program.dims
-    past = Past(
-        {name: batch.x.new_zeros(batch.size, program.history * d) for name, d in sites.items()}
-    )
-    seen = ShiftedPast(seen_values(program, batch), program.history)
+    before, history = batch.before, program.history
+    windows = {name: batch.x.new_zeros(batch.size, history, d) for name, d in sites.items()}
+    windows |= {name: before.windows[name][:, :history] for name in before.windows.keys() & sites}
+    past = Past({name: value.flatten(-2) for name, value in windows.items()}, before.states)
+    seen = ShiftedPast(seen_values(program, batch), history, lags=batch.lags)
+    numbers = batch.frames
     frames = range(batch.length)
     with pyro.plate("batch", batch.size, dim=-1):
         for t in frames if _endless(program) else pyro.markov(frames, history=program.history):
@@ -115,9 +117,8 @@ def _run_frames(program: SequenceProgram, batch: Batch, *, enumerable: bool) -> 
                 return values[name]
 
             with poutine.mask(mask=_bool(batch.mask[:, t])):
-                frame = torch.full((), t, device=batch.x.device)
                 past.update({key: seen[key][:, t] for key in seen.values_by_name})
-                program.step(draw, past, None if encoded is None else encoded[:, t], frame)
+                program.step(draw, past, None if encoded is None else encoded[:, t], numbers[t])
             for name, dim in sites.items():
                 past.push(name, values[name], dim)
 

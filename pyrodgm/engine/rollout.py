@@ -77,8 +77,8 @@ class SequenceProgram:
         Args:
             draw: ``draw(name, distribution)`` returns the value of a site.
             past: ``past[name]`` holds the last n values of a site side by side, (..., n D), newest
-                first, zero before the first frame; ``past.carry(name, drive, cell)`` moves a
-                deterministic state on, see `pyrodgm.engine.past.Past.carry`.
+                first, zero before the first frame of a sequence; ``past.carry(name, drive, cell)``
+                moves a deterministic state on, see `pyrodgm.engine.past.Past.carry`.
             encoded: this frame's features, (..., E).
             t: frame number from zero, a scalar or (T,).
         """
@@ -95,7 +95,8 @@ class Rollout:
         length: number of frames T.
         like: a tensor with the dtype and device of the result.
         expected: sites that take their mean instead of a draw.
-        lags: gives the lags of a site; those of a batch are shared by all programs on it.
+        lags: gives the lags of a site, and what lies before the first frame; those of a batch are
+            shared by all programs on it.
         states: deterministic states along the known paths, (..., T, S), by name.
 
     Attributes:
@@ -124,6 +125,7 @@ class Rollout:
         self.like = like
         self.expected = expected
         self.lags = lags or Lags()
+        self.before = self.lags.before
         self.states_along = dict(states or {})
         self.sampler = Sampler(leading, length)
         self._scored = _Scored({}, dict)
@@ -171,7 +173,7 @@ class Rollout:
         sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
         self.sampler = sampler
         start = {
-            name: self.like.new_zeros(*sampler.leading, program.history, dim)
+            name: self._window(name, dim).expand(*sampler.leading, -1, -1)
             for name, dim in program.dims.items()
             if name not in self.values
         }
@@ -185,6 +187,19 @@ class Rollout:
             with torch.no_grad():
                 self._draw_frames(start, sampler)
         return self.values
+
+    def _window(self, name: str, dim: int) -> Tensor:
+        """The last n values of a site before the first frame, newest first, (..., n, D)."""
+        history, known = self.program.history, self.before.windows.get(name)
+        if known is None:
+            return self.like.new_zeros(history, dim)
+        return known[:, :history]
+
+    @property
+    def _frames(self) -> Tensor:
+        """The number of every frame in its sequence, (T,)."""
+        first = self.before.frames
+        return torch.arange(first, first + self.length, device=self.like.device)
 
     def _draw_chains(self, start: Mapping[str, Tensor], sampler: Sampler) -> None:
         """One site after the other; what drives each is also what scores it."""
@@ -210,12 +225,12 @@ class Rollout:
             surrogate: what sites without path gradients are drawn from, as in `draw`.
         """
         program, record = self.program, _Record(start, keep=keep)
-        past = Past({name: value.flatten(-2) for name, value in start.items()})
+        past = Past({name: value.flatten(-2) for name, value in start.items()}, self.before.states)
         given = ShiftedPast(self.values, program.history, lags=self.lags)
         given_past = {name: given[name].unbind(-2) for name in self.values}
         known = {name: value.unbind(-2) for name, value in self.values.items()}
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
-        frames = torch.arange(self.length, device=self.like.device).unbind(0)
+        frames = self._frames.unbind(0)
         scored = program.scored if program.reparameterised or surrogate else ()
         t = 0
 
@@ -248,19 +263,19 @@ class Rollout:
         def lags(name: str, value: Tensor, history: int) -> Tensor:
             return self._aligned(self.lags(name, value, history))
 
-        past = ShiftedPast(self.values, self.program.history, path_states, lags, self.states_along)
-        self._step(draw, past)
+        history, known, start = self.program.history, self.states_along, self.before.states
+        self._step(draw, ShiftedPast(self.values, history, path_states, lags, known, start))
 
     def states(self) -> dict[str, Tensor]:
         """Every deterministic state along the paths drawn so far, each (*leading, T, S)."""
-        past = PathStates(self.values, self.program.history)
+        start = self.before.states
+        past = PathStates(self.values, self.program.history, lags=self.lags, start=start)
         self._step(lambda name, _: self.values[name], past)
         return past.states
 
     def _step(self, draw: Draw, past: Past) -> None:
-        frames = torch.arange(self.length, device=self.like.device)
         encoded = None if self.encoded is None else self._aligned(self.encoded)
-        self.program.step(draw, past, encoded, frames)
+        self.program.step(draw, past, encoded, self._frames)
 
     def _aligned(self, value: Tensor) -> Tensor:
         """With the dimension of a single particle, over which gradients then need no sum."""

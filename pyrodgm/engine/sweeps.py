@@ -77,6 +77,8 @@ class Sweeps:
         own: W, (J, n J), without bias.
         drive: d, (..., T, J).
         sampler: of the site.
+        start: the values before the first frame, newest first, (*leading, n, J); zeros if not
+            given.
 
     Attributes:
         sweeps: how many there were.
@@ -86,7 +88,12 @@ class Sweeps:
     """
 
     def __init__(
-        self, cell: StochasticCell, own: nn.Linear, drive: Tensor, sampler: SiteSampler
+        self,
+        cell: StochasticCell,
+        own: nn.Linear,
+        drive: Tensor,
+        sampler: SiteSampler,
+        start: Tensor | None = None,
     ) -> None:
         self.cell, self.weight, self.sampler = cell, own.weight, sampler
         self.drive = sampler.frames(drive)
@@ -98,7 +105,10 @@ class Sweeps:
         self.table = table = FrameTable(noise, self.lags)
         over_time = sampler.as_drawn(drive).movedim(-2, 0)
         shared = (None,) * (noise.dim() - over_time.dim())  # by all particles
-        self.limits = table.laid_out(noise - over_time[:, *shared], torch.inf)  # of W z, for a one
+        # Limits of W z, for a one; those before the first frame keep its values as they are.
+        fill = noise.new_full((), torch.inf)
+        fill = fill if start is None else torch.where(start > 0, -torch.inf, fill)
+        self.limits = table.laid_out(noise - over_time[:, *shared], fill)
         self.sums = torch.zeros_like(self.limits)
         self.largest_drive = drive.abs().amax()
         self.sweeps = self.computed = self.checked = self.looped = 0

@@ -45,11 +45,16 @@ class FrameTable:
             self.drawn = slice(0, len(self.rows) - lags)
             self.distances = list(range(1, lags + 1))
 
-    def laid_out(self, value: Tensor, fill: float) -> Tensor:
-        """The rows of a value of all frames, (T, *leading, J); `fill` before the first frame."""
+    def laid_out(self, value: Tensor, fill: Tensor) -> Tensor:
+        """The rows of a value of all frames, (T, *leading, J).
+
+        Args:
+            value: of all frames.
+            fill: what lies before the first frame, newest first, (*leading, n, J), or a scalar.
+        """
         table = torch.empty_like(self.rows)
         if self.lags == 1:
-            table[: self.size] = fill
+            table[: self.size] = fill if fill.dim() == 0 else fill.flatten(0, -2)
             table[self.size :].view(value.shape).copy_(value)
         else:
             over_time = table.view_as(self.windows.path)

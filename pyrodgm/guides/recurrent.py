@@ -16,6 +16,7 @@ from pyrodgm.engine.sites import sizes
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 from pyrodgm.networks.cells import ReLUCell
 from pyrodgm.networks.conditions import Conditions
+from pyrodgm.networks.forward import forward_outputs
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes, SigmoidLayer, SigmoidLayers, plus, weights
 from pyrodgm.networks.mlp import connection
@@ -83,9 +84,9 @@ class SigmoidRecognition(StepGuide):
         """
         layer, y = next(iter(self.layers)), self.features(batch)
         given = self.conditions(batch)
-        total = plus(plus(layer.bias.over(batch.length), layer.given, given), layer.now, y)
+        total = plus(plus(layer.bias(batch.frames), layer.given, given), layer.now, y)
         name = "x" if y is batch.x else "features"  # lags of x itself are shared with the model
-        total = plus(total, layer.past, batch.lags(name, y, self.history))
+        total = plus(total, layer.past, batch.lagged(name, y, self.history))
         return total if given is None else torch.cat([total, given], -1)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
@@ -210,6 +211,7 @@ class RecurrentDeterministic(SigmoidRecognition):
     def features(self, batch: Batch) -> Tensor:
         """The rectified units, (B, T, G)."""
         x = self.inputs(batch.x)
-        past = batch.lags("x", x, self.history)
+        past = batch.lagged("x" if x is batch.x else "inputs", x, self.history)
         drive = self.drive(torch.cat([x, past], -1))
-        return self.cell.outputs(plus(drive, self.drive_given, self.conditions(batch)))
+        drive = plus(drive, self.drive_given, self.conditions(batch))
+        return forward_outputs("guide g", self.cell, drive, batch)

@@ -18,6 +18,7 @@ from pyrodgm.networks.cells import CellName, make_cell
 from pyrodgm.networks.conditional import Normals
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.first_steps import FirstSteps
+from pyrodgm.networks.forward import forward_outputs
 from pyrodgm.networks.inputs import Inputs
 
 Size = Annotated[int, Field(ge=1)]
@@ -85,7 +86,7 @@ class NormalRecognition(StepGuide):
         """What the observations contribute to c before its nonlinearity, (B, T, H)."""
         seen, given = self.inputs(batch.x), self.conditions(batch)
         inputs = seen if given is None else torch.cat([seen, given], -1)
-        return self.from_features(self.features(inputs, batch)) + self.bias.over(batch.length)
+        return self.from_features(self.features(inputs, batch)) + self.bias(batch.frames)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given the latents of the frame before."""
@@ -147,8 +148,7 @@ class RecurrentNormal(NormalRecognition):
 
     def features(self, inputs: Tensor, batch: Batch) -> Tensor:
         """The outputs of the recurrence, (B, T, F)."""
-        del batch
-        return self.cell.outputs(inputs)
+        return forward_outputs("guide b", self.cell, inputs, batch)
 
 
 @final
@@ -205,4 +205,5 @@ class SmoothingNormal(NormalRecognition):
         future = backward_outputs(self.cell, inputs, batch)
         if self.second_cell is None:
             return future
-        return torch.cat([future, self.second_cell.outputs(inputs)], -1)
+        past = forward_outputs("guide b", self.second_cell, inputs, batch)
+        return torch.cat([future, past], -1)

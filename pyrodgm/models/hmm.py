@@ -20,7 +20,6 @@ from pyrodgm.engine.cells import scan
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import UsageError
-from pyrodgm.lags import lagged
 from pyrodgm.models.base import Companions, ModelTraits, StateSpaceModel
 from pyrodgm.models.hmm_start import start_from_data
 from pyrodgm.networks.conditions import Conditions
@@ -107,7 +106,9 @@ class HMM(StateSpaceModel):
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every frame and of the one before, (B, T, 2 U); None without."""
         given = self.conditions(batch)
-        return None if given is None else torch.cat([given, lagged(given, 1)], -1)
+        return (
+            None if given is None else torch.cat([given, batch.lagged("conditions", given, 1)], -1)
+        )
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame: update the belief by the frame before, draw from a mixture over states."""
@@ -223,8 +224,8 @@ class ForwardCell(nn.Module):
         predicted = (posterior @ self.transition.softmax(-1)).clamp(min=TINY).log()
         return torch.where(started > 0, predicted, self.initial.log_softmax(-1))
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The beliefs of all frames, (..., T, C)."""
-        return scan(self, drive)
+        return scan(self, drive, start)
 
     states = outputs

@@ -18,6 +18,7 @@ from pyrodgm.networks.cells import CellName, make_cell
 from pyrodgm.networks.conditional import Conditional, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
+from pyrodgm.networks.forward import forward_states
 from pyrodgm.networks.inputs import Inputs
 
 Size = Annotated[int, Field(ge=1)]
@@ -92,10 +93,11 @@ class SRNN(StepModel):
     def deterministic(self, batch: Batch) -> Tensor:
         """The states of the recurrence in all frames, (B, T, S), the first H numbers its units."""
         features = self.features_x(self.inputs(batch.x))
-        blank = self.features_x(features.new_zeros(1, 1, self.inputs.dim))
+        blank = self.features_x(self.inputs.before(batch))
         before = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
         given = self.conditions(batch)
-        return self.cell.states(before if given is None else torch.cat([before, given], -1))
+        drive = before if given is None else torch.cat([before, given], -1)
+        return forward_states("d", self.cell, drive, batch)
 
     def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
         """One frame given the observations before it and the latents of the frame before."""

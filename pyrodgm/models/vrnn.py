@@ -97,7 +97,7 @@ class VRNN(StepModel):
     def before(self, batch: Batch) -> Tensor:
         """Inputs of the recurrence besides latents, (B, T, F + U)."""
         features = self.features_x(self.inputs(batch.x))
-        blank = self.features_x(features.new_zeros(1, 1, self.inputs.dim))
+        blank = self.features_x(self.inputs.before(batch))
         shifted = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
         given = self.conditions(batch)
         return shifted if given is None else torch.cat([shifted, given], -1)

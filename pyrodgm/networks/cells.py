@@ -41,22 +41,24 @@ class ReLUCell(nn.Module):
             return output
         return torch.cat([output, state[..., : -self.dim].expand(*output.shape[:-1], -1)], -1)
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The outputs of all frames, (..., T, H)."""
         flat = drive.reshape(-1, *drive.shape[-2:])
-        return _ReLUScan.apply(flat, self.recurrent.weight).view(drive.shape)
+        first = None if start is None else _rows(start)
+        return _ReLUScan.apply(flat, self.recurrent.weight, first).view(drive.shape)
 
-    def states(self, drive: Tensor) -> Tensor:
+    def states(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The states of all frames, (..., T, n H)."""
-        outputs = self.outputs(drive)
-        return torch.cat([outputs, lagged(outputs, self.state_dim // self.dim - 1)], -1)
+        outputs = self.outputs(drive, start)
+        before = None if start is None else start.unflatten(-1, (-1, self.dim))
+        return torch.cat([outputs, lagged(outputs, self.state_dim // self.dim - 1, before)], -1)
 
 
 class _ReLUScan(torch.autograd.Function):
     """The recurrence over (N, T, H), whose weight gradient is one product and not T of them."""
 
     @staticmethod
-    def forward(ctx: Any, drive: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, drive: Tensor, weight: Tensor, start: Tensor | None) -> Tensor:
         size, length, dim = drive.shape
         lags = weight.shape[1] // dim
         if torch.is_autocast_enabled(drive.device.type):
@@ -64,6 +66,8 @@ class _ReLUScan(torch.autograd.Function):
         # Oldest first, so that the state of a frame is a slice of what came before it.
         moved = weight.to(drive.dtype).unflatten(1, (lags, dim)).flip(1).flatten(1).T
         path = drive.new_zeros(size, lags + length, dim)
+        if start is not None:
+            path[:, :lags] = start.unflatten(-1, (lags, dim)).flip(1)
         for t in range(length):
             state = path[:, t : t + lags].flatten(1)
             torch.clamp(torch.addmm(drive[:, t], state, moved), min=0, out=path[:, t + lags])
@@ -73,7 +77,7 @@ class _ReLUScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         path, moved = ctx.saved_tensors
         grad = grads[0]
         size, length, dim = grad.shape
@@ -92,7 +96,7 @@ class _ReLUScan(torch.autograd.Function):
         for_weight = (delta.reshape(-1, dim).T @ states.reshape(-1, lags * dim)).to(
             ctx.weight_dtype
         )
-        return delta, for_weight.unflatten(1, (lags, dim)).flip(1).flatten(1)
+        return delta, for_weight.unflatten(1, (lags, dim)).flip(1).flatten(1), None
 
 
 @final
@@ -120,13 +124,13 @@ class GRUCell(nn.Module):
         moved = torch.gru_cell(_rows(drive), _rows(state), *_weights(self.network))
         return moved.view(state.shape)
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The outputs of all frames, (..., T, H), by torch's own loop."""
-        return _over_time(self.network, drive)
+        return _over_time(self.network, drive, None if start is None else _rows(start)[None])
 
-    def states(self, drive: Tensor) -> Tensor:
+    def states(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The states of all frames, which are the outputs."""
-        return self.outputs(drive)
+        return self.outputs(drive, start)
 
 
 @final
@@ -153,13 +157,16 @@ class LSTMCell(nn.Module):
         moved = torch.lstm_cell(_rows(drive), before, *_weights(self.network))
         return torch.cat(moved, -1).view(state.shape)
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The outputs of all frames, (..., T, H), by torch's own loop."""
-        return _over_time(self.network, drive)
+        if start is None:
+            return _over_time(self.network, drive)
+        output, memory = (half.contiguous() for half in _rows(start)[None].chunk(2, -1))
+        return _over_time(self.network, drive, (output, memory))
 
-    def states(self, drive: Tensor) -> Tensor:
+    def states(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The states of all frames, (..., T, 2 H); torch's loop does not give the memory."""
-        return scan(self, drive)
+        return scan(self, drive, start)
 
 
 def make_cell(name: CellName, input_dim: int, dim: int) -> Cell:
@@ -198,13 +205,13 @@ class DrivenReLU(nn.Module):
         """The next state, (..., H)."""
         return self.cell(self.drive(drive), state)
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The outputs of all frames, (..., T, H)."""
-        return self.cell.outputs(self.drive(drive))
+        return self.cell.outputs(self.drive(drive), start)
 
-    def states(self, drive: Tensor) -> Tensor:
+    def states(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The states of all frames, which are the outputs."""
-        return self.outputs(drive)
+        return self.outputs(drive, start)
 
 
 def _alike(drive: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -225,7 +232,7 @@ def _weights(network: nn.GRU | nn.LSTM) -> list[Any]:
     return network._flat_weights
 
 
-def _over_time(network: nn.GRU | nn.LSTM, drive: Tensor) -> Tensor:
+def _over_time(network: nn.GRU | nn.LSTM, drive: Tensor, start: Any = None) -> Tensor:
     """A torch recurrence over (..., T, E) with any leading dimensions."""
-    outputs = network(drive.reshape(-1, *drive.shape[-2:]))[0]
+    outputs = network(drive.reshape(-1, *drive.shape[-2:]), start)[0]
     return outputs.reshape(*drive.shape[:-1], outputs.shape[-1])

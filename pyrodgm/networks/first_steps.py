@@ -30,7 +30,3 @@ class FirstSteps(nn.Module):
         if t.dim():
             return self.bias[place]
         return self.bias.index_select(0, place).squeeze(0)  # [place] would read it from the device
-
-    def over(self, length: int) -> Tensor:
-        """The biases of the first `length` frames, (length, D)."""
-        return self(torch.arange(length, device=self.bias.device))

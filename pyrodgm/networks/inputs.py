@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import Symbols
 
@@ -55,6 +56,14 @@ class Inputs(nn.Module):
         if self.kind == "count":
             return x.log1p()
         return (x - self.centre) / self.scale if self.kind == "real" else x
+
+    def before(self, batch: Batch) -> Tensor:
+        """The transformed frame before the first one, (B, 1, `dim`); zeros (1, 1, `dim`) at the
+        start of sequences.
+        """
+        if not batch.before.frames:
+            return batch.x.new_zeros(1, 1, self.dim)
+        return self(batch.before.windows["x"][:, :1])
 
     def past(self, window: Tensor, t: Tensor) -> Tensor:
         """The n transformed frames before frame t, (..., n `dim`); zero before the first frame.

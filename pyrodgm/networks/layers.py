@@ -124,7 +124,7 @@ class SigmoidLayer(nn.Module, StochasticCell):
     def path(self, drive: Tensor, start: Tensor, sampler: SiteSampler) -> Tensor:
         """All frames, (*leading, T, J); in sweeps over time where these are faster than a loop."""
         if self.own is not None and sweeps_pay(self.own, drive, sampler):
-            return Sweeps(self, self.own, drive, sampler).path()
+            return Sweeps(self, self.own, drive, sampler, start).path()
         return super().path(drive, start, sampler)
 
 

@@ -76,7 +76,7 @@ def fit(
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
     chosen = fit_options(with_defaults(getattr(objective, "model", None), objective, options))
-    check_runs(objective, splits, restarts=chosen.restarts)
+    check_runs(objective, splits, restarts=chosen.restarts, chunk=chosen.chunk)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:
         return _train(
@@ -102,7 +102,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
-    check_runs(objective, splits, restarts=config.fit.restarts)
+    check_runs(objective, splits, restarts=config.fit.restarts, chunk=config.fit.chunk)
     stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
     with _begun(
         lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
@@ -160,7 +160,7 @@ def resume(
         if folder.has_checkpoint():
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
-        check_runs(objective, splits)
+        check_runs(objective, splits, chunk=options.chunk)
         text = config.to_toml() if config else to_toml(values)
         return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
 

@@ -29,13 +29,16 @@ from pyrodgm.models import MODELS, Model, StepModel
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import forked
 from pyrodgm.setup import compat
+from pyrodgm.setup.chunking import check_chunks
 from pyrodgm.setup.userfile import place
 
 FRAMES = 3
 SEQUENCES = 2
 
 
-def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> None:
+def check_runs(
+    objective: Objective, splits: Splits, *, restarts: int = 1, chunk: int | None = None
+) -> None:
     """Raise unless objective, model, guide and data fit, and a dry run on a few frames succeeds.
 
     Every phase of a copy of the objective computes its loss and gradient on the first frames of two
@@ -45,6 +48,7 @@ def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> No
         objective: built from a model and a guide.
         splits: the data.
         restarts: number of trainings, of which the best is kept.
+        chunk: frames of a chunk that sequences are trained in; None for whole sequences.
 
     Raises:
         UsageError: an argument has the wrong type, or several restarts cannot be compared because
@@ -73,6 +77,8 @@ def check_runs(objective: Objective, splits: Splits, *, restarts: int = 1) -> No
                         f"restarts is {restarts}, but the best training cannot be chosen: "
                         f"{type(objective).__name__}.validate gives no score"
                     )
+        if chunk is not None:
+            check_chunks(objective, splits, chunk)
 
 
 def _beginnings(sequences: Sequences) -> Sequences:

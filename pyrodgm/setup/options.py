@@ -29,6 +29,10 @@ class FitOptions(OptimizerOptions):
         lr: learning rate.
         betas: of "adam", weights of the past in the averages of the gradient and of its square;
             0.9 and 0.999 if not given.
+        chunk: largest number of frames that a step trains on: longer sequences are trained in
+            consecutive chunks, each from the state at the end of the one before, without gradients
+            into it (truncated backpropagation through time). Every chunk is a step. None trains on
+            whole sequences.
         lr_schedule: "plateau" decays the learning rates by `lr_decay` on plateaus of the validation
             score; "cosine" and "linear" let them fall from their start to zero over the run, by its
             share of the steps or of the time limit, whichever is further.
@@ -57,6 +61,7 @@ class FitOptions(OptimizerOptions):
     steps: Count | None = None
     time_limit: Positive | None = None
     batch_size: Count = 16
+    chunk: Count | None = None
     lr_schedule: Literal["plateau", "cosine", "linear"] = "plateau"
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5

@@ -22,7 +22,8 @@ def check_devices(options: FitOptions) -> None:
     """Raise early if the requested processes and devices are not available.
 
     Raises:
-        UsageError: no CUDA or too few devices, or more processes than sequences in a batch.
+        UsageError: no CUDA or too few devices, more processes than sequences in a batch, or chunks
+            with several processes.
     """
     if options.device == "cuda":
         found = torch.cuda.device_count()
@@ -33,6 +34,11 @@ def check_devices(options: FitOptions) -> None:
         if options.devices > found:
             raise UsageError(f"--devices {options.devices}: torch finds {found} CUDA devices here")
     processes = options.devices * options.num_nodes
+    if options.chunk is not None and processes > 1:
+        raise UsageError(
+            f"fit.chunk is {options.chunk} with {processes} processes, whose batches have "
+            "different numbers of chunks; use a single process"
+        )
     if options.batch_size < processes:
         raise UsageError(
             f"a batch of {options.batch_size} is too small for {processes} processes; "

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyrodgm.batch import Batch
+from pyrodgm.carried import Before
 from pyrodgm.data.base import Splits
 from pyrodgm.data.loader import BatchSampler
+from pyrodgm.engine.chunks import end_of
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.objectives import Loss, Objective
@@ -22,6 +24,7 @@ from pyrodgm.objectives.state import OwnState, RowCache, Running
 from pyrodgm.seeds import Stream
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.averaging import Average
+from pyrodgm.train.chunks import Batches
 from pyrodgm.train.finite import FiniteCheck
 from pyrodgm.train.rates import SHAPES, FallingRates
 from pyrodgm.train.turns import Stepping
@@ -107,6 +110,9 @@ class Training:
             world_size=self.fabric.world_size,
             owned=any(isinstance(part, RowCache) for part in self._own.values()),
         )
+        self.batches = Batches(
+            splits.training, self.sampler, fabric.device, options.chunk, self._end_of
+        )
         self.report: dict[str, Tensor] = {}
         self.step = self.first_step = 0
         self.seconds = self.first_seconds = 0.0
@@ -169,7 +175,13 @@ class Training:
             self.average.update()
 
     def _next_batch(self) -> Batch:
-        return self.splits.training.batch(next(self.sampler)).to(self.fabric.device)
+        return next(self.batches)
+
+    def _end_of(self, chunk: Batch) -> Before:
+        """What lies before the next chunk, on a draw from the guide; both are step programs."""
+        model, guide = cast("Any", self.objective.model), cast("Any", self.objective.guide)
+        with self.fabric.autocast():
+            return end_of(model, guide, chunk)
 
     def _turn(self, stepping: Stepping, batch: Batch) -> Loss:
         """One phase on one batch: the gradient of its surrogate for its own parameters only."""
@@ -188,10 +200,12 @@ class Training:
     def _weight(self, batch: Batch) -> float:
         """Weight of a batch's mean, so that all sequences have equal weight over an epoch.
 
-        Batches that were closed early hold fewer sequences.
+        Batches that were closed early hold fewer sequences. A chunk has the weight with which the
+        sum over all chunks of a batch is that of the batch.
         """
         share = batch.size * self.fabric.world_size / self.batch_size
-        return share * batch.size / batch.num_frames if self.options.per_frame else share
+        whole = batch if self.options.chunk is None else self.batches.whole or batch
+        return share * whole.size / whole.num_frames if self.options.per_frame else share
 
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all processes must call it at the same point."""
@@ -263,6 +277,7 @@ class Training:
             "schedules": [s.state_dict() for s in self.schedules],
             "num_averaged": None if self.average is None else self.average.count,
             "sampler": self.sampler.state_dict(),
+            "chunk": self.batches.state_dict(),
             "generators": self._from_all(self.random.state_dict()),
             "own": self._from_all({name: part.own_state() for name, part in self._own.items()}),
             "report": self.report,
@@ -281,6 +296,7 @@ class Training:
         if self.average is not None:
             self.average.count = int(state["num_averaged"])
         self.sampler.load_state_dict(state["sampler"])
+        self.batches.load_state_dict(state.get("chunk"))  # runs of earlier versions have none
         self.random.load_state_dict(state["generators"][self.fabric.global_rank])
         own = cast("Any", self.fabric.to_device(state["own"][self.fabric.global_rank]))
         for name, part in self._own.items():

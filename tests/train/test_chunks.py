@@ -1,0 +1,122 @@
+"""Training on chunks of sequences: weights, limits, kill and resume."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import pyrodgm as dgm
+from killing import Killed, Killer, assert_same_run
+from pyrodgm.data.base import Splits
+from pyrodgm.errors import ChunkWarning, CompatibilityError, UsageError
+from pyrodgm.objectives import Loss, Objective
+from pyrodgm.setup.dry_run import check_runs
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.devices import check_devices, launch
+from pyrodgm.train.loop import Training
+
+SMALL = {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 3}
+OPTIONS = {"steps": 7, "evaluate_every": 3, "batch_size": 4, "device": "cpu", "chunk": 4}
+
+
+def made_splits(kind):
+    rng = np.random.default_rng(0)
+    lengths = np.array([11, 10, 10, 9, 3, 2])
+    x = rng.random((lengths.sum(), 3)).astype(np.float32)
+    x = (x < 0.4).astype(np.float32) if kind == "binary" else x
+    part = dgm.data.Sequences(x, lengths)
+    return Splits.of("tiny", kind, {"train": part, "valid": part, "test": part})
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return made_splits("binary")
+
+
+def vrnn(splits, kind=dgm.objectives.ELBO, **options):
+    torch.manual_seed(0)
+    model = dgm.models.VRNN(splits.info, **SMALL)
+    return kind(model, dgm.guides.VRNNGuide(model), **options)
+
+
+class Sums(Objective):
+    """The mean over sequences of the sum of what is observed."""
+
+    needs = dgm.objectives.Needs()
+
+    def loss(self, batch):
+        return Loss(batch.x.sum((1, 2)).mean(), {})
+
+
+def training(splits, objective, **options):
+    chosen = FitOptions(**{**OPTIONS, **options})
+    return Training(objective, splits, chosen, launch(chosen))
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_weighted_losses_of_chunks_add_up_to_that_of_the_batch(splits, per_frame):
+    made = training(splits, vrnn(splits, Sums), per_frame=per_frame)
+    total, expected = 0.0, 0.0
+    for _ in range(30):
+        batch = next(made.batches)
+        if not batch.before.frames:
+            assert total == pytest.approx(expected)
+            whole = made.batches.whole
+            total, expected = 0.0, float(whole.x.sum()) / 4
+            expected *= whole.size / whole.num_frames if per_frame else 1
+        assert batch.length <= 4
+        assert bool(batch.mask[:, 0].all())
+        total += made._weight(batch) * float(made.objective.loss(batch).surrogate)
+
+
+def test_chunks_longer_than_every_sequence_change_nothing(splits):
+    found = []
+    for chunk in (None, 11):
+        made = training(splits, vrnn(splits), chunk=chunk)
+        list(made.steps())
+        found.append([p.detach().clone() for p in made.objective.parameters()])
+    assert all(map(torch.equal, *found))
+    made = training(splits, vrnn(splits), chunk=10)
+    list(made.steps())
+    assert not all(map(torch.equal, found[0], made.objective.parameters()))
+
+
+def test_a_run_killed_inside_a_sequence_is_resumed_bit_for_bit(splits, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    dgm.fit(vrnn(splits), splits, out=whole, **OPTIONS)
+    with pytest.raises(Killed):
+        dgm.fit(vrnn(splits), splits, out=killed, watcher=Killer(5), **OPTIONS)
+    state = torch.load(killed / "checkpoints" / "step-00000003" / "state.pt", weights_only=True)
+    assert state["chunk"]["frames"] > 0
+    dgm.resume(killed, objective=vrnn(splits), splits=splits)
+    assert_same_run(whole, killed)
+
+
+def refused(splits, model, guide, objective, **options):
+    torch.manual_seed(0)
+    model = model(splits.info, **options)
+    check_runs(objective(model, guide(model)), splits, chunk=4)
+
+
+def test_what_cannot_continue_is_refused_before_training(splits):
+    with pytest.raises(CompatibilityError, match="LDS with NoGuide does not continue"):
+        refused(made_splits("real"), dgm.models.LDS, dgm.guides.NoGuide, dgm.objectives.ML)
+    with pytest.raises(CompatibilityError, match="stores values of whole sequences"):
+        refused(
+            splits, dgm.models.TSBN, dgm.guides.RecurrentBernoulli, dgm.objectives.JSA, hidden_dim=2
+        )
+    with pytest.raises(CompatibilityError, match="train on different batches"):
+        refused(splits, dgm.models.VRNN, dgm.guides.VRNNGuide, dgm.objectives.AVRNN, **SMALL)
+    with pytest.raises(UsageError, match="single process"):
+        check_devices(FitOptions(chunk=4, devices=2, batch_size=4))
+
+
+def test_a_guide_that_sees_later_frames_is_named(splits):
+    small = {"latent_dim": 2, "transition_dim": 3, "hidden_dim": 3}
+    pieces = (dgm.models.DMM, dgm.guides.SmoothingNormal, dgm.objectives.ELBO)
+    with pytest.warns(ChunkWarning, match="SmoothingNormal sees only the frames of a chunk"):
+        refused(splits, *pieces, **small)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ChunkWarning)
+        refused(splits, dgm.models.VRNN, dgm.guides.VRNNGuide, dgm.objectives.FIVO, **SMALL)
