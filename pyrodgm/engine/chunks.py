@@ -44,6 +44,10 @@ def end_of(
     target = extended(model, guide)
     joint = Rollout.over(target, recorded, known | dict.fromkeys(target.observed, batch.x))
     states = {**proposal.states(), **joint.states()}
+
+    def last(path: Tensor) -> Tensor:
+        return path[..., -1, :].expand(batch.size, -1).clone()  # some are the same for all
+
     history = max(model.history, guide.history, 1)
     paths = known | dict.fromkeys(model.observed, batch.x) | seen_values(model, batch)
     windows = {
@@ -52,7 +56,7 @@ def end_of(
     return Before(
         batch.before.frames + batch.length,
         {**ends.windows, **windows},
-        ends.states | {name: path[..., -1, :].clone() for name, path in states.items()},
+        ends.states | {name: last(path) for name, path in states.items()},
     )
 
 

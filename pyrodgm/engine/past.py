@@ -128,7 +128,8 @@ class ShiftedPast(Past):
         """The input of a recurrence in all frames, and where it starts, if not at zero."""
         if (start := self.start.get(name)) is None:
             return (drive,)
-        return drive, start.expand(*drive.shape[:-2], -1)
+        leading = torch.broadcast_shapes(drive.shape[:-2], start.shape[:-1])
+        return drive.expand(*leading, *drive.shape[-2:]), start.expand(*leading, -1)
 
 
 class PathStates(ShiftedPast):

@@ -203,7 +203,7 @@ class CovarianceCell:
         predicted = torch.where(started > 0, moved, self.initial)
         return join(predicted.flatten(-2), smoothed.flatten(-2))
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         r"""Covariances of all frames; with constant information, computed only until they converge.
 
         A change of the first covariance by :math:`\Delta` has the effect
@@ -214,7 +214,7 @@ class CovarianceCell:
         length = drive.shape[-2]
         gains = [self.information] * length if self.same else self.information.unbind(-3)
         state, reach = (
-            drive.new_zeros(self.state_dim),
+            drive.new_zeros(self.state_dim) if start is None else start,
             self.initial.diag().clamp(min=1).sqrt().diag(),
         )
         states: list[Tensor] = []
@@ -258,9 +258,9 @@ class AffineCell:
         """The next state."""
         return drive + (self.matrix @ state[..., None]).squeeze(-1)
 
-    def outputs(self, drive: Tensor) -> Tensor:
+    def outputs(self, drive: Tensor, start: Tensor | None = None) -> Tensor:
         """The states of all frames."""
-        state, states = torch.zeros_like(drive[..., 0, :]), []
+        state, states = torch.zeros_like(drive[..., 0, :]) if start is None else start, []
         for push, matrix in zip(drive.unbind(-2), self.matrix.unbind(-3), strict=True):
             state = push + (matrix @ state[..., None]).squeeze(-1)
             states.append(state)

@@ -14,8 +14,9 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Splits
 from pyrodgm.engine.chunks import end_of, pieces
 from pyrodgm.engine.draws import draw, score
-from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.errors import ChunkWarning, CompatibilityError
+from pyrodgm.guides import StepGuide
+from pyrodgm.models import StepModel
 from pyrodgm.objectives import Objective
 from pyrodgm.objectives.state import RowCache
 from pyrodgm.seeds import forked
@@ -44,7 +45,7 @@ def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
     tried = copy.deepcopy(objective).eval()
     _check_objective(tried)
     model, guide = tried.model, tried.guide
-    if not (isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram)):
+    if not (isinstance(model, StepModel) and isinstance(guide, StepGuide)):
         raise CompatibilityError(
             f"fit.chunk is {longest}, but {type(model).__name__} with {type(guide).__name__} does "
             "not run frame by frame and has no states to carry; leave fit.chunk out"
@@ -87,7 +88,7 @@ def _check_objective(objective: Objective) -> None:
         )
 
 
-def _agree(model: SequenceProgram, guide: SequenceProgram, batch: Batch) -> tuple[bool, bool]:
+def _agree(model: StepModel, guide: StepGuide, batch: Batch) -> tuple[bool, bool]:
     """Whether model and guide have the log-probabilities of whole sequences in chunks."""
     values = dict(draw(guide, batch).values)
     whole = [score(program, batch, values) for program in (model, guide)]

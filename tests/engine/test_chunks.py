@@ -16,7 +16,7 @@ from pyrodgm.engine.programs import unrolled
 from pyrodgm.engine.sampler import SiteSampler
 from pyrodgm.engine.sweeps import Sweeps
 from pyrodgm.guides import NoGuide
-from pyrodgm.models import AR, HMM, RNN
+from pyrodgm.models import AR, HMM, LDS, RNN
 from pyrodgm.networks.layers import SigmoidLayer
 from variants import INFOS, frames, pair, randomised
 
@@ -28,6 +28,7 @@ EXACT = ["rnn gru", "rnn lstm", "rnn relu", "ar", "hmm"]
 TRANSFORMED = [
     ("tsbn order 2", "gaussian"),
     ("vrnn", "gaussian"),
+    ("lds", "gaussian"),
     ("dtsbn-d order 2", "multinomial"),
     ("dtsbn-s order 2", "categorical"),
 ]
@@ -39,6 +40,8 @@ def made(name, emission="bernoulli"):
         model = RNN(INFOS[emission], hidden_dim=3, cell=cell, emission=emission)
     elif name == "ar":
         model = AR(INFOS[emission], history=4, emission=emission)
+    elif name == "lds":
+        model = LDS(INFOS[emission])
     elif name == "hmm":
         model = HMM(INFOS[emission], num_states=3, emission=emission)
     else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pyrodgm as dgm
+from continuous import Recurrent, SharedGuide
 from killing import Killed, Killer, assert_same_run
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import ChunkWarning, CompatibilityError, UsageError
@@ -20,18 +21,13 @@ SMALL = {"latent_dim": 2, "hidden_dim": 3, "feature_dim": 3}
 OPTIONS = {"steps": 7, "evaluate_every": 3, "batch_size": 4, "device": "cpu", "chunk": 4}
 
 
-def made_splits(kind):
-    rng = np.random.default_rng(0)
-    lengths = np.array([11, 10, 10, 9, 3, 2])
-    x = rng.random((lengths.sum(), 3)).astype(np.float32)
-    x = (x < 0.4).astype(np.float32) if kind == "binary" else x
-    part = dgm.data.Sequences(x, lengths)
-    return Splits.of("tiny", kind, {"train": part, "valid": part, "test": part})
-
-
 @pytest.fixture(scope="module")
 def splits():
-    return made_splits("binary")
+    rng = np.random.default_rng(0)
+    lengths = np.array([11, 10, 10, 9, 3, 2])
+    x = (rng.random((lengths.sum(), 3)) < 0.4).astype(np.float32)
+    part = dgm.data.Sequences(x, lengths)
+    return Splits.of("tiny", "binary", {"train": part, "valid": part, "test": part})
 
 
 def vrnn(splits, kind=dgm.objectives.ELBO, **options):
@@ -100,8 +96,9 @@ def refused(splits, model, guide, objective, **options):
 
 
 def test_what_cannot_continue_is_refused_before_training(splits):
-    with pytest.raises(CompatibilityError, match="LDS with NoGuide does not continue"):
-        refused(made_splits("real"), dgm.models.LDS, dgm.guides.NoGuide, dgm.objectives.ML)
+    model = Recurrent()  # its cell starts nowhere but at zero
+    with pytest.raises(CompatibilityError, match="Recurrent with SharedGuide does not continue"):
+        check_runs(dgm.objectives.ELBO(model, SharedGuide(model)), splits, chunk=4)
     with pytest.raises(CompatibilityError, match="stores values of whole sequences"):
         refused(
             splits, dgm.models.TSBN, dgm.guides.RecurrentBernoulli, dgm.objectives.JSA, hidden_dim=2
