@@ -148,7 +148,7 @@ def _pair_scores(
     shape = torch.Size([particles, particles, *batch.mask.shape])
     # States that follow from observations alone are those of all particles.
     shared: list[Resampling | None] = [None] * batch.length
-    past = LineagePast(_as_ancestors(pasts, values), shared)
+    past = LineagePast(_as_ancestors(pasts, values), shared, batch.before.states)
     return {name: nats.expand(shape) for name, nats in scores(program, batch, values, past).items()}
 
 
