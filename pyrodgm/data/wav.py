@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.io import wavfile
 
 from pyrodgm.access import access_in_words
 from pyrodgm.data import sphere
@@ -48,6 +47,8 @@ def read(path: Path) -> tuple[int, np.ndarray]:
 
 def _riff(content: bytes) -> tuple[int, np.ndarray]:
     """The content of a WAV file, with samples as they are stored."""
+    from scipy.io import wavfile  # slow to import
+
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
         try:

@@ -77,9 +77,7 @@ class FIVO(FilterObjective):
 
     targets: ClassVar[tuple[Targets, ...]] = (
         Targets("filter bound", "filter bound", "Maddison et al. 2017, alg. 1"),
-        Targets(
-            "marginal filter bound", "marginal filter bound", "Lai et al. 2022", "marginal=True"
-        ),
+        Targets("marginal bound", "marginal bound", "Lai et al. 2022", "marginal=True"),
     )
     headline: ClassVar[str] = "fivo_nats_per_frame"
 

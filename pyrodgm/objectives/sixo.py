@@ -92,10 +92,8 @@ class SIXO(FilterObjective):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("twisted filter bound", "twisted filter bound", "Lawson et al. 2022, SIXO-DRE"),
-        Targets(
-            "ML by twisted filter", "KL by twisted filter", "Lawson et al. 2023", "gradient=rws"
-        ),
+        Targets("twisted bound", "twisted bound", "Lawson et al. 2022, SIXO-DRE"),
+        Targets("ML by twist", "KL by twist", "Lawson et al. 2023", "gradient=rws"),
     )
     headline: ClassVar[str] = "sixo_nats_per_frame"
 
