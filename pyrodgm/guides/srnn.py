@@ -86,8 +86,8 @@ class SRNNGuide(StepGuide):
     def encode(self, batch: Batch) -> Tensor:
         """The states of the model's recurrence, and contributions of a, (B, T, S + H)."""
         model = self.model
-        states = model.deterministic(batch)
         now = model.features_x(model.inputs(batch.x))
+        states = model.deterministic(batch, now)
         inputs = torch.cat([states[..., : model.cell.dim], now], -1)
         a = backward_outputs(self.backward_cell, inputs, batch)
         return torch.cat([states, self.hidden_from_a(a)], -1)
@@ -101,7 +101,8 @@ class SRNNGuide(StepGuide):
         before, d = past["z"], state[..., : self.model.cell.dim]
         q = self.posterior.of_hidden(self.posterior.first(before) + contribution)
         if self.residual:
-            q = NormalVector(self.model.prior(join(before, d)).loc + q.loc, q.scale)
+            of_prior, _ = self.model.prior.numbers(join(before, d)).chunk(2, -1)
+            q = NormalVector(of_prior + q.loc, q.scale)
         draw("z", q)
 
 

@@ -90,9 +90,13 @@ class SRNN(StepModel):
         """The conditions of every frame, (B, T, U); None if there are none."""
         return self.conditions(batch)
 
-    def deterministic(self, batch: Batch) -> Tensor:
-        """The states of the recurrence in all frames, (B, T, S), the first H numbers its units."""
-        features = self.features_x(self.inputs(batch.x))
+    def deterministic(self, batch: Batch, features: Tensor) -> Tensor:
+        """The states of the recurrence in all frames, (B, T, S), the first H numbers its units.
+
+        Args:
+            batch: B sequences of T frames.
+            features: of the frames, (B, T, E).
+        """
         blank = self.features_x(self.inputs.before(batch))
         before = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
         given = self.conditions(batch)
