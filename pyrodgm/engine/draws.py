@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import pyro
@@ -195,20 +196,38 @@ def factors(
 
 
 def simulate(
-    model: SequenceProgram, batch: Batch, particles: int = 1, *, pathwise: bool = False
+    model: SequenceProgram | NoiseProgram,
+    batch: Batch,
+    particles: int = 1,
+    *,
+    given: Mapping[str, Tensor] = MappingProxyType({}),
+    pathwise: bool = False,
+    surrogate: Surrogate | None = None,
 ) -> Draws:
     """Draw latents and observations together, in the shape of a batch, K times.
 
     Args:
-        model: a sequence model; it is given the batch's conditions, mask and lengths, and none of
-            its observations.
+        model: a sequence model, or one of noise, whose latents are the first numbers of it; it is
+            given the batch's conditions, mask and lengths, and none of its observations.
         batch: B sequences of T frames.
         particles: number of draws K.
+        given: values of all latent sites, (K, B, T, J), so that only observations are drawn.
         pathwise: whether gradients flow through draws that can carry them.
+        surrogate: gives what sites of a sequence model without path gradients are drawn from,
+            observations among them; see `draw`.
     """
     with PROCESS.taken():
+        if isinstance(model, NoiseProgram):
+            noise = model.noise(batch, particles)
+            latents = [*given.values()]
+            rest = noise[..., sum(z.shape[-1] for z in latents) :]
+            noise = {NOISE: torch.cat([*latents, rest], -1)}
+            found = _of_noise(model, batch, particles, pathwise=pathwise, noise=noise)
+            drawn = {name: v for name, v in found.values.items() if name not in given}
+            return replace(found, values=drawn)
         whole = replace(batch, seen=None)
-        return _rolled(Rollout.over(model, whole, {}, particles), whole, pathwise=pathwise)
+        rollout = Rollout.over(model, whole, dict(given), particles)
+        return _rolled(rollout, whole, pathwise=pathwise, surrogate=surrogate)
 
 
 def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:

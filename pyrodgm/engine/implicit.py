@@ -29,12 +29,13 @@ class NoiseProgram:
     def values(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """The values of every site, (..., B, T, D), from noise (..., B, T, N)."""
 
-    def standard(self, batch: Batch) -> NormalVector:
-        """The distribution of the noise of a frame, on the device of a batch."""
-        zeros = batch.x.new_zeros(self.noise_dim)
-        return NormalVector(zeros, torch.ones_like(zeros))
-
     def noise(self, batch: Batch, particles: int = 1) -> Tensor:
         """Standard normal noise in the shape of a batch, (K, B, T, N)."""
         shape = particles, batch.size, batch.length, self.noise_dim
-        return self.standard(batch).noise(torch.Size(shape))
+        return standard_normal(self.noise_dim, batch).noise(torch.Size(shape))
+
+
+def standard_normal(dim: int, batch: Batch) -> NormalVector:
+    """The standard normal distribution of a frame's numbers, on the device of a batch."""
+    zeros = batch.x.new_zeros(dim)
+    return NormalVector(zeros, torch.ones_like(zeros))

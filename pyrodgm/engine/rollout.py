@@ -166,8 +166,8 @@ class Rollout:
             pathwise: whether gradients flow through draws that can carry them.
             noise: what draws are made from, (*leading, T, D), by site; the rest is drawn.
             keep_noise: whether `sampler` keeps the noise that it draws.
-            surrogate: what latent sites whose draws carry no gradients are drawn from in place of
-                their distribution, so that they do.
+            surrogate: what sites whose draws carry no gradients are drawn from in place of their
+                distribution, so that they do.
         """
         program = self.program
         sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
@@ -232,6 +232,7 @@ class Rollout:
         encoded = None if self.encoded is None else self.encoded.unbind(-2)
         frames = self._frames.unbind(0)
         scored = program.scored if program.reparameterised or surrogate else ()
+        latent = program.latents
         t = 0
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -239,7 +240,7 @@ class Rollout:
                 return known[name][t]
             if name in self.expected:
                 value = expected(distribution, sampler.leading)
-            elif name in scored and surrogate:
+            elif surrogate and (name in scored or not (name in latent or distribution.has_rsample)):
                 value = sampler(t, name, surrogate(distribution))
             else:
                 value = sampler(t, name, distribution)

@@ -69,12 +69,30 @@ class Form:
         traits: of the model with them.
         companions: of the model with them; None if it declares none.
         options: that make it this form, by name; empty for the defaults.
+        any_value: names of those options with which every value that is given makes this form; the
+            one in `options` is an example.
     """
 
     name: str
     traits: ModelTraits
     companions: Companions | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    any_value: frozenset[str] = frozenset()
+
+    def fits(self, options: Mapping[str, Any]) -> bool:
+        """Whether a model with some options is of this form.
+
+        >>> traits, size = ModelTraits("continuous", False), frozenset({"size"})
+        >>> form = Form("Sized", traits, None, {"size": 2}, any_value=size)
+        >>> form.fits({"size": 5}), form.fits({"size": None}), form.fits({})
+        (True, False, False)
+        """
+        return all(
+            options.get(name) is not None
+            if name in self.any_value
+            else name in options and options[name] == value
+            for name, value in self.options.items()
+        )
 
     @property
     def words(self) -> str:
@@ -118,7 +136,7 @@ class Model(Checked, nn.Module):
     def form(cls, options: Mapping[str, Any] = MappingProxyType({})) -> Form:
         """Traits and companions of a model with some options; others are the defaults."""
         own = Form(cls.__name__, cls.traits, cls.companions)
-        fitting = (form for form in cls.forms if form.options.items() <= options.items())
+        fitting = (form for form in cls.forms if form.fits(options))
         return next(fitting, own)
 
     @property

@@ -28,17 +28,24 @@ class FeedForwardGenerator(Generator):
     with :math:`\mu` and :math:`\sigma` the means and standard deviations of the training data, so
     that the network computes standardised numbers. Frames of a sequence are independent rows.
 
+    With ``latent_dim``, J of the numbers are latents that a guide infers, and x is a function of
+    them and of N others, :math:`x = \mu + \sigma \odot g(z, \epsilon)`.
+
     Args:
         info: the data's facts; its features are D.
-        noise_dim: numbers of noise, N.
+        noise_dim: numbers of noise, N; with latents, beside these, and 0 makes x a function of z
+            alone.
+        latent_dim: latent variables J; without, there are none.
         hidden_dim: rectified units of every hidden layer; a number is a single layer.
 
-    Shapes: sites ``noise`` (B, T, N) and ``x`` (B, T, D).
+    Shapes: sites ``z`` (B, T, J), ``noise`` (B, T, N) and ``x`` (B, T, D).
 
     Raises:
         DataError: the data is not real-valued.
+        UsageError: neither noise nor latents.
 
-    Reference: Goodfellow et al., Generative adversarial nets, 2014.
+    Reference: Goodfellow et al., Generative adversarial nets, 2014; with latents, Dumoulin et al.,
+    Adversarially learned inference, 2017.
     """
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="none")
@@ -50,22 +57,25 @@ class FeedForwardGenerator(Generator):
         self,
         info: DataInfo,
         *,
-        noise_dim: Annotated[int, Field(ge=1)] = 2,
+        noise_dim: Annotated[int, Field(ge=0)] = 2,
+        latent_dim: Annotated[int, Field(ge=1)] | None = None,
         hidden_dim: LayerSizes = (128, 128),
     ) -> None:
-        super().__init__(info, noise_dim=noise_dim)
+        super().__init__(info, noise_dim=noise_dim, latent_dim=latent_dim or 0)
+        if latent_dim:
+            self.traits = ModelTraits(latents="continuous", sequential=False, density="none")
         if info.kind != "real":
             raise DataError(
                 f"generator draws real values, but the data '{info.name}' has {info.kind} values"
                 f"{taken_for(info.kind, ('real',))}"
             )
-        self.network = relu_network(noise_dim, hidden_dim, info.dim)
+        self.network = relu_network(self.noise_dim, hidden_dim, info.dim)
         self.register_buffer("mean", means(info), persistent=False)
         # Zero for constant features, whose draws then equal the constant.
         std = torch.tensor(info.std or (1.0,) * info.dim, dtype=torch.get_default_dtype())
         self.register_buffer("scale", std, persistent=False)
 
     def generate(self, noise: Tensor, batch: Batch) -> Tensor:
-        """Observations (..., B, T, D) from noise (..., B, T, N)."""
+        """Observations (..., B, T, D) from latents and noise, (..., B, T, J + N)."""
         del batch
         return self.mean + self.scale * self.network(noise)

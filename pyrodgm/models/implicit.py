@@ -6,13 +6,16 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 import pyro
+import torch
 from pyro import poutine
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.engine.implicit import NOISE, NoiseProgram
+from pyrodgm.engine.implicit import NOISE, NoiseProgram, standard_normal
+from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.engine.weights import Weights
+from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Model, ModelTraits
 
 
@@ -24,32 +27,55 @@ class Generator(NoiseProgram, Model):
     The map may combine frames, as a recurrent or convolutional network does. Draws carry gradients
     to its parameters. The density of x is not available, so learning needs a critic or a distance.
 
+    With latents, the first J numbers of the noise are a latent site ``z`` of its own, which guides
+    infer: :math:`x_t = g(z_t, \epsilon_t)`. The density of x given z is not available either.
+
     Args:
         info: the data's facts; its features are D.
-        noise_dim: numbers of noise per frame, N.
+        noise_dim: numbers of noise per frame beside the latents, N.
+        latent_dim: latent variables per frame, J; 0 for none.
+
+    Attributes:
+        noise_dim: numbers that a frame is a function of, J + N.
+
+    Raises:
+        UsageError: neither noise nor latents.
     """
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="none")
 
-    def __init__(self, info: DataInfo, *, noise_dim: int) -> None:
+    def __init__(self, info: DataInfo, *, noise_dim: int, latent_dim: int = 0) -> None:
         super().__init__(info)
-        self.latents = {}
+        if noise_dim + latent_dim < 1:
+            raise UsageError(
+                "a generator without noise and without latents draws one point only; give "
+                "noise_dim or latent_dim"
+            )
+        self.latents = {"z": Site(latent_dim, "continuous")} if latent_dim else {}
         self.observed = {"x": info.dim}
-        self.noise_dim = noise_dim
+        self.noise_dim = latent_dim + noise_dim
 
     @abstractmethod
     def generate(self, noise: Tensor, batch: Batch) -> Tensor:
-        """Observations (..., B, T, D) from noise (..., B, T, N).
+        """Observations (..., B, T, D) from noise (..., B, T, N), or (..., B, T, J + N).
 
         Args:
-            noise: standard normal.
+            noise: standard normal; the latents are the first of these numbers.
             batch: with conditions and mask; its own observations must not be used.
         """
 
     def values(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-        """Observations from noise, zero where a batch is padded."""
+        """Latents, if any, and observations from noise, zero where a batch is padded."""
+        padded = ~batch.mask[..., None]
         x = self.generate(noise, batch)
-        return {"x": x.masked_fill(~batch.mask[..., None], 0.0)}
+        z = noise.split([*sizes(self.latents).values(), self.extra_dim], -1)[:-1]
+        found = {**dict(zip(self.latents, z, strict=True)), "x": x}
+        return {name: value.masked_fill(padded, 0.0) for name, value in found.items()}
+
+    @property
+    def extra_dim(self) -> int:
+        """Numbers of noise per frame beside the latents, N."""
+        return self.noise_dim - sum(sizes(self.latents).values())
 
     def draw(self, batch: Batch, particles: int = 1) -> Tensor:
         """Observations in the shape of a batch, (K, B, T, D), zero in padding.
@@ -61,7 +87,7 @@ class Generator(NoiseProgram, Model):
         return self.values(self.noise(batch, particles), batch)["x"]
 
     def forward(self, batch: Batch) -> None:
-        """Sample the site ``noise`` of batch shape (B, T), and declare ``x``, a function of it.
+        """Sample ``z``, if any, and ``noise`` of batch shape (B, T), and declare ``x``.
 
         A plate of particles goes to dimension -3.
         """
@@ -71,5 +97,6 @@ class Generator(NoiseProgram, Model):
                 pyro.plate("frames", batch.length, dim=-1),
                 poutine.mask(mask=batch.mask),  # pyright: ignore[reportArgumentType]
             ):
-                noise = pyro.sample(NOISE, self.standard(batch))
-            pyro.deterministic("x", self.values(noise, batch)["x"], event_dim=1)
+                parts = sizes(self.latents) | ({NOISE: self.extra_dim} if self.extra_dim else {})
+                drawn = [pyro.sample(n, standard_normal(dim, batch)) for n, dim in parts.items()]
+            pyro.deterministic("x", self.values(torch.cat(drawn, -1), batch)["x"], event_dim=1)

@@ -10,9 +10,11 @@ import pyrodgm as dgm
 from oracles import assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.engine.draws import simulate
+from pyrodgm.engine.sites import sizes
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import NoGuide
-from pyrodgm.models import Generator
+from pyrodgm.models import FeedForwardGenerator, Generator
 from pyrodgm.objectives import ELBO, ML, Loss, Needs, Objective, Phase
 from pyrodgm.setup import compat
 
@@ -24,9 +26,9 @@ BATCH = Batch(torch.zeros(3, 2, D), torch.tensor([[1, 1], [1, 1], [1, 0]]).bool(
 class Affine(Generator):
     """x = A noise + b, which is normal with mean b and covariance A A^T."""
 
-    def __init__(self, info, *, noise_dim: int = N):
-        super().__init__(info, noise_dim=noise_dim)
-        self.map = nn.Linear(noise_dim, info.dim)
+    def __init__(self, info, *, noise_dim: int = N, latent_dim: int = 0):
+        super().__init__(info, noise_dim=noise_dim, latent_dim=latent_dim)
+        self.map = nn.Linear(self.noise_dim, info.dim)
 
     def generate(self, noise, batch):
         return self.map(noise)
@@ -81,6 +83,35 @@ def test_pyro_samples_the_noise_and_states_what_follows():
     torch.testing.assert_close(nodes["x"]["value"][:, 0], model.map(nodes["noise"]["value"])[:, 0])
     assert nodes["x"]["value"][:, 2, 1].eq(0).all()
     assert nodes["noise"]["fn"].batch_shape == (4, 3, 2)
+
+
+def test_latents_are_numbers_of_the_noise_that_can_be_given():
+    """Draws given z have mean A z + b and the covariance of the other noise."""
+    model = Affine(INFO, latent_dim=2)
+    assert sizes(model.latents) == {"z": 2}
+    draws = simulate(model, BATCH, 5).values
+    assert draws["z"].shape == (5, 3, 2, 2)
+    assert draws["z"][:, 2, 1].eq(0).all()
+    z = torch.randn(1, 3, 2, 2)
+    with torch.no_grad():
+        model.map.weight.copy_(torch.tensor([[1.0, 2, 3, 0, 0], [-1, 1, 0, 2, 0]]))
+        model.map.bias.fill_(4.0)
+        given = {"z": z.expand(20_000, -1, -1, -1)}
+        x = simulate(model, BATCH, 20_000, given=given).values["x"][:, 0, 0].double()
+        weight, bias = model.map.weight.double(), model.map.bias.double()
+        mean = z[0, 0, 0].double() @ weight[:, :2].T + bias
+        assert_mean(x, mean)
+        second = (x - mean)[:, :, None] * (x - mean)[:, None]
+        assert_mean(second.flatten(1), (weight[:, 2:] @ weight[:, 2:].T).flatten())
+    with pyro.get_param_store().scope():
+        nodes = poutine.trace(model).get_trace(BATCH).nodes
+    assert (nodes["z"]["value"].shape, nodes["noise"]["value"].shape) == ((3, 2, 2), (3, 2, N))
+    with pytest.raises(UsageError, match="draws one point only; give noise_dim or latent_dim"):
+        FeedForwardGenerator(INFO, noise_dim=0)
+    certain = FeedForwardGenerator(INFO, noise_dim=0, latent_dim=1)
+    twice = [simulate(certain, BATCH, given={"z": z[..., :1]}).values for _ in range(2)]
+    torch.testing.assert_close(*twice)
+    assert set(twice[0]) == {"x"}
 
 
 @pytest.mark.parametrize("objective", [ML, ELBO])

@@ -101,7 +101,8 @@ def _ancestral(
         means = info.kind == "unit"
         return generate(model, num, frames, like, means=means, conditions=known)
     with torch.no_grad():
-        return {"x": model.draw(Batch.of(like.new_zeros(num, frames, info.dim), known))[0]}
+        batch = Batch.of(like.new_zeros(num, frames, info.dim), known)
+        return {name: v[0] for name, v in model.values(model.noise(batch), batch).items()}
 
 
 def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int) -> Tensor:
