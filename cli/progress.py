@@ -65,10 +65,13 @@ class _Display(ABC):
             self.show(progress)
 
     def on_evaluation(self, step: int, valid: Validation, best: bool) -> None:
-        """Store a new validation score; a star marks the best so far."""
+        """Store a new validation score, and the numbers worth seeing; a star marks the best."""
         del step
-        if valid.score is not None:
-            self._valid = f"  valid {number(valid.score)}{' *' if best else ''}"
+        score = "" if valid.score is None else f"  valid {number(valid.score)}{' *' * best}"
+        shown = (
+            f"  {name.replace('_', ' ')} {number(valid.numbers[name])}" for name in valid.shown
+        )
+        self._valid = "".join([score, *shown])
 
     def on_end(self, reason: str) -> None:
         """Print the reason for the end of training."""

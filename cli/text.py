@@ -46,7 +46,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         print_json(run.results().to_dict())
         return
     from pyrodgm.evaluate.likelihood.bounds import has_bound
-    from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
+    from pyrodgm.runs.tables import likelihood_table, objective_table, shown_table, word_table
 
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
     if not has_bound(run.model, run.guide):
@@ -55,6 +55,9 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         return
     valid, trivial = run.evaluate("valid"), run.trivial_bounds("valid")
     print_table(likelihood_table(run.model, {"valid": valid}, {"valid": trivial}))
+    if run.objective.shown:
+        click.echo()
+        print_table(shown_table({"valid": run.validation("valid")}))
     if words := run.word_scores("valid"):
         click.echo()
         print_table(word_table(words))

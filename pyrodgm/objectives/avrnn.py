@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, final
@@ -15,41 +14,31 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import Terms, terms
-from pyrodgm.errors import CompatibilityError, CriticWarning
+from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.latents.activity import ACTIVE, activities
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.networks.critics import PathCritic, bound_spectrum, clip_weights, slope
+from pyrodgm.networks.critics import PathCritic
 from pyrodgm.networks.layers import LayerSizes
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.base import Loss, Needs, Phase
+from pyrodgm.objectives.game import Game, explodes, stalls
 from pyrodgm.objectives.kl import exact_kl
 from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
 from pyrodgm.objectives.single import sequence_mean
+from pyrodgm.objectives.slope import SlopeBound
 from pyrodgm.objectives.targets import Targets
 
 Size = Annotated[int, Field(ge=1)]
-USUAL = {"clip": 0.01, "penalty": 10.0, "spectral": 1.0}  # the reference clips, without a number
 ESTIMATE = "path_distance_estimate"
-TELLING = 2.0  # standard errors by which a critic must tell guide and prior apart
-LARGEST = 1e4  # difference of a critic's numbers beyond which it has no bound in practice
-NOTABLE = 0.1  # nats of KL per frame that a critic should notice
-PATIENCE = 3  # evaluations in a row
-EXPLODES = (
-    "the critic's numbers differ by {estimate:.3g}, without a bound in practice; bound it more, by "
-    "objective.bound and objective.bound_by, or lower objective.critic_lr"
-)
-STALLS = (
-    "the critic does not tell paths of the guide from those of the prior ({estimate:.3g}, standard "
-    "error {error:.3g}), although they differ by {kl:.3g} nats of KL per frame: the game does not "
-    "regularise; more objective.critic_steps, a larger objective.critic_lr, another "
-    "objective.bound, or objective.sees=pairs may help"
-)
+RECONSTRUCTION = "reconstruction_nats_per_frame"
+KL = "kl_nats_per_frame"
+ACTIVE_UNITS = "active_units"
 
 
 @final
-class AVRNN(Objective):
+class AVRNN(Game):
     r"""Adversarial regularisation of latents over time: reconstruction, and a game on their paths.
 
     .. math::
@@ -101,7 +90,7 @@ class AVRNN(Objective):
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"continuous"}), reparameterised=True, sequential=True, auxiliary=False
     )
-    stalls: Tensor
+    shown: ClassVar[tuple[str, ...]] = (RECONSTRUCTION, KL, ESTIMATE, ACTIVE_UNITS)
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"optimizer": "rmsprop", "lr": 1e-3}
     )
@@ -119,14 +108,17 @@ class AVRNN(Objective):
         critic_dim: LayerSizes = (128, 100, 100),
         critic_lr: Positive = 5e-5,
     ) -> None:
-        super().__init__(model, guide)
+        critic = PathCritic(model.info, model.latents, critic_dim, pairs=sees == "pairs")
+        super().__init__(
+            model,
+            guide,
+            critic,
+            steps=critic_steps,
+            optimizer=OptimizerOptions(optimizer="rmsprop", lr=critic_lr),
+            bound=SlopeBound(bound, bound_by),
+        )
         self.prior_modules = _prior_modules(model)
-        self.prior, self.bound = prior, bound
-        self.bound_by = USUAL[bound] if bound_by is None else bound_by
-        self.critic_steps = critic_steps
-        self.critic = PathCritic(model.info, model.latents, critic_dim, pairs=sees == "pairs")
-        self.game = OptimizerOptions(optimizer="rmsprop", lr=critic_lr)
-        self.register_buffer("stalls", torch.zeros((), dtype=torch.long))
+        self.prior = prior
 
     def phases(self) -> tuple[Phase, ...]:
         """Reconstruction, critic, adversary; each turn has a batch of its own."""
@@ -138,37 +130,22 @@ class AVRNN(Objective):
         )
         return (
             Phase("reconstruction", (*rest, self.guide), self.reconstruction_loss),
-            Phase(
-                "critic",
-                (self.critic,),
-                self.critic_loss,
-                optimizer=self.game,
-                repeats=self.critic_steps,
-                fresh=True,
-                after=self.bound_critic,
-            ),
+            self.critic_phase(),
             Phase(
                 "adversary",
                 (*self.prior_modules, self.guide),
                 self.adversary_loss,
-                optimizer=self.game,
+                optimizer=self.critic_options,
                 fresh=True,
             ),
         )
-
-    def bound_critic(self) -> None:
-        """Bound the critic's weights, or their singular values, after a turn."""
-        if self.bound == "clip":
-            clip_weights(self.critic, self.bound_by)
-        elif self.bound == "spectral":
-            bound_spectrum(self.critic, self.bound_by)
 
     def reconstruction_loss(self, batch: Batch) -> Loss:
         """Minus the log-probability of the observations given draws of the guide, per sequence."""
         found = terms(self.model, self.guide, batch)
         seen = self._reconstruction(found)
         frames = found.mask.sum() * found.particles
-        report = {"reconstruction_nats_per_frame": seen.detach().sum() / frames}
+        report = {RECONSTRUCTION: seen.detach().sum() / frames}
         return Loss(-sequence_mean(seen), found.report() | report, found.by_name())
 
     def critic_loss(self, batch: Batch) -> Loss:
@@ -177,11 +154,11 @@ class AVRNN(Objective):
             of_q, of_p = self.paths(batch)
         distance = self.distance(of_q, of_p, batch)
         report = {ESTIMATE: distance.detach().mean()}
-        if self.bound != "penalty":
+        if not self.bound.penalises:
             return Loss(-distance.mean(), report)
         excess = self._excess(of_q, of_p, batch)
         report |= {"slope_excess": excess.detach()}
-        return Loss(self.bound_by * excess - distance.mean(), report)
+        return Loss(self.bound.size * excess - distance.mean(), report)
 
     def adversary_loss(self, batch: Batch) -> Loss:
         """The distance that the critic sees, for guide and prior to reduce."""
@@ -220,15 +197,13 @@ class AVRNN(Objective):
         """The mean squared distance of the critic's slope from one, between paths."""
         names, sizes = list(of_q), [of_q[name].shape[-1] for name in of_q]
         q, p = (torch.cat([values[name] for name in names], -1) for values in (of_q, of_p))
-        share = torch.rand_like(q[..., :1, :1])
-        middle = (share * q + (1 - share) * p).flatten(-2)
 
         def critic(flat: Tensor) -> Tensor:
             parts = flat.unflatten(-1, q.shape[-2:]).split(sizes, -1)
             return self.critic(batch, **dict(zip(names, parts, strict=True)))
 
         with torch.backends.cudnn.flags(enabled=False):  # which has no second derivatives
-            return (slope(critic, middle) - 1).square().mean()
+            return self.bound.excess(critic, q.flatten(-2), p.flatten(-2)).mean()
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The evidence lower bound, and what the game is about, on held-out sequences.
@@ -239,11 +214,11 @@ class AVRNN(Objective):
         own = self._summary(sequences, seed)
         used = activities(self.model, self.guide, sequences, draws=4, seed=seed)
         active = sum(int((variances > ACTIVE).sum()) for variances in used.values())
-        self._warn(own)
+        self._watch(own, sequences)
         found = super().validate(sequences, seed=seed)
         del own["standard_error"]
-        numbers = {**found.numbers, **own, "active_units": active}
-        return Validation(found.by, found.score, numbers)
+        numbers = {**found.numbers, **own, ACTIVE_UNITS: active}
+        return Validation(found.by, found.score, numbers, self.shown)
 
     def _summary(self, sequences: Sequences, seed: int) -> dict[str, float]:
         """Means over held-out sequences of one draw each."""
@@ -258,28 +233,23 @@ class AVRNN(Objective):
         each = torch.cat(distances)
         frames = sequences.num_frames
         return {
-            "reconstruction_nats_per_frame": reconstruction / frames,
-            "kl_nats_per_frame": kl / frames,
+            RECONSTRUCTION: reconstruction / frames,
+            KL: kl / frames,
             ESTIMATE: float(each.mean()),
             "standard_error": float(each.std(correction=0) / len(each) ** 0.5),
         }
 
-    def _warn(self, own: Mapping[str, float]) -> None:
+    def _watch(self, own: Mapping[str, float], sequences: Sequences) -> None:
         """Name a game that explodes, or that has stalled at several evaluations, once."""
-        estimate, kl = own[ESTIMATE], own["kl_nats_per_frame"]
-        if self.stalls >= PATIENCE:  # it has been named
-            return
-        if explodes := abs(estimate) >= LARGEST:
-            found = EXPLODES.format(estimate=estimate)
-        elif abs(estimate) > TELLING * own["standard_error"] or kl < NOTABLE:
-            self.stalls.zero_()
-            return
-        else:
-            found = STALLS.format(estimate=estimate, error=own["standard_error"], kl=kl)
-        before = int(self.stalls)
-        self.stalls.fill_(PATIENCE if explodes else before + 1)
-        if before < PATIENCE <= self.stalls:
-            warnings.warn(found, CriticWarning, stacklevel=3)
+        estimate, error = own[ESTIMATE], own["standard_error"]
+        stalled = stalls(
+            estimate,
+            error,
+            own[KL],
+            sequences.num_frames,
+            advice=", or objective.sees=pairs",
+        )
+        self.watch.see([explodes(estimate), stalled])
 
 
 def _prior_modules(model: Model) -> tuple[torch.nn.Module, ...]:

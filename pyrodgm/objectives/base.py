@@ -126,6 +126,8 @@ class Objective(Checked, nn.Module, ABC):
 
     `targets` says what it optimises for the model and for the guide, for `pyrodgm list --grid`.
     `headline` is the key of the reported number shown by the learning curve and the progress bar.
+    `shown` are the keys of the numbers of its validation that are worth seeing beside the score,
+    which it gives to its `Validation` too.
     `fit_defaults` are its own defaults for options of training; adversarial objectives need others
     than bounds. `validation_draws` are those of the bound by which weights are chosen: K for an
     objective that is a bound with K draws, so that the choice follows what is optimised.
@@ -134,6 +136,7 @@ class Objective(Checked, nn.Module, ABC):
     needs: ClassVar[Needs]
     targets: ClassVar[tuple[Targets, ...]] = ()
     headline: ClassVar[str] = "elbo_nats_per_frame"
+    shown: ClassVar[tuple[str, ...]] = ()
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     validation_draws: int = 1
 

@@ -126,6 +126,15 @@ def objective_table(
     )
 
 
+def shown_table(found: Mapping[str, Validation]) -> Table:
+    """What an objective shows beside its bound, by split."""
+    keys = dict.fromkeys(key for each in found.values() for key in each.shown)
+    return Table(
+        [Column("measured by the objective"), *map(Column, found)],
+        [[key.replace("_", " "), *(each.numbers[key] for each in found.values())] for key in keys],
+    )
+
+
 def validation_table(found: Mapping[str, Validation]) -> Table:
     """Runs without bounds on the same data, by validation score, the best first."""
     keys = dict.fromkeys(key for each in found.values() for key in each.numbers)

@@ -299,8 +299,8 @@ class Training:
         self.batches.load_state_dict(state.get("chunk"))  # runs of earlier versions have none
         self.random.load_state_dict(state["generators"][self.fabric.global_rank])
         own = cast("Any", self.fabric.to_device(state["own"][self.fabric.global_rank]))
-        for name, part in self._own.items():
-            part.load_own_state(own[name])
+        for name in self._own.keys() & own.keys():  # runs of earlier versions have fewer
+            self._own[name].load_own_state(own[name])
         self.report = state["report"]
         self.step, self.seconds = state["step"], state["seconds"]
         self.first_step, self.first_seconds = state["first"]["step"], state["first"]["seconds"]

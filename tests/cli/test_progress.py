@@ -19,6 +19,9 @@ def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
     with watching() as display:
         display.on_start(Path("one"), FitOptions(steps=100), 0, 0.0)
         display.on_evaluation(10, Validation.of(bound), True)
+        display.on_progress(Progress(24, 5.0, report, "elbo_nats_per_frame"))
+        shown = Validation("bound", -6.25, {"accuracy": 0.5, "other": 1.0}, shown=("accuracy",))
+        display.on_evaluation(10, shown, True)
         display.on_progress(Progress(25, 5.0, report, "elbo_nats_per_frame"))
         display.on_start(Path("two"), FitOptions(steps=100, time_limit=60), 0, 0.0)
         display.on_progress(Progress(10, 30.0, report, "elbo_nats_per_frame"))
@@ -26,7 +29,8 @@ def test_lines_show_the_newest_numbers_and_what_is_left(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "one: training, at most 100 steps",
-        "step 25  elbo -7.500  valid -6.250 *  5.0 steps/s  0:00:15 left",
+        "step 24  elbo -7.500  valid -6.250 *  4.8 steps/s  0:00:15 left",
+        "step 25  elbo -7.500  valid -6.250 *  accuracy 0.500  5.0 steps/s  0:00:15 left",
         "two: training, at most 100 steps, 60 s",
         "step 10  elbo -7.500  0.3 steps/s  0:00:30 left",
         "training ended: step 10 of at most 10",

@@ -19,6 +19,7 @@ from pyrodgm.guides import NoGuide
 from pyrodgm.models import AR, TSBN, FeedForwardGenerator, Generator
 from pyrodgm.networks.critics import slope
 from pyrodgm.objectives import ELBO, ML, WGAN
+from pyrodgm.objectives.slope import SlopeBound
 from pyrodgm.objectives.wgan import ESTIMATE
 from pyrodgm.setup import compat
 from pyrodgm.setup.config import resolve
@@ -151,7 +152,7 @@ def test_a_critic_finds_the_distance_of_point_sets_with_equal_means():
     optimizer = torch.optim.Adam(made.critic.parameters(), lr=0.01)
     found = []
     for step in range(500):
-        made.penalty = 0.1 if step < 100 else 20.0
+        made.bound = SlopeBound("penalty", 0.1 if step < 100 else 20.0)
         optimizer.zero_grad()
         loss = made.critic_loss(rows)
         loss.surrogate.backward()

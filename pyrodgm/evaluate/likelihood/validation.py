@@ -38,6 +38,7 @@ class Validation:
             phrase of an objective such as "pseudo-likelihood", or "nothing".
         score: higher is better; None if there is no score, and then the last weights are kept.
         numbers: shown and recorded, by key, each with its unit in the key.
+        shown: keys of those that are worth seeing beside the score in training.
 
     Raises:
         NonFiniteError: the score is not a number.
@@ -46,6 +47,7 @@ class Validation:
     by: str = NOTHING
     score: float | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.score is not None and math.isnan(self.score):
