@@ -93,7 +93,10 @@ def command(
     log-likelihood is exact if the normaliser can be enumerated; otherwise annealed importance
     sampling gives a lower and an upper bound, from chains in both directions. For models with
     latents --estimator ais gives a lower bound that hardly depends on the guide, on some sequences,
-    and brackets the log-likelihood of sequences simulated from the model.
+    and brackets the log-likelihood of sequences simulated from the model. By quadrature there are
+    also the evidence lower bound, the reconstruction error, how far the latents of all rows
+    together, q(z), are from the prior, and how far the estimate of an adversarial objective is from
+    the log-likelihood.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
@@ -135,22 +138,34 @@ def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> Non
 
 def _show_bound(run: Run, split: str, as_json: bool, *, seed: int, **given: Any) -> None:
     """Print a bound, and the prediction of held-out tokens if there are any."""
-    from pyrodgm.runs.tables import likelihood_table, word_table
+    from pyrodgm.evaluate.likelihood.parts import excess
+    from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE
+    from pyrodgm.runs.tables import likelihood_table, parts_table, word_table
 
     from .text import print_json, print_table
 
     bound = run.evaluate(split, seed=seed, **given)
     trivial = run.trivial_bounds(split)
     words = run.word_scores(split, seed=seed)
+    parts = run.parts(split, seed=seed) if bound.estimator == "quadrature" else None
+    estimate = run.adversarial_estimate(split, seed=seed) if parts else None
+    over = None if estimate is None else excess(estimate, bound.nats_per_frame)
     if as_json:
         beside = {name: each.to_dict() for name, each in trivial.items()}
         values = {"split": split, **bound.to_dict(), "floors": beside}
         values["chosen_by"] = run.chosen_by
+        if parts:
+            values |= parts.to_dict()
+        if estimate is not None:
+            values |= {ADVERSARIAL_ESTIMATE: estimate, "adversarial_excess_nats_per_frame": over}
         if words:
             values["held_out"] = {name: score.to_dict() for name, score in words.items()}
         print_json(values)
         return
     print_table(likelihood_table(run.model, {split: bound}, {split: trivial}, per_sequence=True))
+    if parts:
+        click.echo()
+        print_table(parts_table(parts, estimate, over))
     if words:
         click.echo()
         print_table(word_table(words))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, final
@@ -11,8 +13,11 @@ import torch
 from pydantic import Field
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import Terms, estimated_terms
+from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE, Validation
+from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.critics import JointCritic
@@ -23,7 +28,7 @@ from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.targets import Targets
 
-ESTIMATE = "adversarial_estimate_nats_per_frame"
+VALIDATION_DRAWS = 10_000  # over all sequences, at least one for each
 Size = Annotated[int, Field(ge=1)]
 
 
@@ -73,7 +78,7 @@ class AVB(Objective):
         sequential=False,
         auxiliary=False,
     )
-    headline: ClassVar[str] = ESTIMATE
+    headline: ClassVar[str] = ADVERSARIAL_ESTIMATE
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
     )
@@ -127,16 +132,41 @@ class AVB(Objective):
         mean = (loss * batch.mask).sum() / (batch.mask.sum() * self.particles)
         return Loss(mean, {"critic_loss": mean.detach()})
 
-    def trace(self, batch: Batch) -> Terms:
-        """Log-probabilities of K draws of q, where those of q are estimated."""
+    def trace(self, batch: Batch, particles: int | None = None) -> Terms:
+        """Log-probabilities of K draws of q, where those of q are estimated.
+
+        Args:
+            batch: B rows.
+            particles: number of draws; by default that of training.
+        """
         log_q = partial(self.term.log_q, batch, self.contrast_of(batch))
-        return estimated_terms(self.model, self.guide, batch, self.particles, log_q)
+        return estimated_terms(self.model, self.guide, batch, particles or self.particles, log_q)
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus the estimate of the evidence lower bound per sequence; draws carry its gradient."""
         frames = terms.mask.sum() * terms.particles
-        report = {ESTIMATE: terms.log_w.detach().sum() / frames}
+        report = {ADVERSARIAL_ESTIMATE: terms.log_w.detach().sum() / frames}
         return Loss(-sequence_mean(terms.log_w), report, terms.by_name())
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """The log-likelihood by quadrature where it is possible, beside the critic's estimate."""
+        found = super().validate(sequences, seed=seed)
+        estimate = self.adversarial_estimate(sequences, seed=seed)
+        return replace(found, numbers={**found.numbers, ADVERSARIAL_ESTIMATE: estimate})
+
+    def adversarial_estimate(self, sequences: Sequences, *, seed: int = 0) -> float:
+        """The estimate of the evidence lower bound by the critic, in nats per frame; no bound.
+
+        Args:
+            sequences: a split.
+            seed: of the draws; the global generator is left alone.
+        """
+        draws, total = math.ceil(VALIDATION_DRAWS / len(sequences)), 0.0
+        with drawing(self.model, seed, "adversarial estimate") as device:
+            for rows, part in chunks(sequences.lengths, draws, width=self.model.frame_size):
+                batch = sequences.batch(rows).to(device)
+                total += float(self.trace(batch, part.stop - part.start).log_w.double().sum())
+        return total / (draws * sequences.num_frames)
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The loss of model and guide."""

@@ -18,6 +18,7 @@ from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
+from pyrodgm.evaluate.likelihood.parts import Parts, bound_parts
 from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.evaluate.posterior.kept import spread_rows
 from pyrodgm.evaluate.prediction.completing_filter import LAG
@@ -94,6 +95,10 @@ class Evaluations:
             estimator=estimator,
             seed=seed,
         )
+
+    def parts(self, split: DataChoice = None, *, seed: int = 0) -> Parts:
+        """The parts of the bound of rows with few latents; see `bound_parts`."""
+        return bound_parts(self.model, self.guide, self.sequences(split), seed=seed)
 
     def scores(
         self,

@@ -11,7 +11,7 @@ from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
-from pyrodgm.objectives import Objective
+from pyrodgm.objectives import AVB, Objective
 from pyrodgm.runs.data import DataChoice, RunData
 from pyrodgm.runs.evaluations import Evaluations
 from pyrodgm.runs.loading import check_same_pieces, made_objective
@@ -111,6 +111,15 @@ class Run(Evaluations):
         It replaces `evaluate` if model or guide has no density.
         """
         return self.objective.validate(self.sequences(split), seed=seed)
+
+    def adversarial_estimate(self, split: DataChoice = None, *, seed: int = 0) -> float | None:
+        """The critic's estimate of the bound, in nats per frame; None for other objectives.
+
+        It is no bound, and may exceed the log-likelihood.
+        """
+        if not isinstance(self.objective, AVB):
+            return None
+        return self.objective.adversarial_estimate(self.sequences(split), seed=seed)
 
     def results(self) -> Results:
         """One-sample bounds on validation and test beside the trivial predictors of the data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -10,6 +11,7 @@ from pyrodgm.display import counted
 from pyrodgm.evaluate.latents.states import States
 from pyrodgm.evaluate.likelihood.bounds import Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
+from pyrodgm.evaluate.likelihood.parts import Parts
 from pyrodgm.evaluate.likelihood.validation import Validation, choice
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
@@ -18,7 +20,7 @@ from pyrodgm.evaluate.trivial.likelihoods import NAMES
 from pyrodgm.evaluate.words.predictors import NAMES as WORD_PREDICTORS
 from pyrodgm.evaluate.words.scores import TOP, WordScore
 from pyrodgm.models import Model
-from pyrodgm.tables import Cell, Column, Table
+from pyrodgm.tables import Cell, Column, Measured, Table
 
 SHOWN = 12  # rows of a table of horizons
 ERROR = Column("standard error")
@@ -103,6 +105,32 @@ def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
     found = [bound.nats_per_frame, bound.standard_error_nats_per_frame, by_sequence, error]
     totals = [bound.nats_per_example, bound.standard_error_nats_per_example]
     return [*found, *(totals if per_sequence else [])]
+
+
+def parts_table(parts: Parts, estimate: float | None, excess: float | None) -> Table:
+    """The parts of the evidence lower bound of rows with one or two latents.
+
+    Args:
+        parts: of a split.
+        estimate: of the bound by a critic, in nats per frame, if there is one.
+        excess: of the estimate over the log-likelihood.
+    """
+    elbo = parts.elbo_nats_per_frame
+    error = parts.elbo_standard_error or math.nan
+    named: dict[str, Cell] = {
+        "evidence lower bound": None if elbo is None else Measured(elbo, error),
+        "reconstruction error per pixel": parts.reconstruction_error_nats_per_pixel,
+        "KL(q(z), p(z)) of the aggregate posterior": parts.aggregate_kl_nats,
+        "critic's estimate of the bound, no bound": estimate,
+        "the estimate less the log-likelihood": excess,
+    }
+    note = (
+        "Exact, by quadrature."
+        if parts.by == "quadrature"
+        else "Means over draws of the guide; KL(q(z), p(z)) is estimated by distances between them."
+    )
+    shown = [[name, value] for name, value in named.items() if value is not None]
+    return Table([Column("parts of the bound"), Column("", "nats", 4)], shown, notes=[note])
 
 
 def objective_table(

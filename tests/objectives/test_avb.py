@@ -12,10 +12,10 @@ from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE as ESTIMATE
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, LayeredBernoulli, VRNNGuide
 from pyrodgm.models import SBN, VAE, VRNN
 from pyrodgm.objectives import AVB, ELBO, CriticTerm
-from pyrodgm.objectives.avb import ESTIMATE
 from pyrodgm.setup import compat
 from pyrodgm.setup.config import resolve
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pyrodgm.engine.draws import score
 from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import CompatibilityError, QuadratureWarning
 from pyrodgm.evaluate.passes import chunks
+from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StepModel
 
 MOST_DIM = 2
@@ -49,18 +51,33 @@ def log_integral(log_density: LogDensity, dim: int, *, finest: int = FINEST) -> 
     >>> log_integral(normal.log_prob, 1).abs() < 1e-6
     tensor([True])
     """
-    cells, before, change = COARSEST, _on_grid(log_density, dim, COARSEST), math.inf
+    of_cells = partial(_on_grid, log_density, dim)
+    return refined(of_cells, "the log-likelihood of a row", finest=finest)
+
+
+def refined(of_cells: Callable[[int], Tensor], what: str, *, finest: int = FINEST) -> Tensor:
+    """Sums over a grid whose cells are halved until none changes by more than 0.01 nats.
+
+    Args:
+        of_cells: the sums on a grid of so many cells along every latent.
+        what: name of a sum, in the warning.
+        finest: cells along a latent that it ends with.
+
+    Warns:
+        QuadratureWarning: sums still change on the finest grid.
+    """
+    cells, before, change = COARSEST, of_cells(COARSEST), math.inf
     while cells < finest and change > TOLERANCE:
         cells *= 2
-        now = _on_grid(log_density, dim, cells)
+        now = of_cells(cells)
         change = float((now - before).nan_to_num(0.0).abs().max())
         before = now
     if change > TOLERANCE and finest == FINEST:
         warnings.warn(
-            f"the log-likelihood of a row still changes by {change:.2g} nats from {cells // 2} to "
+            f"{what} still changes by {change:.2g} nats from {cells // 2} to "
             f"{cells} grid cells per latent: the integrand is too narrow for the grid",
             QuadratureWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return before
 
@@ -76,7 +93,12 @@ def _on_grid(log_density: LogDensity, dim: int, cells: int) -> Tensor:
     with torch.no_grad():
         parts = [log_density(z).double() for z in points(dim, cells).split(POINTS_AT_ONCE)]
         total = torch.stack([part.logsumexp(0) for part in parts]).logsumexp(0)
-    return total + dim * math.log(2 * EDGE / cells)
+    return total + log_volume(dim, cells)
+
+
+def log_volume(dim: int, cells: int) -> float:
+    """The logarithm of the volume of a cell."""
+    return dim * math.log(2 * EDGE / cells)
 
 
 def obstacle(model: Model) -> str | None:
@@ -100,6 +122,16 @@ def obstacle(model: Model) -> str | None:
             f"{EDGE:g} in every latent, and not 1"
         )
     return None
+
+
+def refuse_without_grid(model: Model) -> None:
+    """Raise where latents cannot be integrated over a grid.
+
+    Raises:
+        CompatibilityError: quadrature is not possible for the model, or its prior exceeds the grid.
+    """
+    if (why := obstacle(model)) is not None:
+        raise CompatibilityError(f"the log-likelihood cannot be computed by quadrature: {why}")
 
 
 def integrates(model: Model) -> bool:
@@ -126,15 +158,14 @@ def quadrature(model: Model, sequences: Sequences, *, finest: int = FINEST) -> n
     Raises:
         CompatibilityError: quadrature is not possible for the model, or its prior exceeds the grid.
     """
-    if (why := obstacle(model)) is not None:
-        raise CompatibilityError(f"the log-likelihood cannot be computed by quadrature: {why}")
-    rows, which = _distinct(sequences)
+    refuse_without_grid(model)
+    rows, which = distinct(sequences)
     dim = sum(sizes(model.latents).values())
     nats = log_integral(lambda z: _joint(model, rows, z), dim, finest=finest).numpy()
     return np.add.reduceat(nats[which], sequences.starts)
 
 
-def _distinct(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
+def distinct(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
     """The distinct frames, as separate sequences, and the index of each frame among them, (F,)."""
     x, given = sequences.x.numpy(), sequences.conditions
     table = x if given is None else np.concatenate([x, given.numpy()], 1)
@@ -144,13 +175,31 @@ def _distinct(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
 
 def _joint(model: Model, rows: Sequences, z: Tensor) -> Tensor:
     """The joint log p(x, z) of all rows at all points (S, J), (S, N)."""
+    return sum(log_probs(model, model, rows, z).values(), torch.zeros(()))
+
+
+def log_probs(
+    model: Model, program: Model | Guide, rows: Sequences, z: Tensor
+) -> dict[str, Tensor]:
+    """Log-probabilities of every site of a program, for all rows at all points (S, J), (S, N).
+
+    Args:
+        model: the model p, whose latents the points are.
+        program: the model itself, or a guide with a density over the same latents.
+        rows: N rows, each a sequence of its own.
+        z: points of the grid.
+    """
     device = next(model.parameters()).device
-    nats = torch.empty(len(z), len(rows), dtype=torch.float64)
+    nats: dict[str, Tensor] = {}
     for places, part in chunks(rows.lengths, len(z), width=model.frame_size):
         batch = rows.batch(places).to(device)
-        found = score(model, batch, _by_site(model, z[part], batch))
-        total = torch.stack([each.expand(-1, len(places), 1) for each in found.values()]).sum(0)
-        nats[part, torch.from_numpy(places)] = total[..., 0].double().cpu()
+        values = _by_site(model, z[part], batch)
+        if program is not model:  # a model needs every point once for all rows
+            values = {name: each.expand(-1, batch.size, -1, -1) for name, each in values.items()}
+        for name, found in score(program, batch, values).items():
+            of_site = nats.setdefault(name, torch.empty(len(z), len(rows), dtype=torch.float64))
+            shown = found.expand(-1, len(places), 1)[..., 0]
+            of_site[part, torch.from_numpy(places)] = shown.double().cpu()
     return nats
 
 

@@ -17,6 +17,7 @@ from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
+ADVERSARIAL_ESTIMATE = "adversarial_estimate_nats_per_frame"  # of the bound, by a critic
 COARSE = 256  # cells along every latent, of quadrature in training
 EXACT, BOUND, FILTER = "exact", "bound", "filter bound"
 HELD_OUT, NOTHING = "held-out tokens", "nothing"
