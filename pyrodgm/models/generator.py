@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.data.kinds import taken_for
 from pyrodgm.errors import DataError
-from pyrodgm.models.base import Companions, ModelTraits
+from pyrodgm.models.base import Companions, Form, ModelTraits
 from pyrodgm.models.implicit import Generator
 from pyrodgm.networks.inputs import means
 from pyrodgm.networks.layers import LayerSizes
@@ -50,6 +50,15 @@ class FeedForwardGenerator(Generator):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="none")
     companions: ClassVar[Companions] = Companions("none", "wgan", "gmm5")
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            "FeedForwardGenerator with latent_dim",
+            ModelTraits(latents="continuous", sequential=False, density="none"),
+            Companions("implicit", "alice", "gmm5"),
+            {"latent_dim": 2},
+            frozenset({"latent_dim"}),
+        ),
+    )
     mean: Tensor
     scale: Tensor
 
@@ -62,8 +71,7 @@ class FeedForwardGenerator(Generator):
         hidden_dim: LayerSizes = (128, 128),
     ) -> None:
         super().__init__(info, noise_dim=noise_dim, latent_dim=latent_dim or 0)
-        if latent_dim:
-            self.traits = ModelTraits(latents="continuous", sequential=False, density="none")
+        self.traits = self.form({"latent_dim": latent_dim}).traits
         if info.kind != "real":
             raise DataError(
                 f"generator draws real values, but the data '{info.name}' has {info.kind} values"

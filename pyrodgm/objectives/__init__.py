@@ -1,6 +1,9 @@
 """Objectives: learning algorithms, each a class over a model and a guide."""
 
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.objectives.aae import AAE
+from pyrodgm.objectives.ali import ALI
+from pyrodgm.objectives.alice import ALICE
 from pyrodgm.objectives.avb import AVB
 from pyrodgm.objectives.avrnn import AVRNN
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
@@ -29,6 +32,7 @@ from pyrodgm.objectives.sixo import SIXO
 from pyrodgm.objectives.state import Chains, RowCache, Running
 from pyrodgm.objectives.stl import STL
 from pyrodgm.objectives.straight_through import StraightThrough
+from pyrodgm.objectives.svae import SymmetricVAE
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.targets import Targets
 from pyrodgm.objectives.vimco import VIMCO
@@ -37,6 +41,9 @@ from pyrodgm.objectives.wake_sleep import WakeSleep
 from pyrodgm.objectives.wgan import WGAN
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "aae": AAE,
+    "ali": ALI,
+    "alice": ALICE,
     "avb": AVB,
     "avrnn": AVRNN,
     "concrete": Concrete,
@@ -58,6 +65,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "sixo": SIXO,
     "stl": STL,
     "straight-through": StraightThrough,
+    "svae": SymmetricVAE,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
     "vimco": VIMCO,
@@ -67,6 +75,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 __all__ = [
+    "AAE",
+    "ALI",
+    "ALICE",
     "AVB",
     "AVRNN",
     "ELBO",
@@ -106,6 +117,7 @@ __all__ = [
     "Schedule",
     "SinglePhase",
     "StraightThrough",
+    "SymmetricVAE",
     "Targets",
     "TraceELBO",
     "TraceGraphELBO",

@@ -1,0 +1,340 @@
+"""Games whose critic sees pairs of an observation and its latents."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.distributions import straight_through
+from pyrodgm.distributions.surrogates import MeanFieldBits
+from pyrodgm.engine.draws import draw, simulate
+from pyrodgm.engine.rollout import Surrogate
+from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.evaluate.latents.activity import ACTIVE
+from pyrodgm.evaluate.likelihood.quadrature import integrates
+from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.passes import chunks, drawing
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model, StepModel
+from pyrodgm.models.implicit import Generator
+from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.pair_critics import PairCritic
+from pyrodgm.networks.pictures import Network
+from pyrodgm.objectives.base import Loss, Needs, Phase
+from pyrodgm.objectives.critic_term import logistic
+from pyrodgm.objectives.game import ACCURACY, Game, accuracy, explodes, refuse_missing, wins
+from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
+from pyrodgm.objectives.slope import BoundKind, SlopeBound
+
+EXCESS = "slope_excess"
+DIFFERENCE = "critic_difference"
+RECONSTRUCTION = "reconstruction_squared_error_per_feature"
+ACTIVE_UNITS = "active_units"
+Size = Annotated[int, Field(ge=1)]
+Pixels = Literal["straight-through", "means"]
+PIXELS: Mapping[Pixels, Surrogate] = {"straight-through": straight_through, "means": MeanFieldBits}
+# The model may be one without a density; latents carry gradients.
+NEEDS = Needs(
+    latents=frozenset({"continuous"}),
+    reparameterised=True,
+    has_density=None,
+    sequential=False,
+    density=frozenset({"normalised", "none"}),
+    auxiliary=False,
+)
+
+
+class PairOptions(TypedDict, total=False):
+    """Options of the game, which constructors of objectives pass on to `PairGame`."""
+
+    critic_steps: Size
+    generator_steps: Size
+    pixels: Pixels | None
+    critic: Network
+    critic_dim: LayerSizes
+    critic_lr: Positive
+    critic_betas: tuple[Decay, Decay]
+    bound: BoundKind
+    bound_by: Positive | None
+
+
+class Pair(NamedTuple):
+    """An observation and its latents, of one joint distribution.
+
+    Args:
+        x: (1, B, T, D).
+        latents: by site, (1, B, T, J).
+    """
+
+    x: Tensor
+    latents: Mapping[str, Tensor]
+
+
+class PairGame(Game):
+    r"""A critic of pairs (x, z), which tells q(x, z) = q(x) q(z | x) from p(x, z) = p(z) p(x | z).
+
+    .. math::
+        \text{critic: } & \min_V \; E_q\, \mathrm{softplus}(-V(x, z))
+            + E_p\, \mathrm{softplus}(V(x, z)), \qquad
+            V^* = \log \frac{q(x, z)}{p(x, z)} \\
+        \text{model and guide: } & \min_{p, q} \; E\, a\big(V(x_q, z_q), V(x_p, z_p)\big)
+
+    where q(x) is the distribution of the data, and a is set by the game. Gradients of the second
+    line flow through z of q and through x of p. Neither density is needed, only draws. Every turn
+    has a batch of its own.
+
+    Draws of bits carry no gradient: here they pass on that of their mean (straight-through), which
+    is biased. Published code gives the critic their means, and compares these with grey pictures;
+    ``pixels="means"`` does so, and is the default for grey data. Means of bits compared with black
+    and white data give the game away, since no mean is a bit.
+
+    What is reported is an estimate by the critic, and no bound. Weights are chosen by the
+    log-likelihood where the model has a density and at most two latents; otherwise they are the
+    last ones, and validation reports the squared error of reconstructions, z of q and x of p given
+    z, without any part in the choice.
+
+    Args:
+        model: the model p, of rows.
+        guide: the guide q, with a density or without one; its draws carry gradients.
+        critic_steps: turns of the critic per step.
+        generator_steps: turns of model and guide per step.
+        pixels: of binary or grey data, what the critic sees of the model's bits:
+            "straight-through" or "means".
+        critic: its network, "dense"; or, for pictures, "conv", or channels of convolutions.
+        critic_dim: rectified units of every hidden layer of the critic; a number is a single layer.
+        critic_lr: learning rate of the critic; that of model and guide is fit.lr.
+        critic_betas: of the critic's Adam; those of model and guide are fit.betas.
+        bound: on the slope of the critic: "none", "clip", "penalty" or "spectral".
+        bound_by: its size; see `SlopeBound`.
+
+    Raises:
+        UsageError: pixels of data that has none.
+        CompatibilityError: a model whose observations cannot be drawn with gradients.
+    """
+
+    critic: PairCritic
+    needs: ClassVar[Needs] = NEEDS
+    shown: ClassVar[tuple[str, ...]] = (ACCURACY, RECONSTRUCTION)
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
+    )
+
+    def __init__(  # noqa: PLR0913 - the signature is the schema of the options
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        critic_steps: Size = 1,
+        generator_steps: Size = 1,
+        pixels: Pixels | None = None,
+        critic: Network = "dense",
+        critic_dim: LayerSizes = (256, 256),
+        critic_lr: Positive = 1e-3,
+        critic_betas: tuple[Decay, Decay] = (0.5, 0.999),
+        bound: BoundKind = "none",
+        bound_by: Positive | None = None,
+    ) -> None:
+        super().__init__(
+            drawable(model),
+            guide,
+            PairCritic(model.info, model.latents, critic_dim, network=critic),
+            steps=critic_steps,
+            optimizer=OptimizerOptions(lr=critic_lr, betas=critic_betas),
+            bound=SlopeBound(bound, bound_by),
+        )
+        self.generator_steps = generator_steps
+        self.surrogate = surrogate_of(model, pixels)
+
+    @abstractmethod
+    def adversary(self, of_q: Tensor, of_p: Tensor) -> Tensor:
+        """What model and guide minimise, a(V(x_q, z_q), V(x_p, z_p)), elementwise."""
+
+    @abstractmethod
+    def estimate(self, of_q: Tensor, of_p: Tensor) -> Tensor:
+        """The estimate of the divergence of the pairs that is reported, elementwise."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The critic's turns, then those of model and guide together."""
+        both = (self.model, self.guide)
+        turns = {"repeats": self.generator_steps, "fresh": True}
+        return self.critic_phase(), Phase("model and guide", both, self.pair_loss, **turns)
+
+    def begin(self, training: Sequences) -> None:
+        """Refuse rows with missing values.
+
+        Raises:
+            DataError: values are missing.
+        """
+        refuse_missing(training, type(self).__name__.lower())
+
+    def of_data(self, batch: Batch) -> Pair:
+        """Data, and latents of the guide."""
+        return Pair(batch.x[None], draw(self.guide, batch).values)
+
+    def of_model(self, batch: Batch) -> Pair:
+        """Latents of the prior, and observations given them."""
+        found = simulate(
+            drawable(self.model), batch, pathwise=True, surrogate=self.surrogate
+        ).values
+        (name,) = self.model.observed
+        return Pair(found[name], {site: found[site] for site in self.model.latents})
+
+    def reconstructed(self, pair: Pair, batch: Batch) -> Tensor:
+        """Draws of x given the latents of pairs, (1, B, T, D)."""
+        given = {"given": pair.latents, "pathwise": True, "surrogate": self.surrogate}
+        (x,) = simulate(drawable(self.model), batch, **given).values.values()
+        return x
+
+    def critic_loss(self, batch: Batch) -> Loss:
+        """The logistic loss of telling the pairs apart, and the penalty on the slope, if any."""
+        with torch.no_grad():
+            q, p = self.of_data(batch), self.of_model(batch)
+        of_q, of_p = self.critic(*q, batch), self.critic(*p, batch)
+        numbers = {**self.numbers(of_q, of_p), "critic_loss": logistic(of_q, of_p)}
+        report = {name: frame_mean(each, batch) for name, each in numbers.items()}
+        loss = report["critic_loss"]
+        if self.bound.penalises:
+            between = self.critic.seen(*q), self.critic.seen(*p)
+            excess = self.bound.excess(lambda seen: self.critic.of_seen(seen, batch), *between)
+            report[EXCESS] = frame_mean(excess, batch)
+            loss = loss + self.bound.size * report[EXCESS]
+        return Loss(loss, {name: each.detach() for name, each in report.items()})
+
+    def numbers(self, of_q: Tensor, of_p: Tensor) -> dict[str, Tensor]:
+        """What is reported of the critic, elementwise."""
+        return {self.headline: self.estimate(of_q, of_p), ACCURACY: accuracy(of_q, of_p)}
+
+    def pair_loss(self, batch: Batch) -> Loss:
+        """What model and guide minimise; its value has no meaning."""
+        q, p = self.of_data(batch), self.of_model(batch)
+        adversary = self.adversary(self.critic(*q, batch), self.critic(*p, batch))
+        more, report = self.regularised(q, p, batch)
+        return Loss(frame_mean(adversary, batch) + more, report)
+
+    def regularised(self, q: Pair, p: Pair, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is added to the loss of model and guide, a scalar, and what is reported of it."""
+        del q, p
+        return batch.x.new_zeros(()), {}
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """The critic's estimate and reconstructions on held-out rows; quadrature if possible.
+
+        A failing game is named in a `CriticWarning`, once.
+        """
+        found = self._held_out(sequences, seed)
+        self.watch.see([
+            explodes(found.pop(DIFFERENCE)),
+            wins(found[ACCURACY], between="pairs of the guide and of the model"),
+        ])  # fmt: skip
+        return validated(self.model, self.guide, sequences, found, shown=self.shown, seed=seed)
+
+    def _held_out(self, sequences: Sequences, seed: int) -> dict[str, float]:
+        """Means over held-out rows of one pair each."""
+        total: dict[str, float] = {}
+        with drawing(self.model, seed, type(self).__name__.lower()) as device:
+            for rows, _ in chunks(sequences.lengths, 1, width=self.model.frame_size):
+                batch = sequences.batch(rows).to(device)
+                of_q = self.critic(*self.of_data(batch), batch)
+                of_p = self.critic(*self.of_model(batch), batch)
+                each = {**self.numbers(of_q, of_p), DIFFERENCE: of_q - of_p}
+                for name, value in each.items():
+                    total[name] = total.get(name, 0.0) + float((value * batch.mask).sum())
+        return {name: number / sequences.num_frames for name, number in total.items()}
+
+
+def drawable(model: Model) -> StepModel | Generator:
+    """A model whose draws carry gradients.
+
+    Raises:
+        CompatibilityError: it is another.
+    """
+    if isinstance(model, StepModel | Generator):
+        return model
+    raise CompatibilityError(
+        f"games on pairs need draws of observations that carry gradients, but "
+        f"{type(model).__name__} is neither a StepModel nor a Generator; derive it from one of them"
+    )
+
+
+def surrogate_of(model: Model, pixels: Pixels | None) -> Surrogate:
+    """What the bits of a model's observations are drawn from, so that they carry gradients.
+
+    Args:
+        model: the model p.
+        pixels: "straight-through" or "means"; None for means if the data is grey, and otherwise
+            straight-through.
+
+    Raises:
+        UsageError: pixels are given, and the data has no bits.
+    """
+    kind = model.info.kind
+    if pixels is not None and kind not in ("binary", "unit"):
+        raise UsageError(
+            f"pixels is '{pixels}', which is for binary or grey data, but the data is {kind}; "
+            "leave it out"
+        )
+    return PIXELS[pixels or ("means" if kind == "unit" else "straight-through")]
+
+
+def validated(
+    model: Model,
+    guide: Guide,
+    sequences: Sequences,
+    numbers: Mapping[str, float],
+    *,
+    shown: tuple[str, ...],
+    seed: int,
+) -> Validation:
+    """The validation of a game: the log-likelihood by quadrature, or nothing.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        sequences: the split.
+        numbers: of the game, by key.
+        shown: keys of those that are shown in training.
+        seed: of all draws.
+    """
+    numbers = {**numbers, **reconstruction(model, guide, sequences, seed=seed)}
+    if model.traits.density != "normalised" or not integrates(model):
+        return Validation(numbers=numbers, shown=shown)
+    exact = validate(model, guide, sequences, estimator="quadrature", seed=seed)
+    return Validation(exact.by, exact.score, {**exact.numbers, **numbers}, shown)
+
+
+def reconstruction(
+    model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
+) -> dict[str, float]:
+    r"""The squared error of reconstructions of rows, per feature, and the active units.
+
+    .. math:: \tfrac1D E \lVert x - x' \rVert^2, \qquad z \sim q(z \mid x), \; x' \sim p(x' \mid z)
+
+    where bits are replaced by their means. A latent is active if its posterior mean varies by more
+    than 0.01 over the data: by the covariance over the data of two draws.
+    """
+    error, drawn = 0.0, []
+    with drawing(model, seed, "reconstruction") as device:
+        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
+            batch = sequences.batch(rows).to(device)
+            latents = draw(guide, batch, 2).values
+            given = {"given": latents, "surrogate": MeanFieldBits}
+            (x,) = simulate(drawable(model), batch, 2, **given).values.values()
+            error += float((x - batch.x)[:, batch.mask].square().mean((0, 2)).sum())
+            drawn.append(torch.cat([z[:, batch.mask] for z in latents.values()], -1).cpu())
+    one, two = torch.cat(drawn, 1)
+    shared = ((one - one.mean(0)) * (two - two.mean(0))).mean(0)
+    active = float((shared > ACTIVE).sum())
+    return {RECONSTRUCTION: error / sequences.num_frames, ACTIVE_UNITS: active}
+
+
+def frame_mean(values: Tensor, batch: Batch) -> Tensor:
+    """The mean over draws and frames of values (K, B, T), without padding."""
+    return (values * batch.mask).sum() / (batch.mask.sum() * len(values))
