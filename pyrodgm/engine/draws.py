@@ -226,7 +226,9 @@ def simulate(
             drawn = {name: v for name, v in found.values.items() if name not in given}
             return replace(found, values=drawn)
         whole = replace(batch, seen=None)
-        rollout = Rollout.over(model, whole, dict(given), particles)
+        # A single particle has no dimension of its own where frames are drawn, see `Sampler`.
+        known = {name: z[0] if particles == 1 else z for name, z in given.items()}
+        rollout = Rollout.over(model, whole, known, particles)
         return _rolled(rollout, whole, pathwise=pathwise, surrogate=surrogate)
 
 

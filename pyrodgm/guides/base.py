@@ -37,6 +37,7 @@ class GuideTraits:
         independent_bits: whether the bits of a site, if it draws any, are independent of each other
             given what is drawn before the site.
         recurrence: name of the recurrence that it shares with its model; None if it shares none.
+        evaluates: whether it evaluates the density of its model, which must have one.
     """
 
     latents: Latents
@@ -49,6 +50,7 @@ class GuideTraits:
     codebook: bool = False
     independent_bits: bool = True
     recurrence: str | None = None
+    evaluates: bool = False
 
 
 class Target(Protocol):

@@ -72,6 +72,7 @@ class Hamiltonian(AuxiliaryProgram, RowRecognition):
         reparameterised=True,
         causal=True,
         auxiliary="continuous",
+        evaluates=True,
     )
     reverse: MomentumReverse
 

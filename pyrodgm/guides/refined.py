@@ -56,7 +56,11 @@ class RefinedNormal(StepGuide):
     """
 
     traits: ClassVar[GuideTraits] = GuideTraits(
-        latents="continuous", sequential=False, reparameterised=True, causal=True
+        latents="continuous",
+        sequential=False,
+        reparameterised=True,
+        causal=True,
+        evaluates=True,
     )
 
     def __init__(

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
@@ -21,7 +20,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.mlp import relu_network
-from pyrodgm.objectives.ali import GeneratorLoss
+from pyrodgm.objectives.ali import GeneratorLoss, against
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_term import logistic
 from pyrodgm.objectives.cycle import DISTANCES
@@ -59,8 +58,8 @@ class AAE(Objective):
       .. math:: \min_V \; E_{q(z)}\, \mathrm{softplus}(-V(z)) + E_{p(z)}\, \mathrm{softplus}(V(z)),
           \qquad V^* = \log \frac{q(z)}{p(z)}
 
-      where the guide minimises :math:`E_{q(z)}\, \mathrm{softplus}(V(z))` ("logd") or
-      :math:`-E_{q(z)}\, \mathrm{softplus}(-V(z))` ("minimax");
+      where the guide, and a prior with parameters, minimise the same with exchanged labels ("logd")
+      or minus the same ("minimax");
     - ``by="mmd"``: the squared maximum mean discrepancy of the latents of a batch and as many draws
       of the prior, by its unbiased estimate, as in the Wasserstein autoencoder. There is no critic.
 
@@ -71,7 +70,7 @@ class AAE(Objective):
     otherwise the last ones; the squared error of reconstructions is reported.
 
     Args:
-        model: the model p, of rows, with a density or without one; its prior is not trained.
+        model: the model p, of rows, with a density or without one.
         guide: the guide q; its draws carry gradients.
         by: "critic" or "mmd".
         weight: :math:`\lambda`; by default 1 nat of the critic's, or 100 by MMD, whose scale is far
@@ -209,13 +208,13 @@ class AAE(Objective):
                 raise DataError("MMD compares at least 2 rows; give a larger fit.batch_size")
             found = squared_mmd(self.kernel, of_q, of_p, self.kernel_scale)
             return found, {MMD: found.detach()}
-        of_q = self.critic(q)[..., 0]
-        seen = F.softplus(of_q) if self.generator_loss == "logd" else -F.softplus(-of_q)
-        return frame_mean(seen, batch), {KL: frame_mean(of_q, batch).detach()}
+        of_q, of_p = self.critic(q)[..., 0], self.critic(joined(self.prior(batch)))[..., 0]
+        adversary = against(self.generator_loss, of_q, of_p)
+        return frame_mean(adversary, batch), {KL: frame_mean(of_q, batch).detach()}
 
     def prior(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Draws of the prior, without gradients, (1, B, T, J) by site."""
-        found = simulate(drawable(self.model), batch).values
+        """Draws of the prior, (1, B, T, J) by site."""
+        found = simulate(drawable(self.model), batch, pathwise=True).values
         return {name: found[name] for name in self.model.latents}
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal, Unpack, final
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyrodgm.guides.base import Guide
@@ -16,6 +15,17 @@ from pyrodgm.objectives.targets import Targets
 
 GeneratorLoss = Literal["logd", "minimax"]
 ESTIMATE = "jensen_shannon_estimate_nats"
+
+
+def against(kind: GeneratorLoss, of_q: Tensor, of_p: Tensor) -> Tensor:
+    """What is minimised against a critic that tells draws of q from draws of p, elementwise.
+
+    Args:
+        kind: "minimax", minus the critic's loss; or "logd", its loss with the labels exchanged.
+        of_q: the critic at draws of q.
+        of_p: at as many draws of p.
+    """
+    return -logistic(of_q, of_p) if kind == "minimax" else logistic(of_p, of_q)
 
 
 class InferenceGame(PairGame):
@@ -49,9 +59,7 @@ class InferenceGame(PairGame):
 
     def adversary(self, of_q: Tensor, of_p: Tensor) -> Tensor:
         """Minus the critic's loss; or its loss with the labels exchanged."""
-        if self.generator_loss == "minimax":
-            return -logistic(of_q, of_p)
-        return F.softplus(of_q) + F.softplus(-of_p)
+        return against(self.generator_loss, of_q, of_p)
 
     def estimate(self, of_q: Tensor, of_p: Tensor) -> Tensor:
         """The Jensen-Shannon divergence as the critic sees it, at most log 2."""

@@ -53,6 +53,8 @@ def pair_conflicts(model: Form, guide: type[Guide]) -> Iterator[Conflict]:
         yield owner, "draws observations", f"one that draws {_words(has)}"
     if q.codebook and not p.codebook:
         yield owner, CODEBOOK[True], f"one that {CODEBOOK[False]}"
+    if q.evaluates and p.density == "none":
+        yield owner, "evaluates the density of its model", "one that does not"
     if q.recurrence is not None and q.recurrence != p.recurrence:
         yield owner, f"shares the recurrence of {q.recurrence}", "one that does not"
     if p.sequential is not None and q.sequential is not None and p.sequential != q.sequential:

@@ -10,9 +10,13 @@ import torch
 from continuous import Recurrent, SharedGuide
 from oracles import assert_mean
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo
+from pyrodgm.distributions import straight_through
+from pyrodgm.distributions.surrogates import MeanFieldBits
 from pyrodgm.engine.draws import draw, factors, score, simulate, simulated_batch
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.models import VAE
 from variants import SEQUENTIAL, D, frames, output_log_probs, pair, path_log_probs, randomised
 
 K, B = 5, 4
@@ -185,3 +189,24 @@ def test_what_does_not_fit_is_refused():
     guide = randomised(SharedGuide(randomised(Recurrent())))
     with pytest.raises(CompatibilityError, match="not made from noise"):
         draw(guide, batch, noise={"z": torch.zeros(1, B, 3, 2).double()})
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+def test_observations_given_latents_have_the_gradient_that_is_asked_for(particles):
+    """Bits given latents; a surrogate gives the derivative of their means."""
+    info = DataInfo("bits", "binary", 4, (0.5,) * 4, 1.0, 9)
+    model, batch = VAE(info, latent_dim=2, hidden_dim=3), Batch.of(torch.zeros(5, 1, 4))
+    latents = {"z": torch.randn(particles, 5, 1, 2)}
+    bits = simulate(model, batch, particles, given=latents, surrogate=straight_through)
+    means = simulate(model, batch, particles, given=latents, surrogate=MeanFieldBits)
+    assert set(bits.values) == {"x"}
+    assert bits.values["x"].shape == (particles, 5, 1, 4)
+    assert set(bits.values["x"].detach().unique().tolist()) <= {0.0, 1.0}
+    exact = model.decoded(latents["z"], None).mean
+    torch.testing.assert_close(means.values["x"], exact)
+    slopes = (
+        torch.autograd.grad(found.sum(), list(model.parameters()), retain_graph=True)
+        for found in (bits.values["x"], exact)
+    )
+    for one, two in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, two)
