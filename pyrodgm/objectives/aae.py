@@ -136,7 +136,8 @@ class AAE(Objective):
             raise UsageError(
                 "kernel and kernel_scale are of by='mmd', but by is 'critic'; leave them out"
             )
-        self.by, self.generator_loss = by, generator_loss
+        self.by = by
+        self.generator_loss: GeneratorLoss = generator_loss
         self.weight = weight or (1.0 if by == "critic" else 100.0)
         dim = sum(sizes(model.latents).values())
         self.kernel: KernelName = kernel or "imq"

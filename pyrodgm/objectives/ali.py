@@ -55,7 +55,7 @@ class InferenceGame(PairGame):
         **game: Unpack[PairOptions],
     ) -> None:
         super().__init__(model, guide, **game)
-        self.generator_loss = generator_loss
+        self.generator_loss: GeneratorLoss = generator_loss
 
     def adversary(self, of_q: Tensor, of_p: Tensor) -> Tensor:
         """Minus the critic's loss; or its loss with the labels exchanged."""
