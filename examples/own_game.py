@@ -13,10 +13,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import click
+import numpy as np
 from torch.nn.functional import softplus
 
 import pyrodgm as dgm
-from pyrodgm.data.mixtures import shares
+from pyrodgm.evaluate.samples.modes import shares
 from pyrodgm.models import Companions, Generator, ModelTraits
 from pyrodgm.networks.critics import slope
 from pyrodgm.networks.mlp import relu_network
@@ -70,7 +71,8 @@ def main(steps):
     splits = dgm.data.load("gmm5")
     model = Points(splits.info)
     run = dgm.fit(Game(model, dgm.guides.NoGuide(model)), splits, steps=steps)
-    near = shares(run.sample(2000)["x"].flatten(0, -2).numpy())
+    drawn, info = run.sample(2000)["x"].flatten(0, -2).numpy(), splits.info
+    near = shares(drawn, np.array(info.modes), info.mode_std)
     print(f"share of draws near each mode: {' '.join(f'{share:.2f}' for share in near)}")
 
 

@@ -12,6 +12,7 @@ from pyrodgm.access import access_in_words
 from pyrodgm.data import (
     balls,
     fsdd,
+    idx,
     mixtures,
     mnist,
     mocap,
@@ -43,6 +44,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "balls": balls.load,
     "cmu35-walk": mocap.load_cmu35,
     "fsdd": fsdd.load,
+    "gmm32": mixtures.load_gmm32,
     "gmm5": mixtures.load_gmm5,
     "jsb": polyphonic.loader(polyphonic.JSB),
     "mnist": mnist.load,
@@ -57,12 +59,12 @@ DATASETS: dict[str, Callable[..., Splits]] = {
 
 @access_in_words(DataError)
 def load(source: str | Path, **options: Any) -> Splits:
-    """A dataset by its name, from a file in the ragged npz format, or from a folder of recordings.
+    """A dataset by its name, from an npz file, or from a folder of recordings or of idx files.
 
     Args:
         source: a name in `DATASETS`, or a path.
-        options: the keyword arguments of that dataset's loader; for a path, of `ragged.read`, or of
-            `recordings.read` if it is a folder.
+        options: the keyword arguments of that dataset's loader; for a path, of `ragged.read`; for a
+            folder, of `idx.read` if it holds idx files, else of `recordings.read`.
 
     Raises:
         UsageError: no such dataset, or no such option.
@@ -90,6 +92,8 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
     if name in DATASETS:
         return DATASETS[name], ()
     path = Path(source).expanduser()
+    if idx.is_idx(path):
+        return idx.read, (path,)
     if path.exists() or path.suffix or os.sep in name or isinstance(source, Path):
         missing_folder = not path.exists() and not path.suffix  # whose options are still known
         sound = is_sound(path) or missing_folder
@@ -99,10 +103,10 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
     listed = "" if known in hint else f" Known: {known}."
     raise UsageError(
         f"unknown dataset '{name}'; {hint}{listed} Or give the path of an npz file, or a "
-        "folder of .wav files."
+        "folder of .wav files or of idx files."
     )
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a path is a folder, which holds recordings, or a recording."""
-    return path.is_dir() or path.suffix.lower() == ".wav"
+    """Whether a path is a recording, or a folder of recordings."""
+    return (path.is_dir() and not idx.is_idx(path)) or path.suffix.lower() == ".wav"

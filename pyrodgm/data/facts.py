@@ -20,6 +20,8 @@ FACTS = {  # what each array of the file must be
     "frame_rate": f"frames per second, from {FRAME_RATES[0]} to {FRAME_RATES[1]}",
     "words": "a word for every feature",
     "frame_labels": "a word for every frame of the longest sequence",
+    "modes": "finite numbers, (modes, features), with mode_std beside them",
+    "mode_std": "a positive number, the standard deviation around a mode, with modes beside it",
 }
 
 
@@ -49,6 +51,8 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
         ),
         "words": lambda x: x.dtype.kind == "U" and x.shape == (dim,),
         "frame_labels": lambda x: x.dtype.kind == "U" and x.shape == (longest,),
+        "modes": lambda x: _finite(x) and x.ndim == 2 and len(x) > 0 and x.shape[1] == dim,
+        "mode_std": lambda x: _finite(x) and x.size == 1 and float(x.item()) > 0,
     }
     for name, x in arrays.items():
         if not fits[name](x):
@@ -57,7 +61,14 @@ def facts_of(arrays: Mapping[str, np.ndarray], dim: int, longest: int) -> dict[s
                 f"'{name}' has shape {x.shape} and type {x.dtype}{shown}; expected {FACTS[name]} "
                 f"({dim} features, {longest} frames at most here)"
             )
-    plain = {"lowest_pitch": lambda x: int(x.item()), "frame_rate": lambda x: float(x.item())}
+    if ("modes" in arrays) != ("mode_std" in arrays):
+        raise DataError("'modes' and 'mode_std' belong together, but one of them is missing")
+    plain = {
+        "lowest_pitch": lambda x: int(x.item()),
+        "frame_rate": lambda x: float(x.item()),
+        "modes": lambda x: tuple(tuple(map(float, point)) for point in x.tolist()),
+        "mode_std": lambda x: float(x.item()),
+    }
     return {name: plain.get(name, lambda x: tuple(x.tolist()))(x) for name, x in arrays.items()}
 
 
@@ -65,6 +76,10 @@ def is_image_shape(x: np.ndarray) -> bool:
     """Whether numbers are height and width, with 1 or 3 channels in front if there are three."""
     sized = _whole(x) and x.shape in ((2,), (3,)) and int(x.min()) > 0
     return sized and (len(x) == 2 or int(x[0]) in CHANNELS)
+
+
+def _finite(x: np.ndarray) -> bool:
+    return x.dtype.kind in "uif" and bool(np.isfinite(x).all())
 
 
 def _whole(x: np.ndarray) -> bool:

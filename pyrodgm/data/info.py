@@ -47,6 +47,8 @@ class DataInfo:
         condition_mean: training mean of every condition of the frames, U numbers.
         condition_std: standard deviation of the same, U numbers; zero where it never changes.
         classes: names of the classes whose one-hot coding are the last conditions, if any are.
+        modes: the modes of the distribution of a frame, points of D numbers, if they are known.
+        mode_std: the standard deviation of the data around each mode, in every direction.
         audio: how frames become samples, where a frame is a piece of a recording.
     """
 
@@ -71,6 +73,8 @@ class DataInfo:
     condition_mean: tuple[float, ...] = field(default=(), repr=False)
     condition_std: tuple[float, ...] = field(default=(), repr=False)
     classes: tuple[str, ...] = field(default=(), repr=False)
+    modes: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    mode_std: float | None = None
     audio: Audio | None = None
 
     @property

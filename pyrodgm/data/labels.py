@@ -1,4 +1,4 @@
-"""Labels of frames as conditions: one column of zeros and ones for each class."""
+"""Labels of frames: classes for evaluation, and conditions with a column for each class."""
 
 from __future__ import annotations
 
@@ -46,6 +46,41 @@ def with_labels(arrays: Arrays, labels: Arrays) -> tuple[dict[str, np.ndarray], 
         beside = labelled(split, len(arrays[split]), np.array(words[split]), given, classes)
         found[f"{split}_conditions"] = beside
     return found, classes
+
+
+def labels_beside(arrays: Arrays, labels: Arrays) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Labels of frames as words, for evaluation, and a note on how they are used.
+
+    Labels with a mistake are left out, and the note says what it is: without conditions, only
+    evaluation needs them.
+
+    Args:
+        arrays: frames by split.
+        labels: of every frame, (frames,), by split.
+
+    >>> rows = {"train": np.zeros((3, 2))}
+    >>> labels_beside(rows, {"train": np.array([1, 2])})  # doctest: +NORMALIZE_WHITESPACE
+    ({}, ["labels are left out: 'train_labels' has 2 labels, but 'train' has 3 frames; give one
+    for every frame"])
+    """
+    if not labels:
+        return {}, []
+    try:
+        coded, _ = with_labels({k: x for k, x in arrays.items() if k in SPLITS}, labels)
+    except DataError as error:
+        return {}, [f"labels are left out: {error}"]
+    words = {k: np.array(_as_words(label_name(k), x)) for k, x in labels.items() if k in coded}
+    found = sorted(set(words["train"].tolist()))
+    notes = [
+        f"labels of {len(found)} classes are used in evaluation alone; with labels=True (--set "
+        "data.labels=true) the class of a frame is a condition"
+    ]
+    if len(found) == 1:
+        notes = [f"all labels are '{found[0]}': one class says nothing, so that they are left out"]
+        return {}, notes
+    if below := [word for word in found if word.startswith("-") and word[1:].isdigit()]:
+        notes.append(f"the label {below[0]} is a class of its own; leave rows without a label out")
+    return words, notes
 
 
 def labelled(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
-import numpy as np
-
-from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.data.base import Splits
+from pyrodgm.data.pictures import as_bits
 from pyrodgm.data.published import Published
 from pyrodgm.errors import UsageError
-from pyrodgm.seeds import numpy_generator
 
 BINARISED = Published(
     name="mnist",
@@ -60,7 +57,7 @@ def load(
         path: the npz file, if it is not in a usual place.
         values: "static", "sampled" or "grey".
         labels: whether the digit of every row is a condition, with a column of zeros and ones for
-            each of the ten; not for "static".
+            each of the ten; not for "static". Otherwise it is used in evaluation alone.
 
     Raises:
         DataError: it is not on this machine, or not what was published.
@@ -76,18 +73,4 @@ def load(
             )
         return BINARISED.load(path)
     splits = GREY.load(path, labels=labels)
-    return splits if values == "grey" else _sampled(splits)
-
-
-def _sampled(splits: Splits) -> Splits:
-    """Every pixel drawn once, with its grey value as probability."""
-    info, parts = splits.info, {}
-    for split, part in splits.items():
-        grey, rng = part.x.numpy(), numpy_generator(0, "mnist", split)
-        bits = (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.uint8)
-        given = None if part.conditions is None else part.conditions.numpy()
-        parts[split] = Sequences(bits, part.lengths, conditions=given)
-    facts = {"image_shape": info.image_shape, "classes": info.classes}
-    drawn = Splits.of("mnist", "binary", parts, **facts)
-    note = "every pixel is drawn once, with its grey value as probability"
-    return replace(drawn, sha256=splits.sha256, notes=(*splits.notes, note))
+    return splits if values == "grey" else as_bits(splits, "mnist")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.data.facts import CHANNELS, is_image_shape
 from pyrodgm.data.info import ImageShape
 from pyrodgm.errors import DataError
+from pyrodgm.seeds import numpy_generator
 
 WHITE = 255  # of a byte
 
@@ -104,3 +107,22 @@ def grey_bytes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not all(levels) or max((int(x.max(initial=0)) for x in arrays.values()), default=0) <= 1:
         return dict(arrays)
     return {name: np.divide(x, WHITE, dtype=np.float32) for name, x in arrays.items()}
+
+
+def as_bits(splits: Splits, stream: str) -> Splits:
+    """Grey pictures as bits: every pixel drawn once, with its grey value as probability.
+
+    Args:
+        splits: grey values in [0, 1].
+        stream: name of the random stream, so that the bits are the same every time.
+    """
+    info, parts = splits.info, {}
+    for split, part in splits.items():
+        grey, rng = part.x.numpy(), numpy_generator(0, stream, split)
+        bits = (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.uint8)
+        given = None if part.conditions is None else part.conditions.numpy()
+        parts[split] = Sequences(bits, part.lengths, conditions=given, labels=part.labels)
+    facts = {"image_shape": info.image_shape, "classes": info.classes}
+    drawn = Splits.of(info.name, "binary", parts, **facts)
+    note = "every pixel is drawn once, with its grey value as probability"
+    return replace(drawn, sha256=splits.sha256, notes=(*splits.notes, note))

@@ -9,8 +9,9 @@ Arrays without lengths are independent rows, that is, sequences of one frame. Na
 value. Optional arrays are train_held_out, valid_held_out and test_held_out, (frames, D), further
 counts of the same frames for evaluation alone; train_conditions, valid_conditions and
 test_conditions, (frames, conditions), inputs that are not modelled; train_labels, valid_labels and
-test_labels, (frames,), classes that can be conditions; and image_shape, lowest_pitch,
-frame_rate, words and frame_labels, which describe the frames (see `pyrodgm.data.facts`).
+test_labels, (frames,), classes for evaluation, which can be conditions too; and image_shape,
+lowest_pitch, frame_rate, words, frame_labels, modes and mode_std, which describe the frames (see
+`pyrodgm.data.facts`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pyrodgm.data.conditions import constant_conditions
 from pyrodgm.data.facts import FACTS, facts_of
 from pyrodgm.data.info import ImageShape
 from pyrodgm.data.kinds import Arrays, KindOption, choose_kind
-from pyrodgm.data.labels import label_name, with_labels
+from pyrodgm.data.labels import label_name, labels_beside, with_labels
 from pyrodgm.data.names import KEYS, check_names
 from pyrodgm.data.pictures import as_tables, grey_bytes
 from pyrodgm.data.splitting import held_out
@@ -81,13 +82,53 @@ def read(
     known = read_facts(path) | {
         n: np.array(value) for n, value in given.items() if value is not None
     }
+    named = {split: label_name(split) for split in SPLITS if label_name(split) in others}
+    rest = [name for name in others if name not in named.values()]
+    splits = splits_of(
+        path.stem,
+        arrays,
+        known,
+        {split: array_of(path, name) for split, name in named.items()},
+        kind=kind,
+        labels=labels,
+        split_seed=split_seed,
+    )
+    notes = [f"ignored arrays: {', '.join(rest)}"] if rest else []
+    return replace(splits, sha256=local.sha256(path), notes=(*notes, *splits.notes))
+
+
+def splits_of(
+    name: str,
+    arrays: Arrays,
+    known: Arrays,
+    classes: Arrays,
+    *,
+    kind: KindOption = "auto",
+    labels: bool = False,
+    split_seed: int = 0,
+) -> Splits:
+    """Splits of arrays that are named as in a file; `Splits.notes` says what was inferred.
+
+    Args:
+        name: of the data.
+        arrays: frames, and what belongs to them, by name.
+        known: facts about the frames, unchecked.
+        classes: labels of frames by split, for evaluation or as conditions.
+        kind: of the values; see `read`.
+        labels: whether the labels are conditions.
+        split_seed: for holding out a missing valid or test split.
+
+    Raises:
+        DataError: the arrays are not sequences, or their values are not of the requested kind.
+    """
     frames, shape = as_tables(
         {split: arrays[split] for split in SPLITS if split in arrays}, known.get("image_shape")
     )
     frames = grey_bytes(frames) if kind == "unit" else frames
     arrays, known = arrays | frames, known | ({} if shape is None else {"image_shape": shape})
-    arrays, classes = _labelled(path, arrays, others) if labels else (arrays, ())
-    parts = {split: _sequences(arrays, split) for split in frames}
+    of_frames, doubts = labels_beside(arrays, classes)
+    arrays, found = with_labels(arrays, classes) if labels else (arrays, ())
+    parts = {split: _sequences(arrays, split, of_frames.get(split)) for split in frames}
     chosen = _kind(arrays, kind)
     dim = frames["train"].shape[1]
     longest = max(int(part.lengths.max()) for part in parts.values())
@@ -99,13 +140,13 @@ def read(
             "image_shape says that frames are pictures, but the data is categorical; leave it out, "
             "or use kind 'unit', 'binary' or 'real'"
         )
-    notes = _ignored(others, labels=labels)
+    notes = [] if labels else doubts
     notes += [] if "train_lengths" in arrays else [NO_LENGTHS.format(len(frames["train"]))]
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
     notes += constant_conditions(parts["train"].conditions)
-    splits = Splits.of(path.stem, chosen, parts, classes=classes, **facts)
-    return replace(splits, sha256=local.sha256(path), notes=(*notes, *splits.notes))
+    splits = Splits.of(name, chosen, parts, classes=found, **facts)
+    return replace(splits, notes=(*notes, *splits.notes))
 
 
 def write(path: str | Path, splits: Splits) -> None:
@@ -127,6 +168,8 @@ def write(path: str | Path, splits: Splits) -> None:
             arrays[f"{split}_held_out"] = _as_given(part.held_out.numpy(), "count")
         if part.conditions is not None:
             arrays[f"{split}_conditions"] = part.conditions.numpy()
+        if part.labels is not None:
+            arrays[label_name(split)] = part.labels
     facts = {name: getattr(splits.info, name) for name in FACTS}
     arrays |= {name: np.array(fact) for name, fact in facts.items() if fact not in (None, ())}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
@@ -223,27 +266,6 @@ def refuse_other_formats(path: Path) -> None:
         )
 
 
-def _labelled(
-    path: Path, arrays: Arrays, others: tuple[str, ...]
-) -> tuple[Arrays, tuple[str, ...]]:
-    """The arrays with labels among the conditions, and the names of the classes."""
-    labels = {split: label_name(split) for split in SPLITS if label_name(split) in others}
-    return with_labels(arrays, {split: array_of(path, name) for split, name in labels.items()})
-
-
-def _ignored(others: tuple[str, ...], *, labels: bool) -> list[str]:
-    """Notes on the arrays that are not used."""
-    named = [label_name(split) for split in SPLITS if label_name(split) in others]
-    rest = [name for name in others if name not in named]
-    notes = [f"ignored arrays: {', '.join(rest)}"] if rest else []
-    if named and not labels:
-        notes.append(
-            f"ignored arrays: {', '.join(named)}; with labels=True (--set data.labels=true) the "
-            "class of a frame is a condition"
-        )
-    return notes
-
-
 def _kind(arrays: Arrays, asked: KindOption) -> Kind:
     """The kind of all values; held-out values must be counts."""
     beside = ("_lengths", "_conditions")
@@ -258,13 +280,13 @@ def _kind(arrays: Arrays, asked: KindOption) -> Kind:
     return kind
 
 
-def _sequences(arrays: Arrays, split: str) -> Sequences:
+def _sequences(arrays: Arrays, split: str, labels: np.ndarray | None) -> Sequences:
     """The sequences of one split, checked; rows are sequences of one frame."""
     x = arrays[split]
     check_table(split, x)
     lengths = arrays.get(f"{split}_lengths", np.ones(len(x), np.int64))
     beside = {name: arrays.get(f"{split}_{name}") for name in ("held_out", "conditions")}
-    return Sequences(x, lengths, **beside, name=split)
+    return Sequences(x, lengths, **beside, labels=labels, name=split)
 
 
 def _as_given(x: np.ndarray, kind: Kind) -> np.ndarray:

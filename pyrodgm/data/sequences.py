@@ -37,6 +37,8 @@ class Sequences:
             same as None.
         conditions: inputs of the same frames that are not modelled, (sum of lengths, U); held in
             double precision.
+        labels: classes of the same frames, (sum of lengths,) words, for evaluation alone; `batch`
+            leaves them out.
         name: of the frames, for error messages.
 
     Raises:
@@ -57,6 +59,7 @@ class Sequences:
         centre: np.ndarray | None = None,
         held_out: np.ndarray | None = None,
         conditions: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
         name: str = "x",
     ) -> None:
         x, lengths = np.asarray(x), np.asarray(lengths)
@@ -73,6 +76,7 @@ class Sequences:
         self.scale: Tensor | None = None
         holds = held_out is not None and bool(np.any(held_out))
         self.held_out = torch.from_numpy(np.array(held_out, np.float32)) if holds else None
+        self.labels = labels
         self.conditions = None
         if conditions is not None:
             self.conditions = as_conditions(f"'{name}_conditions'", conditions, len(x))
@@ -143,6 +147,8 @@ class Sequences:
         chosen = self._with(x=self.x[frames], lengths=lengths, starts=_starts(lengths))
         chosen.has_missing = self.has_missing and bool(chosen.x.min().isnan())
         chosen.held_out = held_out if held_out is not None and bool(held_out.any()) else None
+        if self.labels is not None:
+            chosen.labels = self.labels[places]
         if self.conditions is not None:
             chosen.conditions = self.conditions[frames]
         return chosen

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pyrodgm.data import DATASETS, find_loader, is_sound, load, local, recordings
+from pyrodgm.data import DATASETS, find_loader, idx, is_sound, load, local, recordings
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.data.evaluation_files import read_evaluation
@@ -188,9 +188,13 @@ def read_other(source: str | Path, info: DataInfo) -> EvaluationData:
         UsageError: there is no such dataset.
         DataError: it cannot be read, or does not match the model.
     """
-    _, arguments = find_loader(source)
+    loader, arguments = find_loader(source)
     if not arguments:
         return EvaluationData.of_splits(load(source), info)
+    if loader is idx.read:
+        given = {"labels": bool(info.classes)}
+        given |= {"values": "sampled"} if info.kind == "binary" else {}
+        return EvaluationData.of_splits(load(source, **given), info)
     sound = is_sound(Path(source).expanduser())
     found = recordings.read_evaluation(source, info) if sound else read_evaluation(source, info)
     if found.notes:

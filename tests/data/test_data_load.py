@@ -24,11 +24,11 @@ def test_options_reach_the_loader():
 
 def test_unknown_names_are_listed():
     with pytest.raises(
-        UsageError, match=r"'bals'; did you mean 'balls'.*balls, cmu35-walk, fsdd, gmm5, jsb"
+        UsageError, match=r"'bals'; did you mean 'balls'.*balls, cmu35-walk, fsdd, gmm32, gmm5, jsb"
     ):
         data.load("bals")
     with pytest.raises(
-        UsageError, match="'zzz'; known: avb-points, balls, cmu35-walk, fsdd, gmm5, jsb"
+        UsageError, match="'zzz'; known: avb-points, balls, cmu35-walk, fsdd, gmm32, gmm5, jsb"
     ):
         data.load("zzz")
 
