@@ -31,13 +31,13 @@ SEVERAL = 100  # draws of a bound that is for several
 )
 @click.option(
     "--estimator",
-    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]),
+    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais", "samples"]),
     default="auto",
     show_default=True,
     help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature "
     "(for rows with one or two continuous latents) if the guide has no density; for energy models, "
     "exact if the normaliser can be enumerated and ais otherwise; ais for models with latents "
-    "anneals the latents of some sequences.",
+    "anneals the latents of some sequences; samples compares draws of rows with data.",
 )
 @click.option(
     "--chains",
@@ -96,7 +96,9 @@ def command(
     and brackets the log-likelihood of sequences simulated from the model. By quadrature there are
     also the evidence lower bound, the reconstruction error, how far the latents of all rows
     together, q(z), are from the prior, and how far the estimate of an adversarial objective is from
-    the log-likelihood.
+    the log-likelihood. With --estimator samples, and for models of rows without a density, draws
+    are compared with the data: by a kernel test, by the modes of the data if they are known, and by
+    a classifier of its labels.
     """
     from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
@@ -109,6 +111,9 @@ def command(
     of_ais = {name: value for name, value in annealing.items() if value is not None}
     energy = loaded.model.traits.density == "unnormalised"
     _refuse_unless_used(loaded, estimator, of_ais)
+    if estimator == "samples":
+        _show_samples(loaded, split, seed, as_json, particles, per_sequence)
+        return
     if per_sequence is not None:
         loaded.data.refuse_to_replace(per_sequence, data)
     if estimator == "ais" and not energy:
@@ -241,13 +246,37 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
 
 
 def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
-    """Print the objective's own measures, if there is no bound."""
+    """Print the objective's own measures, if there is no bound, and draws beside data."""
+    from pyrodgm.evaluate.samples.quality import why_not
+    from pyrodgm.runs.sample_table import quality_table
     from pyrodgm.runs.tables import objective_table
 
     from .text import print_json, print_table
 
     found = run.validation(split, seed=seed)
+    quality = None if why_not(run.info) else run.sample_quality(split, seed=seed)
     if as_json:
-        print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers})
+        beside = {} if quality is None else {"samples": quality.to_dict()}
+        print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers, **beside})
         return
     print_table(objective_table(run.model, {split: found.numbers}, run.chosen_by))
+    if quality is not None:
+        click.echo()
+        print_table(quality_table(run.model, quality))
+
+
+def _show_samples(
+    run: Run, split: str, seed: int, as_json: bool, particles: int, per_sequence: Path | None
+) -> None:
+    """Print how similar draws from the model are to data."""
+    from pyrodgm.runs.sample_table import quality_table
+
+    from .text import print_json, print_table
+
+    if particles != 1 or per_sequence is not None:
+        raise click.UsageError("--particles and --per-sequence are for bounds, not for samples")
+    found = run.sample_quality(split, seed=seed)
+    if as_json:
+        print_json({"split": split, "chosen_by": run.chosen_by, "samples": found.to_dict()})
+        return
+    print_table(quality_table(run.model, found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
 from pyrodgm.evaluate.prediction.impute import Imputation, impute
 from pyrodgm.evaluate.prediction.one_step import autoregressive_order, predictions
 from pyrodgm.evaluate.prediction.samples import sample
+from pyrodgm.evaluate.samples.quality import Quality, quality
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.words.predictors import word_scores
 from pyrodgm.evaluate.words.scores import WordScore
@@ -151,6 +153,20 @@ class Evaluations:
         given = {"simulated": simulated, "seed": seed, "progress": progress}
         found = annealed(self.model, self.guide, part.select(rows), chains, **given)
         return found, Bound.of(found.nats, part.lengths[rows], "ais"), rows
+
+    def sample_quality(
+        self, split: DataChoice = None, *, draws: int | None = None, seed: int = 0
+    ) -> Quality:
+        """Draws from the model beside data; see `pyrodgm.evaluate.samples.quality.quality`.
+
+        Where the data of the fit is missing, there is no reference by training rows.
+        """
+        data, name = self.data.choose(split)
+        training = None
+        with suppress(MissingDataError):
+            training = self.data.own.placed(self.info).train
+        given = {"split": name, "draws": draws, "seed": seed}
+        return quality(self.model, self.guide, self.info, data[name], training, **given)
 
     def states(self, split: DataChoice = None) -> States:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pyrodgm.data.base import Sequences
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.rollout import Rollout
-from pyrodgm.evaluate.passes import drawing
-from pyrodgm.guides import StepGuide
-from pyrodgm.models import StepModel
+from pyrodgm.evaluate.passes import chunks, drawing
+from pyrodgm.guides import Guide, ImplicitGuide, StepGuide
+from pyrodgm.models import Model, StepModel
+from pyrodgm.tables import Measured
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,19 @@ class Reconstruction:
     expected: np.ndarray
 
 
+def has_reconstructions(model: Model, guide: Guide, info: DataInfo) -> bool:
+    """Whether a model of rows has latents that its guide draws for a row."""
+    rows = info.max_length == 1 and info.kind not in ("count", "categorical")
+    return rows and isinstance(model, StepModel) and _draws_latents(model, guide)
+
+
+def _draws_latents(model: StepModel, guide: Guide) -> bool:
+    return bool(model.latents) and isinstance(guide, StepGuide | ImplicitGuide)
+
+
 def reconstruct(
-    model: StepModel,
-    guide: StepGuide,
+    model: Model,
+    guide: Guide,
     sequences: Sequences,
     *,
     most: int = 10,
@@ -56,15 +69,46 @@ def reconstruct(
     batch = sequences.batch(rows)
     observed = sequences.uncentred(batch.x.where(batch.observed, torch.nan))[:, 0].numpy()
     with drawing(model, seed, "reconstruct") as device:
-        batch = batch.to(device)
-        drawn = Rollout(
-            model,
-            model.encode(batch),
-            draw(guide, batch, samples).values,
-            leading=torch.Size([samples, batch.size]),
-            length=batch.length,
-            like=batch.x,
-            expected=model.observed,
-        ).draw()
-        expected = sequences.uncentred(drawn["x"].mean(0))[:, 0]
-    return Reconstruction(observed, expected.cpu().numpy())
+        expected = sequences.uncentred(_expected(model, guide, batch.to(device), samples).mean(0))
+    return Reconstruction(observed, expected[:, 0].cpu().numpy())
+
+
+def reconstruction_error(
+    model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
+) -> Measured:
+    r"""Mean squared error of reconstructed rows, per feature, with its standard error over rows.
+
+    .. math:: \frac1{N D} \sum_{i d} \big(x_{id} - \mathbb E_{p(x' \mid z_i)} x'_d\big)^2,
+        \qquad z_i \sim q(z \mid x_i)
+
+    with one draw of the latents for every row. Missing values are left out.
+
+    Args:
+        model: the model p, of independent rows.
+        guide: the guide q.
+        sequences: the rows.
+        seed: of the draws; the global generator is left alone.
+    """
+    errors = []
+    with drawing(model, seed, "reconstruction error") as device:
+        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
+            batch = sequences.batch(rows).to(device)
+            off = (_expected(model, guide, batch, 1)[0] - batch.x).square().cpu()
+            seen = batch.observed.cpu().expand_as(off)
+            errors.append((off * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1))
+    found = torch.cat(errors).double()
+    return Measured(float(found.mean()), float(found.std()) / len(found) ** 0.5)
+
+
+def _expected(model: Model, guide: Guide, batch: Batch, samples: int) -> Tensor:
+    """Means of observations given draws of the latents, (K, B, T, D), as batches hold them."""
+    assert isinstance(model, StepModel), "only a model with steps is rolled out"
+    return Rollout(
+        model,
+        model.encode(batch),
+        draw(guide, batch, samples).values,
+        leading=torch.Size([samples, batch.size]),
+        length=batch.length,
+        like=batch.x,
+        expected=model.observed,
+    ).draw()["x"]

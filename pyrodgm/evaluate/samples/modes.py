@@ -53,7 +53,7 @@ def near(x: np.ndarray, modes: np.ndarray, std: float) -> np.ndarray:
         modes: (M, D).
         std: standard deviation around a mode; a point is near within three of them.
     """
-    return np.linalg.norm(x[:, None] - modes, axis=-1) < WITHIN * std
+    return np.less(np.linalg.norm(x[:, None] - modes, axis=-1), WITHIN * std)
 
 
 def shares(x: np.ndarray, modes: np.ndarray, std: float) -> np.ndarray:
@@ -79,7 +79,7 @@ def coverage(x: np.ndarray, modes: np.ndarray, std: float) -> Coverage:
     size = min(SIZE, len(x))
     sets = len(x) // size
     covered = hits[: sets * size].reshape(sets, size, -1).any(1).sum(1)
-    return Coverage(measured(covered), measured(hits.any(1)), hits.mean(0), size)
+    return Coverage(measured(covered), measured(hits.max(1)), hits.mean(0), size)
 
 
 def exact_coverage(modes: int, dim: int, size: int = SIZE) -> tuple[float, float]:

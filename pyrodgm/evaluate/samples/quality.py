@@ -1,0 +1,246 @@
+"""How similar draws from a model are to data, without a density of either.
+
+Draws are compared with held-out and with training rows by a kernel test, by known modes, and by a
+classifier of the data. The rows of training are measured in the same way, as a reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruction_error
+from pyrodgm.evaluate.prediction.samples import sample
+from pyrodgm.evaluate.samples.classifier import Classifier, classifier, labels_of
+from pyrodgm.evaluate.samples.inception import inception_score
+from pyrodgm.evaluate.samples.kernel_test import KernelTest, kernel_test
+from pyrodgm.evaluate.samples.modes import SETS, SIZE, Coverage, coverage, exact_coverage
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
+from pyrodgm.seeds import numpy_generator
+from pyrodgm.tables import Measured
+
+DRAWS = 2000  # of the model; of points with known modes, SETS * SIZE
+TESTED = 1000  # rows of each set in a kernel test
+PORTION = 500  # rows drawn together
+MODEL, TRAIN, EXACT = "draws", "train", "exact"  # what is measured
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was measured of one set of rows.
+
+    Args:
+        coverage: of known modes, if there are any.
+        score: inception-style, if there is a classifier.
+        tests: kernel tests against other sets, by their name.
+    """
+
+    coverage: Coverage | None = None
+    score: Measured | None = None
+    tests: Mapping[str, KernelTest] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        found: dict[str, Any] = {}
+        if self.coverage is not None:
+            found["modes"] = self.coverage.to_dict()
+        if self.score is not None:
+            score = {"inception_score": self.score.value, "standard_error": self.score.error}
+            found["classes"] = score
+        return {**found, "kernel_tests": {k: test.to_dict() for k, test in self.tests.items()}}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Draws from a model beside data.
+
+    Args:
+        split: name of the held-out rows.
+        draws: number of draws.
+        looks: of the draws, and of training rows as a reference.
+        classes: number of classes of the classifier, if there is one.
+        labels: what the classifier was trained to predict.
+        accuracy: of the classifier on the held-out rows.
+        expected: covered modes and realistic share of exact draws, if modes are known.
+        reconstruction: mean squared error per feature of held-out rows, from one draw of their
+            latents each, if there are latents.
+    """
+
+    split: str
+    draws: int
+    looks: Mapping[str, Looks]
+    classes: int = 0
+    labels: str = ""
+    accuracy: float | None = None
+    expected: tuple[float, float] | None = None
+    reconstruction: Measured | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        found: dict[str, Any] = {name: each.to_dict() for name, each in self.looks.items()}
+        if self.expected is not None:
+            found[EXACT] = dict(zip(("covered", "realistic"), self.expected, strict=True))
+        if self.accuracy is not None:
+            found["classifier"] = {
+                "classes": self.classes, "labels": self.labels, "accuracy": self.accuracy,
+            }  # fmt: skip
+        if self.reconstruction is not None:
+            found["reconstruction"] = {
+                "squared_error": self.reconstruction.value,
+                "standard_error": self.reconstruction.error,
+            }
+        return {"number_of_draws": self.draws, **found}
+
+
+def why_not(info: DataInfo) -> str:
+    """Why draws of such data are not compared with it; empty if they are."""
+    if info.max_length > 1:
+        return (
+            f"draws are compared with data as independent rows, but '{info.name}' has sequences of "
+            f"up to {info.max_length} frames"
+        )
+    if info.kind == "count":
+        return "draws of counts need the total of every row, and are not compared with data"
+    return ""
+
+
+def quality(
+    model: Model,
+    guide: Guide,
+    info: DataInfo,
+    held_out: Sequences,
+    training: Sequences | None,
+    *,
+    split: str = "test",
+    draws: int | None = None,
+    seed: int = 0,
+) -> Quality:
+    """Compare draws from a model with held-out rows, and with training rows if they are there.
+
+    Rows with missing values are left out. Conditional models draw under the conditions of the
+    held-out rows.
+
+    Args:
+        model: the model p.
+        guide: the guide q.
+        info: facts of the data that the model was fitted on.
+        held_out: rows that the model was not fitted on.
+        training: the rows it was fitted on; without them there is no classifier and no reference.
+        split: name of the held-out rows.
+        draws: number of draws; by default 2000, or 10,000 where modes are known.
+        seed: of all draws; the global generator is left alone.
+
+    Raises:
+        UsageError: sequences of several frames, counts, fewer than two complete rows, or fewer than
+            two draws.
+    """
+    if refused := why_not(info):
+        raise UsageError(refused)
+    num = draws or (SETS * SIZE if info.modes else DRAWS)
+    if num < 2:
+        raise UsageError(f"draws is {num}; give at least 2")
+    x = drawn_rows(model, guide, info, held_out, num, seed)
+    sets = {MODEL: x, split: rows_of(held_out, seed)}
+    if training is not None:
+        sets[TRAIN] = rows_of(training, seed)
+    tests = _tests(sets, split, info, seed)
+    judge = None
+    if training is not None and split != TRAIN and _classes(training, info) > 1:
+        judge = classifier(training, info)
+    looks = {
+        name: Looks(_coverage(sets[name], info), _score(judge, held_out, sets[name]), tests[name])
+        for name in dict.fromkeys((MODEL, TRAIN if TRAIN in sets else split))
+    }
+    known = None if judge is None else labels_of(held_out, info)
+    right = None
+    if judge is not None and known is not None and not held_out.has_missing:
+        right = judge.accuracy(held_out.centred(held_out.x), known[0])
+    there = has_reconstructions(model, guide, info)
+    return Quality(
+        split,
+        num,
+        looks,
+        classes=0 if judge is None else len(judge.classes),
+        labels="" if judge is None else judge.source,
+        accuracy=right,
+        expected=exact_coverage(len(info.modes), info.dim) if info.modes else None,
+        reconstruction=reconstruction_error(model, guide, held_out, seed=seed) if there else None,
+    )
+
+
+def drawn_rows(
+    model: Model, guide: Guide, info: DataInfo, sequences: Sequences, num: int, seed: int
+) -> np.ndarray:
+    """Rows drawn from a model, (num, D), in the units of the data."""
+    rng, parts = numpy_generator(seed, "drawn rows"), []
+    for start in range(0, num, PORTION):
+        size, own = min(PORTION, num - start), int(rng.integers(2**31))
+        given = sequences
+        if info.num_conditions:
+            given = sequences.select(rng.integers(len(sequences), size=size))
+        parts.append(sample(model, guide, info, given, num=size, length=1, seed=own)["x"][:, 0])
+    return torch.cat(parts).cpu().double().numpy()
+
+
+def rows_of(sequences: Sequences, seed: int) -> np.ndarray:
+    """Complete rows in random order, (N, D).
+
+    Raises:
+        UsageError: there are fewer than two.
+    """
+    x = sequences.x.double().numpy()
+    x = x[~np.isnan(x).any(1)]
+    if len(x) < 2:
+        raise UsageError(
+            f"draws are compared with at least two rows without missing values, but there are "
+            f"{len(x)}"
+        )
+    return numpy_generator(seed, "rows").permutation(x)
+
+
+def _tests(
+    sets: Mapping[str, np.ndarray], split: str, info: DataInfo, seed: int
+) -> dict[str, dict[str, KernelTest]]:
+    """Kernel tests of draws and of training rows, with features in their standard deviations."""
+    scale = np.where(np.array(info.std) > 0, info.std, 1.0) if info.kind == "real" else 1.0
+    size = min(TESTED, *map(len, sets.values()))
+    few = {name: x[:size] / scale for name, x in sets.items()}
+    tests = {
+        name: {
+            other: kernel_test(few[name], few[other], seed=seed)
+            for other in (split, TRAIN)
+            if other in few and other != name
+        }
+        for name in (MODEL, TRAIN)
+        if name in few
+    }
+    half = min(TESTED, len(sets[split]) // 2)
+    if TRAIN not in few or split == TRAIN:  # two halves of the held-out rows are the reference
+        halves = sets[split][: 2 * half] / scale
+        tests[split] = {split: kernel_test(halves[:half], halves[half:], seed=seed)}
+    return tests
+
+
+def _classes(training: Sequences, info: DataInfo) -> int:
+    found = labels_of(training, info)
+    return 0 if found is None or training.has_missing else len(set(found[0].tolist()))
+
+
+def _coverage(x: np.ndarray, info: DataInfo) -> Coverage | None:
+    if not info.modes:
+        return None
+    return coverage(x, np.array(info.modes), float(info.mode_std or 0))
+
+
+def _score(judge: Classifier | None, units: Sequences, x: np.ndarray) -> Measured | None:
+    """The inception-style score of rows in the units of the data."""
+    if judge is None:
+        return None
+    return inception_score(judge.probabilities(units.centred(torch.from_numpy(x[:DRAWS]))))
