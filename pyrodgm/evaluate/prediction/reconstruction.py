@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.engine.draws import draw
+from pyrodgm.engine.draws import draw, simulate
 from pyrodgm.engine.rollout import Rollout
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide, ImplicitGuide, StepGuide
-from pyrodgm.models import Model, StepModel
+from pyrodgm.models import Generator, Model, StepModel
 from pyrodgm.tables import Measured
 
 
@@ -34,11 +34,8 @@ class Reconstruction:
 def has_reconstructions(model: Model, guide: Guide, info: DataInfo) -> bool:
     """Whether a model of rows has latents that its guide draws for a row."""
     rows = info.max_length == 1 and info.kind not in ("count", "categorical")
-    return rows and isinstance(model, StepModel) and _draws_latents(model, guide)
-
-
-def _draws_latents(model: StepModel, guide: Guide) -> bool:
-    return bool(model.latents) and isinstance(guide, StepGuide | ImplicitGuide)
+    drawn = bool(model.latents) and isinstance(guide, StepGuide | ImplicitGuide)
+    return rows and drawn and isinstance(model, StepModel | Generator)
 
 
 def reconstruct(
@@ -101,14 +98,22 @@ def reconstruction_error(
 
 
 def _expected(model: Model, guide: Guide, batch: Batch, samples: int) -> Tensor:
-    """Means of observations given draws of the latents, (K, B, T, D), as batches hold them."""
+    """Means of observations given draws of the latents, (K, B, T, D), as batches hold them.
+
+    A generator has draws in the place of means.
+    """
+    values = draw(guide, batch, samples).values
+    if isinstance(model, Generator):
+        return simulate(model, batch, samples, given=values).values["x"]
     assert isinstance(model, StepModel), "only a model with steps is rolled out"
-    return Rollout(
+    one = samples == 1  # which has no dimension of its own in a rollout
+    found = Rollout(
         model,
         model.encode(batch),
-        draw(guide, batch, samples).values,
-        leading=torch.Size([samples, batch.size]),
+        {name: value[0] if one else value for name, value in values.items()},
+        leading=torch.Size([batch.size] if one else [samples, batch.size]),
         length=batch.length,
         like=batch.x,
         expected=model.observed,
     ).draw()["x"]
+    return found[None] if one else found

@@ -84,8 +84,8 @@ def test_exact_draws_look_like_data():
     drawn, reference = found.looks["draws"], found.looks["train"]
     assert drawn.coverage.covered.value == pytest.approx(5, abs=0.05)
     assert drawn.coverage.realistic.value == pytest.approx(found.expected[1], abs=0.01)
-    assert drawn.score.value == pytest.approx(5, abs=0.05)
-    assert reference.score.value == pytest.approx(5, abs=0.05)
+    assert drawn.score.value == pytest.approx(5, abs=0.15)
+    assert reference.score.value == pytest.approx(5, abs=0.15)
     assert found.accuracy == 1
     assert min(test.p_value for test in drawn.tests.values()) > 0.001
     assert list(drawn.tests) == ["test", "train"]
