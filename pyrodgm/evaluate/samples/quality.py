@@ -22,7 +22,7 @@ from pyrodgm.evaluate.samples.inception import inception_score
 from pyrodgm.evaluate.samples.kernel_test import KernelTest, kernel_test
 from pyrodgm.evaluate.samples.modes import SETS, SIZE, Coverage, coverage, exact_coverage
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import EnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import numpy_generator
 from pyrodgm.tables import Measured
 
@@ -99,8 +99,10 @@ class Quality:
         return {"number_of_draws": self.draws, **found}
 
 
-def why_not(info: DataInfo) -> str:
-    """Why draws of such data are not compared with it; empty if they are."""
+def why_not(model: Model, info: DataInfo) -> str:
+    """Why draws from a model are not compared with such data; empty if they are."""
+    if not isinstance(model, StepModel | Generator | EnergyModel):
+        return f"{type(model).__name__} cannot draw observations"
     if info.max_length > 1:
         return (
             f"draws are compared with data as independent rows, but '{info.name}' has sequences of "
@@ -141,7 +143,7 @@ def quality(
         UsageError: sequences of several frames, counts, fewer than two complete rows, or fewer than
             two draws.
     """
-    if refused := why_not(info):
+    if refused := why_not(model, info):
         raise UsageError(refused)
     num = draws or (SETS * SIZE if info.modes else DRAWS)
     if num < 2:
