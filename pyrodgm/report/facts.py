@@ -15,8 +15,10 @@ from pyrodgm.evaluate.likelihood.validation import choice
 from pyrodgm.evaluate.posterior.calibration import calibration_words
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
+from pyrodgm.evaluate.samples.quality import why_not
 from pyrodgm.evaluate.trivial.likelihoods import NAMES
 from pyrodgm.figures.checks import learning_curve
+from pyrodgm.figures.curves import recorded_curves
 from pyrodgm.report.blocks import (
     Block,
     Listing,
@@ -30,6 +32,7 @@ from pyrodgm.runs.check import FIGURES, check, last_check
 from pyrodgm.runs.findings import CERTAIN, EXACT, latent_findings
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
+from pyrodgm.runs.sample_table import quality_table
 from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
 from pyrodgm.tables import Column, Table
 
@@ -131,12 +134,29 @@ def learning(run: Run) -> Section:
     """The learning curve."""
     if not run.folder.metrics.is_file() or not run.folder.metrics.stat().st_size:
         return Section("Learning", [])
+    if len(run.objective.phases()) > 1:
+        return Section("Learning", _game(run))
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     caption = (
         f"On training batches and on validation. {choice(run.chosen_by)} The first steps may be "
         "outside the axes."
     )
     return Section("Learning", [Picture(curve, caption, narrow=True)])
+
+
+def _game(run: Run) -> list[Block]:
+    """All numbers of an objective with several phases, such as a critic's."""
+    figure = recorded_curves(run.folder.metrics, run.objective.headline)
+    caption = f"Numbers that the objective records. {choice(run.chosen_by)}"
+    return [] if figure is None else [Picture(png_uri(figure), caption)]
+
+
+def draws_beside_data(run: Run, split: str, seed: int) -> Section:
+    """Draws from the model beside rows of data, by a kernel test, modes and a classifier."""
+    title = "Draws beside data"
+    if why_not(run.model, run.info):
+        return Section(title, [])
+    return Section(title, [quality_table(run.model, run.sample_quality(split, seed=seed))])
 
 
 def words(run: Run, split: str, seed: int) -> Section:

@@ -16,15 +16,18 @@ from pyrodgm.data.symbols import indicators
 from pyrodgm.display import counted
 from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import MissingDataError
+from pyrodgm.evaluate.latents.cloud import clouds
+from pyrodgm.evaluate.latents.interpolation import can_interpolate, interpolations
 from pyrodgm.evaluate.passes import over_time
 from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import one_step
-from pyrodgm.evaluate.prediction.reconstruction import reconstruct
+from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruct
+from pyrodgm.evaluate.samples.modes import WITHIN
+from pyrodgm.figures.latents import latent_scatter
 from pyrodgm.figures.points import scatter
 from pyrodgm.figures.samples_file import as_numbers, save_samples
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
-from pyrodgm.guides import StepGuide
 from pyrodgm.models import Generator, StepModel
 from pyrodgm.report import sounds
 from pyrodgm.report.blocks import (
@@ -46,6 +49,7 @@ PARTICLES = 20  # for an expectation
 CONTINUATIONS = 100  # for quantiles
 DRAWN = 3  # sequences drawn from the model
 VIDEOS, ROWS = 9, 100  # the same for videos and for single pictures
+PATHS, STEPS = 5, 9  # pairs of draws, and rows on the way between them
 POINTS = 1000  # the same for rows of real numbers
 EXAMPLE_PIXELS, SAMPLE_PIXELS = 600, 240  # the browser scales videos up
 
@@ -191,8 +195,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
 def reconstructions(run: Run, split: str, seed: int) -> Section:
     """Rows that are pictures beside their reconstructions from the guide's latents."""
     info, model, guide = run.splits.info, run.model, run.guide
-    still = info.image_shape is not None and info.max_length == 1
-    if not (still and isinstance(model, StepModel) and isinstance(guide, StepGuide)):
+    if info.image_shape is None or not has_reconstructions(model, guide, info):
         return Section("Reconstructions", [])
     made = reconstruct(model, guide, run.splits[split], seed=seed)
     rows = {"observed": made.observed, "reconstructed": made.expected}
@@ -211,7 +214,43 @@ def _points(run: Run, split: str, seed: int) -> list[Block]:
         rows = sequences.batch(np.arange(min(POINTS, len(sequences))))
         sets[split] = sequences.uncentred(rows.x.where(rows.observed, torch.nan))[:, 0].numpy()
     caption = f"{counted(POINTS, 'row')} drawn from the model, and rows of the {split} split."
-    return [Picture(png_uri(scatter(sets)), caption, narrow=True)]
+    modes, radius = None, 0.0
+    if run.info.modes:
+        modes, radius = np.array(run.info.modes), WITHIN * float(run.info.mode_std or 0)
+        caption += f" Circles: {WITHIN:g} standard deviations around the modes."
+    return [Picture(png_uri(scatter(sets, modes=modes, radius=radius)), caption, narrow=True)]
+
+
+def between(run: Run, split: str, seed: int) -> Section:
+    """Rows on the way from one draw of the noise, or of the latents, to another."""
+    info, title = run.splits.info, "Between draws"
+    if not can_interpolate(run.model, info) or not (info.image_shape or info.kind == "real"):
+        return Section(title, [])
+    what = "noise" if isinstance(run.model, Generator) else "latents"
+    found = interpolations(
+        run.model, run.guide, info, run.splits[split], pairs=PATHS, steps=STEPS, seed=seed
+    )
+    caption = f"On the way between {counted(2 * PATHS, 'draw')} of the {what}, in pairs."
+    if info.image_shape:
+        rows = {f"pair {number}": row for number, row in enumerate(found, start=1)}
+        return Section(title, [Picture(png_uri(pictures(rows, info)), caption)])
+    rows = {f"{split} rows": run.splits[split].x.double().numpy()}
+    return Section(title, [Picture(png_uri(scatter(rows, paths=found)), caption, narrow=True)])
+
+
+def latents(run: Run, split: str, seed: int) -> Section:
+    """Latents of rows as points, by class."""
+    title, info = "Latents of rows", run.splits.info
+    continuous = any(site.kind == "continuous" for site in run.model.latents.values())
+    if not continuous or info.max_length > 1 or not has_reconstructions(run.model, run.guide, info):
+        return Section(title, [])
+    found = clouds(run.model, run.guide, info, run.splits[split], seed=seed)
+    coloured = any(cloud.labels is not None for cloud in found.values())
+    caption = f"One draw from the guide for rows of the {split} split"
+    caption += ", coloured by class." if coloured else "."
+    return Section(
+        title, [Picture(png_uri(latent_scatter(found)), caption, narrow=len(found) == 1)]
+    )
 
 
 def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:

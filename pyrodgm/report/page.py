@@ -74,10 +74,11 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
     sections = [
         facts.fitted(run),
         facts.results_section(run, results),
+        *([facts.draws_beside_data(run, split, seed)] if there and not weighted else []),
         facts.learning(run),
         *([figures.prediction(run, split, seed)] if there and weighted else []),
         figures.samples(run, split, seed),
-        *([figures.reconstructions(run, split, seed)] if there and weighted else []),
+        *(_of_rows(run, split, seed) if there else []),
         *(_learned(run, split, seed) if there and weighted else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),
@@ -93,6 +94,12 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         tiles=facts.tiles(run, results, found),
         sections=[section for section in sections if section.blocks],
     )
+
+
+def _of_rows(run: Run, split: str, seed: int) -> list[Section]:
+    """Sections on rows and their latents, which need no density."""
+    sections = (figures.reconstructions, figures.between, figures.latents)
+    return [section(run, split, seed) for section in sections]
 
 
 def _learned(run: Run, split: str, seed: int) -> list[Section]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,11 +99,21 @@ def reconstruction_error(
 
 
 def _expected(model: Model, guide: Guide, batch: Batch, samples: int) -> Tensor:
-    """Means of observations given draws of the latents, (K, B, T, D), as batches hold them.
+    """Observations given draws of the latents from the guide, (K, B, T, D); see `decoded`."""
+    return decoded(model, batch, draw(guide, batch, samples).values)
+
+
+def decoded(model: Model, batch: Batch, values: Mapping[str, Tensor]) -> Tensor:
+    """Means of observations given values of the latents, (K, B, T, D), as batches hold them.
 
     A generator has draws in the place of means.
+
+    Args:
+        model: a step model, or a generator with latents.
+        batch: gives conditions and mask.
+        values: of every latent site, (K, B, T, J).
     """
-    values = draw(guide, batch, samples).values
+    samples = len(next(iter(values.values())))
     if isinstance(model, Generator):
         return simulate(model, batch, samples, given=values).values["x"]
     assert isinstance(model, StepModel), "only a model with steps is rolled out"

@@ -122,7 +122,7 @@ def classifier(training: Sequences, info: DataInfo, *, seed: int = 0) -> Classif
     classes = classes_of(labels.tolist())
     if len(classes) < 2:
         raise DataError(
-            f"all rows of '{info.name}' have the label '{classes[0]}'; a classifier needs two"
+            f"all rows of '{info.name}' have the label '{''.join(classes)}'; a classifier needs two"
         )
     with forked(seed, "classifier"):
         made = Classifier(RowClassifier(info, len(classes)), classes, source)
