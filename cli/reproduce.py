@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """Train and measure the models of a published table, beside the paper's own numbers.
 
-    NAME is tsbn-balls, tsbn-mocap, tsbn-music or tsbn-stu. Every model is trained under the
+    NAME is tsbn-balls, tsbn-mocap, tsbn-music, tsbn-stu, fivo-music, avrnn-music, avrnn-speech or
+    gan-gmm. Every model is trained under the
     published protocol and under ours; baselines are shown below. If the command is stopped, the
     same command continues it; results of earlier calls are included. It writes results.csv,
     results.json and table.md into the folder.

@@ -29,6 +29,7 @@ from pyrodgm.evaluate.words.scores import Corpus, WordScore
 from pyrodgm.objectives import AVRNN
 from pyrodgm.objectives.avrnn import ESTIMATE
 from pyrodgm.objectives.kl import exact_kl
+from pyrodgm.reproduce.draws import draws, trivial_draws
 from pyrodgm.reproduce.slip import has_slip, slipped_step
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
@@ -196,10 +197,12 @@ MEASURES: dict[str, Callable[..., Numbers]] = {
     "likelihoods": likelihoods,
     "parts of the bound": parts_of_the_bound,
     "words": words,
+    "draws": draws,
 }
 BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "errors": trivial_errors,
     "true motion of balls": true_motion,
     "likelihoods": trivial_likelihoods,
     "words": trivial_words,
+    "draws": trivial_draws,
 }

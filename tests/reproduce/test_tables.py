@@ -234,3 +234,24 @@ def test_a_table_is_a_file(tmp_path):
     assert (published["fit"]["lr"], published["fit"]["optimizer"]) == (0.5, "rmsprop")
     assert (published["model"]["history"], ours["model"]["history"]) == (2, 3)
     assert table.cells[2].quick["data"] == {"split_seed": 1}
+
+
+def test_draws_of_games_are_beside_exact_draws_and_a_mixture(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyrodgm.evaluate.samples.classifier.STEPS", 100)
+    monkeypatch.setattr("pyrodgm.data.local.cache", lambda: tmp_path / "cache")
+    table = TABLES["gan-gmm"]
+    config = resolve({
+        "data": {"source": "gmm32", "num_train": 640, "num_test": 200},
+        "model": {"name": "generator"},
+        "fit": {"steps": 2},
+    })  # fmt: skip
+    run = fit_config(config, tmp_path / "run")
+    assert table.measure(run).keys() == {"covered", "realistic", "score", "mmd"}
+    rows = table.baselines(run.data.own)
+    mixture = "mixture of 32 normal distributions, EM"
+    assert rows.keys() == {"exact draws", mixture, "training rows"}
+    exact, fitted = rows["exact draws"], rows[mixture]
+    assert abs(exact["covered"].value - 30.61) < 4.3 * exact["covered"].error
+    assert abs(exact["realistic"].value - 0.9889) < 4.3 * exact["realistic"].error
+    assert fitted["covered"].value > 25
+    assert fitted["realistic"].value > 0.8

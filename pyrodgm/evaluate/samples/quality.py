@@ -7,7 +7,7 @@ classifier of the data. The rows of training are measured in the same way, as a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,22 @@ def quality(
     if num < 2:
         raise UsageError(f"draws is {num}; give at least 2")
     x = drawn_rows(model, guide, info, held_out, num, seed)
+    found = compared(x, info, held_out, training, split=split, seed=seed)
+    if not has_reconstructions(model, guide, info):
+        return found
+    return replace(found, reconstruction=reconstruction_error(model, guide, held_out, seed=seed))
+
+
+def compared(
+    x: np.ndarray,
+    info: DataInfo,
+    held_out: Sequences,
+    training: Sequences | None,
+    *,
+    split: str = "test",
+    seed: int = 0,
+) -> Quality:
+    """Compare given draws, (N, D) in the units of the data; see `quality`."""
     sets = {MODEL: x, split: rows_of(held_out, seed)}
     if training is not None:
         sets[TRAIN] = rows_of(training, seed)
@@ -160,21 +176,23 @@ def quality(
         name: Looks(_coverage(sets[name], info), _score(judge, held_out, sets[name]), tests[name])
         for name in dict.fromkeys((MODEL, TRAIN if TRAIN in sets else split))
     }
-    known = None if judge is None else labels_of(held_out, info)
-    right = None
-    if judge is not None and known is not None and not held_out.has_missing:
-        right = judge.accuracy(held_out.centred(held_out.x), known[0])
-    there = has_reconstructions(model, guide, info)
     return Quality(
         split,
-        num,
+        len(x),
         looks,
         classes=0 if judge is None else len(judge.classes),
         labels="" if judge is None else judge.source,
-        accuracy=right,
+        accuracy=None if judge is None else _accuracy(judge, held_out, info),
         expected=exact_coverage(len(info.modes), info.dim) if info.modes else None,
-        reconstruction=reconstruction_error(model, guide, held_out, seed=seed) if there else None,
     )
+
+
+def _accuracy(judge: Classifier, held_out: Sequences, info: DataInfo) -> float | None:
+    """The share of held-out rows that are classified correctly; None if classes are not known."""
+    known = labels_of(held_out, info)
+    if known is None or held_out.has_missing:
+        return None
+    return judge.accuracy(held_out.centred(held_out.x), known[0])
 
 
 def drawn_rows(
