@@ -8,7 +8,7 @@ import numpy as np
 
 from pyrodgm.errors import DataError
 
-STEPS, STARTS = 200, 10
+STEPS, STARTS = 100, 5
 RIDGE = 1e-6  # of the variance of the data, added to every covariance
 
 
@@ -49,7 +49,7 @@ class NormalMixture:
 
 
 def fit_mixture(x: np.ndarray, components: int, rng: np.random.Generator) -> NormalMixture:
-    """The mixture of the best of ten starts, by its log-likelihood of the training rows.
+    """The mixture of the best of five starts, by its log-likelihood of the training rows.
 
     Args:
         x: rows, (N, D).
