@@ -69,7 +69,9 @@ class _Display(ABC):
         del step
         score = "" if valid.score is None else f"  valid {number(valid.score)}{' *' * best}"
         shown = (
-            f"  {name.replace('_', ' ')} {number(valid.numbers[name])}" for name in valid.shown
+            f"  {name.replace('_', ' ')} {number(valid.numbers[name])}"
+            for name in valid.shown
+            if name in valid.numbers
         )
         self._valid = "".join([score, *shown])
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pyro
 import torch
+import torch.nn.functional as F
 from pyro import poutine
 from torch import Tensor
 
@@ -100,3 +101,68 @@ class Generator(NoiseProgram, Model):
                 parts = sizes(self.latents) | ({NOISE: self.extra_dim} if self.extra_dim else {})
                 drawn = [pyro.sample(n, standard_normal(dim, batch)) for n, dim in parts.items()]
             pyro.deterministic("x", self.values(torch.cat(drawn, -1), batch)["x"], event_dim=1)
+
+
+class BitGenerator(Generator):
+    r"""A generator whose observations may be bits, whose logits are a function of noise.
+
+    .. math::
+        x = 1[\ell(\epsilon) + L > 0], \qquad L = \mathrm{logit}\, \Phi(\eta), \quad
+            \eta \sim \mathcal N(0, I)
+
+    where the logistic numbers L are a function of D further numbers of the noise, so that bits are
+    a function of noise as real numbers are. Draws are bits, and pass on the gradient of
+    :math:`\mathrm{sigmoid}((\ell + L) / \tau)` at :math:`\tau = 1` (straight-through
+    Gumbel-softmax, which is biased); `relaxed` has these numbers themselves, and `log_prob` what a
+    score function needs.
+
+    Args:
+        info: the data's facts; with binary data, draws are bits.
+        noise_dim: numbers of noise per frame beside the latents, N, without those of the bits.
+        latent_dim: latent variables per frame, J; 0 for none.
+
+    Attributes:
+        bits: whether observations are bits.
+        input_dim: numbers that logits or real numbers are a function of, J + N.
+
+    Reference: Kusner and Hernandez-Lobato, GANs for sequences of discrete elements with the
+    Gumbel-softmax distribution, 2016.
+    """
+
+    def __init__(self, info: DataInfo, *, noise_dim: int, latent_dim: int = 0) -> None:
+        super().__init__(info, noise_dim=noise_dim, latent_dim=latent_dim)
+        self.bits = info.kind == "binary"
+        self.input_dim = self.noise_dim
+        self.noise_dim += info.dim if self.bits else 0
+
+    @abstractmethod
+    def computed(self, noise: Tensor, batch: Batch) -> Tensor:
+        """Real numbers, or the logits of bits, (..., B, T, D) from noise (..., B, T, J + N)."""
+
+    def generate(self, noise: Tensor, batch: Batch) -> Tensor:
+        """Observations (..., B, T, D) from latents and noise."""
+        if not self.bits:
+            return self.computed(noise, batch)
+        return hard(self.relaxed(noise, batch))
+
+    def relaxed(self, noise: Tensor, batch: Batch, temperature: float | Tensor = 1.0) -> Tensor:
+        """Numbers between zero and one that round to the bits, (..., B, T, D).
+
+        Args:
+            noise: as of `generate`.
+            batch: with conditions and mask.
+            temperature: of the relaxation; the smaller, the closer to bits.
+        """
+        own, of_bits = noise.split([self.input_dim, self.noise_dim - self.input_dim], -1)
+        logistic = torch.special.log_ndtr(of_bits) - torch.special.log_ndtr(-of_bits)
+        return ((self.computed(own, batch) + logistic) / temperature).sigmoid()
+
+    def log_prob(self, x: Tensor, noise: Tensor, batch: Batch) -> Tensor:
+        """The log-probability of bits given the noise that their logits are of, (..., B, T)."""
+        logits = self.computed(noise[..., : self.input_dim], batch)
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+
+
+def hard(relaxed: Tensor) -> Tensor:
+    """Numbers between zero and one rounded to bits, with the gradient of the numbers."""
+    return (relaxed > 0.5).to(relaxed) + (relaxed - relaxed.detach())

@@ -20,30 +20,6 @@ from pyrodgm.networks.layers import layer_sizes
 from pyrodgm.networks.mlp import relu_network
 
 
-class Critic(nn.Module):
-    """A number for every frame, from rectified layers over standardised features.
-
-    There is no bias on top: only differences of these numbers are looked at.
-
-    Args:
-        info: the data's facts.
-        hidden_dim: units of every hidden layer; a number is a single layer.
-    """
-
-    def __init__(self, info: DataInfo, hidden_dim: int | tuple[int, ...]) -> None:
-        super().__init__()
-        self.inputs = Inputs(info)
-        self.network = relu_network(self.inputs.dim, hidden_dim, 1, bias=False)
-
-    def of_inputs(self, inputs: Tensor) -> Tensor:
-        """Of standardised features, (..., D) to (...)."""
-        return self.network(inputs).squeeze(-1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of frames as batches hold them, (..., D) to (...)."""
-        return self.of_inputs(self.inputs(x))
-
-
 class JointCritic(nn.Module):
     r"""A number T(x, z) for every frame and its latents, from rectified layers over both together.
 
@@ -179,13 +155,17 @@ def bound_spectrum(module: nn.Module, most: float) -> None:
         module: the critic.
         most: c.
 
+    The kernel of a convolution is taken as the matrix from what one place sees to its outputs, as
+    in the reference of spectral normalisation; the slope of the convolution itself may be larger,
+    by at most the square root of the size of the kernel.
+
     Reference: Gouk et al., Regularisation of neural networks by enforcing Lipschitz continuity,
     2021, algorithm 2.
     """
     with torch.no_grad():
         for parameter in module.parameters():
-            if parameter.dim() == 2:
-                largest = torch.linalg.matrix_norm(parameter, ord=2)
+            if parameter.dim() >= 2:
+                largest = torch.linalg.matrix_norm(parameter.flatten(1), ord=2)
                 parameter.div_((largest / most).clamp(min=1.0))
 
 

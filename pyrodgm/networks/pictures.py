@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.networks.attention import SelfAttention
 from pyrodgm.networks.emission import Emission
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
 
@@ -35,6 +36,8 @@ class PictureEncoder(nn.Module):
     Args:
         info: the data's facts, whose frames are pictures.
         channels: of every layer, the first next to the picture.
+        leak: slope of the units below zero, if they are leaky.
+        attends: whether there is self-attention above the first layer.
 
     Attributes:
         dim: number of features, that is, of the last layer's channels, height and width together.
@@ -43,7 +46,14 @@ class PictureEncoder(nn.Module):
         DataError: frames are not pictures.
     """
 
-    def __init__(self, info: DataInfo, channels: LayerSizes = CHANNELS) -> None:
+    def __init__(
+        self,
+        info: DataInfo,
+        channels: LayerSizes = CHANNELS,
+        *,
+        leak: float = 0.0,
+        attends: bool = False,
+    ) -> None:
         super().__init__()
         sizes = layer_sizes(channels)
         self.shapes = _shapes(info, sizes)
@@ -51,13 +61,18 @@ class PictureEncoder(nn.Module):
             *(
                 part
                 for below, above in pairwise((self.shapes[0][0], *sizes))
-                for part in (nn.Conv2d(below, above, KERNEL, STRIDE, PADDING), nn.ReLU())
+                for part in (
+                    nn.Conv2d(below, above, KERNEL, STRIDE, PADDING),
+                    nn.LeakyReLU(leak) if leak else nn.ReLU(),
+                )
             )
         )
         self.dim = math.prod(self.shapes[-1])
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 _start(layer, layer.in_channels * KERNEL**2)
+        if attends:
+            self.layers.insert(2, SelfAttention(sizes[0]))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features of frames, (..., C H W) to (..., `dim`)."""

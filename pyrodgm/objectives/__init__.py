@@ -13,7 +13,9 @@ from pyrodgm.objectives.critic_term import CriticTerm, DistanceTerm
 from pyrodgm.objectives.disarm import DisARM
 from pyrodgm.objectives.double_cv import DoubleCV
 from pyrodgm.objectives.elbo import ELBO
+from pyrodgm.objectives.f_gan import FGAN
 from pyrodgm.objectives.fivo import FIVO
+from pyrodgm.objectives.gan import GAN
 from pyrodgm.objectives.iwae import IWAE
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
@@ -50,7 +52,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "disarm": DisARM,
     "double-cv": DoubleCV,
     "elbo": ELBO,
+    "f-gan": FGAN,
     "fivo": FIVO,
+    "gan": GAN,
     "iwae": IWAE,
     "jsa": JSA,
     "ml": ML,
@@ -81,7 +85,9 @@ __all__ = [
     "AVB",
     "AVRNN",
     "ELBO",
+    "FGAN",
     "FIVO",
+    "GAN",
     "IWAE",
     "JSA",
     "ML",

@@ -41,9 +41,9 @@ class Game(Objective):
         model: the model p.
         guide: the guide q.
         critic: the module that the critic's phase trains.
-        steps: turns of the critic per step, each on a new batch.
         optimizer: of the critic.
-        bound: on its slope.
+        steps: turns of the critic per step, each on a new batch.
+        bound: on its slope; none by default.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Game(Objective):
         guide: Guide,
         critic: nn.Module,
         *,
-        steps: int,
         optimizer: OptimizerOptions,
-        bound: SlopeBound,
+        steps: int = 1,
+        bound: SlopeBound | None = None,
     ) -> None:
         super().__init__(model, guide)
         self.critic = critic
         self.critic_steps = steps
         self.critic_options = optimizer
-        self.bound = bound
+        self.bound = SlopeBound() if bound is None else bound
         self.watch = Watch()
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict, cast
 
@@ -18,7 +19,7 @@ from pyrodgm.evaluate.resemblance import resemblance
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.models.implicit import Generator
-from pyrodgm.networks.critics import Critic
+from pyrodgm.networks.frame_critic import Critic, CriticNetwork, Labels
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.objectives.base import Loss, Needs, Phase
 from pyrodgm.objectives.divergences import Divergence
@@ -31,18 +32,24 @@ from pyrodgm.objectives.game import (
     refuse_missing,
     wins,
 )
+from pyrodgm.objectives.generator_draws import BitGradient, drawing_of
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
-from pyrodgm.objectives.slope import SlopeBound
+from pyrodgm.objectives.schedule import Positive as Temperature
+from pyrodgm.objectives.schedule import scheduled
 
 EXCESS = "slope_excess"
 
 
-class CriticOptions(TypedDict, total=False):
-    """The options of the critic, which constructors of games pass on to `GeneratorGame`."""
+class GameOptions(TypedDict, total=False):
+    """The options that constructors of games pass on to `GeneratorGame`."""
 
+    critic: CriticNetwork
     critic_dim: LayerSizes
     critic_lr: Positive
     critic_betas: tuple[Decay, Decay]
+    labels: Labels
+    bits: BitGradient | None
+    temperature: Temperature
 
 
 class GeneratorGame(Game):
@@ -53,21 +60,39 @@ class GeneratorGame(Game):
         \text{generator: } & \min_g \; -E\, b(V(g(\epsilon))), \quad
             \text{or directly } -E\, a(V(g(\epsilon)))
 
-    with a and b of a `Divergence`, set by the game. Frames are compared individually.
+    with a and b of a `Divergence`. Frames are compared individually, under their conditions, such
+    as labels, where there are any. A game sets its divergence, `direct`, the bound on the critic's
+    slope and the turns of the critic.
+
+    Draws of bits carry gradients in one of three ways:
+
+    - "straight-through": bits, with the gradient of their relaxation at a temperature; biased.
+    - "relaxed": the critic sees the relaxation itself, between zero and one, of draws alone.
+    - "score": bits and :math:`(r_i - \bar r_{\ne i}) \nabla \log p(x_i \mid \epsilon_i)`, where the
+      reward r is what the generator follows at :math:`x_i`, less its mean over the other draws of
+      the batch; without bias, and with more variance.
 
     Args:
         model: the generator.
         guide: the guide "none".
-        bound: on the critic's slope.
-        critic_steps: turns of the critic per step.
+        critic: "dense"; for pictures "conv", "attention" (self-attention above the first
+            convolution), or the channels of convolutions. See `pyrodgm.networks.frame_critic`.
         critic_dim: rectified units of every hidden layer of the critic; a number is a single layer.
         critic_lr: learning rate of the critic; that of the generator is fit.lr.
         critic_betas: of the critic's Adam; those of the generator are fit.betas.
+        labels: how the critic uses conditions: "concat" or "projection"; "auxiliary" adds to both
+            losses that of telling the class of data and of draws.
+        bits: how draws of bits carry gradients; "straight-through" if not given.
+        temperature: of relaxed bits, a number or a schedule of the turns of critic and generator.
 
-    A constructor passes the last three on as ``**critic: Unpack[CriticOptions]``.
+    A constructor passes all but the first two on as ``**options: Unpack[GameOptions]``.
 
     Raises:
         CompatibilityError: the model is not a generator.
+        UsageError: a gradient of bits, and draws are not bits; labels that the data does not have.
+
+    Reference: Odena et al., Conditional image synthesis with auxiliary classifier GANs, 2017; Yu et
+    al., SeqGAN, 2017 (score); Kusner and Hernandez-Lobato, 2016 (relaxed).
     """
 
     critic: Critic
@@ -89,12 +114,14 @@ class GeneratorGame(Game):
         self,
         model: Model,
         guide: Guide,
-        bound: SlopeBound,
-        critic_steps: int,
         *,
+        critic: CriticNetwork = "dense",
         critic_dim: LayerSizes = (128, 128),
         critic_lr: Positive = 1e-3,
         critic_betas: tuple[Decay, Decay] = (0.0, 0.9),
+        labels: Labels = "concat",
+        bits: BitGradient | None = None,
+        temperature: Temperature = 1.0,
     ) -> None:
         if not isinstance(model, Generator):
             raise CompatibilityError(
@@ -102,9 +129,11 @@ class GeneratorGame(Game):
                 f"{type(model).__name__} is not a generator; derive it from "
                 "pyrodgm.models.Generator"
             )
-        critic = Critic(model.info, critic_dim)
+        network = Critic(model.info, critic_dim, network=critic, labels=labels)
         adam = OptimizerOptions(lr=critic_lr, betas=critic_betas)
-        super().__init__(model, guide, critic, steps=critic_steps, optimizer=adam, bound=bound)
+        super().__init__(model, guide, network, optimizer=adam)
+        self.temperature = scheduled(temperature)
+        self.draws = drawing_of(model, bits, self.temperature)
 
     @property
     def generator(self) -> Generator:
@@ -126,16 +155,21 @@ class GeneratorGame(Game):
     def critic_loss(self, batch: Batch) -> Loss:
         """Minus the variational value, and the gradient penalty between draws and data."""
         with torch.no_grad():
-            draws = self.generator.draw(batch)[0]
+            draws = self.draws(batch)
+        given = self.critic.conditions(batch)
         data, draws = self.critic.inputs(batch.x), self.critic.inputs(draws)
-        of_data, of_draws = self.critic.of_inputs(data), self.critic.of_inputs(draws)
+        of_data, of_draws = (self.critic.of_inputs(x, given) for x in (data, draws))
         report = {
             name: frame_mean(each, batch) for name, each in self.numbers(of_data, of_draws).items()
         }
-        loss = -report[self.headline]
+        loss = -frame_mean(self.divergence.value(of_data, of_draws), batch)
         if self.bound.penalises:
-            excess = frame_mean(self.bound.excess(self.critic.of_inputs, data, draws), batch)
+            critic = partial(self.critic.of_inputs, given=given)
+            excess = frame_mean(self.bound.excess(critic, data, draws), batch)
             loss, report[EXCESS] = self.bound.size * excess + loss, excess
+        if self.critic.labels == "auxiliary":
+            told = sum(frame_mean(self.critic.log_class(x, batch), batch) for x in (data, draws))
+            loss = loss - told
         return Loss(loss, {name: each.detach() for name, each in report.items()})
 
     def numbers(self, of_data: Tensor, of_draws: Tensor) -> dict[str, Tensor]:
@@ -146,8 +180,15 @@ class GeneratorGame(Game):
     def generator_loss(self, batch: Batch) -> Loss:
         """What the generator minimises; its value alone has no meaning."""
         follow = self.divergence.first if self.direct else self.divergence.second
-        of_draws = self.critic(self.generator.draw(batch)[0])
-        return Loss(-frame_mean(follow(of_draws), batch), {})
+
+        def told(draws: Tensor) -> Tensor:
+            inputs = self.critic.inputs(draws)
+            value = follow(self.critic.of_inputs(inputs, self.critic.conditions(batch)))
+            if self.critic.labels == "auxiliary":
+                value = value + self.critic.log_class(inputs, batch)
+            return value
+
+        return Loss(-frame_mean(self.draws.followed(told, batch), batch), {})
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The critic's estimate on held-out rows, and how draws resemble them, without a score.
@@ -171,7 +212,8 @@ class GeneratorGame(Game):
             for rows, _ in chunks(sequences.lengths, 1, width=self.generator.frame_size):
                 batch = sequences.batch(rows).to(device)
                 draws = self.generator.draw(batch)[0]
-                for name, each in self.numbers(self.critic(batch.x), self.critic(draws)).items():
+                found = self.numbers(self.critic(batch.x, batch), self.critic(draws, batch))
+                for name, each in found.items():
                     total[name] = total.get(name, 0.0) + float((each * batch.mask).sum())
         return {name: number / sequences.num_frames for name, number in total.items()}
 

@@ -10,7 +10,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.divergences import LINEAR
-from pyrodgm.objectives.generator_game import CriticOptions, GeneratorGame
+from pyrodgm.objectives.generator_game import GameOptions, GeneratorGame
 from pyrodgm.objectives.optimizer import Positive
 from pyrodgm.objectives.slope import SlopeBound
 from pyrodgm.objectives.targets import Targets
@@ -47,8 +47,8 @@ class WGAN(GeneratorGame):
             `pyrodgm.objectives.slope.SlopeBound`; a penalty if nothing is given.
         bound_by: its size; 10, 0.01 or 1 if not given.
         critic_steps: turns of the critic per step.
-        **critic: of the critic, see `GeneratorGame`. The reference has learning rates of 0.0001 for
-            both; the smaller networks here need ten times as much.
+        **options: of the critic, labels and bits, see `GeneratorGame`. The reference has learning
+            rates of 0.0001 for both; the smaller networks here need ten times as much.
 
     Raises:
         UsageError: two bounds.
@@ -73,12 +73,11 @@ class WGAN(GeneratorGame):
         bound: Bound | None = None,
         bound_by: Positive | None = None,
         critic_steps: Annotated[int, Field(ge=1)] = 5,
-        **critic: Unpack[CriticOptions],
+        **options: Unpack[GameOptions],
     ) -> None:
-        super().__init__(
-            model, guide, _bound(penalty, clip, bound, bound_by), critic_steps, **critic
-        )
+        super().__init__(model, guide, **options)
         self.divergence = LINEAR
+        self.bound, self.critic_steps = _bound(penalty, clip, bound, bound_by), critic_steps
 
 
 def _bound(

@@ -61,9 +61,9 @@ def objective(model, **options):
 def moved(weights, **options):
     """A critic that is linear in standardised features, f(x) = w x."""
     made = objective(Moved(INFO), **options)
-    made.critic.network = nn.Linear(D, 1, bias=False)
+    made.critic.network = nn.Sequential(nn.Linear(D, 1, bias=False))
     with torch.no_grad():
-        made.critic.network.weight.copy_(weights)
+        made.critic.network[0].weight.copy_(weights)
     return made
 
 
@@ -134,7 +134,7 @@ def test_the_optimum_of_a_linear_critic(penalty):
     made = moved(best, penalty=penalty)
     loss = made.critic_loss(batch())
     torch.testing.assert_close(loss.report[ESTIMATE], d.norm() + d.norm() ** 2 / (2 * penalty))
-    (gradient,) = torch.autograd.grad(loss.surrogate, [made.critic.network.weight])
+    (gradient,) = torch.autograd.grad(loss.surrogate, [made.critic.network[0].weight])
     torch.testing.assert_close(gradient, torch.zeros(1, D), atol=1e-5, rtol=0)
 
 
@@ -198,9 +198,9 @@ def test_clipped_weights_take_the_place_of_the_penalty():
 
 
 def test_what_does_not_fit_is_refused_in_words(save_data):
-    bits = DataInfo("bits", "binary", D, (0.5,) * D, 4.0, 5)
-    with pytest.raises(DataError, match="generator draws real values, but the data 'bits' has bin"):
-        FeedForwardGenerator(bits)
+    counts = DataInfo("counts", "count", D, (0.5,) * D, 4.0, 5)
+    with pytest.raises(DataError, match="generator draws real values and bits, but the data 'cou"):
+        FeedForwardGenerator(counts)
     model = FeedForwardGenerator(INFO)
     for kind in (ELBO, ML):
         with pytest.raises(CompatibilityError, match=r"has no density.*needs one that has a norm"):
