@@ -22,6 +22,7 @@ from pyrodgm.evaluate.latents.activity import ACTIVE
 from pyrodgm.evaluate.likelihood.quadrature import integrates
 from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.evaluate.passes import chunks, drawing
+from pyrodgm.evaluate.prediction.reconstruction import decoded
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model, StepModel
 from pyrodgm.models.implicit import Generator
@@ -315,18 +316,17 @@ def reconstruction(
 ) -> dict[str, float]:
     r"""The squared error of reconstructions of rows, per feature, and the active units.
 
-    .. math:: \tfrac1D E \lVert x - x' \rVert^2, \qquad z \sim q(z \mid x), \; x' \sim p(x' \mid z)
+    .. math:: \tfrac1D E \lVert x - x' \rVert^2, \qquad z \sim q(z \mid x), \; x' = E\,p(x' \mid z)
 
-    where bits are replaced by their means. A latent is active if its posterior mean varies by more
-    than 0.01 over the data: by the covariance over the data of two draws.
+    where a generator has a draw of x' in the place of the mean. A latent is active if its posterior
+    mean varies by more than 0.01 over the data: by the covariance over the data of two draws.
     """
     error, drawn = 0.0, []
     with drawing(model, seed, "reconstruction") as device:
         for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
             latents = draw(guide, batch, 2).values
-            given = {"given": latents, "surrogate": MeanFieldBits}
-            (x,) = simulate(drawable(model), batch, 2, **given).values.values()
+            x = decoded(model, batch, latents)
             error += float((x - batch.x)[:, batch.mask].square().mean((0, 2)).sum())
             drawn.append(torch.cat([z[:, batch.mask] for z in latents.values()], -1).cpu())
     one, two = torch.cat(drawn, 1)
