@@ -63,6 +63,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "nearest-code": {"hidden_dim": (16, 16)},
     "none": {},
     "refined": {"hidden_dim": (16, 16), "steps": 2},
+    "semi-implicit": {"hidden_dim": (16, 16), "noise_dim": 2, "noises": 3},
     "recurrent-bernoulli": {},
     "recurrent-deterministic": {"layer_dim": 5},
     "recurrent-gaussian": {"layer_dim": 5, "hidden_dim": 8},

@@ -11,6 +11,7 @@ from pyrodgm.guides.nothing import NoGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.refined import RefinedNormal
 from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
+from pyrodgm.guides.semi_implicit import SemiImplicit
 from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.srnn import SRNNGuide
 from pyrodgm.guides.structured import RecurrentNormal, SmoothingNormal
@@ -31,6 +32,7 @@ GUIDES: dict[str, type[Guide]] = {
     "recurrent-deterministic": RecurrentDeterministic,
     "recurrent-gaussian": RecurrentNormal,
     "refined": RefinedNormal,
+    "semi-implicit": SemiImplicit,
     "smoothing-bernoulli": SmoothingBernoulli,
     "smoothing-gaussian": SmoothingNormal,
     "srnn": SRNNGuide,
@@ -60,6 +62,7 @@ __all__ = [
     "RecurrentNormal",
     "RefinedNormal",
     "SRNNGuide",
+    "SemiImplicit",
     "SmoothingBernoulli",
     "SmoothingNormal",
     "StepGuide",
