@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, ClassVar, final
 
 import pyro
+import torch
+import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import Implicit, NormalVector
@@ -19,8 +23,11 @@ from pyrodgm.engine.weights import Weights
 from pyrodgm.guides.base import Guide, GuideTraits, Target
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
-from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.layers import LayerSizes, layer_sizes
 from pyrodgm.networks.mlp import relu_network
+from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
+
+Moments = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
 class ImplicitGuide(NoiseProgram, Guide):
@@ -53,6 +60,18 @@ class ImplicitGuide(NoiseProgram, Guide):
             batch: gives observations, conditions and mask.
         """
 
+    def moments(self, batch: Batch, particles: int) -> Moments | None:
+        """Mean and standard deviation of every site given each row, (B, T, J).
+
+        None, as here, where only draws for each row tell.
+
+        Args:
+            batch: B rows.
+            particles: draws for each row.
+        """
+        del batch, particles
+        return None
+
     def values(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """The latents of every site from noise."""
         return self.generate(noise, batch)
@@ -75,16 +94,28 @@ class ImplicitGuide(NoiseProgram, Guide):
 class FeedForwardImplicit(ImplicitGuide):
     r"""Latents that a feed-forward network makes of a row and of noise.
 
-    .. math:: z = g(x, u, \epsilon), \qquad \epsilon \sim \mathcal N(0, I)
+    .. math::
+        \text{bases = 0: } & z = g(x, u, \epsilon), \qquad \epsilon \sim \mathcal N(0, I) \\
+        \text{bases = M: } & z = z_0(x, u) + \sum_{i=1}^M a_i(x, u) \odot v_i(\epsilon_i)
 
-    where u are conditions, if any.
+    where u are conditions, if any, and :math:`a_i` is positive. With bases, mean and variance of z
+    given a row are sums over those of :math:`v_i`, which are the same for all rows; adaptive
+    contrast of `AVB` then costs little.
 
     Args:
         model: the model p, whose latent sites are continuous.
-        noise_dim: noise variables of a row, N.
-        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        noise_dim: noise variables of a row, or of every basis, N.
+        bases: M, functions of noise that are summed; 0 for a network of row and noise.
+        hidden_dim: rectified units of every hidden layer of every network; a number is a single
+            layer.
+        network: "dense"; or, for rows that are pictures, "conv" or the channels of convolutions,
+            which come before the hidden layers.
 
-    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, figure 1.
+    Raises:
+        DataError: rows are not pictures for "conv".
+
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, figure 1; bases
+    are those of its published code and later version.
     """
 
     def __init__(
@@ -92,16 +123,90 @@ class FeedForwardImplicit(ImplicitGuide):
         model: Target,
         *,
         noise_dim: Annotated[int, Field(ge=1)] = 32,
+        bases: Annotated[int, Field(ge=0)] = 0,
         hidden_dim: LayerSizes = (128, 128),
+        network: Network = "dense",
     ) -> None:
-        super().__init__(model, noise_dim=noise_dim)
+        super().__init__(model, noise_dim=noise_dim * max(1, bases))
         self.inputs, self.conditions = Inputs(model.info), Conditions(model.info)
-        features = self.inputs.dim + self.conditions.dim + noise_dim
-        self.network = relu_network(features, hidden_dim, sum(sizes(self.latents).values()))
+        convolved = conv_channels(network)
+        self.pictures = PictureEncoder(model.info, convolved) if convolved else None
+        seen = self.inputs if self.pictures is None else self.pictures
+        features, total = seen.dim + self.conditions.dim, sum(sizes(self.latents).values())
+        self.bases = NoiseBases(noise_dim, bases, hidden_dim, total) if bases else None
+        inputs = features if bases else features + noise_dim
+        self.network = relu_network(inputs, hidden_dim, total * (1 + bases))
 
     def generate(self, noise: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         """The latents of every site from noise."""
-        given = self.conditions(batch)
-        parts = [self.inputs(batch.x), *([] if given is None else [given])]
-        made = self.network(join(noise, *parts)).split(list(sizes(self.latents).values()), -1)
-        return dict(zip(self.latents, made, strict=True))
+        if self.bases is None:
+            return self._by_site(self.network(join(noise, self._features(batch))))
+        start, scale = self.bases.split(self.network(self._features(batch)))
+        return self._by_site(start + (scale * self.bases(noise)).sum(-2))
+
+    def moments(self, batch: Batch, particles: int) -> Moments | None:
+        """Mean and standard deviation of every site given each row, if there are bases.
+
+        Args:
+            batch: B rows.
+            particles: draws of the bases for each row, which all rows share.
+        """
+        if self.bases is None:
+            return None
+        found = self.bases.moments(self.network(self._features(batch)), particles * batch.size)
+        mean, scale = map(self._by_site, found)
+        return mean, scale
+
+    def _features(self, batch: Batch) -> Tensor:
+        """What the network reads of rows and conditions, (B, T, E)."""
+        seen, given = self.inputs(batch.x), self.conditions(batch)
+        seen = seen if self.pictures is None else self.pictures(seen)
+        return join(seen, *([] if given is None else [given]))
+
+    def _by_site(self, latents: Tensor) -> dict[str, Tensor]:
+        parts = latents.split(list(sizes(self.latents).values()), -1)
+        return dict(zip(self.latents, parts, strict=True))
+
+
+class NoiseBases(nn.Module):
+    r"""Functions of noise :math:`v_i(\epsilon_i)`, and how rows combine them.
+
+    Args:
+        noise_dim: noise variables of every basis, N.
+        bases: M.
+        hidden_dim: rectified units of every hidden layer; a number is a single layer.
+        dim: latents J.
+    """
+
+    def __init__(self, noise_dim: int, bases: int, hidden_dim: LayerSizes, dim: int) -> None:
+        super().__init__()
+        self.shape, self.dim = (bases, noise_dim), dim
+        widths = (noise_dim, *layer_sizes(hidden_dim), dim)
+        self.weights = nn.ParameterList(
+            (2 * torch.rand(bases, above, below) - 1) / math.sqrt(below)
+            for below, above in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(
+            (2 * torch.rand(bases, above) - 1) / math.sqrt(below)
+            for below, above in pairwise(widths)
+        )
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Every basis, (..., M, J), of noise (..., M N)."""
+        value = noise.unflatten(-1, self.shape)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            value = (value.relu() if number else value)[..., None, :]
+            value = (value @ weight.mT).squeeze(-2) + bias
+        return value
+
+    def split(self, made: Tensor) -> tuple[Tensor, Tensor]:
+        """The start z_0, (..., J), and positive coefficients a, (..., M, J), of a network."""
+        start, scale = made[..., : self.dim], made[..., self.dim :]
+        return start, F.elu(scale.unflatten(-1, (self.shape[0], self.dim))) + 1
+
+    def moments(self, made: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents, (..., J), by draws that all rows share."""
+        start, scale = self.split(made)
+        bases = self(torch.randn(draws, math.prod(self.shape)).to(start))
+        mean = start + (scale * bases.mean(0)).sum(-2)
+        return mean, (scale.square() * bases.var(0)).sum(-2).sqrt()

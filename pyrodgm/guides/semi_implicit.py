@@ -1,4 +1,4 @@
-"""A recognition network of rows whose latents are normal given noise, with a bound without critic."""
+"""A recognition network of rows whose latents are normal given noise, with a lower bound."""
 
 from __future__ import annotations
 
@@ -168,9 +168,7 @@ class NoisesGivenLatents(TorchDistribution):
     arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(
-        self, guide: SemiImplicit, encoded: Tensor, latents: Mapping[str, Tensor]
-    ) -> None:
+    def __init__(self, guide: SemiImplicit, encoded: Tensor, latents: Mapping[str, Tensor]) -> None:
         self.guide, self.encoded, self.given = guide, encoded, latents
         leading = [value.shape[:-1] for value in (encoded, *latents.values())]
         self._batch_shape = torch.broadcast_shapes(*leading)

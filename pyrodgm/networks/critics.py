@@ -44,6 +44,50 @@ class JointCritic(nn.Module):
         return self.network(join(*parts, *latents.values())).squeeze(-1)
 
 
+class InnerProductCritic(nn.Module):
+    r"""A number for every frame and its latents, the inner product of two networks.
+
+    .. math:: T(x, z) = f(x, u)^\top g(z) \; [+\, a(x, u) + b(z) + \tfrac12 \lVert z \rVert^2]
+
+    where u are conditions, if any, and the terms in brackets are options of the published code: the
+    last is the part of minus the log-density of a standard normal prior that depends on z.
+
+    Args:
+        info: the data's facts.
+        latents: the latent sites.
+        hidden_dim: rectified units of every hidden layer of each network, whose last is also the
+            size of f and g; a number is a single layer.
+        own: whether the terms in brackets are part of it.
+
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, section 4.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        latents: Mapping[str, Site],
+        hidden_dim: int | tuple[int, ...],
+        *,
+        own: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.conditions = Inputs(info), Conditions(info)
+        self.own, size = own, layer_sizes(hidden_dim)[-1]
+        of_x, of_z = self.inputs.dim + self.conditions.dim, sum(sizes(latents).values())
+        self.of_x = relu_network(of_x, hidden_dim, size + own)
+        self.of_z = relu_network(of_z, hidden_dim, size + own)
+
+    def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
+        """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""
+        given, z = self.conditions(batch), join(*latents.values())
+        x = join(self.inputs(batch.x), *([] if given is None else [given]))
+        f, g = self.of_x(x), self.of_z(z)
+        if not self.own:
+            return (f * g).sum(-1)
+        inner = (f[..., :-1] * g[..., :-1]).sum(-1)
+        return inner + f[..., -1] + g[..., -1] + 0.5 * z.square().sum(-1)
+
+
 class PathCritic(nn.Module):
     """A number for a whole path of latents, from a recurrence and rectified layers over its end.
 

@@ -16,15 +16,19 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import Terms, estimated_terms
+from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE, Validation
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.networks.critics import JointCritic
+from pyrodgm.networks.critics import InnerProductCritic, JointCritic
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_term import AdaptiveContrast, Contrast, CriticTerm, PriorContrast
+from pyrodgm.objectives.divergences import DIVERGENCES, DivergenceName
+from pyrodgm.objectives.kl import KLTerm
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
+from pyrodgm.objectives.schedule import NonNegative
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.targets import Targets
 
@@ -51,6 +55,10 @@ class AVB(Objective):
     where those of the second are draws of the prior, and its line 9 descends what is to be
     maximised. What is done here are equations 3.3 and 3.9.
 
+    The critic's game is that of an f-divergence of q and r, all with the optimum
+    :math:`T^* = \log q - \log r`: "gan" is the first line above, and "kl" is equation 5.10, whose T
+    is ours plus one.
+
     The number reported is an estimate and no bound: a critic short of its optimum takes q for
     closer to r than it is. Weights are chosen by the log-likelihood where it can be integrated over
     a grid of one or two latents, and are otherwise the last ones.
@@ -60,14 +68,24 @@ class AVB(Objective):
         guide: the guide q, with a density or without one; its draws carry gradients.
         particles: number of draws K of q, and of r.
         contrast: "prior", or "adaptive".
-        contrast_particles: draws of q that adaptive contrast takes its moments of, at least 2.
+        contrast_particles: draws of q that adaptive contrast takes its moments of, at least 2; with
+            the `bases` of an implicit guide they are shared by the rows of a batch.
+        kl_weight: of :math:`\log \hat q - \log p(z)` in the second line, a number or a schedule.
+        divergence: of the critic's game.
+        critic: "joint", a network of x and z together, or "inner-product", of two networks.
+        critic_own: whether an inner-product critic also has terms of x and of z alone, as in the
+            published code.
         critic_steps: turns of the critic in each step.
-        critic_dim: rectified units of every hidden layer of the critic; a number is a single layer.
+        critic_dim: rectified units of every hidden layer of the critic's networks; a number is a
+            single layer.
         critic_lr: learning rate of the critic; that of model and guide is fit.lr.
         critic_betas: of the critic's Adam; those of model and guide are fit.betas.
 
-    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3
-    and 3.9; adaptive contrast is of the later version.
+    Raises:
+        UsageError: `critic_own` with a joint critic.
+
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3,
+    3.9 and 5.10; adaptive contrast is of the later version.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (Targets("V-LB", "V-LB", "eq. 14-16, 50-52"),)
@@ -83,7 +101,7 @@ class AVB(Objective):
         {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the signature is the schema of the options
         self,
         model: Model,
         guide: Guide,
@@ -91,6 +109,10 @@ class AVB(Objective):
         particles: Size = 1,
         contrast: Literal["prior", "adaptive"] = "prior",
         contrast_particles: Annotated[int, Field(ge=2)] = 32,
+        kl_weight: NonNegative = 1.0,
+        divergence: DivergenceName = "gan",
+        critic: Literal["joint", "inner-product"] = "joint",
+        critic_own: bool = False,
         critic_steps: Size = 2,
         critic_dim: LayerSizes = (128, 128),
         critic_lr: Positive = 1e-3,
@@ -101,7 +123,12 @@ class AVB(Objective):
         self.contrast = contrast
         self.contrast_particles = contrast_particles
         self.critic_steps = critic_steps
-        self.term = CriticTerm(JointCritic(model.info, model.latents, critic_dim))
+        if critic_own and critic == "joint":
+            raise UsageError("critic_own is for critic=inner-product: a joint critic has all terms")
+        kind = JointCritic if critic == "joint" else partial(InnerProductCritic, own=critic_own)
+        network = kind(model.info, model.latents, critic_dim)
+        self.term = CriticTerm(network, DIVERGENCES[divergence])
+        self.kl_term = KLTerm(kl_weight, 0.0)
         self.critic_options = OptimizerOptions(lr=critic_lr, betas=critic_betas)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -123,7 +150,7 @@ class AVB(Objective):
         return AdaptiveContrast(self.guide, batch, self.contrast_particles)
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """The logistic loss of telling draws of q from draws of r."""
+        """The loss of telling draws of q from draws of r."""
         with torch.no_grad():
             r = self.contrast_of(batch)
             of_q = r.seen(draw(self.guide, batch, self.particles, pathwise=False).values)
@@ -146,7 +173,7 @@ class AVB(Objective):
         """Minus the estimate of the evidence lower bound per sequence; draws carry its gradient."""
         frames = terms.mask.sum() * terms.particles
         report = {ADVERSARIAL_ESTIMATE: terms.log_w.detach().sum() / frames}
-        return Loss(-sequence_mean(terms.log_w), report, terms.by_name())
+        return Loss(-sequence_mean(terms.cost), report, terms.by_name())
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The log-likelihood by quadrature where it is possible, beside the critic's estimate."""
@@ -170,4 +197,4 @@ class AVB(Objective):
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The loss of model and guide."""
-        return self.estimate(self.trace(batch))
+        return self.estimate(self.kl_term(self.trace(batch)))

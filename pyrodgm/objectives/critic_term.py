@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import NormalVector
 from pyrodgm.engine.draws import draw, score
+from pyrodgm.guides import ImplicitGuide
+from pyrodgm.objectives.divergences import DIVERGENCES, Divergence
 
 Values = Mapping[str, Tensor]
 LEAST_SCALE = 1e-3  # of q's standard deviations, below which draws count as equal
@@ -38,10 +40,12 @@ class CriticTerm(nn.Module):
         \min_T \; E_q\, \mathrm{softplus}(-T(x, z)) + E_r\, \mathrm{softplus}(T(x, z)), \qquad
         T^*(x, z) = \log q(z \mid x) - \log r(z \mid x)
 
-    where only draws of q are needed, and r is a distribution with a known density, such as the
-    prior. :math:`\log r + T` then stands for :math:`\log q`: as a function of z, its gradient is
-    that of log q where the critic is at its optimum. The optimum also depends on the parameters of
-    q, and the expectation of that gradient is zero (proposition 2 of the reference).
+    or, with another f-divergence of q and r, :math:`\max_T E_q\, a(T) - E_r\, b(T)`, whose optimum
+    is the same (`Divergence`; the line above is "gan"). Only draws of q are needed, and r is a
+    distribution with a known density, such as the prior. :math:`\log r + T` then stands for
+    :math:`\log q`: as a function of z, its gradient is that of log q where the critic is at its
+    optimum. The optimum also depends on the parameters of q, and the expectation of that gradient
+    is zero (proposition 2 of the reference).
 
     The critic is called with what model and guide are called with, and with latents by the names of
     their sites, and sees as much of both as it likes: of z alone, of pairs, of whole paths.
@@ -49,14 +53,15 @@ class CriticTerm(nn.Module):
     Args:
         critic: a module, ``critic(*args, **latents)``; for models and guides of ours
             ``critic(batch, z=z)``, from (K, B, T, J) to (K, B, T).
+        game: the f-divergence whose variational value the critic maximises.
 
-    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3
-    and 3.4.
+    Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3,
+    3.4 and 5.6 to 5.10.
     """
 
-    def __init__(self, critic: nn.Module) -> None:
+    def __init__(self, critic: nn.Module, game: Divergence = DIVERGENCES["gan"]) -> None:
         super().__init__()
-        self.critic = critic
+        self.critic, self.game = critic, game
 
     def ratio(self, values: Values, *args: Any, **kwargs: Any) -> Tensor:
         """The estimate T of log q(z | x) - log r(z | x), in nats.
@@ -69,9 +74,9 @@ class CriticTerm(nn.Module):
         return self.critic(*args, **kwargs, **values)
 
     def loss(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
-        """The logistic loss of telling draws of q from draws of r, for every pair of draws.
+        """Minus the value of the game for every pair of draws, by default the logistic loss.
 
-        At the optimum, and where q equals r, it is 2 log 2.
+        At the optimum, and where q equals r, the logistic loss is 2 log 2.
 
         Args:
             of_q: draws from q, by site, without gradients.
@@ -80,7 +85,7 @@ class CriticTerm(nn.Module):
             **kwargs: the same, by keyword.
         """
         q, r = (self.ratio(values, *args, **kwargs) for values in (of_q, of_r))
-        return logistic(q, r)
+        return -self.game.value(q, r)
 
     def divergence(self, of_q: Values, of_r: Values, *args: Any, **kwargs: Any) -> Tensor:
         """The estimate of KL(q || r) by one draw of q, in nats.
@@ -202,7 +207,8 @@ class AdaptiveContrast:
     r"""Independent normal latents with q's moments at x: r(z | x) = N(m(x), diag s(x)^2).
 
     The critic sees :math:`(z - m) / s`, so that what it has to find is only how far q is from
-    normal. The moments are those of M draws, and carry no gradient.
+    normal. The moments are those of M draws for each row, or those that an implicit guide gives,
+    and carry no gradient.
 
     Args:
         guide: the guide q.
@@ -214,9 +220,11 @@ class AdaptiveContrast:
     """
 
     def __init__(self, guide: Callable[[Batch], Any], batch: Batch, particles: int) -> None:
-        values = draw(guide, batch, particles, pathwise=False).values
-        self.mean = {name: value.mean(0) for name, value in values.items()}
-        self.scale = {name: value.std(0) + LEAST_SCALE for name, value in values.items()}
+        with torch.no_grad():
+            known = guide.moments(batch, particles) if isinstance(guide, ImplicitGuide) else None
+        mean, scale = known or _moments_of_draws(guide, batch, particles)
+        self.mean = dict(mean)
+        self.scale = {name: value + LEAST_SCALE for name, value in scale.items()}
 
     def draws(self, particles: int) -> Values:
         """Standard normal numbers, which is what draws of r are to the critic."""
@@ -236,3 +244,12 @@ class AdaptiveContrast:
             name: NormalVector(self.mean[name], self.scale[name]).log_prob(value)
             for name, value in values.items()
         }
+
+
+def _moments_of_draws(
+    guide: Callable[[Batch], Any], batch: Batch, particles: int
+) -> tuple[Values, Values]:
+    """Mean and standard deviation of draws for every row, (B, T, J) by site."""
+    values = draw(guide, batch, particles, pathwise=False).values
+    mean = {name: value.mean(0) for name, value in values.items()}
+    return mean, {name: value.std(0) for name, value in values.items()}

@@ -2,20 +2,23 @@
 
 import json
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from linear_gaussian import ExactRatio, LinearRows, NormalOfNoise, X, exact_bound
+from linear_gaussian import SCALE, ExactRatio, LinearRows, NormalOfNoise, X, exact_bound
 from torch import nn
 
 import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE as ESTIMATE
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, LayeredBernoulli, VRNNGuide
 from pyrodgm.models import SBN, VAE, VRNN
-from pyrodgm.objectives import AVB, ELBO, CriticTerm
+from pyrodgm.objectives import AVB, ELBO, CriticELBO, CriticTerm
+from pyrodgm.objectives.divergences import DIVERGENCES
 from pyrodgm.setup import compat
 from pyrodgm.setup.config import resolve
 
@@ -138,6 +141,101 @@ def test_a_killed_run_is_resumed_bit_for_bit(tmp_path, step, contrast):
         dgm.fit(tiny(splits, **own), splits, **killed)
     dgm.resume(tmp_path / "killed", objective=tiny(splits, **own), splits=splits)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_critic_of_the_kl_divergence_converges_to_the_exact_ratio():
+    """The critic is a quadratic form of (1, x, z), which the log ratio of two normals is.
+
+    `test_critic_term.py` has the same of the logistic loss.
+    """
+    torch.manual_seed(0)
+    guide = NormalOfNoise(LinearRows())
+    exact, form = ExactRatio(guide), torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
+
+    class Quadratic(nn.Module):
+        def forward(self, x, z):
+            v = torch.cat([torch.ones_like(z), x, z], -1)
+            return ((v @ form) * v).sum(-1)
+
+    with torch.no_grad():
+        x = torch.randn(50_000, 2, dtype=torch.float64)
+        z = guide.mean(x)[:, None] + guide.log_scale.exp() * torch.randn_like(x[:, :1])
+        prior = torch.randn_like(z)
+    term = CriticTerm(Quadratic(), DIVERGENCES["kl"])
+    newton = torch.optim.LBFGS([form], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss():
+        newton.zero_grad()
+        value = term.loss({"z": z}, {"z": prior}, x).mean()
+        value.backward()
+        return value
+
+    newton.step(loss)
+    with torch.no_grad():
+        away = term.ratio({"z": z}, x) - exact(x, z)
+        kl, estimate = exact(x, z).mean(), term.ratio({"z": z}, x).mean()
+    assert away.square().mean().sqrt() < 0.1
+    assert abs(estimate - kl) < 0.03
+
+
+def test_a_plain_pyro_program_has_the_same_loss_and_gradient():
+    ours, guide = LinearRows(), NormalOfNoise(LinearRows())
+    critic = ExactRatio(NormalOfNoise(ours, offset=0.3).requires_grad_(False))
+    made = AVB(ours, guide)
+    made.term = CriticTerm(critic)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            mean = z @ ours.weight.T + ours.centre
+            pyro.sample("x", dist.Normal(mean, SCALE).to_event(1), obs=x)
+
+    def own(x):
+        with pyro.plate("data", len(x)):
+            standard = dist.Normal(x.new_zeros(1), 1.0).to_event(1)
+            noise = pyro.sample("noise", standard, infer={"is_auxiliary": True})
+            z = guide.mean(x)[..., None] + guide.log_scale.exp() * noise
+            pyro.sample("z", dist.Delta(z).to_event(1))
+
+    parameters, x = [*ours.parameters(), *guide.parameters()], X.repeat(3, 1)
+    torch.manual_seed(0)
+    loss = made.pair_loss(Batch.of(x[:, None])).surrogate
+    torch.manual_seed(0)
+    plain = CriticELBO(made.term).differentiable_loss(model, own, x) / len(x)
+    torch.testing.assert_close(plain, loss)
+    torch.testing.assert_close(gradient(plain, parameters), gradient(loss, parameters))
+
+
+def test_an_inner_product_critic_has_terms_of_both_and_of_each():
+    splits = points()
+    made = tiny(splits, critic="inner-product", critic_own=True, divergence="kl")
+    critic, batch = made.term.critic, splits.train.batch(range(3))
+    z = torch.randn(5, 3, 1, 2)
+    f, g = critic.of_x(critic.inputs(batch.x)), critic.of_z(z)
+    expected = (f * g)[..., :-1].sum(-1) + f[..., -1] + g[..., -1] + 0.5 * z.square().sum(-1)
+    torch.testing.assert_close(critic(batch, z=z), expected)
+    of_q, of_r = (torch.randn(5, 3, 1, 2) for _ in range(2))
+    loss = made.term.loss({"z": of_q}, {"z": of_r}, batch)
+    torch.testing.assert_close(loss, critic(batch, z=of_r).exp() - 1 - critic(batch, z=of_q))
+    plain = tiny(splits, critic="inner-product").term.critic
+    torch.testing.assert_close(
+        plain(batch, z=z), (plain.of_x(plain.inputs(batch.x)) * plain.of_z(z)).sum(-1)
+    )
+    with pytest.raises(UsageError, match="critic_own is for critic=inner-product"):
+        tiny(splits, critic_own=True)
+
+
+def test_the_weight_of_the_kl_term_is_that_of_the_critic():
+    splits = points()
+    batch = splits.train.batch(range(4))
+    losses = {}
+    for weight in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        losses[weight] = tiny(splits, kl_weight=weight).eval()(batch, 1)
+    zero, half, one = (losses[weight].surrogate for weight in losses)
+    torch.testing.assert_close(half, (zero + one) / 2)
+    assert zero != one
+    assert len({float(each.report[ESTIMATE]) for each in losses.values()}) == 1
 
 
 def test_it_goes_beyond_the_local_optimum_of_a_normal_guide():
