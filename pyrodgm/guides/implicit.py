@@ -149,11 +149,11 @@ class FeedForwardImplicit(ImplicitGuide):
 
         Args:
             batch: B rows.
-            particles: draws of the bases for each row, which all rows share.
+            particles: draws of the bases, which all rows share, and at least one for each row.
         """
         if self.bases is None:
             return None
-        found = self.bases.moments(self.network(self._features(batch)), particles * batch.size)
+        found = self.bases.moments(self.network(self._features(batch)), max(particles, batch.size))
         mean, scale = map(self._by_site, found)
         return mean, scale
 
@@ -193,11 +193,11 @@ class NoiseBases(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Every basis, (..., M, J), of noise (..., M N)."""
-        value = noise.unflatten(-1, self.shape)
+        value = noise.unflatten(-1, self.shape).movedim(-2, 0)
+        leading, value = value.shape[1:-1], value.flatten(1, -2)
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            value = (value.relu() if number else value)[..., None, :]
-            value = (value @ weight.mT).squeeze(-2) + bias
-        return value
+            value = torch.baddbmm(bias[:, None], value.relu() if number else value, weight.mT)
+        return value.unflatten(1, leading).movedim(0, -2)
 
     def split(self, made: Tensor) -> tuple[Tensor, Tensor]:
         """The start z_0, (..., J), and positive coefficients a, (..., M, J), of a network."""

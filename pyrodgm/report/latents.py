@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from pyrodgm.data.base import DataInfo
+from pyrodgm.engine.draws import draw
+from pyrodgm.engine.sites import sizes
 from pyrodgm.evaluate.latents.activity import expected_latents
 from pyrodgm.evaluate.latents.classes import DEAD, ClassUse, class_use, class_words
 from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
+from pyrodgm.evaluate.likelihood.quadrature import distinct, obstacle
+from pyrodgm.evaluate.passes import drawing
 from pyrodgm.evaluate.words.topics import seen_counts
 from pyrodgm.figures.classes import class_shares
+from pyrodgm.figures.posteriors import posterior_scatter
 from pyrodgm.figures.topics import topic_trajectories
 from pyrodgm.figures.units import FRAMES_SHOWN, draw_dictionary, latent_activity
 from pyrodgm.report.blocks import Picture, Section, Text, png_uri
@@ -22,6 +28,13 @@ PATHS = 10  # for an expectation
 TOPICS = 10
 WORDS = 10
 VARIABLES = 20  # in a table
+ROWS, DRAWS = 20, 1000  # of a picture of draws by row
+LABEL = 8  # features in the label of a row
+BY_ROW = (
+    "Draws of the guide for every distinct row of the split, a colour for each; circles are at "
+    "one, two and three standard deviations of a standard normal prior. The colours should "
+    "together fill the prior, and each keep to its own part."
+)
 CLASSES = (
     "Left: share of each class over the split under the guide, the most frequent first. Right: "
     "mutual information of each variable and the data. Dashed: equal use of all classes."
@@ -45,6 +58,22 @@ def sections(run: Run, split: str, seed: int) -> list[Section]:
     if frames is not None:
         dictionary = replace(dictionary, activity=frames.mean(0))
     return [units(run, dictionary), *found]
+
+
+def posteriors(run: Run, split: str, seed: int) -> list[Section]:
+    """Draws of two latents by row; empty for other latents and for more than a few rows."""
+    if obstacle(run.model) is not None or sum(sizes(run.model.latents).values()) != 2:
+        return []
+    rows, _ = distinct(run.splits[split])
+    if len(rows) > ROWS:
+        return []
+    with drawing(run.model, seed, "posteriors") as device:
+        batch = rows.batch(range(len(rows))).to(device)
+        values = draw(run.guide, batch, DRAWS, pathwise=False).values
+        z = torch.cat([values[name] for name in run.model.latents], -1)[:, :, 0]
+    labels = [" ".join(f"{number:g}" for number in row[:LABEL]) for row in rows.x.tolist()]
+    picture = Picture(png_uri(posterior_scatter(z.transpose(0, 1).cpu().numpy(), labels)), BY_ROW)
+    return [Section("Latents of each row", [picture])]
 
 
 def classes(run: Run, split: str, seed: int) -> list[Section]:

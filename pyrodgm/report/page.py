@@ -98,8 +98,11 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
 
 def _of_rows(run: Run, split: str, seed: int) -> list[Section]:
     """Sections on rows and their latents, which need no density."""
-    sections = (figures.reconstructions, figures.between, figures.latents)
-    return [section(run, split, seed) for section in sections]
+    sections = [section(run, split, seed) for section in (figures.reconstructions, figures.between)]
+    return [
+        *sections,
+        *(latents.posteriors(run, split, seed) or [figures.latents(run, split, seed)]),
+    ]
 
 
 def _learned(run: Run, split: str, seed: int) -> list[Section]:

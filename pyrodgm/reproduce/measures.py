@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.terms import terms
 from pyrodgm.evaluate.latents.activity import ACTIVE, activities
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator
+from pyrodgm.evaluate.likelihood.parts import excess
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.one_step import (
@@ -112,6 +114,28 @@ def parts_of_the_bound(run: Run) -> Numbers:
     }
 
 
+def parts_by_quadrature(run: Run) -> Numbers:
+    """Log-likelihood and the parts of the bound of rows with one or two latents, on test.
+
+    Returns:
+        "log_likelihood", "reconstruction" error per pixel and "aggregate_kl"; "elbo" where the
+        guide has a density; "estimate", that of a critic, and "excess" over the log-likelihood.
+    """
+    log_likelihood = run.evaluate("test", estimator="quadrature").nats_per_frame
+    parts, estimate = run.parts("test"), run.adversarial_estimate("test")
+    found = {
+        "log_likelihood": log_likelihood,
+        "reconstruction": parts.reconstruction_error_nats_per_pixel,
+        "aggregate_kl": parts.aggregate_kl_nats,
+        "estimate": estimate,
+        "excess": None if estimate is None else excess(estimate, log_likelihood),
+    }
+    numbers = {name: Measured(value) for name, value in found.items() if value is not None}
+    if parts.elbo_nats_per_frame is not None:
+        numbers["elbo"] = Measured(parts.elbo_nats_per_frame, parts.elbo_standard_error or math.nan)
+    return numbers
+
+
 def words(run: Run, *, draws: int) -> Numbers:
     """The published overlaps of frequent words, and nats per held-out token."""
     model, guide = cast("Any", (run.model, run.guide))
@@ -186,6 +210,19 @@ def trivial_likelihoods(
     }
 
 
+def entropy_of_rows(splits: Splits, *, row: str, metrics: Sequence[str]) -> Mapping[str, Numbers]:
+    """Minus the entropy of the rows of the test split, which no log-likelihood of them exceeds.
+
+    Args:
+        splits: the data.
+        row: its name in the table.
+        metrics: that it is the supremum of.
+    """
+    _, counts = np.unique(splits["test"].x.numpy(), axis=0, return_counts=True)
+    shares = counts / counts.sum()
+    return {row: dict.fromkeys(metrics, Measured(float((shares * np.log(shares)).sum())))}
+
+
 def trivial_words(splits: Splits) -> Mapping[str, Numbers]:
     """Overlaps and nats of trivial predictors of words."""
     found = trivial_scores(corpus_of(splits))
@@ -196,6 +233,7 @@ MEASURES: dict[str, Callable[..., Numbers]] = {
     "prediction": prediction,
     "likelihoods": likelihoods,
     "parts of the bound": parts_of_the_bound,
+    "parts by quadrature": parts_by_quadrature,
     "words": words,
     "draws": draws,
 }
@@ -203,6 +241,7 @@ BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "errors": trivial_errors,
     "true motion of balls": true_motion,
     "likelihoods": trivial_likelihoods,
+    "entropy of rows": entropy_of_rows,
     "words": trivial_words,
     "draws": trivial_draws,
 }

@@ -263,12 +263,17 @@ def test_commands_work_or_say_why_not(cli, tmp_path):
     assert cli(*given, "--guide", f"{own}:Shifted", *without, "--out", other).code == 0
     found = json.loads(cli("evaluate", run, "--json").out)
     assert (found["estimator"], found["chosen_by"], found["examples"]) == ("quadrature", "exact", 8)
+    parts = {"reconstruction_error_nats_per_pixel", "aggregate_kl_nats", ESTIMATE}
+    assert found.keys() >= {*parts, "elbo_nats_per_frame", "adversarial_excess_nats_per_frame"}
+    assert found["elbo_nats_per_frame"] is None
+    assert "the estimate less the log-likelihood" in cli("evaluate", run).out
     ranked = json.loads(cli("compare", run, other, "--json").out)["runs"]
     assert [row["estimator"] for row in ranked] == ["quadrature"] * 2
     assert cli("sample", run, "--num", 3, "--out", tmp_path / "x.png").code == 0
     assert cli("report", run).code == 0
     page = (run / "report.html").read_text()
     assert "test, nats per frame (by quadrature)" in page
+    assert "Latents of each row" in page
     refused = {
         ("check", run): "has no density that can be computed",
         ("predict", run): "draws the latents of independent rows",

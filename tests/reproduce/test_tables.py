@@ -153,6 +153,26 @@ def test_the_parts_of_a_bound_add_up(save_data, tmp_path, objective):
     assert numbers["active"].value in (0, 1, 2)
 
 
+@pytest.mark.parametrize("guide", ["gaussian", "implicit"])
+def test_the_parts_of_four_points_are_exact_or_estimated(tmp_path, guide):
+    """Only a guide without a density has a critic's estimate."""
+    values = {
+        "model": {"name": "vae", "hidden_dim": 4},
+        "guide": {"name": guide, "hidden_dim": 4},
+        "objective": {"name": "elbo" if guide == "gaussian" else "avb"},
+        "data": {"source": "avb-points", "copies": 2},
+        "fit": {"steps": 2, "evaluate_every": 2, "device": "cpu"},
+    }
+    run, table = fit_config(resolve(values), tmp_path / "run"), TABLES["avb-points"]
+    numbers, rows = table.measure(run), table.baselines(run.splits)
+    assert ("elbo" in numbers) == (guide == "gaussian")
+    assert ("estimate" in numbers) == ("excess" in numbers) == (guide == "implicit")
+    if guide == "gaussian":
+        assert numbers["elbo"].value < numbers["log_likelihood"].value + 1e-6
+    assert rows["no model exceeds"]["elbo"].value == pytest.approx(-np.log(4))
+    assert rows["independent pixels"]["log_likelihood"].value == pytest.approx(-2.25, abs=0.01)
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_rows_are_trained_as_they_are_called(name):
     """The order and the sizes that a row's name tells are those of its model."""
