@@ -105,6 +105,21 @@ def annealed(f):
     return found.nats, found.simulated.upper, bound.nats_per_frame
 
 
+def rows(f, objective, **names):
+    """A run on a mixture in the plane."""
+    data = {"source": "gmm5", "num_train": 40, "num_valid": 10, "num_test": 10}
+    values = {"data": data, "objective": {"name": objective}, "fit": LITTLE, **names}
+    return fit_config(resolve(values), f.new())
+
+
+def parts(f):
+    """Of a guide whose density is known, and of one without, with the critic's estimate."""
+    known = rows(f, "elbo", model={"name": "vae", "latent_dim": 1}).parts("valid")
+    model = {"name": "vae", "latent_dim": 1}
+    implicit = rows(f, "avb", model=model, guide={"name": "implicit"})
+    return known, implicit.parts("valid"), implicit.adversarial_estimate("valid")
+
+
 def study(f):
     """Scores of two runs, each in a process of its own."""
     values = {**tiny_values(f.files["bits"], **LITTLE), "candidate": [{"objective": "nvil"}]}
@@ -141,6 +156,9 @@ CALLS = {
     "impute": lambda f: f.bits.impute(samples=3),
     "topics": lambda f: f.words.topics("train", num=1, num_words=2),
     "word_scores": lambda f: f.words.word_scores(),
+    "parts": parts,
+    "adversarial_estimate": parts,
+    "sample_quality": lambda f: rows(f, "gan", model={"name": "generator"}).sample_quality("test"),
     "check": lambda f: check(f.bits, draws=30, posterior_draws=3, sequences=2),
     "compare": lambda f: compare({"one": f.bits, "two": f.bits}),
     "report": report,

@@ -94,10 +94,10 @@ class AAE(Objective):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("reconstruction", "reconstruction, JS of q(z)", "Makhzani et al. 2015"),
+        Targets("cost", "cost, JS of q(z)", "Makhzani et al. 2015"),
         Targets(
-            "reconstruction",
-            "reconstruction, MMD of q(z)",
+            "cost",
+            "cost, MMD of q(z)",
             "Tolstikhin et al. 2018, alg. 2",
             "by=mmd",
         ),

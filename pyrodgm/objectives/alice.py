@@ -49,7 +49,7 @@ class ALICE(InferenceGame):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("JS of (x, z) and cycle", "JS of (x, z) and cycle", "Li et al. 2017, eq. 8"),
+        Targets("JS and cycle", "JS and cycle", "Li et al. 2017, eq. 8"),
     )
 
     def __init__(

@@ -85,7 +85,7 @@ class Concrete(SinglePhase):
         Targets(
             "V-LB, relaxed",
             "V-LB, relaxed",
-            "section 3.2.1; Maddison et al. 2017",
+            "Maddison et al. 2017",
             "density=relaxed",
         ),
         Targets("V-LB, biased", "V-LB, biased", "Maddison et al. 2017", "density=discrete"),

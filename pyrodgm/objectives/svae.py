@@ -72,7 +72,7 @@ class SymmetricVAE(PairGame):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("symmetric KL of (x, z)", "symmetric KL of (x, z)", "Chen et al. 2018, eq. 10, 14"),
+        Targets("symmetric KL", "symmetric KL", "Chen et al. 2018, eq. 10, 14"),
     )
     headline: ClassVar[str] = ESTIMATE
 
