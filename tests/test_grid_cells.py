@@ -17,7 +17,7 @@ from pyrodgm.train.loop import FitOptions, Training
 pytestmark = pytest.mark.slow
 
 # Neither the estimate of a critic nor the likelihood improves at every step of a game.
-GAMES = {"aae", "ali", "alice", "f-gan", "gan", "svae", "wgan"}
+GAMES = {"aae", "ali", "alice", "avrnn", "f-gan", "gan", "svae", "wgan"}
 
 
 def toy(info: DataInfo) -> Splits:

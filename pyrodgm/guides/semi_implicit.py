@@ -24,6 +24,7 @@ from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.pictures import Network, dense_layers
 
 SITE = "noise"
+SINGLE = torch.Size()
 
 
 @final
@@ -157,7 +158,10 @@ class SharedNoise(ReverseModel):
 
 
 class NoisesGivenLatents(TorchDistribution):
-    """The distribution of `SharedNoise`, which is scored and not drawn from.
+    r"""The distribution of `SharedNoise`.
+
+    A draw is K standard normal noises, of which one is put first: each with a probability in
+    proportion to :math:`q(z \mid x, \epsilon_k)`.
 
     Args:
         guide: q.
@@ -179,6 +183,18 @@ class NoisesGivenLatents(TorchDistribution):
         """The same over a larger batch."""
         encoded = self.encoded.expand(*batch_shape, self.encoded.shape[-1])
         return NoisesGivenLatents(self.guide, encoded, self.given)
+
+    def sample(self, sample_shape: torch.Size = SINGLE) -> Tensor:
+        """All noises of a row, without gradients."""
+        with torch.no_grad():
+            noise = self.encoded.new_empty(self.shape(sample_shape)).normal_()
+            each = torch.stack(noise.split(self.guide.noise_dim, -1), -2)
+            nats = self.guide.log_given(self.encoded, noise, self.given).movedim(0, -1)
+            first = torch.distributions.Categorical(logits=nats).sample()[..., None, None]
+            chosen = first.expand(*each.shape[:-2], 1, each.shape[-1])
+            found = each.gather(-2, chosen)
+            each = each.scatter(-2, chosen, each[..., :1, :])
+            return torch.cat([found, each[..., 1:, :]], -2).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats of all noises of a row."""

@@ -17,6 +17,7 @@ from pyrodgm.distributions import NormalVector
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import SemiImplicit
+from pyrodgm.guides.semi_implicit import NoisesGivenLatents
 from pyrodgm.models import VAE
 from pyrodgm.objectives import ELBO, IWAE, STL, TraceELBO
 
@@ -91,6 +92,23 @@ def test_it_is_the_mixture_over_the_noises_that_is_scored():
     )
     expected = found.p["z"] + found.p["x"] - (each.logsumexp(0) - math.log(3))
     torch.testing.assert_close(found.log_w, expected)
+
+
+def test_draws_of_the_reverse_model_have_its_density():
+    """Means of the first and second noise, by draws and by weights on standard normal noises."""
+    _, guide = pair(3)
+    encoded = torch.tensor([0.6, -1.1]).double().expand(20 * ROWS, -1)
+    given = {"z": torch.tensor([1.2]).double().expand(20 * ROWS, -1)}
+    reverse = NoisesGivenLatents(guide, encoded, given)
+    noise = torch.randn(20 * ROWS, 3).double()
+    weight = (
+        reverse.log_prob(noise) - NormalVector(0 * noise, 0 * noise + 1).log_prob(noise)
+    ).exp()
+    drawn = reverse.sample()
+    assert drawn[:, 0].mean() > 0.3 > -0.1 > drawn[:, 1].mean()
+    for place in (0, 1):
+        by_weight = weight * noise[:, place]
+        assert_mean(drawn[:, place] - by_weight, torch.tensor(0.0).double())
 
 
 def test_objectives_train_all_of_its_networks():
