@@ -76,9 +76,9 @@ class ALI(InferenceGame):
         \text{model and guide, minimax: } & \min_{p, q} \; \text{the same} \\
         \text{logd: } & \max_{p, q} \; E_q \log \sigma(-V(x, z)) + E_p \log \sigma(V(x, z))
 
-    At the optimum of the critic the first is the Jensen-Shannon divergence of the two joint
-    distributions. Nothing but this ties z to x: at its optimum p(z | x) = q(z | x), but before it
-    reconstructions may be of other data; see `ALICE`.
+    At the optimum of the critic the first is 2 JS - log 4, with the Jensen-Shannon divergence JS of
+    the two joint distributions. Nothing but this ties z to x: at its optimum p(z | x) = q(z | x),
+    but before it reconstructions may be of other data; see `ALICE`.
 
     Arguments and what is reported are those of `pyrodgm.objectives.pairs.PairGame`; the estimate is
     no bound.

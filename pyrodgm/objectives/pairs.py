@@ -18,11 +18,11 @@ from pyrodgm.distributions.surrogates import MeanFieldBits
 from pyrodgm.engine.draws import draw, simulate
 from pyrodgm.engine.rollout import Surrogate
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.evaluate.latents.activity import ACTIVE
+from pyrodgm.evaluate.latents.activity import ACTIVE, drawn_activities
 from pyrodgm.evaluate.likelihood.quadrature import integrates
 from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.evaluate.passes import chunks, drawing
-from pyrodgm.evaluate.prediction.reconstruction import decoded
+from pyrodgm.evaluate.prediction.reconstruction import reconstruction_error
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model, StepModel
 from pyrodgm.models.implicit import Generator
@@ -314,25 +314,10 @@ def validated(
 def reconstruction(
     model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
 ) -> dict[str, float]:
-    r"""The squared error of reconstructions of rows, per feature, and the active units.
-
-    .. math:: \tfrac1D E \lVert x - x' \rVert^2, \qquad z \sim q(z \mid x), \; x' = E\,p(x' \mid z)
-
-    where a generator has a draw of x' in the place of the mean. A latent is active if its posterior
-    mean varies by more than 0.01 over the data: by the covariance over the data of two draws.
-    """
-    error, drawn = 0.0, []
-    with drawing(model, seed, "reconstruction") as device:
-        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
-            batch = sequences.batch(rows).to(device)
-            latents = draw(guide, batch, 2).values
-            x = decoded(model, batch, latents)
-            error += float((x - batch.x)[:, batch.mask].square().mean((0, 2)).sum())
-            drawn.append(torch.cat([z[:, batch.mask] for z in latents.values()], -1).cpu())
-    one, two = torch.cat(drawn, 1)
-    shared = ((one - one.mean(0)) * (two - two.mean(0))).mean(0)
-    active = float((shared > ACTIVE).sum())
-    return {RECONSTRUCTION: error / sequences.num_frames, ACTIVE_UNITS: active}
+    """The squared error of reconstructions of rows, per feature, and the number of active units."""
+    error = reconstruction_error(model, guide, sequences, seed=seed).value
+    active = float((drawn_activities(model, guide, sequences, seed=seed) > ACTIVE).sum())
+    return {RECONSTRUCTION: error, ACTIVE_UNITS: active}
 
 
 def frame_mean(values: Tensor, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,13 +10,14 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.draws import Factor, pair_factors
+from pyrodgm.engine.draws import Factor, draw, pair_factors
 from pyrodgm.engine.sites import sizes
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
 ACTIVE = 0.01  # variance over data of the posterior mean, above which a unit is active
+ERRORS = 4.0  # standard errors of a variance that is estimated from draws, in `ACTIVE`
 
 
 def expected_latents(
@@ -67,6 +69,39 @@ def activities(
         name: ((one[name] - one[name].mean(0)) * (two[name] - two[name].mean(0))).mean(0)
         for name in one
     }
+
+
+def drawn_activities(
+    model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
+) -> np.ndarray:
+    r"""Variance over rows of the posterior mean of every latent, by draws alone, (J,).
+
+    .. math:: A_j = \mathrm{Var}_i(\bar z_{ij}) - \frac1K\, \overline{s^2_{j}}, \qquad
+        \bar z_{ij} = \frac1K \sum_k z^k_{ij}
+
+    where :math:`s^2_{ij}` is the variance of the K draws of row i, so that the estimate is
+    unbiased. Its standard error for a latent that ignores the rows and has variance one,
+    :math:`\sqrt2 / K \sqrt N`, is a quarter of the 0.01 above which `activities` calls a unit
+    active: K follows from the number N of rows. Neither guide nor model need a density.
+
+    Args:
+        model: the model p, of rows.
+        guide: the guide q.
+        sequences: the rows.
+        seed: of the draws; the global generator is left alone.
+    """
+    rows, dims = len(sequences), sizes(model.latents)
+    number = max(2, math.ceil(ERRORS * math.sqrt(2 / rows) / ACTIVE))
+    total, squares = np.zeros((2, rows, sum(dims.values())))
+    with drawing(model, seed, "drawn activities") as device:
+        for chosen, part in chunks(sequences.lengths, number, width=model.frame_size):
+            values = draw(guide, sequences.batch(chosen).to(device), part.stop - part.start).values
+            z = np.concatenate([values[name][:, :, 0].double().cpu() for name in dims], -1)
+            total[chosen] += z.sum(0)
+            squares[chosen] += np.square(z).sum(0)
+    within = (squares - total**2 / number) / (number - 1)
+    ddof = min(1, rows - 1)
+    return (total / number).var(0, ddof=ddof) - within.mean(0) / number
 
 
 def _averaged(

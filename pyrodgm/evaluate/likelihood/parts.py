@@ -203,22 +203,24 @@ def excess(estimate: float, log_likelihood: float) -> float:
 def log_density(draws: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
     r"""Estimates of the log-density of draws at each of them, by the distance to its neighbours.
 
-    .. math:: \log \hat q(z_i) = \psi(k) - \psi(M - 1) - \log V_J - J \log \rho_k(z_i)
+    .. math:: \log \hat q(z_i) = \psi(k) - \psi(M) - \log V_J - J \log \rho_k(z_i)
 
     where :math:`\rho_k` is the distance to the k-th nearest other draw and :math:`V_J` the volume
-    of the unit ball. The mean is an estimate of minus the entropy, whose bias vanishes as M grows.
+    of the unit ball: the share of the distribution within that distance is a Beta(k, M - k) number,
+    and the estimate is unbiased where the density is constant there. The mean is an estimate of
+    minus the entropy, whose bias vanishes as M grows.
 
     Args:
         draws: M of J variables, (M, J), more than k.
         neighbours: k.
 
-    Reference: Kozachenko and Leonenko, 1987; Goria et al., A new class of random vector entropy
-    estimators, 2005.
+    Reference: Kozachenko and Leonenko, 1987; Kraskov, Stoegbauer and Grassberger, Estimating
+    mutual information, 2004, equation 20.
     """
     from scipy.spatial import KDTree  # slow to import
 
     number, dim = draws.shape
     distance = KDTree(draws.numpy()).query(draws.numpy(), neighbours + 1)[0][:, -1]
     log_ball = 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim + 1)
-    counts = torch.tensor([neighbours, number - 1], dtype=draws.dtype).digamma()
+    counts = torch.tensor([neighbours, number], dtype=draws.dtype).digamma()
     return counts[0] - counts[1] - log_ball - dim * torch.from_numpy(distance).log()

@@ -15,8 +15,10 @@ def inception_score(probabilities: np.ndarray) -> Measured:
     .. math:: \exp \frac1N \sum_i \mathrm{KL}\big(p(y \mid x_i) \,\|\, \bar p\big), \qquad
         \bar p = \frac1N \sum_i p(y \mid x_i)
 
-    Rows are all in one set; published scores are means over ten. The standard error is that of the
-    mean divergence, times the score.
+    Rows are all in one set; published scores are means over ten. Since the mean is over the same
+    rows, the score is too low, by a share of at most about (C - 1) / 2N: where the classifier is
+    sure, and less where it is not. The standard error is that of the mean divergence, times the
+    score.
 
     Args:
         probabilities: of the classes of every row, (N, C).

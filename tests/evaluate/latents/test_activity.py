@@ -4,11 +4,11 @@ import torch
 
 from oracles import Enumerated, assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.evaluate.latents.activity import activities, expected_latents
+from pyrodgm.evaluate.latents.activity import activities, drawn_activities, expected_latents
 from pyrodgm.evaluate.latents.dictionary import Dictionary, read_dictionary
 from pyrodgm.figures.units import active_units, draw_dictionary, latent_activity
-from pyrodgm.guides import NoGuide
-from pyrodgm.models import AR, DTSBND, TSBN
+from pyrodgm.guides import ImplicitGuide, NoGuide
+from pyrodgm.models import AR, DTSBND, TSBN, FeedForwardGenerator
 from variants import VARIANTS, D, frames, pair, scoring
 
 
@@ -139,3 +139,27 @@ def test_activity_is_sorted_by_the_share_of_frames():
     left, right = latent_activity(frames, share).axes[:2]
     np.testing.assert_allclose(left.images[0].get_array()[:, 0], [0.9, 0.5, 0.1])
     assert [bar.get_width() for bar in right.patches] == [0.9, 0.5, 0.1]
+
+
+class Few(ImplicitGuide):
+    """Twenty latents, of which the first two depend on the row."""
+
+    def generate(self, noise, batch):
+        found = noise.clone()
+        found[..., :2] = torch.tensor([0.8, -0.3]) * batch.x + 0.5 * noise[..., :2]
+        return {"z": found}
+
+
+@pytest.mark.parametrize("rows", [30, 3000])
+def test_latents_that_ignore_the_rows_are_not_active_by_draws(rows):
+    """Nor by few rows, of which single draws vary together by chance."""
+    info = DataInfo("line", "real", 1, (0.0,), 1.0, 1, (1.0,))
+    model = FeedForwardGenerator(info, latent_dim=20, hidden_dim=2)
+    x = np.random.default_rng(0).normal(size=(rows, 1))
+    sequences = Sequences(x, np.ones(rows, int))
+    guide = Few(model, noise_dim=20)
+    found = np.stack([drawn_activities(model, guide, sequences, seed=seed) for seed in range(12)])
+    exact = np.zeros(20)
+    exact[:2] = np.square([0.8, 0.3]) * x.var(ddof=1)
+    assert_mean(torch.from_numpy(found), torch.from_numpy(exact))
+    assert ((found > 0.01) == (exact > 0.01)).mean() > 0.99

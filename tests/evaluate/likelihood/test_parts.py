@@ -10,6 +10,7 @@ from linear_gaussian import SCALE, LinearRows, NormalOfNoise
 from scipy.integrate import quad
 
 import pyrodgm as dgm
+from oracles import assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import NormalVector
 from pyrodgm.errors import CriticWarning, QuadratureWarning
@@ -148,6 +149,16 @@ def test_the_density_of_normal_draws_has_their_entropy():
     z = z @ torch.tensor([[0.5, 0.0], [0.8, 2.0]], dtype=torch.float64).T
     entropy = 1 + math.log(2 * math.pi) + 0.5 * math.log(0.5**2 * 2.0**2)
     assert float(-log_density(z).mean()) == pytest.approx(entropy, abs=0.05)
+
+
+def test_the_log_density_of_few_uniform_draws_is_unbiased():
+    """Away from the ends, where the density within the distance of a neighbour is constant."""
+    rng, means = np.random.default_rng(0), []
+    for _ in range(6000):
+        draws = torch.from_numpy(rng.uniform(size=(24, 1)))
+        found = log_density(draws, 2)
+        means.append(found[(draws[:, 0] - 0.5).abs() < 0.1])
+    assert_mean(torch.cat(means)[:, None], torch.zeros(1).double())
 
 
 def test_an_estimate_above_the_log_likelihood_is_warned_of():

@@ -38,6 +38,16 @@ def test_the_score_of_a_known_mixture():
     assert abs(found.value - np.exp(entropy)) < 4.3 * found.error
 
 
+def test_the_score_of_few_rows_is_too_low_by_what_is_said():
+    """(C - 1) / 2N of the score, to the first order, where the classifier is sure."""
+    rng = np.random.default_rng(0)
+    scores = [
+        np.log(inception_score(np.eye(5)[rng.integers(5, size=200)]).value) for _ in range(4000)
+    ]
+    low = np.log(5) - np.array(scores)
+    assert abs(low.mean() - 4 / 400) < 4.3 * low.std() / 4000**0.5 + 1e-4
+
+
 def test_a_classifier_is_trained_once(monkeypatch):
     splits = GMM5.splits(num_train=500, num_valid=5, num_test=200, seed=0)
     made = classifier(splits.train, splits.info)
