@@ -10,7 +10,11 @@ import rich_click as click
 @click.command("reproduce")
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A small version, in minutes.")
-@click.option("--seeds", default=1, show_default=True, help="Number of runs per cell.")
+@click.option(
+    "--seeds",
+    type=int,
+    help="Number of runs per cell [default: 1, or one for each setting of the table].",
+)
 @click.option("--row", "rows", multiple=True, help="Only this row; repeatable.")
 @click.option(
     "--protocol",
@@ -26,7 +30,7 @@ import rich_click as click
 def command(
     name: str,
     quick: bool,
-    seeds: int,
+    seeds: int | None,
     rows: tuple[str, ...],
     protocol: str | None,
     out: Path | None,
@@ -34,11 +38,11 @@ def command(
 ) -> None:
     """Train and measure the models of a published table, beside the paper's own numbers.
 
-    NAME is tsbn-balls, tsbn-mocap, tsbn-music, tsbn-stu, fivo-music, avrnn-music, avrnn-speech or
-    gan-gmm. Every model is trained under the
-    published protocol and under ours; baselines are shown below. If the command is stopped, the
-    same command continues it; results of earlier calls are included. It writes results.csv,
-    results.json and table.md into the folder.
+    NAME is tsbn-balls, tsbn-mocap, tsbn-music, tsbn-stu, fivo-music, avrnn-music, avrnn-speech,
+    avb-points, gan-gmm or svae-gmm. Every model is trained under the published protocol and under
+    ours, or over many settings; baselines are shown below. If the command is stopped, the same
+    command continues it; results of earlier calls are included. It writes results.csv, results.json
+    and table.md into the folder, and histograms.png of a table with settings.
     """
     from pyrodgm.errors import NonFiniteError
     from pyrodgm.reproduce import find, present

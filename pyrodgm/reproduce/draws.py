@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,15 +18,22 @@ from pyrodgm.seeds import numpy_generator
 from pyrodgm.tables import Measured
 
 
-def draws(run: Run) -> Numbers:
+def draws(run: Run, *, error_at_most: float = math.inf) -> Numbers:
     """Draws from the model of a run beside the test rows; see `Run.sample_quality`.
+
+    Args:
+        run: a fitted run.
+        error_at_most: the number that larger errors of reconstructions, and NaN, are replaced by.
 
     Returns:
         "covered" modes and "realistic" share if modes are known, "score" of a classifier if there
         are classes, "mmd" (squared, times 1000), and "error" of reconstructions if there are
         latents.
     """
-    return numbers_of(run.sample_quality("test"), MODEL)
+    numbers = dict(numbers_of(run.sample_quality("test"), MODEL))
+    if "error" in numbers and not numbers["error"].value <= error_at_most:
+        numbers["error"] = Measured(error_at_most)
+    return numbers
 
 
 def numbers_of(found: Quality, name: str) -> Numbers:
@@ -69,3 +77,20 @@ def trivial_draws(splits: Splits) -> Mapping[str, Numbers]:
         rows[name] = numbers_of(found, MODEL)
         rows["training rows"] = numbers_of(found, TRAIN)
     return rows
+
+
+def trivial_reconstructions(splits: Splits) -> Mapping[str, Numbers]:
+    r"""Errors of reconstructions that do not depend on the row, of test rows and per feature.
+
+    .. math:: \tfrac1D E \lVert x - \bar x \rVert^2, \qquad
+        \tfrac1D E \lVert x - x' \rVert^2 = \tfrac1D E \lVert x - \bar x \rVert^2
+        + \tfrac1D \sum_d \mathrm{var}\, x'_d
+
+    with x' a random training row, as of a model whose draws are perfect and whose latents tell
+    nothing.
+    """
+    train, test = splits.train.x.double().numpy(), splits.test.x.double().numpy()
+    each = np.square(test - train.mean(0)).mean(1)
+    of_mean = Measured(float(each.mean()), float(each.std(ddof=1)) / math.sqrt(len(each)))
+    other = Measured(of_mean.value + float(train.var(0).mean()), of_mean.error)
+    return {"training mean": {"error": of_mean}, "another training row": {"error": other}}

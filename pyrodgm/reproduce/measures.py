@@ -31,7 +31,7 @@ from pyrodgm.evaluate.words.scores import Corpus, WordScore
 from pyrodgm.objectives import AVRNN
 from pyrodgm.objectives.avrnn import ESTIMATE
 from pyrodgm.objectives.kl import exact_kl
-from pyrodgm.reproduce.draws import draws, trivial_draws
+from pyrodgm.reproduce.draws import draws, trivial_draws, trivial_reconstructions
 from pyrodgm.reproduce.slip import has_slip, slipped_step
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
@@ -244,4 +244,5 @@ BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "entropy of rows": entropy_of_rows,
     "words": trivial_words,
     "draws": trivial_draws,
+    "reconstructions": trivial_reconstructions,
 }

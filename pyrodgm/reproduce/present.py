@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import UsageError
 from pyrodgm.reproduce.runner import Outcome
+from pyrodgm.reproduce.spread import spreads, values_of
 from pyrodgm.reproduce.table import PaperTable
 from pyrodgm.storage.files import replacing
 from pyrodgm.tables import Cell, Column, Measured, Table
@@ -30,8 +31,12 @@ def over_seeds(numbers: list[Measured]) -> Measured:
 def tables(table: PaperTable, outcomes: list[Outcome]) -> Iterator[Table]:
     """One table per metric: the paper's number, and ours under its protocol and under ours.
 
-    Trained models come before baselines; within both the best is first.
+    Trained models come before baselines; within both the best is first. Tables with settings have
+    the distribution of numbers over runs, see `pyrodgm.reproduce.spread.spreads`.
     """
+    if table.settings is not None:
+        yield from spreads(table, outcomes)
+        return
     for metric, heading in table.metrics.items():
         rows = [_row(table, outcomes, row, metric) for row in _trained(table, outcomes)]
         untrained = dict.fromkeys(o.row for o in outcomes if o.protocol == "baseline")
@@ -77,16 +82,25 @@ def _rank(sign: int) -> Callable[[list[Cell]], float]:
 def markdown(table: PaperTable, outcomes: list[Outcome]) -> str:
     """The table with its notes, for a document."""
     text = [f"# {table.title}", ""]
-    for block in tables(table, outcomes):
+    for block in (*tables(table, outcomes), *_settings(table, outcomes)):
         ruler = ["---", *["---:"] * (len(block.columns) - 1)]
         lines = (block.header, ruler, *block.cells)
         text += [f"| {' | '.join(cells)} |" for cells in lines] + [""]
     return "\n".join([*text, *(f"- {n}" for n in table.notes), ""])
 
 
+def _settings(table: PaperTable, outcomes: list[Outcome]) -> Iterator[Table]:
+    """The settings of all runs, if there are any."""
+    if table.settings is not None:
+        yield table.settings.listed(1 + max(outcome.seed for outcome in outcomes))
+
+
 @access_in_words(UsageError)
 def write(table: PaperTable, outcomes: list[Outcome], out: Path) -> list[Path]:
-    """results.csv, results.json and table.md in a folder; the paths."""
+    """results.csv, results.json and table.md in a folder; the paths.
+
+    Of a table with settings also histograms.png.
+    """
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / name for name in ("results.csv", "results.json", "table.md")]
     with replacing(paths[0]) as unfinished, unfinished.open("w", newline="") as file:
@@ -99,12 +113,34 @@ def write(table: PaperTable, outcomes: list[Outcome], out: Path) -> list[Path]:
         unfinished.write_text(json.dumps(to_dict(table, outcomes), indent=2))
     with replacing(paths[2]) as unfinished:
         unfinished.write_text(markdown(table, outcomes))
-    return paths
+    return [*paths, *_histograms(table, outcomes, out)]
+
+
+def _histograms(table: PaperTable, outcomes: list[Outcome], out: Path) -> list[Path]:
+    """The figure of the numbers of all runs of a table with settings; its path."""
+    from pyrodgm.figures.checks import save  # matplotlib is slow to import
+    from pyrodgm.figures.histograms import histograms
+
+    trained = dict.fromkeys(o.row for o in outcomes if o.numbers and o.protocol != "baseline")
+    if table.settings is None or not trained:
+        return []
+    numbers = {
+        heading: {row: values_of(outcomes, row, metric) for row in trained}
+        for metric, heading in table.metrics.items()
+    }
+    marks = {table.metrics[metric]: good for metric, good in table.good.items()}
+    path = out / "histograms.png"
+    save(histograms(numbers, marks), path)
+    return [path]
 
 
 def to_dict(table: PaperTable, outcomes: list[Outcome]) -> dict[str, object]:
     """Plain values, for JSON."""
+    count = 1 + max((outcome.seed for outcome in outcomes), default=-1)
+    drawn = table.settings
+    settings = {} if drawn is None else {"settings": [drawn.labels(s) for s in range(count)]}
     return {
+        **settings,
         "table": table.name,
         "metrics": dict(table.metrics),
         "better": dict(table.better),

@@ -4,10 +4,14 @@ A file has these parts:
 
 - ``title`` and ``notes``;
 - ``measure``: the name of one of `MEASURES` and its options; ``baselines``: any of `BASELINES`;
-- ``metrics``: for each its heading and the direction that is better;
+- ``metrics``: for each its heading, the direction that is better, and in a table with settings the
+  number from which a run is ``good``;
 - ``data``: by dataset its heading, ``options``, and ``quick`` ones for the small version;
 - ``protocols``: values of a configuration by group; ``like`` names one of ``protocols.toml`` that
   they change;
+- ``settings``: the number of ``runs`` and of ``quick_runs`` of every row, and ``axes``, by name and
+  label values of a configuration by group, from which each run has a random combination;
+- ``quick``: values by group for the small version;
 - ``rows``: a name, ``protocols`` by name, values by group, the same under a protocol alone, and
   ``only``, datasets if not all;
 - ``published``: the paper's numbers as printed, by row and metric.
@@ -25,6 +29,7 @@ from typing import Any
 
 from pyrodgm.data.base import Splits
 from pyrodgm.reproduce.measures import BASELINES, MEASURES
+from pyrodgm.reproduce.settings import Settings
 from pyrodgm.reproduce.table import Cell, Numbers, PaperTable
 from pyrodgm.runs.run import Run
 from pyrodgm.setup.config import GROUPS
@@ -46,20 +51,22 @@ def read_table(path: Path) -> PaperTable:
     parts = tomllib.loads(path.read_text(encoding="utf-8"))
     datasets, metrics = parts["data"], parts["metrics"]
     named = {
-        _metric(data, metric, datasets): (_heading(datasets[data], each), each["better"])
+        _metric(data, metric, datasets): {**each, "heading": _heading(datasets[data], each)}
         for data in datasets
         for metric, each in metrics.items()
     }
     return PaperTable(
         name=path.stem,
         title=parts["title"],
-        metrics={metric: heading for metric, (heading, _) in named.items()},
-        better={metric: better for metric, (_, better) in named.items()},
+        metrics={metric: each["heading"] for metric, each in named.items()},
+        better={metric: each["better"] for metric, each in named.items()},
         cells=tuple(_cells(parts)),
         measure=partial(_measure, parts),
         baselines=partial(_baselines, parts),
         published=parts.get("published", {}),
         notes=tuple(parts["notes"]),
+        settings=Settings(**parts["settings"]) if "settings" in parts else None,
+        good={metric: each["good"] for metric, each in named.items() if "good" in each},
     )
 
 
@@ -86,7 +93,11 @@ def _cells(parts: Parts) -> Iterator[Cell]:
                     _groups(row),
                     _groups(row.get(name, {})),
                 )
-                quick = merge(shared["quick"], {"data": options.get("quick", {})})
+                quick = merge(
+                    shared["quick"],
+                    _groups(parts.get("quick", {})),
+                    {"data": options.get("quick", {})},
+                )
                 variant = data if len(parts["data"]) > 1 else ""
                 yield Cell(row["name"], name, config, quick, variant)
 

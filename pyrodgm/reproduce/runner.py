@@ -68,7 +68,7 @@ def reproduce(
     table: PaperTable,
     out: Path,
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     quick: bool = False,
     rows: tuple[str, ...] = (),
     protocol: str | None = None,
@@ -83,7 +83,7 @@ def reproduce(
     Args:
         table: the table.
         out: folder of all runs, with a subfolder for each cell and seed.
-        seeds: number of seeds, from zero.
+        seeds: number of seeds, from zero; by default one, or one for each of the table's settings.
         quick: the small version, which takes minutes and has its own folders.
         rows: names of rows; all by default.
         protocol: only "published" or "ours"; both by default.
@@ -96,6 +96,7 @@ def reproduce(
     chosen = [c for c in _chosen(table, rows) if protocol in (None, c.protocol)]
     if not chosen:
         raise UsageError(f"{', '.join(rows)} has nothing under the protocol '{protocol}'")
+    seeds = table.runs(quick) if seeds is None else seeds
     if seeds < 1:
         raise UsageError(f"seeds is {seeds}; give at least 1")
     top = out / ("quick" if quick else "full")
@@ -104,7 +105,7 @@ def reproduce(
     for cell in table.cells:
         place = top / _slug(cell)
         for seed in sorted({*range(seeds), *_seeds(place)}):
-            config, folder = _config(cell, seed, quick), place / f"seed-{seed}"
+            config, folder = _config(table, cell, seed, quick), place / f"seed-{seed}"
             if cell in chosen and seed < seeds:
                 number += 1
                 what = filter(None, (cell.row, cell.protocol, cell.variant, f"seed {seed}"))
@@ -112,7 +113,7 @@ def reproduce(
                 outcomes.append(_outcome(table, cell, config, folder, watcher))
             elif (kept := _read(folder / RESULT)) and kept["config"] == config.to_toml():
                 outcomes.append(Outcome.from_dict(kept["outcome"]))
-    by_data = {str(c.data): c for c in (_config(cell, 0, quick) for cell in chosen)}
+    by_data = {str(c.data): c for c in (_config(table, cell, 0, quick) for cell in chosen)}
     baselines = [outcome for c in by_data.values() for outcome in _baselines(table, c, top)]
     return [*_once(baselines), *outcomes]
 
@@ -165,8 +166,10 @@ def _baselines(table: PaperTable, config: RunConfig, out: Path) -> list[Outcome]
     return outcomes
 
 
-def _config(cell: Cell, seed: int, quick: bool) -> RunConfig:
-    return resolve(merge(cell.config, cell.quick if quick else {}, {"fit": {"seed": seed}}))
+def _config(table: PaperTable, cell: Cell, seed: int, quick: bool) -> RunConfig:
+    drawn = table.settings.values(seed) if table.settings else {}
+    changed = cell.quick if quick else {}
+    return resolve(merge(cell.config, drawn, changed, {"fit": {"seed": seed}}))
 
 
 def _chosen(table: PaperTable, rows: tuple[str, ...]) -> tuple[Cell, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyrodgm.data.base import Splits
+from pyrodgm.reproduce.settings import Settings
 from pyrodgm.runs.run import Run
 from pyrodgm.tables import Measured
 
@@ -47,6 +48,8 @@ class PaperTable:
         baselines: measures baselines from the data, by row.
         published: the paper's numbers as printed, by row and metric.
         notes: remarks for a comparison.
+        settings: of the runs of every cell, one for each seed; without, seeds alone differ.
+        good: of a table with settings, the number from which a run is good, by metric.
     """
 
     name: str
@@ -58,3 +61,11 @@ class PaperTable:
     baselines: Callable[[Splits], Mapping[str, Numbers]]
     published: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...] = ()
+    settings: Settings | None = None
+    good: Mapping[str, float] = field(default_factory=dict)
+
+    def runs(self, quick: bool) -> int:
+        """Number of runs of a cell, unless another is asked for."""
+        if self.settings is None:
+            return 1
+        return self.settings.quick_runs if quick else self.settings.runs
