@@ -254,7 +254,8 @@ def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
     from .text import print_json, print_table
 
     found = run.validation(split, seed=seed)
-    quality = None if why_not(run.model, run.info) else run.sample_quality(split, seed=seed)
+    refused = why_not(run.model, run.info, run.sequences(split))
+    quality = None if refused else run.sample_quality(split, seed=seed)
     if as_json:
         beside = {} if quality is None else {"samples": quality.to_dict()}
         print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers, **beside})

@@ -24,7 +24,15 @@ from pyrodgm.objectives.ali import GeneratorLoss, against
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
 from pyrodgm.objectives.critic_term import logistic
 from pyrodgm.objectives.cycle import DISTANCES
-from pyrodgm.objectives.game import ACCURACY, Watch, accuracy, explodes, refuse_missing, wins
+from pyrodgm.objectives.game import (
+    ACCURACY,
+    Symptom,
+    Watch,
+    accuracy,
+    explodes,
+    refuse_missing,
+    wins,
+)
 from pyrodgm.objectives.mmd import KernelName, squared_mmd
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.pairs import (
@@ -41,6 +49,12 @@ from pyrodgm.objectives.targets import Targets
 
 MMD = "squared_mmd_of_latents"
 KL = "kl_of_aggregate_estimate_nats"
+UNCOMPARED = Symptom(
+    "uncompared",
+    "no batch had two rows, so that the latents were never compared with the prior; give a larger "
+    "fit.batch_size",
+    at_once=True,
+)
 
 
 @final
@@ -62,6 +76,7 @@ class AAE(Objective):
       or minus the same ("minimax");
     - ``by="mmd"``: the squared maximum mean discrepancy of the latents of a batch and as many draws
       of the prior, by its unbiased estimate, as in the Wasserstein autoencoder. There is no critic.
+      It needs pairs: a batch of a single row leaves it out.
 
     It is no bound on the log-likelihood: the evidence lower bound has the KL term of every datum,
     :math:`E_x \mathrm{KL}(q(z \mid x) \Vert p(z))`, in the place of :math:`\lambda D`, and this is
@@ -147,6 +162,7 @@ class AAE(Objective):
         self.critic_options = OptimizerOptions(lr=critic_lr, betas=critic_betas)
         self.surrogate = surrogate_of(model, None)
         self.watch = Watch()
+        self.most_rows = 0  # of a training batch
 
     def phases(self) -> tuple[Phase, ...]:
         """The critic's turns, if there is one, then those of model and guide together."""
@@ -171,7 +187,10 @@ class AAE(Objective):
         """
         refuse_missing(training, "aae")
         if self.by == "mmd" and training.num_frames < 2:
-            raise DataError("aae with by='mmd' compares latents of rows, but the data has only one")
+            raise DataError(
+                "aae with by='mmd' compares latents of rows, but the data has only one; "
+                "take objective.by=critic, or more rows"
+            )
 
     def critic_loss(self, batch: Batch) -> Loss:
         """The logistic loss of telling latents of the guide from draws of the prior."""
@@ -205,8 +224,10 @@ class AAE(Objective):
         if self.by == "mmd":
             of_p = joined(self.prior(batch))
             of_q, of_p = (z[:, batch.mask].flatten(0, 1) for z in (q, of_p))
-            if len(of_q) < 2:
-                raise DataError("MMD compares at least 2 rows; give a larger fit.batch_size")
+            if self.training:
+                self.most_rows = max(self.most_rows, len(of_q))
+            if len(of_q) < 2:  # the remainder of an epoch
+                return of_q.new_zeros(()), {}
             found = squared_mmd(self.kernel, of_q, of_p, self.kernel_scale)
             return found, {MMD: found.detach()}
         of_q, of_p = self.critic(q)[..., 0], self.critic(joined(self.prior(batch)))[..., 0]
@@ -234,7 +255,9 @@ class AAE(Objective):
                     found[name] = found.get(name, 0.0) + float(value) * batch.num_frames
                 frames += batch.num_frames
         found = {name: total / max(frames, 1) for name, total in found.items()}
-        if self.by == "critic":
+        if self.by == "mmd":
+            self.watch.see([UNCOMPARED if self.most_rows == 1 else None])
+        else:
             between = "latents of the guide and of the prior"
             self.watch.see([explodes(found[KL]), wins(found[ACCURACY], between=between)])
         shown = (RECONSTRUCTION, ACTIVE_UNITS)

@@ -154,7 +154,7 @@ def _game(run: Run) -> list[Block]:
 def draws_beside_data(run: Run, split: str, seed: int) -> Section:
     """Draws from the model beside rows of data, by a kernel test, modes and a classifier."""
     title = "Draws beside data"
-    if why_not(run.model, run.info):
+    if why_not(run.model, run.info, run.sequences(split)):
         return Section(title, [])
     return Section(title, [quality_table(run.model, run.sample_quality(split, seed=seed))])
 

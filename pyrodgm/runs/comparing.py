@@ -29,6 +29,7 @@ def by_validation(
         chosen = "; ".join(f"{name}: {by}" for by, name in ways.items())
         raise UsageError(
             "these runs cannot be ranked: without a bound on the log-likelihood they need a "
-            f"validation score in common, and their weights were chosen by: {chosen}"
+            f"validation score in common, and their weights were chosen by: {chosen}; "
+            "pyrodgm report shows each alone, and draws beside data"
         )
     return {name: found[name] for name in sorted(scores, key=lambda name: -scores[name])}

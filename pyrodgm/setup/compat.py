@@ -205,11 +205,22 @@ def companions_of(model: Form) -> Companions:
 
 def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
     objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
+    forms = [form for form in _other_forms(model) if not any(model_conflicts(form, objective))]
     guides = [n for n, c in GUIDES.items() if not any(conflicts(model, c, objective))]
     if objectives:
         yield f"objectives that fit this model and guide: {', '.join(objectives)}"
     if guides:
         yield f"guides that fit this model and objective: {', '.join(guides)}"
+    elif forms:
+        options = " ".join(f"--set model.{name}={x}" for name, x in forms[0].options.items())
+        yield f"the model fits this objective with other options: {options}"
+
+
+def _other_forms(model: Form) -> Iterator[Form]:
+    """Registered forms of the same model that options make."""
+    for made in MODELS.values():
+        if model.name in {form.name for form in (made.form(), *made.forms)}:
+            yield from (form for form in made.forms if form.name != model.name)
 
 
 def registered() -> dict[str, tuple[str, Form]]:

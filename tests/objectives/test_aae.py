@@ -10,7 +10,7 @@ import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
-from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.errors import CompatibilityError, CriticWarning, UsageError
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit
 from pyrodgm.models import VAE, FeedForwardGenerator
 from pyrodgm.objectives import AAE
@@ -112,6 +112,16 @@ def test_a_killed_run_is_resumed_bit_for_bit(tmp_path, by):
         dgm.fit(made, splits, out=tmp_path / "killed", watcher=Killer(3), **OPTIONS)
     dgm.resume(tmp_path / "killed", objective=tiny(splits, by=by), splits=splits)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_batch_of_one_row_leaves_out_the_kernel_and_no_batch_of_two_is_named(tmp_path):
+    splits = dgm.data.load("gmm5", num_train=41, num_valid=8, num_test=8)  # five batches and a row
+    run = dgm.fit(tiny(splits, by="mmd"), splits, out=tmp_path, **(OPTIONS | {"steps": 6}))
+    assert MMD in run.validation("valid").numbers
+    alone = tiny(splits, by="mmd")
+    alone(splits.training.batch([0]), 0)
+    with pytest.warns(CriticWarning, match="give a larger fit"):
+        alone.eval().validate(splits.valid)
 
 
 def test_what_validation_says_and_chooses_by():

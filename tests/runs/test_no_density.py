@@ -133,7 +133,9 @@ def test_runs_are_ranked_by_a_score_in_common(runs):
     pair = {name: runs[name] for name in ("one", "two")}
     found = by_validation(pair)
     assert list(found) == sorted(pair, key=lambda name: -runs[name].validation().score)
-    with pytest.raises(UsageError, match=r"these runs cannot be ranked.*none: nothing"):
+    with pytest.raises(
+        UsageError, match=r"these runs cannot be ranked.*none: nothing.*; pyrodgm report"
+    ):
         by_validation(runs)
 
 

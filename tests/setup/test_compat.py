@@ -5,7 +5,7 @@ import pytest
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import NoGuide, RecurrentBernoulli
-from pyrodgm.models import AR, SBN, TSBN, Site
+from pyrodgm.models import AR, SBN, TSBN, FeedForwardGenerator, Site
 from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 from pyrodgm.setup import compat
 
@@ -137,6 +137,11 @@ def test_the_error_names_objectives_that_would_fit():
     found = [n for n, x in needs.items() if "binary" in x.latents and not x.reparameterised]
     fitting = ", ".join(found)
     assert f"objectives that fit this model and guide: {fitting}" in str(caught.value)
+
+
+def test_the_error_names_options_of_the_model_that_would_fit():
+    with pytest.raises(CompatibilityError, match=r"other options: --set model.latent_dim=2$"):
+        compat.check_classes(FeedForwardGenerator.form(), NoGuide, OBJECTIVES["alice"])
 
 
 def test_models_without_latents_are_spoken_of_as_such():

@@ -154,7 +154,7 @@ def refuse_without_path(model: Model, guide: Guide | None) -> None:
         CompatibilityError: there are no latents, no density, or latents that no transition moves.
     """
     name = type(model).__name__
-    if model.traits.latents == "none":
+    if model.traits.latents == "none" and model.traits.density == "normalised":
         raise CompatibilityError(
             f"{name} has no latents to anneal: its log-likelihood is exact; use --estimator exact"
         )

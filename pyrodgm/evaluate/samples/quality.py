@@ -26,6 +26,7 @@ from pyrodgm.models import EnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import numpy_generator
 from pyrodgm.tables import Measured
 
+LEAST_ROWS = 2
 DRAWS = 2000  # of the model; of points with known modes, SETS * SIZE
 TESTED = 1000  # rows of each set in a kernel test
 PORTION = 500  # rows drawn together
@@ -99,8 +100,8 @@ class Quality:
         return {"number_of_draws": self.draws, **found}
 
 
-def why_not(model: Model, info: DataInfo) -> str:
-    """Why draws from a model are not compared with such data; empty if they are."""
+def why_not(model: Model, info: DataInfo, held_out: Sequences) -> str:
+    """Why draws from a model are not compared with such rows; empty if they are."""
     if not isinstance(model, StepModel | Generator | EnergyModel):
         return f"{type(model).__name__} cannot draw observations"
     if info.max_length > 1:
@@ -110,6 +111,11 @@ def why_not(model: Model, info: DataInfo) -> str:
         )
     if info.kind == "count":
         return "draws of counts need the total of every row, and are not compared with data"
+    if (complete := int((~held_out.x.isnan().any(1)).sum())) < LEAST_ROWS:
+        return (
+            f"draws are compared with at least {LEAST_ROWS} rows without missing values, but there "
+            f"are {complete}; give more by --data, or another --split"
+        )
     return ""
 
 
@@ -143,7 +149,7 @@ def quality(
         UsageError: sequences of several frames, counts, fewer than two complete rows, or fewer than
             two draws.
     """
-    if refused := why_not(model, info):
+    if refused := why_not(model, info, held_out):
         raise UsageError(refused)
     num = draws or (SETS * SIZE if info.modes else DRAWS)
     if num < 2:
@@ -210,18 +216,9 @@ def drawn_rows(
 
 
 def rows_of(sequences: Sequences, seed: int) -> np.ndarray:
-    """Complete rows in random order, (N, D).
-
-    Raises:
-        UsageError: there are fewer than two.
-    """
+    """Complete rows in random order, (N, D)."""
     x = sequences.x.double().numpy()
     x = x[~np.isnan(x).any(1)]
-    if len(x) < 2:
-        raise UsageError(
-            f"draws are compared with at least two rows without missing values, but there are "
-            f"{len(x)}"
-        )
     return numpy_generator(seed, "rows").permutation(x)
 
 

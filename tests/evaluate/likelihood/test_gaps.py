@@ -86,9 +86,13 @@ def test_what_the_gaps_mean_is_said(refined, halfway, said):
 
 
 def test_annealing_of_what_cannot_be_annealed_is_refused_first():
-    from pyrodgm.models import HMM
+    from pyrodgm.evaluate.likelihood.latent_path import refuse_without_path
+    from pyrodgm.models import HMM, FeedForwardGenerator
     from pyrodgm.runs.guide_tests import GuideTests
 
     model = HMM(DataInfo("b", "binary", 2, (0.5, 0.5), 3.0, 3))
     with pytest.raises(CompatibilityError, match="no latents to anneal"):
         GuideTests(gaps=3, ais=True).refuse(model, NoGuide(model))
+    generator = FeedForwardGenerator(DataInfo("r", "real", 2, (0.5, 0.5), 3.0, 1))
+    with pytest.raises(CompatibilityError, match=r"has no density .* annealing needs one"):
+        refuse_without_path(generator, None)

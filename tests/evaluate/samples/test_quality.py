@@ -13,7 +13,7 @@ from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate.samples import classifier as classifiers
 from pyrodgm.evaluate.samples.classifier import classifier, labels_of
 from pyrodgm.evaluate.samples.inception import inception_score
-from pyrodgm.evaluate.samples.quality import quality
+from pyrodgm.evaluate.samples.quality import quality, why_not
 from pyrodgm.seeds import numpy_generator
 from tiny import ragged
 
@@ -114,6 +114,16 @@ def test_sequences_are_refused(save_data):
     model = dgm.models.TSBN(splits.info, hidden_dim=2)
     with pytest.raises(UsageError, match="has sequences of up to"):
         quality(model, dgm.guides.RecurrentBernoulli(model), splits.info, splits.test, None)
+
+
+def test_one_row_is_compared_with_no_draws(save_data):
+    splits = dgm.data.load(save_data(train=np.eye(4), valid=np.eye(4), test=np.eye(4)[:1]))
+    model = dgm.models.VAE(splits.info, latent_dim=2, hidden_dim=2)
+    guide = dgm.guides.DiagonalNormal(model, hidden_dim=2)
+    with pytest.raises(UsageError, match=r"at least 2 rows without missing values.*there are 1"):
+        quality(model, guide, splits.info, splits.test, None)
+    assert "there are 1" in why_not(model, splits.info, splits.test)
+    assert not why_not(model, splits.info, splits.valid)
 
 
 def test_the_command_shows_draws_beside_data(tmp_path, cli):
