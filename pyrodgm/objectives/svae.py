@@ -65,7 +65,7 @@ class SymmetricVAE(PairGame):
 
     Raises:
         CompatibilityError: the likelihood or the exact gradient of a model or guide without a
-            density.
+            density, or the exact gradient where observations are not real numbers.
 
     Reference: Chen et al., Symmetric variational autoencoder and connections to adversarial
     learning, 2018, equations 10, 14 and 29.
@@ -94,6 +94,12 @@ class SymmetricVAE(PairGame):
         if gradient == "exact" and (unknown := without_density(model, guide)):
             raise CompatibilityError(
                 f"gradient is 'exact', but {type(unknown[0]).__name__} has no density; take "
+                "objective.gradient=adversarial"
+            )
+        if gradient == "exact" and model.info.kind != "real":
+            raise CompatibilityError(
+                f"gradient is 'exact', but the data '{model.info.name}' has {model.info.kind} "
+                "values, whose draws carry approximate gradients; take "
                 "objective.gradient=adversarial"
             )
 

@@ -301,6 +301,9 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
             tiny(splits, kind, cycle="likelihood", cycle_weight=1.0)
     with pytest.raises(CompatibilityError, match="gradient is 'exact', but FeedForwardG"):
         tiny(splits, SymmetricVAE, gradient="exact")
+    bits = VAE(DataInfo("bits", "binary", 3, (0.5,) * 3, 1.0, 9))
+    with pytest.raises(CompatibilityError, match="the data 'bits' has binary values, whose draws"):
+        SymmetricVAE(bits, DiagonalNormal(bits), gradient="exact")
     model = VAE(splits.info, latent_dim=2)
     with pytest.raises(CompatibilityError, match=r"Implicit has no density.*latent_cycle_weight=0"):
         ALICE(model, FeedForwardImplicit(model), cycle="likelihood")
