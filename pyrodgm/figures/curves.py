@@ -42,7 +42,10 @@ def recorded_curves(metrics: Path, first: str) -> Figure | None:
             (VALID + key, VALIDATION_COLOUR, "validation"),
         ):
             if points := _points(records, name):
-                ax.plot(*zip(*points, strict=True), color=colour, lw=1.3, label=label)
+                mark = "o" if len(points) == 1 else ""  # a line of one point is not seen
+                ax.plot(
+                    *zip(*points, strict=True), marker=mark, color=colour, lw=1.3, ms=4, label=label
+                )
         ax.set_title(key.replace("_", " "), fontsize=9, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)

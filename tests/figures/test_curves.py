@@ -16,5 +16,6 @@ def test_every_number_has_a_panel(tmp_path):
     figure = recorded_curves(path, "loss")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "critic accuracy"]
     assert [len(ax.lines) for ax in figure.axes] == [2, 1]
+    assert {line.get_marker() for ax in figure.axes for line in ax.lines} == {"o"}  # one point each
     path.write_text(json.dumps({"step": 1, "seconds": 0.1}))
     assert recorded_curves(path, "loss") is None
