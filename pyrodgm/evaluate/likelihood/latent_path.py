@@ -154,13 +154,13 @@ def refuse_without_path(model: Model, guide: Guide | None) -> None:
         CompatibilityError: there are no latents, no density, or latents that no transition moves.
     """
     name = type(model).__name__
-    if model.traits.density == "none":
-        raise CompatibilityError(
-            f"{name} has no density that can be computed, and annealing needs one"
-        )
-    if model.traits.latents == "none":
+    if model.traits.latents == "none" and model.traits.density != "none":
         raise CompatibilityError(
             f"{name} has no latents to anneal: its log-likelihood is exact; use --estimator exact"
+        )
+    if model.traits.density != "normalised":
+        raise CompatibilityError(
+            f"{name} has no density that can be computed, and annealing needs one"
         )
     sites = model.latents.items()
     symbols = [each for each, s in sites if s.kind == "categorical" and not s.classes]
