@@ -30,6 +30,7 @@ from pyrodgm.objectives.game import (
     Watch,
     accuracy,
     explodes,
+    frame_mean,
     refuse_missing,
     wins,
 )
@@ -41,7 +42,6 @@ from pyrodgm.objectives.pairs import (
     RECONSTRUCTION,
     Size,
     drawable,
-    frame_mean,
     surrogate_of,
     validated,
 )

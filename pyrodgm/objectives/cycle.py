@@ -15,7 +15,8 @@ from pyrodgm.engine.draws import draw, score
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.objectives.pairs import Pair, PairGame, frame_mean
+from pyrodgm.objectives.game import frame_mean
+from pyrodgm.objectives.pairs import Pair, PairGame
 
 CycleKind = Literal["l1", "l2", "likelihood"]
 Weight = Annotated[float, Field(ge=0)]

@@ -133,6 +133,12 @@ class Watch(OwnState):
         del change
 
 
+def frame_mean(values: Tensor, batch: Batch) -> Tensor:
+    """The mean over draws and frames of values (B, T) or (K, B, T), without padding."""
+    draws = values.numel() // batch.mask.numel()
+    return (values * batch.mask).sum() / (batch.mask.sum() * draws)
+
+
 def accuracy(of_data: Tensor, of_draws: Tensor) -> Tensor:
     """Whether V > 0 at data and V < 0 at draws: 1, 1/2 if one of the two, or 0; elementwise.
 

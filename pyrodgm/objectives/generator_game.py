@@ -29,6 +29,7 @@ from pyrodgm.objectives.game import (
     accuracy,
     collapses,
     explodes,
+    frame_mean,
     refuse_missing,
     wins,
 )
@@ -168,8 +169,8 @@ class GeneratorGame(Game):
             excess = frame_mean(self.bound.excess(critic, data, draws), batch)
             loss, report[EXCESS] = self.bound.size * excess + loss, excess
         if self.critic.labels == "auxiliary":
-            told = sum(frame_mean(self.critic.log_class(x, batch), batch) for x in (data, draws))
-            loss = loss - told
+            labelled = (self.critic.log_class(x, batch) for x in (data, draws))
+            loss = loss - sum(frame_mean(nats, batch) for nats in labelled)
         return Loss(loss, {name: each.detach() for name, each in report.items()})
 
     def numbers(self, of_data: Tensor, of_draws: Tensor) -> dict[str, Tensor]:
@@ -181,14 +182,14 @@ class GeneratorGame(Game):
         """What the generator minimises; its value alone has no meaning."""
         follow = self.divergence.first if self.direct else self.divergence.second
 
-        def told(draws: Tensor) -> Tensor:
+        def reward(draws: Tensor) -> Tensor:
             inputs = self.critic.inputs(draws)
             value = follow(self.critic.of_inputs(inputs, self.critic.conditions(batch)))
             if self.critic.labels == "auxiliary":
                 value = value + self.critic.log_class(inputs, batch)
             return value
 
-        return Loss(-frame_mean(self.draws.followed(told, batch), batch), {})
+        return Loss(-frame_mean(self.draws.followed(reward, batch), batch), {})
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The critic's estimate on held-out rows, and how draws resemble them, without a score.
@@ -216,8 +217,3 @@ class GeneratorGame(Game):
                 for name, each in found.items():
                     total[name] = total.get(name, 0.0) + float((each * batch.mask).sum())
         return {name: number / sequences.num_frames for name, number in total.items()}
-
-
-def frame_mean(values: Tensor, batch: Batch) -> Tensor:
-    """The mean over the frames of a batch of values (B, T), without padding."""
-    return (values * batch.mask).sum() / batch.mask.sum()

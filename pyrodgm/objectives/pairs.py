@@ -31,7 +31,15 @@ from pyrodgm.networks.pair_critics import PairCritic
 from pyrodgm.networks.pictures import Network
 from pyrodgm.objectives.base import Loss, Needs, Phase
 from pyrodgm.objectives.critic_term import logistic
-from pyrodgm.objectives.game import ACCURACY, Game, accuracy, explodes, refuse_missing, wins
+from pyrodgm.objectives.game import (
+    ACCURACY,
+    Game,
+    accuracy,
+    explodes,
+    frame_mean,
+    refuse_missing,
+    wins,
+)
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.slope import BoundKind, SlopeBound
 
@@ -318,8 +326,3 @@ def reconstruction(
     error = reconstruction_error(model, guide, sequences, seed=seed).value
     active = float((drawn_activities(model, guide, sequences, seed=seed) > ACTIVE).sum())
     return {RECONSTRUCTION: error, ACTIVE_UNITS: active}
-
-
-def frame_mean(values: Tensor, batch: Batch) -> Tensor:
-    """The mean over draws and frames of values (K, B, T), without padding."""
-    return (values * batch.mask).sum() / (batch.mask.sum() * len(values))

@@ -13,7 +13,8 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.cycle import Cycle, CycleKind, Weight, observed, without_density
-from pyrodgm.objectives.pairs import Pair, PairGame, PairOptions, frame_mean
+from pyrodgm.objectives.game import frame_mean
+from pyrodgm.objectives.pairs import Pair, PairGame, PairOptions
 from pyrodgm.objectives.targets import Targets
 
 Gradient = Literal["adversarial", "exact"]
