@@ -7,6 +7,7 @@ from pyrodgm.objectives.alice import ALICE
 from pyrodgm.objectives.avb import AVB
 from pyrodgm.objectives.avrnn import AVRNN
 from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.cd import CD
 from pyrodgm.objectives.concrete import Concrete
 from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm, DistanceTerm
@@ -48,6 +49,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "alice": ALICE,
     "avb": AVB,
     "avrnn": AVRNN,
+    "cd": CD,
     "concrete": Concrete,
     "disarm": DisARM,
     "double-cv": DoubleCV,
@@ -84,6 +86,7 @@ __all__ = [
     "ALICE",
     "AVB",
     "AVRNN",
+    "CD",
     "ELBO",
     "FGAN",
     "FIVO",

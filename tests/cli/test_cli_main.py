@@ -174,4 +174,4 @@ def test_a_triple_that_does_not_fit_is_refused_before_data_is_read(cli, tmp_path
     monkeypatch.setenv("PYRODGM_DATA", str(tmp_path))  # where there is none
     said = cli("fit", "--model", "rbm", "--objective", "nvil", "--data", "mnist")
     assert said.code == 2
-    assert "objectives that fit this model and guide: pcd" in said.err
+    assert "objectives that fit this model and guide: cd, pcd" in said.err

@@ -1,4 +1,4 @@
-"""Contrastive divergence: its mean gradient in equilibrium, its chains, a whole run."""
+"""Persistent contrastive divergence: its mean gradient in equilibrium, its chains, a whole run."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from oracles import assert_mean, gradient, sample_gradients
 from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
+from pyrodgm.errors import ChainWarning, CompatibilityError
 from pyrodgm.guides import LayeredBernoulli, NoGuide
 from pyrodgm.models import RBM, SBN
 from pyrodgm.objectives import ELBO, ML, PCD, RLOO
@@ -49,23 +49,6 @@ def test_the_mean_gradient_in_equilibrium_is_that_of_the_log_likelihood(steps):
 
     parameters = list(model.parameters())
     assert_mean(sample_gradients(surrogate, parameters, 400), gradient(exact, parameters))
-
-
-def test_without_persistence_the_gradient_is_that_of_contrastive_divergence():
-    """One sweep from the data, summed over all that it may reach."""
-    torch.manual_seed(1)
-    model, batch = machine(), ragged()
-    objective = PCD(model, NoGuide(model), persistent=False).double()
-    rows = batch.x[batch.mask]
-    p = joint(model).detach()
-    number = (rows @ (2.0 ** torch.arange(D).flip(0)).double()).long()
-    reached = p.softmax(1)[number] @ p.softmax(0).T
-    of_all = model.potential(states(D)[:, None], batch).squeeze(1)
-    exact = (model.potential(rows[:, None], batch).sum() - (reached @ of_all).sum()) / 3
-    parameters = list(model.parameters())
-    many = Batch(batch.x.repeat(100, 1, 1), batch.mask.repeat(100, 1), torch.arange(300))
-    samples = sample_gradients(lambda: -objective(many).surrogate, parameters, 400)
-    assert_mean(samples, gradient(exact, parameters))
 
 
 def test_chains_reach_the_exact_distribution():
@@ -135,13 +118,6 @@ def test_weights_are_chosen_by_what_can_be_computed():
     found = PCD(large, NoGuide(large)).validate(bits)
     assert found.by == "pseudo-likelihood"
     assert found.numbers == {"pseudo_nats_per_frame": found.score}
-
-
-def test_options_of_other_chains_are_refused():
-    model = RBM(INFO)
-    for options in ({"particles": 3}, {"start": "data"}):
-        with pytest.raises(UsageError, match="without persistent chains"):
-            PCD(model, NoGuide(model), persistent=False, **options)
 
 
 @pytest.mark.parametrize("objective", [ELBO, ML, RLOO])

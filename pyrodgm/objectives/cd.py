@@ -1,0 +1,48 @@
+"""Contrastive divergence: short chains that start at the data."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+from pydantic import Field
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.guides.base import Guide
+from pyrodgm.models.base import Model
+from pyrodgm.objectives.contrastive import Contrastive
+from pyrodgm.objectives.targets import Targets
+
+
+@final
+class CD(Contrastive):
+    r"""Contrastive divergence of k steps: each frame of the batch starts a chain of k sweeps.
+
+    .. math::
+        \mathrm{E}_{x \sim \text{data}}
+        \big[\nabla \phi(x) - \mathrm{E}_{T^k(\tilde x \mid x)} \nabla \phi(\tilde x)\big]
+
+    where T is one Gibbs sweep of the model. The update is biased as a gradient of the
+    log-likelihood, less so the larger k. It is zero where the model is the distribution of the
+    data, because the sweeps leave that unchanged.
+
+    Args:
+        model: a model with an unnormalised density and conditional draws, of independent frames.
+        guide: the guide "none".
+        steps: sweeps k.
+
+    Reference: Hinton, Training products of experts by minimizing contrastive divergence, 2002.
+    """
+
+    targets: ClassVar[tuple[Targets, ...]] = (
+        Targets("near ML: k sweeps from data", "none", "Hinton 2002, eq. 5-6"),
+    )
+
+    def __init__(
+        self, model: Model, guide: Guide, *, steps: Annotated[int, Field(ge=1)] = 1
+    ) -> None:
+        super().__init__(model, guide, steps=steps)
+
+    def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
+        """The frames of the batch."""
+        return batch.x, batch
