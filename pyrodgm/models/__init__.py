@@ -16,6 +16,7 @@ from pyrodgm.models.nade import NADE
 from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
+from pyrodgm.models.sequence_field import SequenceField
 from pyrodgm.models.srnn import SRNN
 from pyrodgm.models.storn import STORN
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
@@ -74,6 +75,7 @@ __all__ = [
     "Generator",
     "Model",
     "ModelTraits",
+    "SequenceField",
     "Site",
     "StateSpaceModel",
     "StepModel",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,12 +48,22 @@ def log_sum(potential: Potential, like: Tensor) -> Tensor:
         potential: unnormalised log-density, (S, D) to (S,), in nats.
         like: a row, (D,), of the wanted dtype and device.
     """
-    bits = torch.arange(len(like), device=like.device)
-    parts = []
-    for numbers in torch.arange(2 ** len(like), device=like.device).split(ROWS_AT_ONCE):
-        states = ((numbers[:, None] >> bits) & 1).to(like)
-        parts.append(potential(states).double().logsumexp(0))
+    parts = [potential(states).double().logsumexp(0) for states in states_of_bits(like)]
     return torch.stack(parts).logsumexp(0)
+
+
+def states_of_bits(like: Tensor) -> Iterator[Tensor]:
+    """All rows of bits in portions, (S, D).
+
+    Args:
+        like: a row, (D,), of the wanted dtype and device.
+
+    >>> [states.tolist() for states in states_of_bits(torch.zeros(1))]
+    [[[0.0], [1.0]]]
+    """
+    bits = torch.arange(len(like), device=like.device)
+    for numbers in torch.arange(2 ** len(like), device=like.device).split(ROWS_AT_ONCE):
+        yield ((numbers[:, None] >> bits) & 1).to(like)
 
 
 @dataclass(frozen=True)

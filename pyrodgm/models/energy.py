@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 import pyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
@@ -16,6 +16,7 @@ from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
+from pyrodgm.networks.lengths import LogNormaliser
 
 
 class Annealing(Protocol):
@@ -44,13 +45,22 @@ class Annealing(Protocol):
         ...
 
 
+class Noise(Protocol):
+    """A distribution of observations in the shape of a batch, such as a guide over observations."""
+
+    def log_prob(self, x: Tensor, batch: Batch) -> Tensor:
+        """Log-probabilities by frame, (B, T), in nats, of observations (B, T, D)."""
+        ...
+
+
 class EnergyModel(Model):
     r"""A model given by an unnormalised log-density of observations.
 
     .. math:: p(x) = \frac{1}{Z} \exp \sum_t \phi_t(x)
 
     Hidden units, if any, are summed out of :math:`\phi`. The normaliser Z, or an estimate of it,
-    belongs to the objective or the evaluation.
+    belongs to the objective or the evaluation. A potential of a whole sequence is given at its
+    first frame, and is zero at the others; so is its normaliser.
 
     For bits, only `potential` must be defined: draws, annealing paths and, up to 16 bits, the
     normaliser have defaults from `pyrodgm.models.bitwise`, with D evaluations per sweep. A model
@@ -108,6 +118,38 @@ class EnergyModel(Model):
             )
         return bitwise.log_sum(self._of_rows, self._rates())
 
+    def log_normalisers(self, batch: Batch) -> Tensor:
+        """The exact log Z by frame, (B, T), of which a sequence has the sum over its frames.
+
+        Args:
+            batch: gives lengths and conditions; its observations must not be used.
+
+        Raises:
+            CompatibilityError: it cannot be enumerated.
+        """
+        return self.log_normaliser().expand(batch.mask.shape)
+
+    def free_log_normaliser(self) -> nn.Module:
+        """Log Z as parameters that an objective learns: a module, from a batch to (B, T)."""
+        return LogNormaliser()
+
+    def over(self, noise: Noise) -> None:
+        """Take a noise distribution as a part of the potential; by default it is not used.
+
+        An objective with a guide over observations calls it with the guide.
+        """
+        del noise
+
+    def log_ratio(self, x: Tensor, batch: Batch, noise: Noise) -> Tensor:
+        """The log of the unnormalised density relative to a noise distribution, by frame, (B, T).
+
+        Args:
+            x: observations, (B, T, D).
+            batch: with conditions and mask.
+            noise: the distribution.
+        """
+        return self.potential(x, batch) - noise.log_prob(x, batch)
+
     def annealing(self) -> Annealing:
         """A path from a known distribution of rows to this model.
 
@@ -129,6 +171,11 @@ class EnergyModel(Model):
         return rates.to(next(self.parameters()))
 
     def _refuse_unless_bits(self, method: str, what: str) -> None:
+        if self.traits.sequential:
+            raise CompatibilityError(
+                f"{type(self).__name__} has no {what}: its frames depend on each other; draws and "
+                "log Z come from a noise distribution, see --estimator importance"
+            )
         if self.info.kind != "binary":
             raise CompatibilityError(
                 f"{type(self).__name__} has no {what}, and only for bits does one follow from the "
