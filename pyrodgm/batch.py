@@ -130,6 +130,13 @@ class Batch:
         known = None if self.host_lengths is None else np.minimum(self.host_lengths, length)
         return self._each(self.index, known, lambda part: part[:, :length])
 
+    def repeated(self, copies: int) -> Batch:
+        """Several copies of all sequences, one after the other, (copies B, T, ...)."""
+        known = None if self.host_lengths is None else np.tile(self.host_lengths, copies)
+        index = self.index.repeat(copies)
+        whole = self._each(index, known, lambda part: part.repeat(copies, *(1,) * (part.dim() - 1)))
+        return replace(whole, before=self.before.repeated(copies))
+
     def chunk(self, first: int, last: int) -> Batch:
         """Frames `first` to `last` - 1 of the sequences that have any of them."""
         lengths = (self.lengths if self.host_lengths is None else self.host_lengths) - first

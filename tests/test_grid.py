@@ -17,7 +17,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.distributions import NADE, BernoulliVector, LinearBits, NormalVector, OneHotVector
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.guides import GUIDES, Guide, GuideTraits
+from pyrodgm.guides import GUIDES, Guide, GuideTraits, ObservationGuide
 from pyrodgm.models import MODELS
 from pyrodgm.networks.layers import SigmoidLayer
 from pyrodgm.objectives import OBJECTIVES, Objective
@@ -49,6 +49,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "dmm": {"latent_dim": 2, "transition_dim": 8, "hidden_dim": 16},
     "generator": {"noise_dim": 2, "hidden_dim": 8},
     "rbm": {"hidden_dim": 3},
+    "sequence-field": {"hidden_dim": (8, 8)},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "autoregressive": {},
@@ -60,6 +61,7 @@ GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "hamiltonian": {"hidden_dim": (16, 16), "steps": 2},
     "implicit": {"noise_dim": 3, "hidden_dim": (16, 16)},
     "layered-gaussian": {"hidden_dim": (16, 16)},
+    "marginals": {},
     "nearest-code": {"hidden_dim": (16, 16)},
     "none": {},
     "refined": {"hidden_dim": (16, 16), "steps": 2},
@@ -236,6 +238,9 @@ def test_padding_and_order_of_the_batch_do_not_matter(
                 parameter.zero_()
             layer.bias.bias.fill_(60.0)
     objective.eval()
+    if isinstance(objective.guide, ObservationGuide):  # ones wherever there are data
+        ones = lambda batch: batch.mask[..., None].expand_as(batch.x).to(batch.x)  # noqa: E731
+        monkeypatch.setattr(objective.guide, "draw", ones)
     data = batch()
     extra = Batch(
         torch.cat([data.x, torch.ones(3, 2, D)], 1),

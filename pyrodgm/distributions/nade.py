@@ -9,6 +9,7 @@ from torch import Tensor
 from pyrodgm.distributions.autoregressive import AutoregressiveVector, logistic_noise
 
 SPARSE = 0.25  # share of ones up to which hidden units are shared
+SPARSE_DRAWS = 1 / 16  # expected share of ones up to which draws go from one to the next
 
 
 class NADE(AutoregressiveVector):
@@ -28,7 +29,8 @@ class NADE(AutoregressiveVector):
 
     The hidden units change only after a variable that is one. In sparse data, such as piano rolls,
     they are computed once for each of the M ones of a frame and not for each of its D variables:
-    (M + 1) H sigmoids instead of D H, and two matrix products.
+    (M + 1) H sigmoids instead of D H, and two matrix products. Draws that are expected to be sparse
+    go from one to the next in the same way: M + 1 steps instead of D.
 
     The mean has no closed form; average draws instead.
 
@@ -94,6 +96,36 @@ class NADE(AutoregressiveVector):
     def push(self, state: Tensor, d: int, value: Tensor) -> Tensor:
         """The hidden units after variable d."""
         return state + value[..., None] * self.weight_in[d]
+
+    def _drawn(
+        self, shape: torch.Size, known: tuple[Tensor, ...] = (), seen: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Draws of a shape; sparse ones by their ones, with the values of the loop over variables.
+
+        Until the next one, the log-odds of all variables follow from the same hidden units.
+        """
+        with torch.no_grad():
+            state = self.begin(shape[:-1])
+            logits = self._all_logits(state)
+            if seen or logits.sigmoid().mean() > SPARSE_DRAWS:
+                return super()._drawn(shape, known, seen)
+            noise, dim = self._noise(shape), shape[-1]
+            place = torch.arange(dim, device=noise.device)
+            last = place.new_full((*shape[:-1], 1), -1)
+            found = torch.zeros_like(noise)
+            while True:
+                ones = (logits > noise) & (place > last)
+                last = place.where(ones, dim).amin(-1, keepdim=True)
+                if bool((last == dim).all()):
+                    return found if self.order is None else found[..., self.order.argsort()]
+                new = (place == last).to(noise)
+                found = found + new
+                state = state + new @ self.weight_in
+                logits = self._all_logits(state)
+
+    def _all_logits(self, state: Tensor) -> Tensor:
+        """Log-odds of all variables if those that are still to come were zero, (..., D)."""
+        return self.visible_bias + state.sigmoid() @ self.weight_out.T
 
     def _noise(self, shape: torch.Size) -> Tensor:
         """In the precision of the hidden units."""

@@ -8,6 +8,7 @@ from pyrodgm.guides.hamiltonian import Hamiltonian
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nearest import NearestCode
 from pyrodgm.guides.nothing import NoGuide
+from pyrodgm.guides.observations import Marginals, ObservationGuide
 from pyrodgm.guides.recurrent import LayeredBernoulli, RecurrentBernoulli, RecurrentDeterministic
 from pyrodgm.guides.refined import RefinedNormal
 from pyrodgm.guides.rows import DiagonalNormal, Factorised, LayeredNormal
@@ -26,6 +27,7 @@ GUIDES: dict[str, type[Guide]] = {
     "gaussian": DiagonalNormal,
     "implicit": FeedForwardImplicit,
     "layered-gaussian": LayeredNormal,
+    "marginals": Marginals,
     "nearest-code": NearestCode,
     "none": NoGuide,
     "recurrent-bernoulli": RecurrentBernoulli,
@@ -54,9 +56,11 @@ __all__ = [
     "ImplicitGuide",
     "LayeredBernoulli",
     "LayeredNormal",
+    "Marginals",
     "NearestCode",
     "NoGuide",
     "NormalFlow",
+    "ObservationGuide",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
     "RecurrentNormal",

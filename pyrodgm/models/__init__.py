@@ -44,6 +44,7 @@ MODELS: dict[str, type[Model]] = {
     "dmm": DMM,
     "generator": FeedForwardGenerator,
     "rbm": RBM,
+    "sequence-field": SequenceField,
 }
 
 __all__ = [

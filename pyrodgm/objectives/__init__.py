@@ -12,6 +12,7 @@ from pyrodgm.objectives.concrete import Concrete
 from pyrodgm.objectives.critic_elbo import CriticELBO
 from pyrodgm.objectives.critic_term import CriticTerm, DistanceTerm
 from pyrodgm.objectives.disarm import DisARM
+from pyrodgm.objectives.dnce import DNCE
 from pyrodgm.objectives.double_cv import DoubleCV
 from pyrodgm.objectives.elbo import ELBO
 from pyrodgm.objectives.f_gan import FGAN
@@ -21,6 +22,7 @@ from pyrodgm.objectives.iwae import IWAE
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
 from pyrodgm.objectives.muprop import MuProp
+from pyrodgm.objectives.nce import NCE
 from pyrodgm.objectives.nvil import NVIL
 from pyrodgm.objectives.optimizer import OptimizerOptions
 from pyrodgm.objectives.pcd import PCD
@@ -52,6 +54,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "cd": CD,
     "concrete": Concrete,
     "disarm": DisARM,
+    "dnce": DNCE,
     "double-cv": DoubleCV,
     "elbo": ELBO,
     "f-gan": FGAN,
@@ -61,6 +64,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "jsa": JSA,
     "ml": ML,
     "muprop": MuProp,
+    "nce": NCE,
     "nvil": NVIL,
     "pcd": PCD,
     "reinmax": ReinMax,
@@ -87,6 +91,7 @@ __all__ = [
     "AVB",
     "AVRNN",
     "CD",
+    "DNCE",
     "ELBO",
     "FGAN",
     "FIVO",
@@ -94,6 +99,7 @@ __all__ = [
     "IWAE",
     "JSA",
     "ML",
+    "NCE",
     "NVIL",
     "OBJECTIVES",
     "PCD",

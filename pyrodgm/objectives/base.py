@@ -82,6 +82,8 @@ class Phase:
         repeats: turns per step.
         fresh: whether every turn has a new batch; otherwise all turns of a step share one.
         every: it has turns in every n-th step only.
+        start: number of steps before its first turn.
+        end: number of steps after which it has no more turns; None for no end.
         after: function called after each of its turns, such as clipping of weights.
 
     Raises:
@@ -95,6 +97,8 @@ class Phase:
     repeats: int = 1
     fresh: bool = False
     every: int = 1
+    start: int = 0
+    end: int | None = None
     after: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:

@@ -46,4 +46,6 @@ class Stepping:
 
     def is_due(self, step: int) -> bool:
         """Whether the phase has turns in a step, counted from one."""
-        return step % self.phase.every == 0
+        phase = self.phase
+        ended = phase.end is not None and step > phase.end
+        return step > phase.start and not ended and step % phase.every == 0

@@ -108,3 +108,17 @@ def test_expand() -> None:
     assert wide.batch_shape == (2, 5)
     torch.testing.assert_close(wide.log_prob(value), law.log_prob(value).expand(2, 5))
     assert wide.sample().shape == (2, 5, 6)
+
+
+@pytest.mark.parametrize("order", [None, torch.tensor([2, 0, 5, 1, 4, 3])])
+def test_sparse_draws_are_those_of_the_loop_over_variables(monkeypatch, order) -> None:
+    """From one one to the next, with the same noise."""
+    law = tiny(500)
+    law = NADE(*arguments(law), order)
+    draws = []
+    for share in (1.0, -1.0):
+        monkeypatch.setattr(module, "SPARSE_DRAWS", share)
+        torch.manual_seed(0)
+        draws.append(law.sample())
+    assert torch.equal(*draws)
+    assert len(draws[0].sum(-1).unique()) > 5  # different numbers of ones in one batch

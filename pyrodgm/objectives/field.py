@@ -1,0 +1,94 @@
+"""Random fields that learn together with a guide that draws their observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.likelihood.energy import validate_energy
+from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.guides.base import Guide
+from pyrodgm.guides.observations import ObservationGuide
+from pyrodgm.models.base import Model
+from pyrodgm.models.energy import EnergyModel
+from pyrodgm.objectives.base import Needs, Objective
+from pyrodgm.objectives.game import refuse_missing
+
+
+class FieldWithGuide(Objective):
+    r"""A random field p, and a guide q over its observations that is trained beside it.
+
+    .. math:: \nabla_\theta \; \mathrm{E}_{\tilde p} \phi_\theta(\tilde x)
+        - \mathrm{E} \phi_\theta(x)
+
+    is the gradient for the field, where x are draws that stand for those of the field. A subclass
+    says which, and what the guide learns.
+
+    Args:
+        model: a model with an unnormalised density.
+        guide: a guide over observations.
+
+    Raises:
+        CompatibilityError: the model has no potential, or the guide does not draw observations.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        latents=frozenset({"none"}),
+        has_density=None,
+        density=frozenset({"unnormalised"}),
+        over="observations",
+    )
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
+    headline: ClassVar[str] = "potential_gap_nats_per_frame"
+
+    def __init__(self, model: Model, guide: Guide) -> None:
+        super().__init__(model, guide)
+        if not isinstance(model, EnergyModel):
+            raise CompatibilityError(
+                f"{type(model).__name__} has no potential; derive it from "
+                "pyrodgm.models.EnergyModel"
+            )
+        if not isinstance(guide, ObservationGuide):
+            raise CompatibilityError(
+                f"guide {type(guide).__name__} does not draw observations; derive it from "
+                "pyrodgm.guides.ObservationGuide"
+            )
+
+    @property
+    def field(self) -> EnergyModel:
+        """The model, which has a potential."""
+        return cast("EnergyModel", self.model)
+
+    @property
+    def noise(self) -> ObservationGuide:
+        """The guide, which draws observations."""
+        return cast("ObservationGuide", self.guide)
+
+    def begin(self, training: Sequences) -> None:
+        """Refuse missing values.
+
+        Raises:
+            DataError: values are missing.
+        """
+        refuse_missing(training, type(self).__name__)
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """The exact log-likelihood where the normaliser is known; see `validate_energy`."""
+        return validate_energy(self.field, sequences, seed=seed)
+
+
+def frame_mean(nats: Tensor, batch: Batch) -> Tensor:
+    """The mean over the frames of a batch, without padding."""
+    return nats.masked_fill(~batch.mask, 0.0).sum() / batch.mask.sum()
+
+
+def alone(dim: int, num: int, like: Tensor) -> Batch:
+    """A batch of so many rows without observations, in whose shape rows are drawn."""
+    return Batch.of(torch.zeros(num, 1, dim, dtype=like.dtype, device=like.device))

@@ -1,0 +1,217 @@
+"""Noise-contrastive objectives on sequences against the enumeration of every sequence."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm.batch import Batch
+from pyrodgm.data.base import DataInfo, Sequences, Splits
+from pyrodgm.guides.observations import ObservationGuide
+from pyrodgm.models import SequenceField
+from pyrodgm.objectives import DNCE, NCE
+from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.devices import launch
+from pyrodgm.train.loop import Training
+
+INFO = DataInfo("bits", "binary", 1, (0.4,), 3.0, 4)
+DATA = [[1, 1, 0], [0, 1], [1], [1, 1, 1, 0], [0, 0]]
+NU, ALPHA = 3, 0.7
+
+
+class Coins(ObservationGuide):
+    """Bits with log-odds that depend on the bit before."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.log_odds = nn.Parameter(torch.tensor([0.3, -0.6]))
+
+    def draw(self, batch):
+        x, before = [], torch.zeros(batch.size, dtype=torch.long)
+        for _ in range(batch.length):
+            x.append(self.log_odds[before].sigmoid().bernoulli())
+            before = x[-1].long()
+        return torch.stack(x, 1)[..., None].masked_fill(~batch.mask[..., None], 0.0)
+
+    def log_prob(self, x, batch):
+        before = F.pad(x[..., :-1, 0], (1, 0)).long()
+        signs = 2 * x[..., 0] - 1
+        return F.logsigmoid(signs * self.log_odds[before]).masked_fill(~batch.mask, 0.0)
+
+    def forward(self, batch):
+        raise AssertionError("not used here")
+
+
+def sequences():
+    """The data, of unequal lengths."""
+    x = np.concatenate([np.array(each, np.uint8) for each in DATA])[:, None]
+    return Sequences(x, np.array([len(each) for each in DATA]))
+
+
+def made(objective, reference="none", log_z="by-length", **options):
+    """An objective in double precision, its field and normalisers at random."""
+    torch.manual_seed(3)
+    model = SequenceField(INFO, hidden_dim=(3, 2), reference=reference, log_z=log_z)
+    found = objective(model, Coins(model), noise_per_datum=NU, **options).double()
+    with torch.no_grad():
+        for parameter in (*model.parameters(), *found.log_z.parameters()):
+            parameter.normal_(std=0.5)
+    return found
+
+
+def exact(objective, alpha=1.0):
+    """J by a sum over every sequence of the length of every datum."""
+    model, guide, total = objective.model, objective.guide, 0.0
+    for bits in DATA:
+        every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=len(bits)))).double()
+        batch = Batch.of(every[..., None])
+        log_q = guide.log_prob(batch.x, batch).sum(-1).detach()
+        u = model.potential(batch.x, batch).sum(-1)
+        ratio = u - objective.log_z(batch)[:, 0] - log_q - math.log(NU)
+        of_data = (every == torch.tensor(bits)).all(-1).double()
+        mixed = alpha * of_data + (1 - alpha) * log_q.exp()
+        right = (mixed * F.logsigmoid(ratio)).sum()
+        total = total + right + NU * (log_q.exp() * F.logsigmoid(-ratio)).sum()
+    return total / len(DATA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference", "log_z"),
+    [(NCE, "none", "by-length"), (DNCE, "none", "shared"), (DNCE, "noise", "by-length")],
+)
+def test_the_mean_gradient_is_that_of_the_objective(kind, reference, log_z):
+    options = {"interpolation": ALPHA} if kind is DNCE else {}
+    objective = made(kind, reference, log_z, **options)
+    weights = [*objective.model.parameters(), *objective.log_z.parameters()]
+    batch = sequences().batch(np.arange(len(DATA)))
+    batch = replace(batch, x=batch.x.double()).repeated(150)
+    found = sample_gradients(lambda: objective(batch).surrogate, weights, 80)
+    assert_mean(-found, gradient(exact(objective, ALPHA if options else 1.0), weights))
+
+
+@pytest.mark.parametrize("reference", ["none", "noise"])
+def test_whole_sequences_are_classified_and_padding_changes_nothing(reference):
+    objective = made(NCE, reference)
+    batch = sequences().batch(np.arange(len(DATA)))
+    batch = replace(batch, x=batch.x.double())
+    ratios = objective.log_ratios(batch.x, batch)
+    assert ratios.shape == (len(DATA),)
+    for row, bits in enumerate(DATA):
+        alone = Batch.of(torch.tensor(bits).double()[None, :, None])
+        nats = objective.model.potential(alone.x, alone) - objective.guide.log_prob(alone.x, alone)
+        torch.testing.assert_close(ratios[row], (nats - objective.log_z(alone)).sum())
+
+
+def test_dnce_without_interpolation_and_with_a_noise_that_has_ended_learning_is_nce():
+    losses = []
+    for kind, options in ((NCE, {}), (DNCE, {"interpolation": 1.0, "noise_ends": True})):
+        objective = made(kind, **options)
+        assert [phase.name for phase in objective.built_phases] == ["field"]
+        torch.manual_seed(0)
+        batch = sequences().batch(np.arange(len(DATA)))
+        losses.append(objective(replace(batch, x=batch.x.double())).surrogate)
+    assert torch.equal(*losses)
+
+
+def test_j_is_the_variational_value_of_an_f_divergence():
+    """Equation 54 of the review: J + nu log nu, and it is largest where the model is the data."""
+    objective = made(NCE)
+    f_value = 0.0
+    for bits in DATA:
+        every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=len(bits)))).double()
+        batch = Batch.of(every[..., None])
+        log_q = objective.guide.log_prob(batch.x, batch).sum(-1)
+        log_p = (objective.model.potential(batch.x, batch) - objective.log_z(batch)).sum(-1)
+        t = log_p - torch.logaddexp(log_p, math.log(NU) + log_q)
+        of_data = (every == torch.tensor(bits)).all(-1).double()
+        conjugate = NU * math.log(NU) - NU * torch.log1p(-t.exp())
+        f_value = f_value + (of_data * t - log_q.exp() * conjugate).sum() / len(DATA)
+    torch.testing.assert_close(exact(objective), f_value + NU * math.log(NU))
+
+
+def test_the_noise_learns_by_maximum_likelihood_and_the_field_does_not_touch_it():
+    objective = made(DNCE, "noise")
+    field, noise = objective.built_phases
+    batch = sequences().batch(np.arange(len(DATA)))
+    batch = replace(batch, x=batch.x.double())
+    own = {id(p) for p in field.parameters()}
+    assert own.isdisjoint({id(p) for p in objective.guide.parameters()})
+    nats = objective.guide.log_prob(batch.x, batch).sum() / len(DATA)
+    weights = list(objective.guide.parameters())
+    torch.testing.assert_close(
+        gradient(noise.loss(batch).surrogate, weights), gradient(-nats, weights)
+    )
+
+
+def test_noise_steps_come_before_the_fields_first_and_may_be_the_noises_last():
+    """Which of the two has changed after every step."""
+    split = sequences()
+    for ends, expected in ((False, [(0, 1), (0, 1), (1, 1)]), (True, [(0, 1), (0, 1), (1, 0)])):
+        objective = made(DNCE, "noise", noise_steps=2, noise_ends=ends).float()
+        options = FitOptions(steps=3, batch_size=8)
+        training = Training(objective, Splits(INFO, split, split, split), options, launch(options))
+        parts = [objective.model, objective.guide]
+        kept = [nn.utils.parameters_to_vector(part.parameters()).clone() for part in parts]
+        found = []
+        for _ in training.steps():
+            now = [nn.utils.parameters_to_vector(part.parameters()).clone() for part in parts]
+            found.append(tuple(int(not torch.equal(*both)) for both in zip(now, kept, strict=True)))
+            kept = now
+        assert found == expected
+
+
+def test_the_learned_normalisers_of_a_field_are_those_of_enumeration():
+    """A field that can be the data's distribution, trained to the end of its exact objective."""
+    objective = made(NCE)
+    weights = [*objective.model.parameters(), *objective.log_z.parameters()]
+    optimizer = torch.optim.LBFGS(weights, max_iter=400, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = -exact_against(objective, target)
+        loss.backward()
+        return loss
+
+    target = made(NCE).model  # another field of the same form gives the data
+    with torch.no_grad():
+        for parameter in weights:
+            parameter.mul_(0.8)
+    optimizer.step(closure)
+    with torch.no_grad():
+        for length in range(1, 5):
+            batch = Batch.of(torch.zeros(1, length, 1).double())
+            learned = float(objective.log_z(batch).sum())
+            assert learned == pytest.approx(
+                float(objective.model.log_normalisers(batch).sum()), rel=0.01
+            )
+
+
+def exact_against(objective, target):
+    """J where the data of every length is distributed as a field."""
+    total = 0.0
+    for length in range(1, 5):
+        every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=length))).double()
+        batch = Batch.of(every[..., None])
+        log_q = objective.guide.log_prob(batch.x, batch).sum(-1).detach()
+        p = target.potential(batch.x, batch).sum(-1).softmax(0).detach()
+        ratio = objective.log_ratios(batch.x, batch) - math.log(NU)
+        total = total + (p * F.logsigmoid(ratio) + NU * log_q.exp() * F.logsigmoid(-ratio)).sum()
+    return total
+
+
+def test_the_contrast_on_held_out_sequences_is_that_of_its_ratios():
+    objective = made(NCE).eval()
+    large = Sequences(np.tile(sequences().x.numpy(), (300, 1)), np.tile(sequences().lengths, 300))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = objective.held_out_contrast(large)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.no_grad():
+        assert found == pytest.approx(float(exact(objective)), rel=0.05)
