@@ -50,6 +50,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "generator": {"noise_dim": 2, "hidden_dim": 8},
     "rbm": {"hidden_dim": 3},
     "sequence-field": {"hidden_dim": (8, 8)},
+    "random-field": {"hidden_dim": (4, 3)},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "autoregressive": {},

@@ -13,6 +13,7 @@ from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator
 from pyrodgm.models.lds import LDS
 from pyrodgm.models.nade import NADE
+from pyrodgm.models.random_field import RandomField
 from pyrodgm.models.rbm import RBM
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.sbn import SBN
@@ -45,6 +46,7 @@ MODELS: dict[str, type[Model]] = {
     "generator": FeedForwardGenerator,
     "rbm": RBM,
     "sequence-field": SequenceField,
+    "random-field": RandomField,
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "Generator",
     "Model",
     "ModelTraits",
+    "RandomField",
     "SequenceField",
     "Site",
     "StateSpaceModel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pyro
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
+from pyrodgm.networks.codes import Codes
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.networks.lengths import LogNormaliser
+
+ChainKind = Literal["gibbs", "gibbs-with-gradients", "discrete-langevin", "sgld", "sghmc", "mala"]
 
 
 class Annealing(Protocol):
@@ -68,14 +71,22 @@ class EnergyModel(Model):
 
     Args:
         info: the data's facts; its features are D.
+
+    Attributes:
+        codes: of observations, on which Markov kernels act.
+        chain: the kind of kernel that its chains have where an objective leaves the choice.
+        exactly_by: how log Z is computed where it is exact, "enumeration" or "integration".
     """
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="unnormalised")
+    chain: ChainKind = "gibbs"
+    exactly_by: str = "enumeration"
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__(info)
         self.latents = {}
         self.observed = {"x": info.dim}
+        self.codes = Codes(info)
 
     @abstractmethod
     def potential(self, x: Tensor, batch: Batch) -> Tensor:
@@ -85,6 +96,17 @@ class EnergyModel(Model):
             x: observations.
             batch: with conditions and mask; its own observations must not be used.
         """
+
+    def potential_of_codes(self, codes: Tensor, batch: Batch) -> Tensor:
+        """The same of codes (..., B, T, S), along whose gradient Markov kernels move.
+
+        A model of symbols overrides it with a differentiable function of their one-hot codings.
+
+        Args:
+            codes: see `pyrodgm.networks.codes`.
+            batch: with conditions and mask.
+        """
+        return self.potential(self.codes.decoded(codes), batch)
 
     def gibbs(self, x: Tensor, batch: Batch) -> Tensor:
         """One sweep of draws of every variable given the others, which leaves p unchanged.

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Kind
 from pyrodgm.data.kinds import taken_for
-from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector, Symbols
+from pyrodgm.distributions import BernoulliVector, CategoricalVector, NormalVector
 from pyrodgm.errors import DataError
+from pyrodgm.networks.codes import Codes
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means, spread
 
@@ -44,27 +45,24 @@ class Marginals(nn.Module):
     def __init__(self, info: DataInfo, scale: float = 1.0) -> None:
         super().__init__()
         refuse_other_data(info, "Marginals", self.kinds)
-        self.kind = info.kind
-        self.symbols = Symbols(info.symbols) if info.kind == "categorical" else None
+        self.kind, self.codes = info.kind, Codes(info)
         self.register_buffer("numbers", _numbers(info, scale))
 
     def forward(self) -> TorchDistribution:
         """The distribution of a frame, event (D,)."""
         if self.kind == "binary":
             return BernoulliVector(self.numbers)
-        if self.symbols is not None:
-            return CategoricalVector(self.numbers, self.symbols)
+        if self.codes.symbols is not None:
+            return CategoricalVector(self.numbers, self.codes.symbols)
         return NormalVector(*self.numbers)
 
     def of_codes(self, codes: Tensor) -> Tensor:
-        """Log-probability in nats, (...), of frames whose symbols are one-hot codings, (..., S).
-
-        Bits and real numbers are their own codes, (..., D).
-        """
-        if self.symbols is None:
-            return self().log_prob(codes)
-        rows = self.symbols.rows(self.numbers, -torch.inf).log_softmax(-1)
-        return codes @ self.symbols.end_to_end(rows)
+        """Log-density of frames in nats, (...), from their codes (..., S); see `Codes`."""
+        symbols = self.codes.symbols
+        if symbols is None:
+            return self().log_prob(self.codes.decoded(codes))
+        rows = symbols.rows(self.numbers, -torch.inf).log_softmax(-1)
+        return codes @ symbols.end_to_end(rows)
 
 
 def _numbers(info: DataInfo, scale: float) -> Tensor:

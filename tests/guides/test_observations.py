@@ -59,11 +59,7 @@ def test_draws_of_bits_and_symbols_have_the_stated_probabilities(info):
     often = expected > 5
     statistic = ((counts - expected).square() / expected)[often].sum()
     assert statistic < chi2.isf(FALSE_POSITIVE_RATE, int(often.sum()) - 1)
-    torch.testing.assert_close(guide.frame.of_codes(codes(guide, states)), nats)
-
-
-def codes(guide, states):
-    return states if guide.frame.symbols is None else guide.frame.symbols.one_hot(states)
+    torch.testing.assert_close(guide.frame.of_codes(guide.frame.codes(states)), nats)
 
 
 def test_draws_of_real_numbers_have_the_moments_of_training():
@@ -75,6 +71,9 @@ def test_draws_of_real_numbers_have_the_moments_of_training():
     found = guide.log_prob(torch.ones(2 * 4000, 3, 2), batch)
     expected = torch.distributions.Normal(0.0, std).log_prob(torch.ones(2)).sum().float()
     torch.testing.assert_close(found, expected * batch.mask)
+    codes = guide.frame.codes(x.float())
+    torch.testing.assert_close(guide.frame.of_codes(codes), guide.frame().log_prob(x.float()))
+    assert codes.std() < 1.6  # in units of the standard deviations
 
 
 @pytest.mark.parametrize("info", [BITS, DICE, REAL], ids=["bits", "symbols", "real"])

@@ -55,7 +55,7 @@ class EnergyLikelihood:
         """A sentence that explains the numbers."""
         z = self.normaliser
         if self.exact:
-            return f"log Z = {z.lower:.4f} nats, by enumeration."
+            return f"log Z = {z.lower:.4f} nats, by {z.exactly_by}."
         return (
             f"log Z is at least {z.lower:.2f} (standard error {z.standard_error_lower:.2f}) by "
             f"{z.chains} chains of {z.temperatures} temperatures from a known distribution, and at "

@@ -35,6 +35,7 @@ class Normaliser:
         standard_error_upper: of `upper`, over chains.
         chains: in each direction; 0 if exact.
         temperatures: steps of each chain; 0 if exact.
+        exactly_by: "enumeration" or "integration" if it is exact; empty otherwise.
     """
 
     estimator: str
@@ -44,6 +45,7 @@ class Normaliser:
     standard_error_upper: float = 0.0
     chains: int = 0
     temperatures: int = 0
+    exactly_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; the standard error of a single chain is null."""
@@ -85,7 +87,7 @@ def normaliser(
     with torch.no_grad():
         if estimator == "exact" or (estimator == "auto" and model.enumerable):
             exact = float(model.log_normaliser())
-            return Normaliser("exact", exact, exact)
+            return Normaliser("exact", exact, exact, exactly_by=model.exactly_by)
         with forked(seed, "annealing"):
             return _annealed(model, sequences, chains, temperatures, seed, progress)
 

@@ -17,19 +17,11 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.engine.auxiliary import AuxiliaryProgram
 from pyrodgm.engine.draws import draw, score
+from pyrodgm.engine.grid import POINTS_AT_ONCE, log_volume, points, refined
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CriticWarning, QuadratureWarning
 from pyrodgm.evaluate.likelihood.bounds import standard_error
-from pyrodgm.evaluate.likelihood.quadrature import (
-    MASS,
-    POINTS_AT_ONCE,
-    distinct,
-    log_probs,
-    log_volume,
-    points,
-    refined,
-    refuse_without_grid,
-)
+from pyrodgm.evaluate.likelihood.quadrature import MASS, distinct, log_probs, refuse_without_grid
 from pyrodgm.evaluate.passes import drawing
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.models import Model

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,91 +9,16 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import score
+from pyrodgm.engine.grid import COARSEST, EDGE, FINEST, log_integral, on_grid
 from pyrodgm.engine.sites import sizes
-from pyrodgm.errors import CompatibilityError, QuadratureWarning
+from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StepModel
 
 MOST_DIM = 2
-EDGE = 8.0  # limit of the grid in every latent; a standard normal prior has mass 1e-15 outside
-COARSEST, FINEST = 64, 512  # cells along every latent
-TOLERANCE = 0.01  # largest change of a row, in nats, when the width of cells is halved
-POINTS_AT_ONCE = 4096  # bounds memory, not results
 MASS = 1e-4  # tolerance for the integral of the prior
 AFFORDABLE = 100_000  # largest number of training values for which quadrature is the default
-
-LogDensity = Callable[[Tensor], Tensor]
-
-
-def log_integral(log_density: LogDensity, dim: int, *, finest: int = FINEST) -> Tensor:
-    r"""The logarithm of the integral of functions of one or two variables, (N,).
-
-    .. math:: \log \int e^{f_n(z)} dz \approx \log \sum_i h^J e^{f_n(z_i)}
-
-    on a grid of :math:`[-8, 8]^J`, whose cells are halved until no result changes by more than
-    0.01.
-
-    Args:
-        log_density: f of all N functions at S points, from (S, J) to (S, N).
-        dim: number of variables J.
-        finest: cells along a variable that it ends with.
-
-    Warns:
-        QuadratureWarning: results still change on the finest grid.
-
-    >>> normal = torch.distributions.Normal(torch.zeros(1), 1.0)
-    >>> log_integral(normal.log_prob, 1).abs() < 1e-6
-    tensor([True])
-    """
-    of_cells = partial(_on_grid, log_density, dim)
-    return refined(of_cells, "the log-likelihood of a row", finest=finest)
-
-
-def refined(of_cells: Callable[[int], Tensor], what: str, *, finest: int = FINEST) -> Tensor:
-    """Sums over a grid whose cells are halved until none changes by more than 0.01 nats.
-
-    Args:
-        of_cells: the sums on a grid of so many cells along every latent.
-        what: name of a sum, in the warning.
-        finest: cells along a latent that it ends with.
-
-    Warns:
-        QuadratureWarning: sums still change on the finest grid.
-    """
-    cells, before, change = COARSEST, of_cells(COARSEST), math.inf
-    while cells < finest and change > TOLERANCE:
-        cells *= 2
-        now = of_cells(cells)
-        change = float((now - before).nan_to_num(0.0).abs().max())
-        before = now
-    if change > TOLERANCE and finest == FINEST:
-        warnings.warn(
-            f"{what} still changes by {change:.2g} nats from {cells // 2} to "
-            f"{cells} grid cells per latent: the integrand is too narrow for the grid",
-            QuadratureWarning,
-            stacklevel=3,
-        )
-    return before
-
-
-def points(dim: int, cells: int) -> Tensor:
-    """The points of a grid, (S, J)."""
-    line = torch.linspace(-EDGE, EDGE, cells + 1)
-    return torch.cartesian_prod(*[line] * dim).reshape(-1, dim)
-
-
-def _on_grid(log_density: LogDensity, dim: int, cells: int) -> Tensor:
-    """The sum over one grid, (N,), in double precision."""
-    with torch.no_grad():
-        parts = [log_density(z).double() for z in points(dim, cells).split(POINTS_AT_ONCE)]
-        total = torch.stack([part.logsumexp(0) for part in parts]).logsumexp(0)
-    return total + log_volume(dim, cells)
-
-
-def log_volume(dim: int, cells: int) -> float:
-    """The logarithm of the volume of a cell."""
-    return dim * math.log(2 * EDGE / cells)
 
 
 def obstacle(model: Model) -> str | None:
@@ -115,7 +35,7 @@ def obstacle(model: Model) -> str | None:
     given = torch.zeros(1, 1, model.info.num_conditions) if model.info.num_conditions else None
     device = next(model.parameters(), blank).device
     batch = Batch.of(blank, given).to(device)
-    mass = float(_on_grid(lambda z: _prior(model, batch, z), dim, COARSEST).exp())
+    mass = float(on_grid(lambda z: _prior(model, batch, z), dim, COARSEST).exp())
     if abs(mass - 1) > MASS:
         return (
             f"the prior of {name} has probability {mass:.4f} on the grid from {-EDGE:g} to "

@@ -15,6 +15,7 @@ from pyrodgm.engine.kernels import (
     MALA,
     SGHMC,
     SGLD,
+    DiscreteLangevin,
     Gibbs,
     GibbsWithGradients,
     Independence,
@@ -66,6 +67,24 @@ def by_definition(states: Tensor, potential, classes) -> Tensor:
     return moves + torch.eye(count) * (1 - moves.sum(1))
 
 
+def several_by_definition(states: Tensor, potential, classes, log_step: float) -> Tensor:
+    """The transition matrix of discrete Langevin dynamics, pair by pair and feature by feature."""
+    x = states.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(potential(x).sum(), x)
+    nats = potential(states).detach()
+    if classes is None:
+        gain = (0.5 - states) * slope + log_step
+        flips = (states[:, None] != states).double()
+        log_q = (flips * gain[:, None] - gain.exp().log1p()[:, None]).sum(-1)
+    else:
+        logits = slope / 2 + log_step * (1 - states)
+        each = torch.cat([part.log_softmax(-1) for part in logits.split(classes, -1)], -1)
+        log_q = each @ states.T
+    ratio = nats - nats[:, None] + log_q.T - log_q
+    moves = (log_q + ratio.clamp(max=0.0)).exp().fill_diagonal_(0.0)
+    return moves + torch.diag(1 - moves.sum(1))
+
+
 def counts_of(states: Tensor, moved: Tensor) -> Tensor:
     """How often each state occurs, of rows (M, N, D), (M, states)."""
     number = (moved[..., None, :] == states).all(-1).double()
@@ -101,6 +120,19 @@ def test_gibbs_with_gradients_has_the_transitions_of_its_definition(classes):
     assert_frequencies(counts_of(states, moved.x), matrix)
     # A state is left as often as proposals from it are accepted.
     assert_mean(moved.accepted.T, 1 - matrix.diag())
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES], ids=["bits", "classes"])
+def test_discrete_langevin_has_the_transitions_of_its_definition(classes):
+    states = bits(3) if classes is None else codings()
+    potential = potential_of(states.shape[1])
+    matrix = several_by_definition(states, potential, classes, -0.5)
+    p = potential(states).detach().softmax(0)
+    torch.testing.assert_close(p[:, None] * matrix, (p[:, None] * matrix).T)
+    x = states[:, None].expand(-1, MOVES, -1)
+    for log_step in (-0.5, torch.tensor(-0.5).expand(x.shape[:-1])):
+        moved = DiscreteLangevin(log_step, classes).move(x, potential)
+        assert_frequencies(counts_of(states, moved.x), matrix)
 
 
 def test_gibbs_with_gradients_of_sequences_changes_one_variable_of_each():

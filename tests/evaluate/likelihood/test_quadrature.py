@@ -10,9 +10,10 @@ from linear_gaussian import INFO, SCALE, LinearRows, NormalOfNoise
 import pyrodgm as dgm
 from oracles import ppca_log_prob
 from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.engine.grid import log_integral
 from pyrodgm.errors import CompatibilityError, QuadratureWarning, UsageError
 from pyrodgm.evaluate.likelihood.bounds import bound, has_bound, has_weights, sequence_bounds
-from pyrodgm.evaluate.likelihood.quadrature import integrates, log_integral, quadrature
+from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.likelihood.validation import EXACT, validate
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit
 from pyrodgm.models import SBN, VAE, VRNN, FeedForwardGenerator, ModelTraits, Site, StepModel
