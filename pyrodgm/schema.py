@@ -43,7 +43,8 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
     """The keyword-only arguments of a class or function, by name; untyped ones accept anything.
 
     Those that a constructor passes on by ``**name: Unpack[TypedDict]`` have the types and defaults
-    of the constructor of the base class.
+    of the constructor of the base class. A class that makes another one of its own ``options``
+    names it in ``options_of``, whose options are then options of both.
 
     Raises:
         UsageError: an annotation cannot be understood.
@@ -60,7 +61,8 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
             for name, argument in inspect.signature(function).parameters.items()
             if argument.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        return own | _passed_on(target, hints)
+        made = getattr(target, "options_of", None)
+        return {**(schema(made) if made else {}), **own, **_passed_on(target, hints)}
     except (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(

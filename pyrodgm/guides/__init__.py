@@ -4,6 +4,13 @@ from pyrodgm.guides.autoregressive import AutoregressiveBernoulli
 from pyrodgm.guides.auxiliary import Auxiliary
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
+from pyrodgm.guides.from_models import (
+    GeneratorGuide,
+    NADEGuide,
+    RNNGuide,
+    RNNNADEGuide,
+    VAEGuide,
+)
 from pyrodgm.guides.hamiltonian import Hamiltonian
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nearest import NearestCode
@@ -41,6 +48,11 @@ GUIDES: dict[str, type[Guide]] = {
     "vrnn": VRNNGuide,
     "auxiliary": Auxiliary,
     "hamiltonian": Hamiltonian,
+    "generator": GeneratorGuide,
+    "nade": NADEGuide,
+    "rnn": RNNGuide,
+    "rnn-nade": RNNNADEGuide,
+    "vae": VAEGuide,
 }
 
 __all__ = [
@@ -50,6 +62,7 @@ __all__ = [
     "DiagonalNormal",
     "Factorised",
     "FeedForwardImplicit",
+    "GeneratorGuide",
     "Guide",
     "GuideTraits",
     "Hamiltonian",
@@ -57,10 +70,13 @@ __all__ = [
     "LayeredBernoulli",
     "LayeredNormal",
     "Marginals",
+    "NADEGuide",
     "NearestCode",
     "NoGuide",
     "NormalFlow",
     "ObservationGuide",
+    "RNNGuide",
+    "RNNNADEGuide",
     "RecurrentBernoulli",
     "RecurrentDeterministic",
     "RecurrentNormal",
@@ -70,5 +86,6 @@ __all__ = [
     "SmoothingBernoulli",
     "SmoothingNormal",
     "StepGuide",
+    "VAEGuide",
     "VRNNGuide",
 ]

@@ -18,7 +18,7 @@ from pyrodgm.models.implicit import BitGenerator
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import means
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
-from pyrodgm.networks.mlp import relu_network
+from pyrodgm.networks.mlp import FrameNorm, relu_network
 from pyrodgm.networks.pictures import Network, PictureDecoder, conv_channels
 
 KINDS = ("real", "unit", "binary")
@@ -53,6 +53,8 @@ class FeedForwardGenerator(BitGenerator):
         hidden_dim: rectified units of every hidden layer; a number is a single layer.
         network: "dense", or for pictures "conv" or the channels of its convolutions, above which
             are the hidden layers.
+        batch_norm: whether hidden units are normalised over the batch, see
+            `pyrodgm.networks.mlp.FrameNorm`.
 
     Shapes: sites ``z`` (B, T, J), ``noise`` (B, T, N) and ``x`` (B, T, D).
 
@@ -89,6 +91,7 @@ class FeedForwardGenerator(BitGenerator):
         latent_dim: Annotated[int, Field(ge=1)] | None = None,
         hidden_dim: LayerSizes = (128, 128),
         network: Network = "dense",
+        batch_norm: bool = False,
     ) -> None:
         if info.kind not in KINDS:
             raise DataError(
@@ -100,7 +103,8 @@ class FeedForwardGenerator(BitGenerator):
         self.traits = self.form({"latent_dim": latent_dim}).traits
         self.kind = info.kind
         self.conditions = Conditions(info)
-        self.network = _network(info, self.input_dim + self.conditions.dim, hidden_dim, network)
+        read = self.input_dim + self.conditions.dim
+        self.network = _network(info, read, hidden_dim, network, batch_norm=batch_norm)
         mean = means(info)
         if self.kind != "real":
             mean = mean.clamp(LEAST_RATE, 1 - LEAST_RATE).logit()
@@ -118,11 +122,16 @@ class FeedForwardGenerator(BitGenerator):
         return found.sigmoid() if self.kind == "unit" else found
 
 
-def _network(info: DataInfo, dim: int, hidden_dim: LayerSizes, network: Network) -> nn.Sequential:
+def _network(
+    info: DataInfo, dim: int, hidden_dim: LayerSizes, network: Network, *, batch_norm: bool
+) -> nn.Sequential:
     """Rectified layers, and an output that is linear or, of pictures, by convolutions."""
     channels = conv_channels(network)
     if channels is None:
-        return relu_network(dim, hidden_dim, info.dim)
+        return relu_network(dim, hidden_dim, info.dim, batch_norm=batch_norm)
     *below, last = layer_sizes(hidden_dim)
-    hidden = relu_network(dim, tuple(below), last) if below else nn.Sequential(nn.Linear(dim, last))
-    return hidden.extend((nn.ReLU(), PictureDecoder(info, last, info.dim, channels)))
+    hidden = nn.Sequential(nn.Linear(dim, last))
+    if below:
+        hidden = relu_network(dim, tuple(below), last, batch_norm=batch_norm)
+    norm = [FrameNorm(last)] if batch_norm else []
+    return hidden.extend((*norm, nn.ReLU(), PictureDecoder(info, last, info.dim, channels)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pyrodgm.networks.layers import Connect, LayerSizes, layer_sizes, weights
 
@@ -24,7 +25,12 @@ def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:
 
 
 def relu_network(
-    dim: int, hidden_dim: int | tuple[int, ...], out_dim: int, *, bias: bool = True
+    dim: int,
+    hidden_dim: int | tuple[int, ...],
+    out_dim: int,
+    *,
+    bias: bool = True,
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """Hidden layers of rectified units, and a linear output layer.
 
@@ -33,10 +39,32 @@ def relu_network(
         hidden_dim: units of every hidden layer, the lowest first; a number is a single layer.
         out_dim: size of the output.
         bias: whether the output has a bias.
+        batch_norm: whether units are normalised over the batch before they are rectified.
     """
     sizes = (dim, *layer_sizes(hidden_dim))
-    hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU())]
+    hidden: list[nn.Module] = []
+    for below, above in pairwise(sizes):
+        norm = [FrameNorm(above)] if batch_norm else []
+        hidden += [nn.Linear(below, above), *norm, nn.ReLU()]
     return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim, bias=bias))
+
+
+class FrameNorm(nn.BatchNorm1d):
+    r"""Batch normalisation of units over all leading dimensions.
+
+    .. math:: a' = \gamma\, \frac{a - \bar a}{\sqrt{\mathrm{var}\, a + 10^{-5}}} + \beta
+
+    Mean and variance are those of the batch in training, and running averages afterwards, or where
+    the batch is a single frame.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalised units, (..., F)."""
+        rows = input.reshape(-1, self.num_features)
+        if self.training and len(rows) > 1:
+            return super().forward(rows).view_as(input)
+        found = (self.running_mean, self.running_var, self.weight, self.bias)
+        return F.batch_norm(rows, *found, eps=self.eps).view_as(input)
 
 
 def connection(layer_dim: LayerSizes | None) -> Connect:

@@ -15,9 +15,11 @@ from pyrodgm.objectives.disarm import DisARM
 from pyrodgm.objectives.dnce import DNCE
 from pyrodgm.objectives.double_cv import DoubleCV
 from pyrodgm.objectives.elbo import ELBO
+from pyrodgm.objectives.exclusive_nrf import ExclusiveNRF
 from pyrodgm.objectives.f_gan import FGAN
 from pyrodgm.objectives.fivo import FIVO
 from pyrodgm.objectives.gan import GAN
+from pyrodgm.objectives.inclusive_nrf import InclusiveNRF
 from pyrodgm.objectives.iwae import IWAE
 from pyrodgm.objectives.jsa import JSA
 from pyrodgm.objectives.ml import ML
@@ -57,9 +59,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dnce": DNCE,
     "double-cv": DoubleCV,
     "elbo": ELBO,
+    "exclusive-nrf": ExclusiveNRF,
     "f-gan": FGAN,
     "fivo": FIVO,
     "gan": GAN,
+    "inclusive-nrf": InclusiveNRF,
     "iwae": IWAE,
     "jsa": JSA,
     "ml": ML,
@@ -117,6 +121,8 @@ __all__ = [
     "DisARM",
     "DistanceTerm",
     "DoubleCV",
+    "ExclusiveNRF",
+    "InclusiveNRF",
     "LocalRLOO",
     "Loss",
     "MuProp",

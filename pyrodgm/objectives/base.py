@@ -37,6 +37,8 @@ class Needs:
         auxiliary: whether the guide draws sites that the model does not have.
         codebook: whether the guide draws the nearest codes of a codebook, without randomness.
         independent_bits: whether the guide must draw the bits of a site independently.
+        has_entropy: whether the entropy of the guide must be known, or estimated from its draws:
+            it has a density, or its draws carry gradients.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
@@ -49,6 +51,7 @@ class Needs:
     auxiliary: bool | None = None
     codebook: bool | None = False
     independent_bits: bool | None = None
+    has_entropy: bool | None = None
     one_of: frozenset[str] = frozenset()
 
 
@@ -186,6 +189,18 @@ class Objective(Checked, nn.Module, ABC):
             return Validation()
         pair, draws = (self.model, self.guide), self.validation_draws
         return validate(*pair, sequences, particles=draws, seed=seed)
+
+    def draws(self, batch: Batch) -> dict[str, Tensor]:
+        """Draws that stand for those of the model by name, the best ones last; by default none.
+
+        They are for models that cannot be drawn from as well in another way, such as random fields
+        with a generator.
+
+        Args:
+            batch: B sequences, in whose shape draws are, (B, T, D); its observations are not used.
+        """
+        del batch
+        return {}
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:
         """The loss of one phase; the entry point for device wrappers."""

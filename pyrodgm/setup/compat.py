@@ -25,6 +25,10 @@ INDEPENDENT_BITS = (
     "draws the bits of a site one after the other, each given those before it",
     "draws the bits of a site independently of each other",
 )
+HAS_ENTROPY = (
+    "has neither a density nor draws that carry gradients",
+    "has a density or draws that carry gradients",
+)
 CODEBOOK = ("draws at random", "draws the nearest codes of a codebook")
 TIME = ("has no time", "runs over time")
 DENSITY = {
@@ -95,6 +99,7 @@ def guide_conflicts(
         (AUXILIARY, bool(added), needs.auxiliary),
         (CODEBOOK, q.codebook, needs.codebook),
         (INDEPENDENT_BITS, q.independent_bits, needs.independent_bits),
+        (HAS_ENTROPY, q.has_density or q.reparameterised, needs.has_entropy),
     ]
     for words, given, needed in needed_traits:
         if needed is not None and given != needed:

@@ -1,0 +1,167 @@
+"""Revision: Markov moves that bring draws of a guide closer to a random field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyrodgm.batch import Batch
+from pyrodgm.engine.kernels import SGHMC, SGLD, Potential
+from pyrodgm.engine.kernels.base import metropolis
+from pyrodgm.guides.from_models import GeneratorGuide, VAEGuide
+from pyrodgm.guides.observations import ObservationGuide
+from pyrodgm.models.energy import EnergyModel
+
+
+@dataclass(frozen=True)
+class Revised:
+    """Draws of a guide after their revision.
+
+    Args:
+        x: observations, (B, T, D).
+        h: noise of a generator, (B, T, N); None for other guides.
+        accepted: mean probability of acceptance; one for moves that do not reject.
+    """
+
+    x: Tensor
+    h: Tensor | None
+    accepted: Tensor
+
+
+@dataclass(frozen=True)
+class Langevin:
+    r"""Moves of real numbers along the gradient of the potential, from fresh draws of the guide.
+
+    With a generator and `latents`, the moves are of x and of its noise h together, in the augmented
+    distribution :math:`p(x)\, q(h \mid x)`:
+
+    .. math::
+        \nabla_x \log p(x)\, q(h \mid x) &= \nabla_x \phi(x) + \nabla_x \log q(x, h)
+            - \nabla_x \log q(x), \qquad
+        \nabla_x \log q(x) \approx \nabla_x \log q(x, h^*) \\
+        \nabla_h \log p(x)\, q(h \mid x) &= \nabla_h \log q(x, h)
+
+    where :math:`h^*` is h after one more step of Langevin dynamics in :math:`q(h \mid x)`. This
+    approximation is biased. Without `latents`, x alone is moved in p(x), and h is kept: it remains
+    the noise that x was drawn with, and is then no draw from :math:`q(h \mid x)`.
+
+    Args:
+        kernel: `SGLD`, moved `steps` times, or `SGHMC`, whose path has as many steps.
+        steps: moves.
+        latents: whether the noise of a generator is moved too.
+
+    Reference: Song and Ou, Learning neural random fields with inclusive auxiliary generators, 2018,
+    section 3; their published code for points and for CIFAR-10 moves x alone.
+    """
+
+    kernel: SGLD | SGHMC
+    steps: int
+    latents: bool
+
+    def __call__(self, model: EnergyModel, guide: ObservationGuide, batch: Batch) -> Revised:
+        """Revised draws in the shape of a batch."""
+        x, h = drawn(guide, batch)
+        moves = self.steps if isinstance(self.kernel, SGLD) else 1
+        if isinstance(guide, GeneratorGuide) and h is not None and self.latents:
+            size, both = x.shape[-1], torch.cat([x, h], -1)
+            for _ in range(moves):
+                both = self.kernel.move(both, self._augmented(model, guide, batch)).x
+            x, h = both[..., :size], both[..., size:]
+        else:
+            for _ in range(moves):
+                x = self.kernel.move(x, lambda x: model.potential(x, batch)).x
+        return Revised(x.masked_fill(~batch.mask[..., None], 0.0), h, x.new_ones(()))
+
+    def _augmented(self, model: EnergyModel, guide: GeneratorGuide, batch: Batch) -> Potential:
+        """A function of x and h end to end whose gradient is that of the equations."""
+        size = batch.x.shape[-1]
+
+        def potential(both: Tensor) -> Tensor:
+            x, h = both[..., :size], both[..., size:]
+            fixed = x.detach()
+            other = SGLD(self.kernel.step, self.kernel.noise).move(
+                h, lambda h: guide.log_joint(fixed, h, batch)
+            )
+            joint = guide.log_joint(x, h, batch) - guide.log_joint(x, other.x, batch)
+            return model.potential(x, batch) + joint
+
+        return potential
+
+
+def drawn(guide: ObservationGuide, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Draws of a guide, (B, T, D), and the noise of a generator, (B, T, N), without gradients."""
+    if isinstance(guide, GeneratorGuide):
+        with torch.no_grad():
+            return guide.joint(batch)
+    return guide.draw(batch), None
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """Moves by the conditional draws that a model has of its own, from fresh draws of the guide.
+
+    Args:
+        steps: sweeps; see `EnergyModel.gibbs`.
+    """
+
+    steps: int
+
+    @torch.no_grad()
+    def __call__(self, model: EnergyModel, guide: ObservationGuide, batch: Batch) -> Revised:
+        """Revised draws in the shape of a batch."""
+        x, h = drawn(guide, batch)
+        for _ in range(self.steps):
+            x = model.gibbs(x, batch)
+        return Revised(x.masked_fill(~batch.mask[..., None], 0.0), h, x.new_ones(()))
+
+
+@dataclass(frozen=True)
+class Independent:
+    r"""Metropolis independence sampling with the guide as proposal.
+
+    .. math:: a = \min\Big(1, \frac{w(x')}{w(x)}\Big), \qquad w(x) = \frac{e^{\phi(x)}}{q(x)}
+
+    Whole sequences are accepted, or frames where these are independent rows. Under the guide `vae`,
+    :math:`q(x)` is replaced by :math:`q(x, h) / r(h \mid x)`: a state x has a new draw of h from r,
+    and a proposal the h that it was drawn with. This leaves :math:`p(x)\, r(h \mid x)` unchanged.
+
+    Args:
+        steps: proposals.
+    """
+
+    steps: int
+
+    @torch.no_grad()
+    def __call__(
+        self, model: EnergyModel, guide: ObservationGuide, batch: Batch, x: Tensor | None = None
+    ) -> Revised:
+        """States after their moves, from states x (B, T, D), or from draws of the guide."""
+        x, accepted = guide.draw(batch) if x is None else x, []
+        for _ in range(self.steps):
+            before = self._log_weight(model, x, guide.log_prob(x, batch), batch)
+            proposed, log_q = weighted(guide, batch)
+            after = self._log_weight(model, proposed, log_q, batch)
+            x, probability = metropolis(x, proposed, after - before)
+            accepted.append(probability.mean())
+        return Revised(x, None, torch.stack(accepted).mean())
+
+    def _log_weight(self, model: EnergyModel, x: Tensor, log_q: Tensor, batch: Batch) -> Tensor:
+        """Log w of states: of every row, (B, T), or of every sequence, (B,)."""
+        log_w = (model.potential(x, batch) - log_q).masked_fill(~batch.mask, 0.0)
+        return log_w if model.traits.sequential is False else log_w.sum(-1)
+
+
+def weighted(guide: ObservationGuide, batch: Batch) -> tuple[Tensor, Tensor]:
+    r"""Draws of a guide, (B, T, D), and numbers log q by frame, (B, T), that give them weights.
+
+    .. math:: \mathrm{E}\, e^{\phi(x) - \log q} = Z
+
+    They are the log-probabilities of the draws, or under guide `vae` those of `VAEGuide.weighted`.
+    """
+    if isinstance(guide, VAEGuide):
+        return guide.weighted(batch)
+    x = guide.draw(batch)
+    with torch.no_grad():
+        return x, guide.log_prob(x, batch)
