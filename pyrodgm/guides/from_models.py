@@ -5,6 +5,7 @@ Each takes the options of its model. No other guide imports a model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, cast, final
@@ -120,7 +121,7 @@ class StepModelGuide(ModelGuide):
 
     def log_prob(self, x: Tensor, batch: Batch) -> Tensor:
         """Log-probability of frames given those before, (..., B, T), in nats."""
-        return each_draw(lambda x: score(self.program, observing(x, batch), {})["x"][0], x)
+        return score(self.program, observing(x, batch), {})["x"].reshape(x.shape[:-1])
 
 
 @final
@@ -187,7 +188,10 @@ class VAEGuide(ModelGuide):
 
     def log_prob(self, x: Tensor, batch: Batch) -> Tensor:
         """A lower bound on the log-probability of rows in expectation, (..., B, T)."""
-        return each_draw(lambda x: self._bound(observing(x, batch)), x)
+        seen = observing(x, batch)
+        drawn = draw(self.recognition, seen)
+        nats = _total(score(self.program, seen, drawn.values)) - _total(drawn.log_probs)
+        return nats.reshape(x.shape[:-1])
 
     @torch.no_grad()
     def weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -195,14 +199,8 @@ class VAEGuide(ModelGuide):
         values = dict(simulate(self.program, batch).values)
         x = values.pop("x")[0].masked_fill(~batch.mask[..., None], 0.0)
         seen = observing(x, batch)
-        return x, _total(score(self.program, seen, values)) - _total(
-            score(self.recognition, seen, values)
-        )
-
-    def _bound(self, batch: Batch) -> Tensor:
-        """The bound of the rows of a batch with one draw of their latents, (B, T)."""
-        drawn = draw(self.recognition, batch)
-        return _total(score(self.program, batch, drawn.values)) - _total(drawn.log_probs)
+        proposed = _total(score(self.recognition, seen, values))
+        return x, _total(score(self.program, seen, values)) - proposed
 
 
 @final
@@ -256,7 +254,7 @@ class GeneratorGuide(ModelGuide):
         size = self.program.input_dim
         h = standard_normal(size, batch).noise(torch.Size((*batch.mask.shape, size)))
         emission = self.emission(h, batch)
-        x = emission.rsample() if emission.has_rsample else emission.sample()
+        x = emission.from_noise(emission.noise(torch.Size((*batch.mask.shape, batch.x.shape[-1]))))
         return x.masked_fill(~batch.mask[..., None], 0.0), h
 
     def log_joint(self, x: Tensor, h: Tensor, batch: Batch) -> Tensor:
@@ -275,16 +273,13 @@ class GeneratorGuide(ModelGuide):
 
 
 def observing(x: Tensor, batch: Batch) -> Batch:
-    """A batch with other observations (B, T, D), none of them missing."""
-    return replace(batch, x=x, seen=None)
-
-
-def each_draw(log_prob: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A function of observations in the shape of a batch, for each of (..., B, T, D)."""
+    """Observations (..., B, T, D), none of them missing, as a batch of sequences one by one."""
+    copies = math.prod(x.shape[:-3])
     if x.dim() == 3:
-        return log_prob(x)
-    flat = x.flatten(0, -4)
-    return torch.stack([log_prob(each) for each in flat]).unflatten(0, x.shape[:-3])
+        return replace(batch, x=x, seen=None)
+    conditions = None if batch.conditions is None else batch.conditions.repeat(copies, 1, 1)
+    mask, index = batch.mask.repeat(copies, 1), batch.index.repeat(copies)
+    return Batch(x.reshape(-1, *x.shape[-2:]), mask, index, conditions=conditions)
 
 
 def _total(nats: dict[str, Tensor]) -> Tensor:

@@ -190,7 +190,7 @@ class Objective(Checked, nn.Module, ABC):
         pair, draws = (self.model, self.guide), self.validation_draws
         return validate(*pair, sequences, particles=draws, seed=seed)
 
-    def draws(self, batch: Batch) -> dict[str, Tensor]:
+    def samples(self, batch: Batch) -> dict[str, Tensor]:
         """Draws that stand for those of the model by name, the best ones last; by default none.
 
         They are for models that cannot be drawn from as well in another way, such as random fields

@@ -56,5 +56,7 @@ def batch_norm_entropy(network: nn.Module) -> Tensor:
     Reference: Kim and Bengio, Deep directed generative models with energy-based probability
     estimation, 2016, equation 10.
     """
-    scales = [each.weight for each in network.modules() if isinstance(each, FrameNorm)]
+    scales: list[Tensor] = [
+        each.weight for each in network.modules() if isinstance(each, FrameNorm)
+    ]
     return 0.5 * (torch.cat(scales).square() * 2 * math.e * math.pi).log().sum()

@@ -112,7 +112,7 @@ class ExclusiveNRF(FieldWithGuide):
         frames = batch.mask.sum()
         return Loss((of_draws - own - learned) * frames / batch.size, report, sites)
 
-    def draws(self, batch: Batch) -> dict[str, Tensor]:
+    def samples(self, batch: Batch) -> dict[str, Tensor]:
         """Draws of the guide in the shape of a batch."""
         return {"guide": self.noise.draw(batch)}
 

@@ -151,7 +151,7 @@ class InclusiveNRF(FieldWithGuide):
         where = self._rows()
         return self.revision(self.field, self.noise, where, self.chains["x"]), where
 
-    def draws(self, batch: Batch) -> dict[str, Tensor]:
+    def samples(self, batch: Batch) -> dict[str, Tensor]:
         """Draws of the guide, and other draws after their revision, in the shape of a batch."""
         revised = self.revision(self.field, self.noise, batch)
         return {"guide": self.noise.draw(batch), "revised": revised.x}

@@ -76,15 +76,13 @@ class Langevin:
 
     def _augmented(self, model: EnergyModel, guide: GeneratorGuide, batch: Batch) -> Potential:
         """A function of x and h end to end whose gradient is that of the equations."""
-        size = batch.x.shape[-1]
+        size, inner = batch.x.shape[-1], SGLD(self.kernel.step, self.kernel.noise)
 
         def potential(both: Tensor) -> Tensor:
             x, h = both[..., :size], both[..., size:]
             fixed = x.detach()
-            other = SGLD(self.kernel.step, self.kernel.noise).move(
-                h, lambda h: guide.log_joint(fixed, h, batch)
-            )
-            joint = guide.log_joint(x, h, batch) - guide.log_joint(x, other.x, batch)
+            again = inner.move(h.detach(), lambda h: guide.log_joint(fixed, h, batch)).x
+            joint = guide.log_joint(x, h, batch) - guide.log_joint(x, again, batch)
             return model.potential(x, batch) + joint
 
         return potential

@@ -29,7 +29,7 @@ class Average:
         self._update = warm_average(decay)
 
     def update(self) -> None:
-        """Add the current weights to the average; the first ones are copied."""
+        """Add the current weights to the average; the first ones, and buffers, are copied."""
         current = [parameter.detach() for parameter in self._training.parameters()]
         averaged = [parameter.detach() for parameter in self.module.parameters()]
         if self.count:
@@ -38,6 +38,9 @@ class Average:
             for kept, new in zip(averaged, current, strict=True):
                 kept.copy_(new)
         self.count += 1
+        # Statistics of the data, such as those of batch normalisation, are averages themselves.
+        for kept, new in zip(self.module.buffers(), self._training.buffers(), strict=True):
+            kept.copy_(new)
 
     @contextmanager
     def used(self) -> Iterator[None]:
