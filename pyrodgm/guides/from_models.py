@@ -48,6 +48,7 @@ class ModelGuide(ObservationGuide):
 
     def __init__(self, model: Target, **options: Any) -> None:
         super().__init__(model)
+        self.history = 0
         self.program: Any = cast("Callable[..., Model]", self.options_of)(model.info, **options)
 
     def forward(self, batch: Batch) -> None:
@@ -274,12 +275,8 @@ class GeneratorGuide(ModelGuide):
 
 def observing(x: Tensor, batch: Batch) -> Batch:
     """Observations (..., B, T, D), none of them missing, as a batch of sequences one by one."""
-    copies = math.prod(x.shape[:-3])
-    if x.dim() == 3:
-        return replace(batch, x=x, seen=None)
-    conditions = None if batch.conditions is None else batch.conditions.repeat(copies, 1, 1)
-    mask, index = batch.mask.repeat(copies, 1), batch.index.repeat(copies)
-    return Batch(x.reshape(-1, *x.shape[-2:]), mask, index, conditions=conditions)
+    around = batch if x.dim() == 3 else batch.repeated(math.prod(x.shape[:-3]))
+    return replace(around, x=x.reshape(-1, *x.shape[-2:]), seen=None)
 
 
 def _total(nats: dict[str, Tensor]) -> Tensor:

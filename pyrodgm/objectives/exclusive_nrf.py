@@ -100,8 +100,7 @@ class ExclusiveNRF(FieldWithGuide):
         """Both gradients: of the field by data and draws, of the guide by its draws."""
         followed = {"density": self._by_density, "conditional": self._by_bits}
         x, learned, entropy = followed.get(self.entropy, self._by_path)(batch)
-        own = frame_mean(self.field.potential(batch.x, batch), batch)
-        of_draws = frame_mean(self.field.potential(x, batch), batch)
+        own, of_draws = self.potential(batch.x, batch), self.potential(x, batch)
         name = f"{self.entropy.replace('-', '_')}_entropy_nats_per_frame"
         report = {self.headline: (own - of_draws).detach(), name: entropy.detach()}
         sites = {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
+from pyrodgm.engine.frozen import frozen
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.likelihood.energy import validate_energy
 from pyrodgm.evaluate.likelihood.validation import Validation
@@ -60,6 +61,7 @@ class FieldWithGuide(Objective):
                 f"guide {type(guide).__name__} does not draw observations; derive it from "
                 "pyrodgm.guides.ObservationGuide"
             )
+        self.field.over(self.noise)
 
     @property
     def field(self) -> EnergyModel:
@@ -70,6 +72,14 @@ class FieldWithGuide(Objective):
     def noise(self) -> ObservationGuide:
         """The guide, which draws observations."""
         return cast("ObservationGuide", self.guide)
+
+    def potential(self, x: Tensor, batch: Batch) -> Tensor:
+        """The mean potential per frame of x (B, T, D), with gradients to the field alone.
+
+        Those of a residual field would go to its guide too.
+        """
+        with frozen(self.guide.parameters()):
+            return frame_mean(self.field.potential(x, batch), batch)
 
     def begin(self, training: Sequences) -> None:
         """Refuse missing values.

@@ -126,8 +126,8 @@ class InclusiveNRF(FieldWithGuide):
             self.acceptance.update(revised.accepted)
             if self.chains is not None:
                 self.chains["x"] = revised.x
-        own = frame_mean(self.field.potential(batch.x, batch), batch)
-        of_draws = frame_mean(self.field.potential(revised.x, where), where)
+        own = self.potential(batch.x, batch)
+        of_draws = self.potential(revised.x, where)
         name, nats = self._learned(revised, where)
         report = {self.headline: (own - of_draws).detach(), name: nats.detach()}
         if isinstance(self.revision, Independent):

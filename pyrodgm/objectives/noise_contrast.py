@@ -50,7 +50,6 @@ class NoiseContrast(FieldWithGuide):
     ) -> None:
         super().__init__(model, guide)
         self.noise_per_datum, self.interpolation = noise_per_datum, interpolation
-        self.field.over(self.noise)
         self.log_z = self.field.free_log_normaliser()
 
     def contrast(self, batch: Batch) -> Loss:

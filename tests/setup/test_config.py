@@ -64,10 +64,10 @@ def test_every_mistake_is_reported_at_once():
 
 
 def test_an_unknown_model_does_not_hide_other_mistakes():
-    message = refusal({"model": {"name": "tsbm"}, "fit": {"step": 3}, "guide": {"name": "rnn"}})
+    message = refusal({"model": {"name": "tsbm"}, "fit": {"step": 3}, "guide": {"name": "hmm"}})
     assert "unknown model 'tsbm'" in message
     assert "fit.step" in message
-    assert "unknown guide 'rnn'" in message
+    assert "unknown guide 'hmm'" in message
 
 
 @pytest.mark.parametrize(
