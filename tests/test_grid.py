@@ -51,6 +51,8 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "rbm": {"hidden_dim": 3},
     "sequence-field": {"hidden_dim": (8, 8)},
     "random-field": {"hidden_dim": (4, 3)},
+    "trbm": {"hidden_dim": 3},
+    "rtrbm": {"hidden_dim": 3},
 }
 GUIDE_SIZES: dict[str, dict[str, Any]] = {
     "autoregressive": {},

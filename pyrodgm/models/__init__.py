@@ -7,7 +7,7 @@ from pyrodgm.models.darn import DARN
 from pyrodgm.models.dlgm import DLGM
 from pyrodgm.models.dmm import DMM
 from pyrodgm.models.dtsbn import DTSBND
-from pyrodgm.models.energy import Annealing, EnergyModel
+from pyrodgm.models.energy import Annealing, EnergyModel, FrameEnergyModel
 from pyrodgm.models.generator import FeedForwardGenerator
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator
@@ -20,6 +20,7 @@ from pyrodgm.models.sbn import SBN
 from pyrodgm.models.sequence_field import SequenceField
 from pyrodgm.models.srnn import SRNN
 from pyrodgm.models.storn import STORN
+from pyrodgm.models.temporal import RTRBM, TRBM
 from pyrodgm.models.tsbn import DTSBNS, HMSBN, TSBN
 from pyrodgm.models.vae import VAE
 from pyrodgm.models.vrnn import VRNN
@@ -47,6 +48,8 @@ MODELS: dict[str, type[Model]] = {
     "rbm": RBM,
     "sequence-field": SequenceField,
     "random-field": RandomField,
+    "trbm": TRBM,
+    "rtrbm": RTRBM,
 }
 
 __all__ = [
@@ -64,9 +67,11 @@ __all__ = [
     "RBM",
     "RNN",
     "RNNNADE",
+    "RTRBM",
     "SBN",
     "SRNN",
     "STORN",
+    "TRBM",
     "TSBN",
     "VAE",
     "VRNN",
@@ -75,6 +80,7 @@ __all__ = [
     "EnergyModel",
     "FeedForwardGenerator",
     "Form",
+    "FrameEnergyModel",
     "Generator",
     "Model",
     "ModelTraits",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
 
 import pyro
 from torch import Tensor, nn
@@ -45,6 +46,37 @@ class Annealing(Protocol):
 
     def move(self, x: Tensor, beta: float) -> Tensor:
         """A draw given rows (num, D) that satisfies detailed balance with p at beta."""
+        ...
+
+
+class Energies(Protocol):
+    """The unnormalised distributions of the frames of one batch, to evaluate them several times."""
+
+    def potential(self, x: Tensor) -> Tensor:
+        """The unnormalised log-density by frame, (..., B, T), of observations (..., B, T, D)."""
+        ...
+
+    def gibbs(self, x: Tensor) -> Tensor:
+        """One sweep of draws, which leaves the distributions unchanged, (..., B, T, D)."""
+        ...
+
+
+class FrameEnergies(Energies, Protocol):
+    """The distributions of frames given those before them, each with a normaliser of its own.
+
+    Frames may have any leading dimensions (...) instead of (B, T).
+    """
+
+    def log_normaliser(self) -> Tensor:
+        """The exact log Z of every frame, (...), in nats, in double precision."""
+        ...
+
+    def annealing(self) -> Annealing:
+        """A path for all frames at once: from a known distribution of each, (num, ..., D)."""
+        ...
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The expectation of frames given what a sweep from x draws first, (..., D)."""
         ...
 
 
@@ -120,6 +152,13 @@ class EnergyModel(Model):
         """
         self._refuse_unless_bits("gibbs(x, batch)", "draws for a Markov chain")
         return bitwise.sweep(lambda x: self.potential(x, batch), x)
+
+    def given(self, batch: Batch) -> Energies:
+        """The distributions of the frames of a batch, for several evaluations.
+
+        A model of frames given those before takes these from the observations of the batch.
+        """
+        return BatchEnergies(self, batch)
 
     @property
     def enumerable(self) -> bool:
@@ -216,3 +255,82 @@ class EnergyModel(Model):
             pyro.plate("frames", batch.length, dim=-1),
         ):
             pyro.factor("x", self.potential(batch.x, batch).masked_fill(~batch.mask, 0.0))
+
+
+@dataclass(frozen=True)
+class BatchEnergies:
+    """The potential and the draws of a model for one batch.
+
+    Args:
+        model: the model.
+        batch: with conditions and mask.
+    """
+
+    model: EnergyModel
+    batch: Batch
+
+    def potential(self, x: Tensor) -> Tensor:
+        """The unnormalised log-density by frame, (..., B, T), of observations (..., B, T, D)."""
+        return self.model.potential(x, self.batch)
+
+    def gibbs(self, x: Tensor) -> Tensor:
+        """One sweep of draws, (..., B, T, D)."""
+        return self.model.gibbs(x, self.batch)
+
+
+class FrameEnergyModel(EnergyModel):
+    r"""A model whose frames are normalised one by one, each given the frames before it.
+
+    .. math::
+        p(x) = \prod_t p(x_t \mid x_{<t}), \qquad
+        p(x_t \mid x_{<t}) = \frac{1}{Z_t(s_{t-1})} \exp \phi(x_t; s_{t-1})
+
+    where the state s summarises the past. In contrast to other energy models, the potential uses
+    the observations of the batch: as the past of every frame. `filtered` says whether states are
+    drawn, by a filter; then the mean of :math:`\sum_t \log p(x_t \mid s_{t-1})` is a lower bound on
+    the log-likelihood.
+    """
+
+    filtered: ClassVar[bool] = False
+
+    @abstractmethod
+    def states(self, batch: Batch, num: int = 1) -> Tensor:
+        """The state before every frame and after the last, (num, B, T + 1, S).
+
+        States that are drawn have `num` independent paths.
+        """
+
+    @abstractmethod
+    def frames(self, states: Tensor) -> FrameEnergies:
+        """The distributions of frames given the states before them, (..., S)."""
+
+    @abstractmethod
+    def advance(self, states: Tensor, x: Tensor) -> Tensor:
+        """The states after frames x (..., D) from those before, (..., S)."""
+
+    def given(self, batch: Batch) -> FrameEnergies:
+        """The distributions of all frames given the frames of the batch before them."""
+        return self.frames(self.states(batch)[0, :, :-1])
+
+    def potential(self, x: Tensor, batch: Batch) -> Tensor:
+        """The unnormalised log-density by frame, (..., B, T), given the batch's frames before."""
+        return self.given(batch).potential(x)
+
+    def gibbs(self, x: Tensor, batch: Batch) -> Tensor:
+        """One sweep of draws of every frame given the batch's frames before, (..., B, T, D)."""
+        return self.given(batch).gibbs(x)
+
+    def log_normaliser(self) -> Tensor:
+        """Refused: there is none that all frames share.
+
+        Raises:
+            CompatibilityError: always; `log_normalisers` are those of the frames of a batch.
+        """
+        raise CompatibilityError(
+            f"log Z of {type(self).__name__} differs from frame to frame; log_normalisers(batch) "
+            "gives those of a batch"
+        )
+
+    def log_normalisers(self, batch: Batch) -> Tensor:
+        """The exact log Z of every frame given the batch's frames before, (B, T)."""
+        return self.given(batch).log_normaliser()

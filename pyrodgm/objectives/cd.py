@@ -22,16 +22,20 @@ class CD(Contrastive):
         \mathrm{E}_{x \sim \text{data}}
         \big[\nabla \phi(x) - \mathrm{E}_{T^k(\tilde x \mid x)} \nabla \phi(\tilde x)\big]
 
-    where T is one Gibbs sweep of the model. The update is biased as a gradient of the
-    log-likelihood, less so the larger k. It is zero where the model is the distribution of the
-    data, because the sweeps leave that unchanged.
+    where T is one Gibbs sweep of the model. For a model of sequences, chains are those of every
+    frame given the frames of the data before it, and gradients go back through time.
+
+    The update is biased as a gradient of the log-likelihood, less so the larger k. It is zero where
+    the model is the distribution of the data, because the sweeps leave that unchanged.
 
     Args:
-        model: a model with an unnormalised density and conditional draws, of independent frames.
+        model: a model with an unnormalised density and conditional draws.
         guide: the guide "none".
         steps: sweeps k.
 
-    Reference: Hinton, Training products of experts by minimizing contrastive divergence, 2002.
+    Reference: Hinton, Training products of experts by minimizing contrastive divergence, 2002; for
+    sequences Sutskever, Hinton and Taylor, The recurrent temporal restricted Boltzmann machine,
+    2008.
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (

@@ -18,7 +18,7 @@ from pyrodgm.evaluate.likelihood.energy import validate_energy
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.energy import Energies, EnergyModel
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.objectives.base import Loss, Needs, Objective
@@ -39,14 +39,12 @@ class Contrastive(Objective):
     frequencies differ. If the chains hardly move, there is a `ChainWarning` at validation.
 
     Args:
-        model: a model with an unnormalised density and conditional draws, of independent frames.
+        model: a model with an unnormalised density and conditional draws.
         guide: the guide "none".
         steps: sweeps per chain and step.
     """
 
-    needs: ClassVar[Needs] = Needs(
-        latents=frozenset({"none"}), density=frozenset({"unnormalised"}), sequential=False
-    )
+    needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}), density=frozenset({"unnormalised"}))
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"
 
@@ -68,10 +66,12 @@ class Contrastive(Objective):
         """Mean potential of the chains minus that of the data, per sequence."""
         model, frames = self._energy(), batch.mask.sum()
         before, where = self.starts(batch)
-        after = self._moved(before, where)
-        own = model.potential(batch.x, batch).masked_fill(~batch.mask, 0.0).sum() / frames
+        of_data = model.given(batch)
+        of_chains = of_data if where is batch else model.given(where)
+        after = self._moved(before, of_chains)
+        own = of_data.potential(batch.x).masked_fill(~batch.mask, 0.0).sum() / frames
         counted = where.mask.to(own)
-        drawn = (model.potential(after, where) * counted).sum() / counted.sum()
+        drawn = (of_chains.potential(after) * counted).sum() / counted.sum()
         changed = ((after != before).sum(-1) * counted).sum() / counted.sum()
         moved = changed.detach() / self.bits_apart
         if self.training:
@@ -108,8 +108,8 @@ class Contrastive(Objective):
         )
 
     @torch.no_grad()
-    def _moved(self, x: Tensor, batch: Batch) -> Tensor:
+    def _moved(self, x: Tensor, energies: Energies) -> Tensor:
         """States of chains after their sweeps."""
         for _ in range(self.steps):
-            x = self._energy().gibbs(x, batch)
+            x = energies.gibbs(x)
         return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -12,6 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
+from pyrodgm.objectives.base import Needs
 from pyrodgm.objectives.contrastive import Contrastive
 from pyrodgm.objectives.state import Chains
 from pyrodgm.objectives.targets import Targets
@@ -42,6 +44,7 @@ class PCD(Contrastive):
     gradient, 2008.
     """
 
+    needs: ClassVar[Needs] = replace(Contrastive.needs, sequential=False)
     targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "none", "alg. 7, eq. 38-39"),)
 
     def __init__(

@@ -90,9 +90,9 @@ def test_conditionals_are_those_of_enumeration():
     model = machine()
     p = joint(model)
     h_given_v = p.softmax(1) @ states(H)
-    torch.testing.assert_close(model.hidden_log_odds(states(D)).sigmoid(), h_given_v)
+    torch.testing.assert_close(model.machine.hidden_log_odds(states(D)).sigmoid(), h_given_v)
     v_given_h = p.softmax(0).T @ states(D)
-    torch.testing.assert_close(model.visible_log_odds(states(H)).sigmoid(), v_given_h)
+    torch.testing.assert_close(model.machine.visible_log_odds(states(H)).sigmoid(), v_given_h)
 
 
 @pytest.mark.parametrize("beta", [0.3, 1.0])

@@ -15,11 +15,12 @@ from pyrodgm.display import json_number
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
+from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
 from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
-from pyrodgm.models import EnergyModel, Model
+from pyrodgm.models import EnergyModel, FrameEnergyModel, Model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,10 +210,11 @@ def _energy_bounds(
             f"{type(model).__name__} has no latents to draw, but {particles} particles were "
             "requested; its accuracy depends on --chains and --temperatures"
         )
-    # Any other estimator is refused there.
-    found = normaliser(
-        model, sequences, estimator=cast("NormaliserEstimator", estimator), seed=seed
-    )
+    used = cast("NormaliserEstimator", estimator)  # any other one is refused there
+    if isinstance(model, FrameEnergyModel):
+        of_frames = frame_likelihood(model, sequences, estimator=used, seed=seed)
+        return of_frames.lower, of_frames.normaliser.estimator
+    found = normaliser(model, sequences, estimator=used, seed=seed)
     return potentials(model, sequences) - found.upper * sequences.lengths, found.estimator
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
 from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
 from pyrodgm.evaluate.likelihood.normaliser import (
-    CHAINS,
-    TEMPERATURES,
     Normaliser,
     NormaliserEstimator,
     normaliser,
@@ -23,11 +22,30 @@ from pyrodgm.evaluate.likelihood.normaliser import (
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.base import Model
-from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.energy import EnergyModel, FrameEnergyModel
 
 CROSSED = (
     "The lower estimate is above the upper one: the chains are too noisy, or rows of the data are "
     "unlike draws from the model. Increase --chains and --temperatures."
+)
+SHARED = (
+    "log Z is at least {lower:.2f} (standard error {standard_error_lower:.2f}) by {chains} chains "
+    "of {temperatures} temperatures from a known distribution, and at most {upper:.2f} (standard "
+    "error {standard_error_upper:.2f}) by reverse chains from the data. Both hold in expectation, "
+    "the second for the distribution in which the forward chains end. The standard errors in the "
+    "table do not include these errors."
+)
+BY_FRAME = (
+    "Every frame has a log Z of its own given the frames before it. The log-likelihoods are "
+    "estimates: the mean log Z is at least {lower:.3f} (standard error {standard_error_lower:.3f}) "
+    "by {chains} chains of {temperatures} temperatures for each of {frames} frames, and at most "
+    "{upper:.3f} (standard error {standard_error_upper:.3f}) by reverse chains from the frames. "
+    "Both hold in expectation, the second for the distribution in which the forward chains end. "
+    "The standard errors in the table do not include these errors."
+)
+FILTERED = (
+    "The hidden units of the past are drawn by a filter, one path for each sequence, so that these "
+    "numbers are lower bounds on the log-likelihood in expectation."
 )
 BITS = 16  # number of bits per frame used by the pseudo-likelihood
 
@@ -40,11 +58,13 @@ class EnergyLikelihood:
         lower: by the upper estimate of log Z: conservative.
         upper: by the lower estimate of log Z: optimistic. Both are equal if log Z is exact.
         normaliser: the estimates of log Z.
+        filtered: whether hidden units of the past were drawn by a filter.
     """
 
     lower: Bound
     upper: Bound
     normaliser: Normaliser
+    filtered: bool = False
 
     @property
     def exact(self) -> bool:
@@ -55,15 +75,18 @@ class EnergyLikelihood:
         """A sentence that explains the numbers."""
         z = self.normaliser
         if self.exact:
-            return f"log Z = {z.lower:.4f} nats, by {z.exactly_by}."
+            of_what = "log Z" if z.frames is None else "the mean log Z of a frame"
+            return f"{of_what} = {z.lower:.4f} nats, by {z.exactly_by}.{self._filtered}"
         return (
-            f"log Z is at least {z.lower:.2f} (standard error {z.standard_error_lower:.2f}) by "
-            f"{z.chains} chains of {z.temperatures} temperatures from a known distribution, and at "
-            f"most {z.upper:.2f} (standard error {z.standard_error_upper:.2f}) by reverse chains "
-            "from the data. Both hold in expectation, the second for the distribution in which the "
-            "forward chains end. The standard errors in the table do not include these errors. "
+            (SHARED if z.frames is None else BY_FRAME).format(**asdict(z))
+            + " "
             + ("More --temperatures narrow the bracket." if z.lower <= z.upper else CROSSED)
+            + self._filtered
         )
+
+    @property
+    def _filtered(self) -> str:
+        return f" {FILTERED}" if self.filtered else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: the lower bound as for any model, then the further numbers."""
@@ -72,6 +95,7 @@ class EnergyLikelihood:
             "upper_nats_per_example": self.upper.nats_per_example,
             "upper_nats_per_frame": self.upper.nats_per_frame,
             "log_normaliser_nats": self.normaliser.to_dict(),
+            "filtered": self.filtered,
         }
 
 
@@ -80,26 +104,26 @@ def energy_likelihood(
     sequences: Sequences,
     *,
     estimator: NormaliserEstimator = "auto",
-    chains: int = CHAINS,
-    temperatures: int = TEMPERATURES,
     seed: int = 0,
     progress: Progress = silent,
+    **sizes: int,
 ) -> EnergyLikelihood:
-    r"""The log-likelihood of independent frames, :math:`\phi(x) - \log Z`.
+    r"""The log-likelihood of frames, :math:`\phi(x) - \log Z`.
 
     If log Z is estimated by annealed importance sampling, forward chains give an upper bound on the
     log-likelihood in expectation. Reverse chains, which start at frames of these sequences, give a
     lower bound on the log-probability that forward chains end in a frame; for long chains this is
-    the log-likelihood. The bounds converge with the number of temperatures.
+    the log-likelihood. The bounds converge with the number of temperatures. Where every frame has a
+    normaliser given the frames before it, see `pyrodgm.evaluate.likelihood.frame_energy`.
 
     Args:
         model: an energy model.
         sequences: the split.
         estimator: as in `normaliser`.
-        chains: number of chains of ais, in each direction.
-        temperatures: steps of each chain of ais.
         seed: of the chains; the global generator is left alone.
         progress: called with the share done, in [0, 1].
+        sizes: `chains` of ais in each direction, and `temperatures`, the steps of each; by default
+            100 and 1000 for one normaliser, and 8 and 200 for that of every frame.
 
     Raises:
         UsageError: the model is not an energy model, or as in `normaliser`.
@@ -112,8 +136,10 @@ def energy_likelihood(
             f"{type(model).__name__} has no normaliser to estimate; run.evaluate gives its "
             "log-likelihood, or a bound on it"
         )
-    given = {"chains": chains, "temperatures": temperatures, "seed": seed, "progress": progress}
-    found = normaliser(model, sequences, estimator=estimator, **given)
+    if isinstance(model, FrameEnergyModel):
+        given = {"estimator": estimator, "seed": seed, "progress": progress, **sizes}
+        return _by_frame(model, sequences, **given)
+    found = normaliser(model, sequences, estimator=estimator, seed=seed, progress=progress, **sizes)
     nats, lengths = potentials(model, sequences), sequences.lengths
     lower, upper = (
         Bound.of(nats - log_z * lengths, lengths, found.estimator)
@@ -122,12 +148,23 @@ def energy_likelihood(
     return EnergyLikelihood(lower, upper, found)
 
 
+def _by_frame(model: FrameEnergyModel, sequences: Sequences, **options: Any) -> EnergyLikelihood:
+    """Where every frame has a normaliser of its own."""
+    found = frame_likelihood(model, sequences, **options)
+    lower, upper = (
+        Bound.of(nats, sequences.lengths, found.normaliser.estimator)
+        for nats in (found.lower, found.upper)
+    )
+    return EnergyLikelihood(lower, upper, found.normaliser, model.filtered)
+
+
 def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> float:
     r"""Mean log-probability of every bit given the others of its frame, in nats per frame.
 
     .. math:: \sum_d \log p(x_d \mid x_{-d}) = \sum_d \log \sigma(\phi(x) - \phi(\bar x^d))
 
-    where :math:`\bar x^d` is x with bit d flipped. No normaliser is needed. For frames with more
+    where :math:`\bar x^d` is x with bit d flipped. Frames given those before them are conditioned
+    on the data's. No normaliser is needed. For frames with more
     than 16 bits, the sum is estimated from 16 bits drawn at random, the same ones for the same
     seed.
 
@@ -144,10 +181,11 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
             batch = sequences.batch(rows).to(device)
             dim = batch.x.shape[-1]
             looked = torch.rand(batch.x.shape).argsort(-1)[..., :BITS].to(device)
-            own, total = model.potential(batch.x, batch), torch.zeros_like(batch.x[..., 0])
+            energies = model.given(batch)
+            own, total = energies.potential(batch.x), torch.zeros_like(batch.x[..., 0])
             for bit in looked.split(1, -1):
                 other = batch.x.scatter(-1, bit, 1 - batch.x.gather(-1, bit))
-                total += F.logsigmoid(own - model.potential(other, batch))
+                total += F.logsigmoid(own - energies.potential(other))
             share = looked.shape[-1] / dim
             nats += float(total.masked_fill(~batch.mask, 0.0).double().sum()) / share
     return nats / sequences.num_frames

@@ -36,6 +36,8 @@ class Normaliser:
         chains: in each direction; 0 if exact.
         temperatures: steps of each chain; 0 if exact.
         exactly_by: "enumeration" or "integration" if it is exact; empty otherwise.
+        frames: frames with a normaliser of their own, whose means these are; None if all frames
+            share one. The standard errors are then those of the means.
     """
 
     estimator: str
@@ -46,6 +48,7 @@ class Normaliser:
     chains: int = 0
     temperatures: int = 0
     exactly_by: str = ""
+    frames: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; the standard error of a single chain is null."""
@@ -77,6 +80,22 @@ def normaliser(
         CompatibilityError: the model cannot be enumerated, or has no path to anneal along.
         UsageError: an unknown estimator, no chains or no temperatures.
     """
+    with torch.no_grad():
+        if checked(model, estimator, chains, temperatures) == "exact":
+            exact = float(model.log_normaliser())
+            return Normaliser("exact", exact, exact, exactly_by=model.exactly_by)
+        with forked(seed, "annealing"):
+            return _annealed(model, sequences, chains, temperatures, seed, progress)
+
+
+def checked(
+    model: EnergyModel, estimator: str, chains: int, temperatures: int
+) -> Literal["exact", "ais"]:
+    """The estimator to use for a model.
+
+    Raises:
+        UsageError: an unknown estimator, no chains or no temperatures.
+    """
     if estimator not in get_args(NormaliserEstimator):
         raise UsageError(
             f"estimator '{estimator}' does not apply to {type(model).__name__}, whose density is "
@@ -84,12 +103,9 @@ def normaliser(
         )
     if chains < 1 or temperatures < 1:
         raise UsageError(f"got {chains} chains and {temperatures} temperatures; give at least 1")
-    with torch.no_grad():
-        if estimator == "exact" or (estimator == "auto" and model.enumerable):
-            exact = float(model.log_normaliser())
-            return Normaliser("exact", exact, exact, exactly_by=model.exactly_by)
-        with forked(seed, "annealing"):
-            return _annealed(model, sequences, chains, temperatures, seed, progress)
+    if estimator == "exact" or (estimator == "auto" and model.enumerable):
+        return "exact"
+    return "ais"
 
 
 def _annealed(

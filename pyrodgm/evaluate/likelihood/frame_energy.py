@@ -1,0 +1,127 @@
+"""Log-likelihoods of models whose frames are normalised one by one, each given the past."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrodgm.data.base import Sequences
+from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
+from pyrodgm.evaluate.likelihood.normaliser import Normaliser, NormaliserEstimator, checked
+from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
+from pyrodgm.models.energy import FrameEnergies, FrameEnergyModel
+
+CHAINS, TEMPERATURES = 8, 200  # of every frame
+NUMBERS_AT_ONCE = 2**17  # chains x frames x features annealed together: they stay in the cache
+
+
+@dataclass(frozen=True)
+class FrameLikelihood:
+    """Log-likelihoods of N sequences, between two estimates, and the normalisers behind them.
+
+    Args:
+        lower: with the upper estimates of log Z, (N,), in nats.
+        upper: with the lower estimates of log Z, (N,), in nats; equal if log Z is exact.
+        normaliser: means over all frames.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    normaliser: Normaliser
+
+
+def frame_likelihood(
+    model: FrameEnergyModel,
+    sequences: Sequences,
+    *,
+    estimator: NormaliserEstimator = "auto",
+    chains: int = CHAINS,
+    temperatures: int = TEMPERATURES,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> FrameLikelihood:
+    r"""The log-likelihood of sequences, :math:`\sum_t \phi(x_t; s_{t-1}) - \log Z(s_{t-1})`.
+
+    By annealing every frame has chains of its own, in both directions: forward chains give log Z
+    too low in expectation, reverse chains from the frame itself too high, as for rows
+    (`pyrodgm.evaluate.likelihood.energy`). Their errors are independent, so those of the mean over
+    frames are small; the bias is not averaged out, and falls with the number of temperatures.
+
+    Args:
+        model: a model of frames given those before.
+        sequences: the split.
+        estimator: "auto" is exact if the model says that it can be enumerated, and ais otherwise.
+        chains: of every frame, in each direction.
+        temperatures: steps of a chain.
+        seed: of all draws; the global generator is left alone.
+        progress: called with the share done, in [0, 1].
+
+    Raises:
+        CompatibilityError: log Z is to be exact, but cannot be enumerated.
+        UsageError: an unknown estimator, no chains or no temperatures.
+    """
+    used = checked(model, estimator, chains, temperatures)
+    sizes = None if used == "exact" else (chains, temperatures)
+    lower, upper, found = np.zeros(len(sequences)), np.zeros(len(sequences)), []
+    with drawing(model, seed, "annealing") as device:
+        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size, progress=progress):
+            batch = sequences.batch(rows).to(device)
+            owner = rows[batch.mask.nonzero()[:, 0].cpu().numpy()]
+            states, x = model.states(batch)[0, :, :-1][batch.mask], batch.x[batch.mask]
+            for part in _parts(len(x), model.frame_size * chains):
+                frames = model.frames(states[part])
+                log_z = _exact(frames) if sizes is None else _annealed(frames, x[part], *sizes)
+                own = frames.potential(x[part]).double()
+                np.add.at(lower, owner[part], (own - log_z.upper).cpu().numpy())
+                np.add.at(upper, owner[part], (own - log_z.lower).cpu().numpy())
+                found.append(log_z)
+    return FrameLikelihood(lower, upper, _summary(model, found, sizes))
+
+
+class _LogZ(NamedTuple):
+    """Estimates of the log Z of some frames, (F,), and their variances."""
+
+    lower: Tensor
+    upper: Tensor
+    lower_variance: Tensor
+    upper_variance: Tensor
+
+
+def _parts(frames: int, width: int) -> Iterator[slice]:
+    """Frames that are annealed together."""
+    size = max(1, NUMBERS_AT_ONCE // width)
+    for start in range(0, frames, size):
+        yield slice(start, min(start + size, frames))
+
+
+def _exact(frames: FrameEnergies) -> _LogZ:
+    log_z = frames.log_normaliser()
+    return _LogZ(log_z, log_z, torch.zeros_like(log_z), torch.zeros_like(log_z))
+
+
+def _annealed(frames: FrameEnergies, x: Tensor, chains: int, temperatures: int) -> _LogZ:
+    """By chains in both directions; reverse ones start at the frames x, (F, D)."""
+    path = frames.annealing()
+    forward = forward_weights(path, chains, temperatures)
+    back = reverse_weights(path, x.expand(chains, *x.shape), temperatures)
+    lower = forward.logsumexp(0) - math.log(chains)
+    shares = (forward - lower).exp()
+    return _LogZ(lower, back.mean(0), shares.var(0) / chains, back.var(0) / chains)
+
+
+def _summary(
+    model: FrameEnergyModel, found: list[_LogZ], sizes: tuple[int, int] | None
+) -> Normaliser:
+    """Means over all frames, with the standard errors of these means."""
+    lower, upper, *variances = (torch.cat(each).double() for each in zip(*found, strict=True))
+    low, high = (float(each.sum().sqrt()) / len(each) for each in variances)
+    means = float(lower.mean()), float(upper.mean())
+    if sizes is None:
+        return Normaliser("exact", *means, exactly_by=model.exactly_by, frames=len(lower))
+    return Normaliser("ais", *means, low, high, *sizes, frames=len(lower))
