@@ -35,6 +35,8 @@ class ModelTraits:
         conditions: whether it uses the conditions of frames.
         codebook: whether it has a `codebook` of vectors, one per class of its latents.
         recurrence: name of a recurrence that guides can share, the model's; None if there is none.
+        chains: of an unnormalised density, whether Markov chains draw observations; see
+            `EnergyModel.gibbs`.
     """
 
     latents: Latents
@@ -43,6 +45,7 @@ class ModelTraits:
     conditions: bool = False
     codebook: bool = False
     recurrence: str | None = None
+    chains: bool = True
 
 
 @dataclass(frozen=True)

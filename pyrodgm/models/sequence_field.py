@@ -82,7 +82,7 @@ class SequenceField(EnergyModel):
     """
 
     traits: ModelTraits = ModelTraits(
-        latents="none", sequential=True, density="unnormalised", conditions=True
+        latents="none", sequential=True, density="unnormalised", conditions=True, chains=False
     )
     companions: ClassVar[Companions] = Companions("marginals", "nce", "jsb")
 

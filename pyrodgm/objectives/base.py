@@ -39,6 +39,7 @@ class Needs:
         independent_bits: whether the guide must draw the bits of a site independently.
         has_entropy: whether the entropy of the guide must be known, or estimated from its draws:
             it has a density, or its draws carry gradients.
+        chains: whether Markov chains must draw the model's observations.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
@@ -52,6 +53,7 @@ class Needs:
     codebook: bool | None = False
     independent_bits: bool | None = None
     has_entropy: bool | None = None
+    chains: bool = False
     one_of: frozenset[str] = frozenset()
 
 

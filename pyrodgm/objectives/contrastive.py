@@ -44,7 +44,9 @@ class Contrastive(Objective):
         steps: sweeps per chain and step.
     """
 
-    needs: ClassVar[Needs] = Needs(latents=frozenset({"none"}), density=frozenset({"unnormalised"}))
+    needs: ClassVar[Needs] = Needs(
+        latents=frozenset({"none"}), density=frozenset({"unnormalised"}), chains=True
+    )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"
 

@@ -75,6 +75,8 @@ def model_conflicts(model: Form, objective: type[Objective]) -> Iterator[Conflic
     if needs.density is not None and p.density not in needs.density:
         can = " or ".join(DENSITY[each] for each in sorted(needs.density))
         yield owner, DENSITY[p.density], f"one that {can}"
+    if needs.chains and not p.chains:
+        yield owner, "has no draws for Markov chains", "one that has"
     if None not in (needs.sequential, p.sequential) and p.sequential != needs.sequential:
         yield owner, TIME[bool(p.sequential)], f"one that {TIME[bool(needs.sequential)]}"
 
