@@ -87,6 +87,7 @@ def test_a_fit_runs_and_repeats_itself(tiny, tmp_path, precision: str) -> None:
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize(
     ("model", "objective"),
     [("tsbn", "rloo-local"), ("vrnn", "elbo"), ("rbm", "pcd"), ("sbn", "jsa"), ("tsbn", "fivo")],
@@ -108,8 +109,8 @@ def test_no_step_waits_for_the_device(save_data, tmp_path, model: str, objective
     training = Training(made, splits, config.fit, launch(config.fit))
     made.train()
     training._step()  # allocates what later steps use again
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in range(4):
             training._step()
     finally:
