@@ -9,6 +9,7 @@ import numpy as np
 
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import DataError
+from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.samples.modes import SETS, SIZE
 from pyrodgm.evaluate.samples.quality import MODEL, TRAIN, Quality, compared
 from pyrodgm.evaluate.trivial.normal_mixture import NormalMixture, fit_mixture
@@ -36,6 +37,39 @@ def draws(run: Run, *, error_at_most: float = math.inf) -> Numbers:
     return numbers
 
 
+def draws_and_annealing(
+    run: Run, *, sequences: int, simulated: int, chains: int, temperatures: int
+) -> Numbers:
+    """The numbers of `draws`, and the log-likelihood of some test rows by annealing the latents.
+
+    Args:
+        run: a fitted run.
+        sequences: number of test rows, spread evenly.
+        simulated: number of simulated rows, on which the bound is bracketed.
+        chains: of every row.
+        temperatures: steps of a chain.
+
+    Returns:
+        Also, where the model has a density, "log_likelihood", a lower bound in nats per row, and
+        "width", of the bracket on simulated rows.
+    """
+    numbers = draws(run)
+    if run.model.traits.density != "normalised":
+        return numbers
+    found, bound, _ = run.annealed(
+        "test", sequences=sequences, simulated=simulated, chains=Chains(chains, temperatures)
+    )
+    error = bound.standard_error_nats_per_frame
+    numbers = {**numbers, "log_likelihood": Measured(bound.nats_per_frame, error)}
+    assert found.simulated is not None
+    width = found.simulated.to_dict()
+    error = width["standard_error_width"]
+    return {
+        **numbers,
+        "width": Measured(width["width_nats_per_example"], math.nan if error is None else error),
+    }
+
+
 def numbers_of(found: Quality, name: str) -> Numbers:
     """The numbers of one set of rows."""
     looks = found.looks[name]
@@ -53,7 +87,7 @@ def numbers_of(found: Quality, name: str) -> Numbers:
 
 
 def trivial_draws(splits: Splits) -> Mapping[str, Numbers]:
-    """The same of exact draws, of a normal mixture fitted by EM, and of the training rows.
+    """The numbers of exact draws, of a normal mixture fitted by EM, and of the training rows.
 
     The mixture has as many components as there are modes.
 
@@ -77,6 +111,12 @@ def trivial_draws(splits: Splits) -> Mapping[str, Numbers]:
         rows[name] = numbers_of(found, MODEL)
         rows["training rows"] = numbers_of(found, TRAIN)
     return rows
+
+
+def rows_as_draws(splits: Splits) -> Mapping[str, Numbers]:
+    """The numbers of the training rows themselves, as if a model had drawn them."""
+    found = compared(splits.train.x.double().numpy(), splits.info, splits.test, splits.train)
+    return {"training rows": numbers_of(found, TRAIN)}
 
 
 def trivial_reconstructions(splits: Splits) -> Mapping[str, Numbers]:

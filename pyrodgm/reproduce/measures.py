@@ -31,7 +31,13 @@ from pyrodgm.evaluate.words.scores import Corpus, WordScore
 from pyrodgm.objectives import AVRNN
 from pyrodgm.objectives.avrnn import ESTIMATE
 from pyrodgm.objectives.kl import exact_kl
-from pyrodgm.reproduce.draws import draws, trivial_draws, trivial_reconstructions
+from pyrodgm.reproduce.draws import (
+    draws,
+    draws_and_annealing,
+    rows_as_draws,
+    trivial_draws,
+    trivial_reconstructions,
+)
 from pyrodgm.reproduce.slip import has_slip, slipped_step
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
@@ -236,6 +242,7 @@ MEASURES: dict[str, Callable[..., Numbers]] = {
     "parts by quadrature": parts_by_quadrature,
     "words": words,
     "draws": draws,
+    "draws and annealing": draws_and_annealing,
 }
 BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "errors": trivial_errors,
@@ -244,5 +251,6 @@ BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "entropy of rows": entropy_of_rows,
     "words": trivial_words,
     "draws": trivial_draws,
+    "rows as draws": rows_as_draws,
     "reconstructions": trivial_reconstructions,
 }

@@ -7,11 +7,13 @@ import pytest
 
 from pyrodgm.data import balls, ragged
 from pyrodgm.data.base import Sequences, Splits
+from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.prediction.one_step import predict
 from pyrodgm.evaluate.trivial.likelihoods import trivial_bounds
 from pyrodgm.evaluate.words.predictors import score_model, trivial_scores
 from pyrodgm.evaluate.words.scores import Corpus
 from pyrodgm.reproduce import TABLES
+from pyrodgm.reproduce.draws import draws_and_annealing, rows_as_draws
 from pyrodgm.reproduce.measures import PUBLISHED
 from pyrodgm.reproduce.reading import read_table
 from pyrodgm.runs.fitting import fit_config
@@ -277,3 +279,22 @@ def test_draws_of_games_are_beside_exact_draws_and_a_mixture(tmp_path, monkeypat
     assert abs(exact["realistic"].value - 0.9889) < 4.3 * exact["realistic"].error
     assert fitted["covered"].value > 22
     assert fitted["realistic"].value > 0.7
+
+
+@pytest.mark.parametrize("model", ["vae", "generator"])
+def test_draws_are_beside_a_bound_by_annealing_where_there_is_a_density(save_data, tmp_path, model):
+    made = arrays(kind="binary")
+    made |= {name: np.ones(made[name].sum(), int) for name in made if "lengths" in name}
+    values = {**tiny_values(save_data(**made)), "model": {"name": model, "hidden_dim": 3}}
+    run = fit_config(resolve(values), tmp_path / "run")
+    short = {"sequences": 3, "simulated": 2, "chains": 2, "temperatures": 3}
+    numbers = draws_and_annealing(run, **short)
+    rows = rows_as_draws(run.data.own)
+    assert rows["training rows"].keys() == {"mmd"}
+    if model == "generator":
+        assert numbers.keys() == {"mmd"}
+        return
+    assert numbers.keys() == {"mmd", "error", "log_likelihood", "width"}
+    found, bound, _ = run.annealed("test", sequences=3, simulated=2, chains=Chains(2, 3))
+    assert numbers["log_likelihood"].value == bound.nats_per_frame
+    assert numbers["width"].value == float((found.simulated.upper - found.simulated.lower).mean())
