@@ -27,17 +27,22 @@ SEVERAL = 100  # draws of a bound that is for several
 @click.option(
     "--particles",
     type=int,
-    help="Draws per sequence, K [default: 1; 100 with --estimator iwae or fivo].",
+    help="Draws per sequence, K [default: 1; 100 with --estimator iwae or fivo]; for importance: "
+    "draws for each normaliser [default: 20,000 in all, at least 100].",
 )
 @click.option(
     "--estimator",
-    type=click.Choice(["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais", "samples"]),
+    type=click.Choice(
+        ["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais", "importance", "samples"]
+    ),
     default="auto",
     show_default=True,
     help="auto: exact without latents, else elbo for one particle and iwae for more; quadrature "
     "(for rows with one or two continuous latents) if the guide has no density; for energy models, "
-    "exact if the normaliser can be enumerated and ais otherwise; ais for models with latents "
-    "anneals the latents of some sequences; samples compares draws of rows with data.",
+    "exact if the normaliser can be enumerated and ais otherwise, or importance for fields over "
+    "sequences; importance estimates the normaliser of an energy model by draws of its guide; ais "
+    "for models with latents anneals the latents of some sequences; samples compares draws of rows "
+    "with data.",
 )
 @click.option(
     "--chains",
@@ -101,38 +106,64 @@ def command(
     are compared with the data: by a kernel test, by the modes of the data if they are known, and by
     a classifier of its labels.
     """
-    from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.runs.run import Run
 
     loaded = Run.load(run, data)
     _, split = loaded.data.choose(split)
+    draws = particles
     if particles is None:
         particles = SEVERAL if estimator in ("iwae", "fivo") else 1
     given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
     of_ais = {name: value for name, value in annealing.items() if value is not None}
-    energy = loaded.model.traits.density == "unnormalised"
     _refuse_unless_used(loaded, estimator, of_ais)
     if estimator == "samples":
         _show_samples(loaded, split, seed, as_json, particles, per_sequence)
         return
     if per_sequence is not None:
         loaded.data.refuse_to_replace(per_sequence, data)
-    if estimator == "ais" and not energy:
+    if estimator == "ais" and loaded.model.traits.density != "unnormalised":
         _show_annealed(loaded, split, as_json, per_sequence, **given, **of_ais)
         return
     if per_sequence is not None:
         _write(loaded.scores(split, **given), per_sequence)
-    if energy and particles == 1:
-        _show_energy(loaded, split, as_json, estimator=estimator, seed=seed, **of_ais)
-    elif not has_bound(loaded.model, loaded.guide) and (particles, estimator) == (1, "auto"):
-        _show_validation(loaded, split, seed, as_json)
+    _show_likelihood(loaded, split, as_json, draws, **given, **of_ais)
+
+
+def _show_likelihood(
+    run: Run,
+    split: str,
+    as_json: bool,
+    draws: int | None,
+    *,
+    particles: int,
+    estimator: Estimator,
+    seed: int,
+    **of_ais: Any,
+) -> None:
+    """Print the log-likelihood or bounds on it, as far as the model has them."""
+    from pyrodgm.evaluate.likelihood.bounds import has_bound
+    from pyrodgm.evaluate.likelihood.importance import uses_noise
+
+    if uses_noise(run.model, estimator):
+        _show_field(run, split, as_json, draws=draws, estimator=estimator, seed=seed)
+    elif run.model.traits.density == "unnormalised" and particles == 1:
+        _show_energy(run, split, as_json, estimator=estimator, seed=seed, **of_ais)
+    elif not has_bound(run.model, run.guide) and (particles, estimator) == (1, "auto"):
+        _show_validation(run, split, seed, as_json)
     else:
-        _show_bound(loaded, split, as_json, **given)
+        given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
+        _show_bound(run, split, as_json, **given)
 
 
 def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> None:
     """Refuse options of annealing that this model or estimator does not use."""
-    if run.model.traits.density == "unnormalised":
+    from pyrodgm.evaluate.likelihood.importance import uses_noise
+
+    used: set[str]
+    if uses_noise(run.model, estimator):
+        used = set()
+        why = "log Z is estimated by draws of the guide, whose number is --particles"
+    elif run.model.traits.density == "unnormalised":
         used = {"chains", "temperatures"}
         why = f"{type(run.model).__name__} has no latents to anneal"
     else:
@@ -240,9 +271,35 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
         values = {"split": split, **found.to_dict(), "floors": beside}
         print_json({**values, "chosen_by": run.chosen_by})
         return
-    upper = None if found.exact else {split: found.upper}
+    upper = f"{type(run.model).__name__}, upper bound by annealing"
+    beside = None if found.exact else {upper: {split: found.upper}}
     own, others = {split: found.lower}, {split: trivial}
-    print_table(likelihood_table(run.model, own, others, upper=upper, per_sequence=True))
+    print_table(likelihood_table(run.model, own, others, beside=beside, per_sequence=True))
+    click.echo(f"\n{found.text()}")
+
+
+def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
+    """Print the log-likelihood of a random field, by draws of its noise."""
+    from pyrodgm.runs.tables import likelihood_table
+
+    from .progress import showing_progress
+    from .text import print_json, print_table
+
+    with showing_progress(quiet=as_json) as progress:
+        found = run.field_likelihood(split, progress=partial(progress, "noise"), **options)
+    trivial = run.trivial_bounds(split)
+    if as_json:
+        beside = {name: each.to_dict() for name, each in trivial.items()}
+        values = {"split": split, **found.to_dict(), "floors": beside}
+        print_json({**values, "chosen_by": run.chosen_by})
+        return
+    name = type(run.model).__name__
+    others = {f"noise alone, {type(run.guide).__name__}": {split: found.noise}}
+    if not found.exact:
+        others[f"{name}, upper bound by {found.draws} draws of the noise"] = {split: found.upper}
+    own = {split: found.lower}
+    table = likelihood_table(run.model, own, {split: trivial}, beside=others, per_sequence=True)
+    print_table(table)
     click.echo(f"\n{found.text()}")
 
 

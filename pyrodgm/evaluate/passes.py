@@ -45,7 +45,12 @@ def drawing(model: Model, seed: int, *stream: str) -> Iterator[torch.device]:
 
 
 def chunks(
-    lengths: np.ndarray, draws: int, *, width: int = 1, progress: Progress = silent
+    lengths: np.ndarray,
+    draws: int,
+    *,
+    width: int = 1,
+    frames: int = FRAMES_AT_ONCE,
+    progress: Progress = silent,
 ) -> Iterator[tuple[np.ndarray, slice]]:
     """Portions of the draws of all rows: rows of similar length, and a slice of their draws.
 
@@ -56,6 +61,7 @@ def chunks(
         lengths: frames per sequence, (N,).
         draws: of every sequence.
         width: numbers per draw of a frame.
+        frames: draws times padded frames of a portion.
         progress: called with the share done, in [0, 1].
 
     >>> list(chunks(np.array([3, 3]), 2))
@@ -63,17 +69,17 @@ def chunks(
     >>> [(rows.tolist(), part) for rows, part in chunks(np.array([500, 9]), 12)]
     [([1], slice(0, 12, None)), ([0], slice(0, 10, None)), ([0], slice(10, 12, None))]
     """
-    most, done = min(FRAMES_AT_ONCE, NUMBERS_AT_ONCE // width), 0
+    most, done = min(frames, NUMBERS_AT_ONCE // width), 0
     batches = evaluation_batches(lengths, max(1, most // draws))
     total = draws * sum(_padded(lengths, rows) for rows in batches)
     for rows in batches:
-        frames = _padded(lengths, rows)
-        several = min(DRAWS_AT_ONCE, NUMBERS_AT_ONCE // (width * frames))
-        size = max(1, most // frames, several)
+        padded = _padded(lengths, rows)
+        several = min(DRAWS_AT_ONCE, NUMBERS_AT_ONCE // (width * padded))
+        size = max(1, most // padded, several)
         for start in range(0, draws, size):
             part = slice(start, min(start + size, draws))
             yield rows, part
-            done += frames * (part.stop - part.start)
+            done += padded * (part.stop - part.start)
             progress(done / total)
 
 

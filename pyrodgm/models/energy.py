@@ -108,11 +108,14 @@ class EnergyModel(Model):
         codes: of observations, on which Markov kernels act.
         chain: the kind of kernel that its chains have where an objective leaves the choice.
         exactly_by: how log Z is computed where it is exact, "enumeration" or "integration".
+        of_sequences: whether potential and normaliser are those of whole sequences, and not of
+            frames.
     """
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="unnormalised")
     chain: ChainKind = "gibbs"
     exactly_by: str = "enumeration"
+    of_sequences: ClassVar[bool] = False
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__(info)
@@ -232,7 +235,7 @@ class EnergyModel(Model):
         return rates.to(next(self.parameters()))
 
     def _refuse_unless_bits(self, method: str, what: str) -> None:
-        if self.traits.sequential:
+        if self.of_sequences:
             raise CompatibilityError(
                 f"{type(self).__name__} has no {what}: its frames depend on each other; draws and "
                 "log Z come from a noise distribution, see --estimator importance"

@@ -85,6 +85,7 @@ class SequenceField(EnergyModel):
         latents="none", sequential=True, density="unnormalised", conditions=True, chains=False
     )
     companions: ClassVar[Companions] = Companions("marginals", "nce", "jsb")
+    of_sequences: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -149,6 +150,17 @@ class SequenceField(EnergyModel):
     def enumerable(self) -> bool:
         """Whether `log_normalisers` can be computed: for sequences of at most 16 bits in all."""
         return self.info.kind == "binary" and self.info.max_length * self.info.dim <= MOST_BITS
+
+    def log_normaliser(self) -> Tensor:
+        """Refused: frames have none.
+
+        Raises:
+            CompatibilityError: always.
+        """
+        raise CompatibilityError(
+            f"frames of {type(self).__name__} have no log Z, only whole sequences: "
+            "log_normalisers(batch) gives those of a batch"
+        )
 
     def log_normalisers(self, batch: Batch) -> Tensor:
         """The exact log Z of every sequence at its first frame, and zero elsewhere, (B, T).

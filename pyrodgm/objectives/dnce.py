@@ -7,6 +7,9 @@ from typing import Annotated, ClassVar, final
 from pydantic import Field
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
+from pyrodgm.evaluate.likelihood.field import ABOVE_NOISE, validate_field
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Phase
@@ -31,7 +34,9 @@ class DNCE(NoiseContrast):
     distribution: it goes there only as far as the noise does, or with :math:`\alpha = 1`. With
     :math:`\alpha = 1` and a noise that has ended learning it is `NCE`.
 
-    The field's turn is before the noise's. A guide without parameters does not learn.
+    The field's turn is before the noise's. A guide without parameters does not learn. The
+    validation score is the log-likelihood of the field: exact if the normaliser can be enumerated,
+    and else a lower bound by draws of the noise (`pyrodgm.evaluate.likelihood.field`).
 
     Args:
         model: a model with an unnormalised density, of frames or of whole sequences.
@@ -50,6 +55,8 @@ class DNCE(NoiseContrast):
     targets: ClassVar[tuple[Targets, ...]] = (
         Targets("data and noise from noise", "ML", "Wang and Ou 2018"),
     )
+
+    shown: ClassVar[tuple[str, ...]] = (ABOVE_NOISE,)
 
     def __init__(
         self,
@@ -83,3 +90,7 @@ class DNCE(NoiseContrast):
         nats = self.noise.log_prob(batch.x, batch).masked_fill(~batch.mask, 0.0)
         report = {"noise_nats_per_frame": nats.detach().sum() / batch.mask.sum()}
         return Loss(-nats.sum(-1).mean(), report, {"log q(x)": nats.detach()})
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """The log-likelihood of the field, exact or its lower bound by draws of the noise."""
+        return validate_field(self.field, self.noise, sequences, seed=seed)

@@ -10,7 +10,7 @@ from pydantic import Field
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError
-from pyrodgm.evaluate.likelihood.energy import validate_energy
+from pyrodgm.evaluate.likelihood.field import validate_field
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
@@ -63,7 +63,7 @@ class NCE(NoiseContrast):
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The exact log-likelihood if the normaliser can be enumerated, else J on validation."""
         if self.field.enumerable:
-            return validate_energy(self.field, sequences, seed=seed)
+            return validate_field(self.field, self.noise, sequences, seed=seed)
         nats = self.held_out_contrast(sequences, seed=seed)
         if not math.isfinite(nats):
             raise NonFiniteError(f"the classification of data and noise on validation is {nats}")

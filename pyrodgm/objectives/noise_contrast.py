@@ -74,7 +74,7 @@ class NoiseContrast(FieldWithGuide):
             batch: with mask and conditions.
         """
         nats = self.field.log_ratio(x, batch, self.noise) - self.log_z(batch)
-        if self.field.traits.sequential:
+        if self.field.of_sequences:
             return nats.masked_fill(~batch.mask, 0.0).sum(-1)
         return nats[batch.mask]
 

@@ -19,6 +19,7 @@ from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
 from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
+from pyrodgm.evaluate.likelihood.field import FieldLikelihood, field_likelihood
 from pyrodgm.evaluate.likelihood.parts import Parts, bound_parts
 from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.evaluate.posterior.kept import spread_rows
@@ -122,6 +123,16 @@ class Evaluations:
         See `pyrodgm.evaluate.likelihood.energy.energy_likelihood` for the options.
         """
         return energy_likelihood(self.model, self.sequences(split), seed=seed, **options)
+
+    def field_likelihood(
+        self, split: DataChoice = None, *, seed: int = 0, **options: Any
+    ) -> FieldLikelihood:
+        """The log-likelihood of a random field by draws of its noise, beside that of the noise.
+
+        See `pyrodgm.evaluate.likelihood.field.field_likelihood` for the options.
+        """
+        given = {"seed": seed, **options}
+        return field_likelihood(self.model, self.guide, self.sequences(split), **given)
 
     def annealed(
         self,

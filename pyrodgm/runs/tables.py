@@ -49,6 +49,8 @@ def estimate(bound: Bound, *, reverse: bool = False) -> str:
         return "log-likelihood by quadrature"
     if bound.estimator == "ais":
         return f"lower bound by {'reverse ' if reverse else ''}annealing"
+    if bound.estimator == "importance":
+        return f"lower bound by {bound.particles} draws of the noise"
     if bound.particles == 1:
         return "1-sample lower bound"
     return f"lower bound, {bound.estimator} with {bound.particles} particles"
@@ -59,7 +61,7 @@ def likelihood_table(
     bounds: Mapping[str, Bound],
     trivial: Mapping[str, Mapping[str, Bound]],
     *,
-    upper: Mapping[str, Bound] | None = None,
+    beside: Mapping[str, Mapping[str, Bound]] | None = None,
     per_sequence: bool = False,
 ) -> Table:
     """Log-likelihoods of a model beside those of trivial predictors, the best first.
@@ -68,15 +70,13 @@ def likelihood_table(
         model: the model.
         bounds: of the model, by split; the last one orders the rows.
         trivial: of the predictors, by split and name.
-        upper: upper bounds of the model, by split, if there are any.
+        beside: others, such as upper bounds of the model, by name and split, if there are any.
         per_sequence: whether totals of sequences are shown too.
     """
     last = list(bounds)[-1]
     unnormalised = model.traits.density == "unnormalised"
     own = f"{type(model).__name__}, {estimate(bounds[last], reverse=unnormalised)}"
-    named = {own: bounds}
-    if upper is not None:
-        named[f"{type(model).__name__}, upper bound by annealing"] = upper
+    named = {own: bounds, **(beside or {})}
     named |= {NAMES[name]: {k: trivial[k][name] for k in bounds} for name in trivial[last]}
     ordered = sorted(named, key=lambda name: -named[name][last].nats_per_frame)
     splits = [f"{split}, by frame" if len(bounds) > 1 else "by frame" for split in bounds]

@@ -16,6 +16,7 @@ from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
 from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
+from pyrodgm.evaluate.likelihood.importance import choose_exact, uses_noise, weigh
 from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
@@ -25,7 +26,7 @@ from pyrodgm.models import EnergyModel, FrameEnergyModel, Model
 if TYPE_CHECKING:
     import pandas as pd
 
-Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais"]
+Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais", "importance"]
 LIKELIHOODS = ("exact", "quadrature")  # estimators of the log-likelihood itself
 
 
@@ -159,6 +160,9 @@ def bound(
             guide and at great cost; `pyrodgm.evaluate.likelihood.ais` has its options and an upper
             bound. For energy models "auto" is exact if the normaliser can be enumerated and ais
             otherwise; `pyrodgm.evaluate.likelihood.energy` has the options and the upper bound.
+            "importance", of energy models with a guide over observations, estimates log Z by draws
+            of the guide; fields over sequences have it in the place of ais, see
+            `pyrodgm.evaluate.likelihood.field`.
         seed: of the draws; the global generator is left alone.
 
     Raises:
@@ -185,6 +189,8 @@ def sequence_bounds(
 ) -> tuple[np.ndarray, str]:
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
     if isinstance(model, EnergyModel):
+        if uses_noise(model, estimator):
+            return _field_bounds(model, guide, sequences, estimator, particles, seed)
         return _energy_bounds(model, sequences, estimator, particles, seed)
     used = _chosen(model, guide, estimator, particles)
     if used == "quadrature":
@@ -216,6 +222,25 @@ def _energy_bounds(
         return of_frames.lower, of_frames.normaliser.estimator
     found = normaliser(model, sequences, estimator=used, seed=seed)
     return potentials(model, sequences) - found.upper * sequences.lengths, found.estimator
+
+
+def _field_bounds(
+    field: EnergyModel,
+    guide: Guide,
+    sequences: Sequences,
+    estimator: Estimator,
+    particles: int,
+    seed: int,
+) -> tuple[np.ndarray, str]:
+    """The log-likelihood with the exact log Z, or with its upper estimate by draws of the guide.
+
+    A single particle stands for the default number of draws.
+    """
+    exact = choose_exact(field, estimator)
+    draws = None if particles == 1 else particles
+    found = weigh(field, guide, sequences, exact=exact, draws=draws, seed=seed)
+    nats = found.noise + found.above_noise(found.of_groups.upper)
+    return nats, "exact" if exact else "importance"
 
 
 def sequence_scores(

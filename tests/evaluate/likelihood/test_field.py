@@ -1,0 +1,162 @@
+"""The log-likelihood of fields by draws of their noise, against enumeration."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models.test_rbm import machine, states
+from objectives.test_noise_contrast import INFO, Coins, made, sequences
+
+from oracles import assert_mean
+from pyrodgm.data.base import Sequences
+from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.evaluate.likelihood.bounds import bound
+from pyrodgm.evaluate.likelihood.field import ABOVE_NOISE, field_likelihood
+from pyrodgm.evaluate.likelihood.importance import normalisers, weigh
+from pyrodgm.guides import Marginals, NoGuide
+from pyrodgm.models import SequenceField
+from pyrodgm.objectives import DNCE, NCE
+
+
+@pytest.fixture(autouse=True)
+def double(double_precision):
+    """As the fields are; without gradients."""
+
+
+def exact(objective, data):
+    """log p of every sequence by enumeration."""
+    batch = data.batch(np.arange(len(data)))
+    model = objective.model
+    return (model.potential(batch.x, batch) - model.log_normalisers(batch)).sum(-1).numpy()
+
+
+@pytest.mark.parametrize(
+    ("reference", "log_z"), [("none", "by-length"), ("noise", "by-length"), ("none", "shared")]
+)
+def test_weights_are_unbiased_and_enumeration_is_their_limit(reference, log_z):
+    objective, data = made(NCE, reference, log_z), sequences()
+    pair = objective.model, objective.guide
+    found, limit = weigh(*pair, data, draws=8_000), weigh(*pair, data, exact=True)
+    log_w, log_z_exact = found.of_groups.log_w, limit.of_groups.lower
+    assert log_w.shape == (8_000, 1 if log_z == "shared" else 4)
+    assert_mean(torch.from_numpy(np.exp(log_w - log_z_exact)), torch.ones(log_w.shape[1]))
+    nats = limit.noise + limit.above_noise(log_z_exact)
+    np.testing.assert_allclose(nats, exact(objective, data))
+    for estimate in (found.of_groups.lower, found.of_groups.upper):
+        error = np.abs(found.above_noise(estimate) - limit.above_noise(log_z_exact))
+        assert (error < 0.1).all()
+
+
+def test_log_z_is_bracketed_in_expectation_and_its_error_is_known():
+    """Log-normal weights: over many replicates of few draws."""
+    draws = torch.randn(32, 20_000).numpy()
+    log_w = 0.5 * draws - 0.5**2 / 2  # so that log Z is zero
+    found = normalisers(log_w)
+    for estimate, sign in ((found.lower, -1), (found.upper, 1)):
+        assert sign * estimate.mean() > 5 * estimate.std() / math.sqrt(len(estimate))
+    assert np.median(found.error) == pytest.approx(found.lower.std(), rel=0.15)
+    half = normalisers(np.array([[0.0], [math.log(3)]]))
+    assert half.lower[0] == pytest.approx(math.log(2))
+    assert half.upper[0] == pytest.approx(0.5 * (math.log(3) + 3 + 1 / 3) - 1)
+
+
+def test_a_field_that_is_its_noise_has_equal_weights_and_the_noises_likelihood():
+    model = SequenceField(INFO)
+    guide = Coins(model)
+    model.over(guide)
+    found = field_likelihood(model, guide, sequences(), estimator="importance", draws=50)
+    assert (found.above_noise, found.above_noise_error) == (0.0, 0.0)
+    assert (found.acceptance, found.efficiency, found.k_hat.max()) == (1.0, 1.0, 0.0)
+    assert found.lower.nats_per_frame == found.upper.nats_per_frame == found.noise.nats_per_frame
+    assert "log Z can be trusted" in found.text()
+
+
+def test_a_noise_that_misses_the_field_is_found_out():
+    """A field with a heavy tail under its noise: a frame of ones is rare under it."""
+    objective = made(NCE)
+    objective.guide.log_odds.fill_(-4.0)
+    for parameter in objective.model.parameters():
+        parameter.zero_()
+    found = field_likelihood(
+        objective.model, objective.guide, sequences(), estimator="importance", draws=400
+    )
+    assert found.k_hat.max() > 0.7
+    assert "rare draws with large weights may be missing" in found.text()
+    assert found.to_dict()["log_normaliser_nats"]["k_hat_above_threshold"] > 0
+
+
+def test_exact_and_sampled_likelihoods_agree_in_every_place_that_gives_them():
+    objective, data = made(DNCE, "noise"), sequences()
+    pair = objective.model, objective.guide
+    found = field_likelihood(*pair, data)
+    assert found.exact
+    assert found.lower.nats_per_example == pytest.approx(exact(objective, data).mean())
+    assert found.above_noise == pytest.approx(
+        found.lower.nats_per_example - found.noise.nats_per_example
+    )
+    assert found.length_nats == pytest.approx(
+        float(objective.model.lengths(torch.from_numpy(data.lengths)).mean())
+    )
+    assert bound(*pair, data).nats_per_frame == pytest.approx(found.lower.nats_per_frame)
+    sampled = bound(*pair, data, estimator="importance", particles=5000)
+    assert (sampled.estimator, sampled.particles) == ("importance", 5000)
+    assert sampled.nats_per_frame == pytest.approx(found.lower.nats_per_frame, abs=0.02)
+    valid = objective.validate(data)
+    assert (valid.by, valid.score) == ("exact", pytest.approx(found.lower.nats_per_frame))
+    assert valid.numbers[ABOVE_NOISE] == pytest.approx(found.above_noise)
+    assert "log Z is exact, by enumeration." in found.text()
+
+
+def test_rows_share_a_normaliser_and_a_sequence_has_that_of_each_frame():
+    """A restricted Boltzmann machine, whose log Z is known."""
+    torch.manual_seed(0)
+    model = machine()
+    rows = Sequences(states(4).numpy(), np.array([4, 1, 3, 8]))
+    guide = Marginals(model)
+    found = weigh(model, guide, rows, draws=40_000)
+    log_z = float(model.log_normaliser())
+    assert_mean(torch.from_numpy(np.exp(found.of_groups.log_w - log_z)), 1.0)
+    assert found.of_groups.lower == pytest.approx([log_z], abs=0.05)
+    nats = found.noise + found.above_noise(np.array([log_z]))
+    batch = rows.batch(np.arange(4))
+    expected = ((model.potential(batch.x, batch) - log_z) * batch.mask).sum(-1)
+    np.testing.assert_allclose(nats, expected)
+
+
+def test_under_conditions_every_sequence_has_its_own_normaliser():
+    info = replace(INFO, condition_mean=(0.0,), condition_std=(1.0,))
+    model = SequenceField(info, hidden_dim=(3, 2), reference="none").double()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.7)
+    plain = sequences()
+    given = np.random.default_rng(0).normal(size=(plain.num_frames, 1))
+    data = Sequences(plain.x.numpy(), plain.lengths, conditions=given)
+    guide = Coins(model)
+    limit = weigh(model, guide, data, exact=True)
+    found = weigh(model, guide, data, draws=5_000)
+    assert len(np.unique(limit.of_groups.lower)) == len(data)
+    w = np.exp(found.of_groups.log_w - limit.of_groups.lower)
+    assert_mean(torch.from_numpy(w), torch.ones(len(data)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"estimator": "ais"}, "choose among auto, exact, importance"),
+        ({"estimator": "importance", "draws": 1}, "give at least 2"),
+    ],
+)
+def test_what_does_not_apply_is_refused(options, words):
+    objective = made(NCE)
+    with pytest.raises(UsageError, match=words):
+        field_likelihood(objective.model, objective.guide, sequences(), **options)
+
+
+def test_a_guide_without_a_density_of_observations_is_refused():
+    objective = made(NCE)
+    with pytest.raises(UsageError, match="needs a guide over observations with a density"):
+        weigh(objective.model, NoGuide(objective.model), sequences())
+    with pytest.raises(CompatibilityError, match="only whole sequences"):
+        objective.model.log_normaliser()
