@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,12 +12,16 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.ahead import conditions_to_draw
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.engine.programs import generate
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import ChainWarning, UsageError
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws
+from pyrodgm.evaluate.likelihood.field import LEAST_ACCEPTED
+from pyrodgm.evaluate.likelihood.importance import checked
 from pyrodgm.evaluate.prediction.continuation import continued
 from pyrodgm.guides import Guide
 from pyrodgm.models import EnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import forked
+
+PROPOSALS = 50  # draws of the noise for each sequence of a field
 
 
 def sample(
@@ -32,7 +38,8 @@ def sample(
 ) -> dict[str, Tensor]:
     """Ancestral draws from a model, every site (num, length, D).
 
-    Energy models are sampled by Markov chains along an annealing path.
+    Energy models are sampled by Markov chains: of frames along an annealing path, of whole
+    sequences from draws of their noise.
 
     Grey observations in [0,1] are means given the latents, not black or white.
 
@@ -54,9 +61,9 @@ def sample(
             conditions are given together with a prefix or for too few frames.
         DataError: the model takes other conditions.
     """
-    if isinstance(model, EnergyModel):
+    if isinstance(model, EnergyModel) and not model.of_sequences:
         return {"x": _of_energy(model, num, 1 if length is None else length, prefix, seed)}
-    if not isinstance(model, StepModel | Generator):
+    if not isinstance(model, StepModel | Generator | EnergyModel):
         raise UsageError(
             f"{type(model).__name__} cannot draw observations: it is not a StepModel, Generator or "
             "EnergyModel of pyrodgm.models"
@@ -74,13 +81,16 @@ def sample(
         )
     known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
     with forked(seed, "sample"):
-        sites = _ancestral(model, num, frames, info, known)
+        if isinstance(model, EnergyModel):
+            sites = {"x": _of_field(model, guide, num, frames, known)}
+        else:
+            sites = _ancestral(model, num, frames, info, known)
     return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
 
 
 def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
     """Raise if a model cannot continue a prefix, or not under these conditions."""
-    if isinstance(model, Generator):
+    if isinstance(model, Generator | EnergyModel):
         raise UsageError(
             f"{type(model).__name__} draws whole sequences from noise and cannot continue a "
             "prefix; leave the prefix out"
@@ -119,6 +129,45 @@ def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int
         )
     with torch.no_grad(), forked(seed, "sample"):
         return annealed_draws(model.annealing(), num * length).unflatten(0, (num, length))
+
+
+def _of_field(
+    model: EnergyModel, guide: Guide, num: int, frames: int, conditions: Tensor | None
+) -> Tensor:
+    """Sequences of a field, each at the end of a chain of proposals from its noise, (num, T, D).
+
+    A Metropolis independence sampler starts at a draw of the noise and takes 50 more as proposals.
+    There is a `ChainWarning` if it hardly accepts any.
+
+    Raises:
+        UsageError: the guide has no density of observations.
+    """
+    field, noise = checked(model, guide)
+    like = next(field.parameters())
+    given = None if conditions is None else conditions.to(like.device)
+    batch = Batch.of(like.new_zeros(num, frames, field.info.dim), given)
+
+    def proposal() -> tuple[Tensor, Tensor]:
+        x = noise.draw(batch)
+        return x, field.log_ratio(x, batch, noise).double().sum(-1)
+
+    with torch.no_grad():
+        (x, log_w), accepted = proposal(), 0.0
+        for _ in range(PROPOSALS):
+            new, new_w = proposal()
+            probability = (new_w - log_w).clamp(max=0).exp()
+            accept = torch.rand_like(probability) < probability
+            x, log_w = new.where(accept[:, None, None], x), new_w.where(accept, log_w)
+            accepted += float(probability.mean()) / PROPOSALS
+    if accepted < LEAST_ACCEPTED:
+        warnings.warn(
+            f"the chains accept {accepted:.2%} of the draws of {type(guide).__name__}, so that "
+            "these sequences are hardly those of the field; a noise closer to it, such as that of "
+            "dnce, helps",
+            ChainWarning,
+            stacklevel=2,
+        )
+    return x
 
 
 def _uncentred(x: Tensor, info: DataInfo) -> Tensor:

@@ -1,20 +1,24 @@
 """The log-likelihood of fields by draws of their noise, against enumeration."""
 
+import itertools
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from models.test_rbm import machine, states
 from objectives.test_noise_contrast import INFO, Coins, made, sequences
 
 from oracles import assert_mean
+from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.evaluate.likelihood.field import ABOVE_NOISE, field_likelihood
 from pyrodgm.evaluate.likelihood.importance import normalisers, weigh
+from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import Marginals, NoGuide
 from pyrodgm.models import SequenceField
 from pyrodgm.objectives import DNCE, NCE
@@ -160,3 +164,30 @@ def test_a_guide_without_a_density_of_observations_is_refused():
         weigh(objective.model, NoGuide(objective.model), sequences())
     with pytest.raises(CompatibilityError, match="only whole sequences"):
         objective.model.log_normaliser()
+
+
+def test_samples_are_distributed_as_the_field_and_a_prefix_is_refused():
+    """By chains of proposals from a noise that is another distribution."""
+    model = SequenceField(INFO, network="features", reference="none").double()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.7)
+    guide = Marginals(model)
+    x = sample(model, guide, INFO, None, num=3000, length=3)["x"]
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))[..., None]
+    p = model.potential(every, Batch.of(every)).sum(-1).softmax(0)
+    assert (p - 1 / 8).abs().max() > 0.05
+    number = (x[..., 0] @ torch.tensor([4.0, 2.0, 1.0])).long()
+    assert_mean(F.one_hot(number, 8).to(p), p)
+    with pytest.raises(UsageError, match="cannot continue a prefix"):
+        sample(model, guide, INFO, sequences(), num=1, length=3, prefix=1)
+
+
+def test_a_noise_that_is_hardly_accepted_is_said():
+    """Every draw has a weight of its own, and that of a state that is kept is large."""
+    model = SequenceField(INFO, network="features", reference="none").double()
+    guide = Coins(model)
+    guide.log_odds.zero_()
+    model.network.single.fill_(30.0)
+    model.network.first.fill_(10.0)
+    with pytest.warns(ChainWarning, match="hardly those of the field"):
+        sample(model, guide, INFO, None, num=50, length=40)
