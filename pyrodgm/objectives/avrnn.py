@@ -122,14 +122,13 @@ class AVRNN(Game):
 
     def phases(self) -> tuple[Phase, ...]:
         """Reconstruction, critic, adversary; each turn has a batch of its own."""
-        held = {id(parameter) for part in self.prior_modules for parameter in part.parameters()}
-        rest = tuple(
-            part
-            for part in self.model.children()
-            if not any(id(parameter) in held for parameter in part.parameters())
-        )
         return (
-            Phase("reconstruction", (*rest, self.guide), self.reconstruction_loss),
+            Phase(
+                "reconstruction",
+                (self.model, self.guide),
+                self.reconstruction_loss,
+                without=self.prior_modules,
+            ),
             self.critic_phase(),
             Phase(
                 "adversary",

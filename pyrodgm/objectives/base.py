@@ -90,6 +90,7 @@ class Phase:
         start: number of steps before its first turn.
         end: number of steps after which it has no more turns; None for no end.
         after: function called after each of its turns, such as clipping of weights.
+        without: modules whose parameters it leaves to other phases, parts of `modules`.
 
     Raises:
         UsageError: fewer than one turn, or n is less than one.
@@ -105,6 +106,7 @@ class Phase:
     start: int = 0
     end: int | None = None
     after: Callable[[], None] | None = None
+    without: tuple[nn.Module, ...] = ()
 
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.every < 1:
@@ -119,10 +121,12 @@ class Phase:
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Its parameters by name, each once."""
+        left = {id(parameter) for part in self.without for parameter in part.parameters()}
         named: dict[int, tuple[str, nn.Parameter]] = {}
         for number, module in enumerate(self.modules):
             for name, parameter in module.named_parameters():
-                named.setdefault(id(parameter), (f"{number}.{name}", parameter))
+                if id(parameter) not in left:
+                    named.setdefault(id(parameter), (f"{number}.{name}", parameter))
         return dict(named.values())
 
 

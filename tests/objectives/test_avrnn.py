@@ -200,3 +200,16 @@ def test_killed_and_resumed(tiny, tmp_path):
         fit_config(resolve(values), tmp_path / "killed", Killer(7))
     resume(tmp_path / "killed")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_parameters_that_belong_to_no_module_are_of_the_reconstruction():
+    """A model's own parameter, and one of a module that the prior is a part of."""
+    found = objective()
+    model = found.model
+    model.own = torch.nn.Parameter(torch.ones(()))
+    model.both = torch.nn.ModuleDict({"prior": model.prior, "other": torch.nn.Linear(1, 1)})
+    phases = {each.name: {id(p) for p in each.parameters()} for each in found.phases()}
+    prior = {id(p) for p in model.prior.parameters()}
+    assert not phases["reconstruction"] & prior
+    assert {id(p) for p in model.parameters()} <= phases["reconstruction"] | prior
+    assert prior <= phases["adversary"]
