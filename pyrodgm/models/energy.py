@@ -276,6 +276,10 @@ class BatchEnergies:
         """The unnormalised log-density by frame, (..., B, T), of observations (..., B, T, D)."""
         return self.model.potential(x, self.batch)
 
+    def potential_of_codes(self, codes: Tensor) -> Tensor:
+        """The same of codes (..., B, T, S)."""
+        return self.model.potential_of_codes(codes, self.batch)
+
     def gibbs(self, x: Tensor) -> Tensor:
         """One sweep of draws, (..., B, T, D)."""
         return self.model.gibbs(x, self.batch)

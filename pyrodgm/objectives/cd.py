@@ -11,27 +11,36 @@ from pyrodgm.batch import Batch
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.contrastive import Contrastive
+from pyrodgm.objectives.moves import KernelName, Moves, Size
 from pyrodgm.objectives.targets import Targets
 
 
 @final
 class CD(Contrastive):
-    r"""Contrastive divergence of k steps: each frame of the batch starts a chain of k sweeps.
+    r"""Contrastive divergence of k steps: each frame of the batch starts a chain of k moves.
 
     .. math::
         \mathrm{E}_{x \sim \text{data}}
         \big[\nabla \phi(x) - \mathrm{E}_{T^k(\tilde x \mid x)} \nabla \phi(\tilde x)\big]
 
-    where T is one Gibbs sweep of the model. For a model of sequences, chains are those of every
-    frame given the frames of the data before it, and gradients go back through time.
+    where T is one move, such as a Gibbs sweep of the model. For a model of sequences, chains are
+    those of every frame given the frames of the data before it, and gradients go back through time.
 
     The update is biased as a gradient of the log-likelihood, less so the larger k. It is zero where
-    the model is the distribution of the data, because the sweeps leave that unchanged.
+    the model is the distribution of the data, because the moves leave that unchanged, if they are
+    exact.
 
     Args:
-        model: a model with an unnormalised density and conditional draws.
+        model: a model with an unnormalised density.
         guide: the guide "none".
-        steps: sweeps k.
+        kernel: how chains move, as in `PCD`.
+        steps: moves k; by default 1 for "gibbs" and "sghmc", and otherwise 10.
+        step_size: of moves that have one, as in `PCD`.
+        noise: of "sgld" and "sghmc", as in `PCD`.
+
+    Raises:
+        CompatibilityError: the kernel does not move such data.
+        UsageError: a size that the kernel does not have.
 
     Reference: Hinton, Training products of experts by minimizing contrastive divergence, 2002; for
     sequences Sutskever, Hinton and Taylor, The recurrent temporal restricted Boltzmann machine,
@@ -43,9 +52,18 @@ class CD(Contrastive):
     )
 
     def __init__(
-        self, model: Model, guide: Guide, *, steps: Annotated[int, Field(ge=1)] = 1
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        kernel: KernelName = "auto",
+        steps: Annotated[int, Field(ge=1)] | None = None,
+        step_size: Size | None = None,
+        noise: Annotated[float, Field(ge=0)] | None = None,
     ) -> None:
-        super().__init__(model, guide, steps=steps)
+        super().__init__(model, guide)
+        sizes = {"steps": steps, "step_size": step_size, "noise": noise}
+        self.moves = Moves.of(self.energy, kernel, **sizes)
 
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
         """The frames of the batch."""

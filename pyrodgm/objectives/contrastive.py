@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import ChainWarning, CompatibilityError
+from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.likelihood.energy import validate_energy
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
-from pyrodgm.models.energy import Energies, EnergyModel
-from pyrodgm.networks.emission import LEAST_RATE
-from pyrodgm.networks.inputs import means
+from pyrodgm.models.energy import EnergyModel
 from pyrodgm.objectives.base import Loss, Needs, Objective
-from pyrodgm.objectives.state import Running
-
-LEAST_MOBILITY = 0.01  # mobility below which there is a warning
+from pyrodgm.objectives.chain_health import ChainHealth
+from pyrodgm.objectives.moves import Moves
 
 
 class Contrastive(Objective):
@@ -34,14 +29,12 @@ class Contrastive(Objective):
         \nabla \log p(x) = \nabla \phi(x) - \mathrm{E}_{p(\tilde x)} \nabla \phi(\tilde x)
         \approx \nabla \phi(x) - \frac1K \sum_k \nabla \phi(\tilde x^k)
 
-    Subclasses say where chains start. `chain_mobility` in the report is the number of bits changed
-    by the sweeps of a step, relative to the number in which two independent rows at the data's
-    frequencies differ. If the chains hardly move, there is a `ChainWarning` at validation.
+    Subclasses say where chains start, and set `moves`, by which they move. How well they move is
+    reported, and there is a `ChainWarning` at validation where they do not; see `ChainHealth`.
 
     Args:
-        model: a model with an unnormalised density and conditional draws.
+        model: a model with an unnormalised density.
         guide: the guide "none".
-        steps: sweeps per chain and step.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -49,54 +42,58 @@ class Contrastive(Objective):
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"
+    moves: Moves
 
-    def __init__(self, model: Model, guide: Guide, *, steps: int) -> None:
+    def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__(model, guide)
-        self.steps = steps
-        self.mobility = Running(0.95, start=1.0)
-        rates = means(model.info).clamp(LEAST_RATE, 1 - LEAST_RATE)
-        self.bits_apart = float((2 * rates * (1 - rates)).sum())
+        self.health = ChainHealth(self.energy)
 
     @abstractmethod
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
-        """States of chains before the sweeps of a step, (B, T, D), and their batch."""
+        """States of chains before the moves of a step, (..., B, T, D), and their batch."""
 
-    def keep(self, states: Tensor) -> None:
-        """Store the states of the chains after a training step; by default they are dropped."""
+    def keep(self, states: Tensor, potential: Tensor) -> None:
+        """Store the states of the chains and their potential after a training step.
+
+        By default they are dropped.
+        """
+
+    def earlier(self, own: Tensor) -> Tensor:
+        """The potential of the chains before the moves, (B, T); that of the data by default."""
+        return own
 
     def loss(self, batch: Batch) -> Loss:
         """Mean potential of the chains minus that of the data, per sequence."""
-        model, frames = self._energy(), batch.mask.sum()
+        model, frames = self.energy, batch.mask.sum()
         before, where = self.starts(batch)
         of_data = model.given(batch)
         of_chains = of_data if where is batch else model.given(where)
-        after = self._moved(before, of_chains)
-        own = of_data.potential(batch.x).masked_fill(~batch.mask, 0.0).sum() / frames
-        counted = where.mask.to(own)
-        drawn = (of_chains.potential(after) * counted).sum() / counted.sum()
-        changed = ((after != before).sum(-1) * counted).sum() / counted.sum()
-        moved = changed.detach() / self.bits_apart
+        after, accepted = self.moves(model, of_chains, before)
+        after = self.health.finite(before, after)
+        at_data = of_data.potential(batch.x).masked_fill(~batch.mask, 0.0)
+        at_chains = of_chains.potential(self._first(after))
+        counted = where.mask.to(at_chains)
+        own, drawn = at_data.sum() / frames, (at_chains * counted).sum() / counted.sum()
+        each = at_chains.detach()
+        moved = self.health.measure(self._first(before), self._first(after), where.mask)
+        likeness = self.health.likeness(self.earlier(at_data.detach()), each, where.mask)
         if self.training:
-            self.mobility.update(moved)
-            self.keep(after)
+            self.health.update(moved, likeness, accepted)
+            self.keep(after, each)
         report = {self.headline: (own - drawn).detach(), "chain_mobility": moved}
+        report["chain_effective_draws"] = counted.sum() * (1 - likeness) / (1 + likeness)
+        if self.moves.rejects:
+            report["chain_acceptance"] = accepted
         sites = {"potential of the data": own.detach(), "potential of the chains": drawn.detach()}
         return Loss((drawn - own) * frames / batch.size, report, sites)
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The exact log-likelihood if the normaliser can be enumerated, else pseudo-likelihood."""
-        mobility = float(self.mobility.value)
-        if mobility < LEAST_MOBILITY:
-            warnings.warn(
-                f"the Markov chains hardly move: a step changes {mobility:.2%} of the bits in "
-                "which independent rows differ, so they do not represent the model. "
-                "Lower fit.lr, set fit.weight_decay, or increase objective.steps",
-                ChainWarning,
-                stacklevel=2,
-            )
-        return validate_energy(self._energy(), sequences, seed=seed)
+        self.health.warn(self.moves)
+        return validate_energy(self.energy, sequences, seed=seed)
 
-    def _energy(self) -> EnergyModel:
+    @property
+    def energy(self) -> EnergyModel:
         """The model.
 
         Raises:
@@ -109,9 +106,6 @@ class Contrastive(Objective):
             "pyrodgm.models.EnergyModel"
         )
 
-    @torch.no_grad()
-    def _moved(self, x: Tensor, energies: Energies) -> Tensor:
-        """States of chains after their sweeps."""
-        for _ in range(self.steps):
-            x = energies.gibbs(x)
-        return x
+    def _first(self, states: Tensor) -> Tensor:
+        """The copy of every chain that has the distribution of the model."""
+        return states if self.moves.betas is None else states[0]

@@ -39,6 +39,7 @@ def test_the_mean_gradient_in_equilibrium_is_that_of_the_log_likelihood(steps):
     torch.manual_seed(0)
     model, batch = machine(), ragged()
     objective = PCD(model, NoGuide(model), particles=500, steps=steps).double()
+    objective.begin(DATA)
     log_p = model.potential(batch.x, batch) - model.log_normaliser()
     exact = (log_p * batch.mask).sum() / 3
     p = joint(model).logsumexp(1).softmax(0).detach()

@@ -38,10 +38,7 @@ class Tempering:
     betas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.betas[:1] != (1.0,) or sorted(set(self.betas), reverse=True) != list(self.betas):
-            raise UsageError(f"betas are {self.betas}; give decreasing numbers, the first one 1")
-        if self.betas[-1] <= 0:
-            raise UsageError(f"betas are {self.betas}; give numbers above 0")
+        refuse_betas(self.betas)
 
     def move(self, x: Tensor, potential: Potential) -> Moved:
         """A move of every copy and one round of exchanges.
@@ -77,3 +74,16 @@ def _exchanged(x: Tensor, nats: Tensor, betas: Tensor) -> Tensor:
     x = x.clone()
     x[pairs], x[pairs + 1] = torch.where(swap, upper, lower), torch.where(swap, lower, upper)
     return x
+
+
+def refuse_betas(betas: tuple[float, ...]) -> None:
+    """Raise unless inverse temperatures decrease from one to above zero.
+
+    Raises:
+        UsageError: they do not.
+    """
+    falls = sorted(set(betas), reverse=True) == list(betas)
+    if not falls or betas[0] != 1.0 or betas[-1] <= 0:
+        raise UsageError(
+            f"inverse temperatures are {betas}; give decreasing numbers above 0, the first one 1"
+        )

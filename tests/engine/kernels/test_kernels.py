@@ -304,7 +304,7 @@ def test_gibbs_calls_the_draws_of_the_model_alone():
         (lambda: SGHMC(0.1, leaps=0), "at least one leap"),
         (lambda: GibbsWithGradients((1, 1)), "no feature can change"),
         (lambda: Tempering(SGLD(0.1), (0.5, 1.0)), "the first one 1"),
-        (lambda: Tempering(SGLD(0.1), (1.0, 1.0)), "decreasing"),
+        (lambda: Tempering(SGLD(0.1), (1.0, 1.0)), "decreasing numbers"),
         (lambda: Tempering(SGLD(0.1), (1.0, 0.0)), "above 0"),
     ],
 )

@@ -1,0 +1,144 @@
+"""How well Markov chains move: mobility, acceptance, effective draws, and warnings."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pyrodgm.data.base import DataInfo
+from pyrodgm.errors import ChainWarning
+from pyrodgm.models.energy import EnergyModel
+from pyrodgm.networks.emission import LEAST_RATE
+from pyrodgm.networks.inputs import means, spread
+from pyrodgm.objectives.state import Running
+
+if TYPE_CHECKING:
+    from pyrodgm.objectives.moves import Moves
+
+LEAST_MOBILITY = 0.01  # mobility below which there is a warning; of chains of real numbers:
+LEAST_MOBILITY_OF_REALS = 0.0005
+LEAST_ACCEPTANCE = 0.02
+FAR = 100.0  # mean square of standardised features beyond which chains have left the data
+DECAY = 0.95
+
+
+class ChainHealth(nn.Module):
+    r"""Averages over training steps of what the chains of an energy model do in a step.
+
+    - mobility: squared distance between the codes of states before and after a step, relative to
+      that of two independent rows of the data. For bits this is the number of bits that changed.
+    - likeness: correlation over the chains, :math:`\rho`, of their potential before and after a
+      step. As draws of an autoregression, K chains give
+      :math:`K (1 - \rho) / (1 + \rho)` independent draws per step.
+    - acceptance: mean probability with which proposals were accepted.
+
+    Args:
+        model: whose chains they are.
+    """
+
+    apart: Tensor
+
+    def __init__(self, model: EnergyModel) -> None:
+        super().__init__()
+        self.kind, self.codes = model.info.kind, model.codes
+        self.register_buffer("apart", _apart(model.info), persistent=False)
+        self.mobility = Running(DECAY, start=1.0)
+        self.likeness_of_steps = Running(DECAY)
+        self.acceptance = Running(DECAY, start=1.0)
+        self.distance = Running(DECAY)
+        self.undone = Running(DECAY)
+
+    def finite(self, before: Tensor, after: Tensor) -> Tensor:
+        """The states after a step, and those before it where they are not finite."""
+        if self.kind != "real":
+            return after
+        lost = ~after.isfinite().all(-1, keepdim=True)
+        if self.training:
+            self.undone.update(lost.to(after.dtype).mean())
+            self.distance.update(self.codes(after).square().nan_to_num(0.0).mean())
+        return torch.where(lost, before, after)
+
+    def measure(self, before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
+        """The mobility of a step, a scalar, of states (B, T, D)."""
+        moved = (self.codes(after) - self.codes(before)).square().sum(-1)
+        return (moved * mask).sum() / mask.sum() / self.apart
+
+    def likeness(self, before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
+        """The correlation of potentials (B, T) before and after a step, in [0, 1]; 1 if unknown."""
+        weight = mask / mask.sum()
+        first, second = (each - (each * weight).sum() for each in (before, after))
+        both = (first * second * weight).sum()
+        scale = ((first.square() * weight).sum() * (second.square() * weight).sum()).sqrt()
+        return (both / scale).clamp(0.0, 1.0).nan_to_num(1.0)
+
+    def update(self, mobility: Tensor, likeness: Tensor, acceptance: Tensor) -> None:
+        """Update the averages with those of a training step."""
+        self.mobility.update(mobility)
+        self.likeness_of_steps.update(likeness)
+        self.acceptance.update(acceptance)
+
+    def warn(self, moves: Moves) -> None:
+        """Warn of chains that do not represent the model.
+
+        Warns:
+            ChainWarning: they hardly move, are hardly accepted, left the data, or were not finite.
+        """
+        for text in self.warnings_of(moves):
+            warnings.warn(text, ChainWarning, stacklevel=3)
+
+    def warnings_of(self, moves: Moves) -> list[str]:
+        """Sentences on chains that do not represent the model; empty if nothing is wrong."""
+        found = []
+        mobility, acceptance = float(self.mobility.value), float(self.acceptance.value)
+        least = LEAST_MOBILITY_OF_REALS if self.kind == "real" else LEAST_MOBILITY
+        if mobility < least:
+            found.append(_immobile(self.kind, mobility))
+        if moves.rejects and acceptance < LEAST_ACCEPTANCE:
+            smaller = (
+                " Lower objective.step_size." if moves.kind in ("mala", "discrete-langevin") else ""
+            )
+            found.append(
+                f"the Markov chains hardly accept: {acceptance:.2%} of the proposals of "
+                f"{moves.kind} are accepted.{smaller or ' Lower fit.lr, or set fit.weight_decay.'}"
+            )
+        if float(self.distance.value) > FAR:
+            found.append(
+                "the Markov chains have left the data: their features have a root mean square of "
+                f"{float(self.distance.value) ** 0.5:.3g} standard deviations of the data. The "
+                "potential grows away from the data; lower fit.lr, or set "
+                "model.reference=marginals and fit.weight_decay"
+            )
+        if float(self.undone.value) > 0:
+            found.append(
+                "moves of the Markov chains ended in numbers that are not finite, and were undone; "
+                "lower objective.step_size or fit.lr"
+            )
+        return found
+
+
+def _immobile(kind: str, mobility: float) -> str:
+    """The warning of chains that hardly move."""
+    if kind == "binary":
+        what = f"a step changes {mobility:.2%} of the bits in which independent rows differ"
+    else:
+        what = f"the squared distance of a step is {mobility:.3%} of that between independent rows"
+    return (
+        f"the Markov chains hardly move: {what}, so they do not represent the model. "
+        "Lower fit.lr, set fit.weight_decay, or increase objective.steps"
+    )
+
+
+def _apart(info: DataInfo) -> Tensor:
+    """Mean squared distance between the codes of two independent rows, a scalar."""
+    if info.kind == "binary":
+        rates = means(info).clamp(LEAST_RATE, 1 - LEAST_RATE)
+        return 2 * (rates * (1 - rates)).sum()
+    if info.kind == "categorical":
+        shares = torch.tensor(info.frequencies, dtype=torch.get_default_dtype())
+        return 2 * (shares * (1 - shares)).sum().clamp(min=LEAST_RATE)
+    if info.kind == "real":
+        return 2.0 * (torch.tensor(info.std or (1.0,) * info.dim) > 0).sum().clamp(min=1)
+    return 2 * spread(info).square().sum()
