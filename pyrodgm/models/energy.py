@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import pyro
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
@@ -75,8 +76,8 @@ class FrameEnergies(Energies, Protocol):
         """A path for all frames at once: from a known distribution of each, (num, ..., D)."""
         ...
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The expectation of frames given what a sweep from x draws first, (..., D)."""
+    def emission(self, x: Tensor) -> TorchDistribution:
+        """The distribution from which a sweep from x draws frames, of batch shape (...)."""
         ...
 
 
@@ -299,6 +300,7 @@ class FrameEnergyModel(EnergyModel):
     """
 
     filtered: ClassVar[bool] = False
+    history = 1
 
     @abstractmethod
     def states(self, batch: Batch, num: int = 1) -> Tensor:

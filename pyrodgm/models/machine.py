@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import CompatibilityError
 
 MOST_BITS = 20  # largest size of the smaller layer for enumeration of its states
@@ -58,9 +59,9 @@ class Machine:
         h = bits(self.hidden_log_odds(v))
         return bits(self.visible_log_odds(h))
 
-    def mean(self, v: Tensor) -> Tensor:
-        """The expectation of rows given hidden units drawn given rows (..., D)."""
-        return self.visible_log_odds(bits(self.hidden_log_odds(v))).sigmoid()
+    def emission(self, v: Tensor) -> BernoulliVector:
+        """The distribution of rows given hidden units, which are drawn given rows (..., D)."""
+        return BernoulliVector(self.visible_log_odds(bits(self.hidden_log_odds(v))))
 
     def log_normaliser(self) -> Tensor:
         r"""The exact log Z, in double precision, (...): the larger layer is summed out.

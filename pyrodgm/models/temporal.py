@@ -48,7 +48,6 @@ class TemporalRBM(FrameEnergyModel):
         self, info: DataInfo, *, hidden_dim: int, visible_drive: bool, init_scale: float
     ) -> None:
         super().__init__(info)
-        self.history = 1
         log_odds = log_odds_of_bits(info, type(self).__name__)
         self.weight = nn.Parameter(init_scale * torch.randn(hidden_dim, info.dim))
         self.hidden_drive = nn.Parameter(init_scale * torch.randn(hidden_dim, hidden_dim))

@@ -18,9 +18,8 @@ from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import MissingDataError
 from pyrodgm.evaluate.latents.cloud import clouds
 from pyrodgm.evaluate.latents.interpolation import can_interpolate, interpolations
-from pyrodgm.evaluate.passes import over_time
 from pyrodgm.evaluate.prediction.forecast import forecast
-from pyrodgm.evaluate.prediction.one_step import one_step
+from pyrodgm.evaluate.prediction.one_step import expected_frames
 from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruct
 from pyrodgm.evaluate.samples.modes import WITHIN
 from pyrodgm.figures.latents import latent_scatter
@@ -28,7 +27,7 @@ from pyrodgm.figures.points import scatter
 from pyrodgm.figures.samples_file import as_numbers, save_samples
 from pyrodgm.figures.sequences import Band, motion, pictures
 from pyrodgm.figures.videos import grid, side_by_side
-from pyrodgm.models import Generator, StepModel
+from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, StepModel
 from pyrodgm.report import sounds
 from pyrodgm.report.blocks import (
     Block,
@@ -42,7 +41,6 @@ from pyrodgm.report.blocks import (
 )
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.tables import prediction_table
-from pyrodgm.seeds import forked
 
 SHOWN_FRAMES = 100  # of a sequence
 PARTICLES = 20  # for an expectation
@@ -86,14 +84,18 @@ def make_example(run: Run, split: str, seed: int) -> Example:
     row = int(np.flatnonzero(sequences.lengths > 1)[0])
     length = min(int(sequences.lengths[row]), SHOWN_FRAMES)
     one, start = sequences.select([row]), length // 2
-    p, q = over_time(run.model, run.guide)
-    with torch.no_grad(), forked(seed, "example"):
-        batch = beginning(one.batch([0]), torch.tensor([length]))
-        device = next(p.parameters()).device
-        expected, _ = one_step(p, q, batch.to(device), samples=PARTICLES)
+    pair = run.model, run.guide
+    batch = beginning(one.batch([0]), torch.tensor([length]))
+    expected = expected_frames(*pair, batch, samples=PARTICLES, seed=seed)
     grey = run.splits.info.kind == "unit"
     ahead = forecast(
-        p, q, one, horizon=length - start, start=start, samples=CONTINUATIONS, means=grey, seed=seed
+        *pair,
+        one,
+        horizon=length - start,
+        start=start,
+        samples=CONTINUATIONS,
+        means=grey,
+        seed=seed,
     )
     observed = one.uncentred(batch.x.where(batch.observed, torch.nan))[0].numpy()
     seen = known = observed[:start]
@@ -112,7 +114,9 @@ def make_example(run: Run, split: str, seed: int) -> Example:
 
 def prediction(run: Run, split: str, seed: int) -> Section:
     """The section on prediction: errors, and an example."""
-    if run.splits[split].lengths.max() < 2 or not isinstance(run.model, StepModel):
+    if run.splits[split].lengths.max() < 2 or not isinstance(
+        run.model, StepModel | FrameEnergyModel
+    ):
         return Section("Prediction", [])
     found = run.predict(split, samples=PARTICLES, seed=seed)
     blocks: list[Block] = [prediction_table(run.model, found, run.splits.info, split)]
@@ -180,7 +184,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
         except MissingDataError:
             return Section("Samples", [])
     still = info.image_shape is None and length == 1
-    if not isinstance(run.model, StepModel | Generator) or info.kind == "count":
+    if not _can_draw(run.model) or info.kind == "count":
         return Section("Samples", [])
     if still:
         return Section("Samples", _points(run, split, seed) if info.kind == "real" else [])
@@ -190,6 +194,13 @@ def samples(run: Run, split: str, seed: int) -> Section:
     if info.audio:
         return Section("Samples", sounds.drawn(run, split, x, info.audio, _given(info)))
     return Section("Samples", draw_samples(x, info, _beside(run, split, length)))
+
+
+def _can_draw(model: Model) -> bool:
+    """Whether observations can be drawn from a model."""
+    if isinstance(model, EnergyModel):
+        return model.traits.chains
+    return isinstance(model, StepModel | Generator)
 
 
 def reconstructions(run: Run, split: str, seed: int) -> Section:

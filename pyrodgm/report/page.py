@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
 from pyrodgm.evaluate.likelihood.bounds import has_weights
-from pyrodgm.report import facts, figures, latents
+from pyrodgm.models import FrameEnergyModel
+from pyrodgm.report import facts, figures, latents, machines
 from pyrodgm.report.blocks import Page, Section, Text
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
@@ -67,6 +68,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
     """
     missing = _missing(run, split)
     there, weighted = missing is None, has_weights(run.model, run.guide)
+    predicts = weighted or isinstance(run.model, FrameEnergyModel)
     found, figures_of_check = None, files
     if with_check and weighted:
         found, figures_of_check = facts.checked(run, split, files, anew=there)
@@ -76,10 +78,11 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         facts.results_section(run, results),
         *([facts.draws_beside_data(run, split, seed)] if there and not weighted else []),
         facts.learning(run),
-        *([figures.prediction(run, split, seed)] if there and weighted else []),
+        *([figures.prediction(run, split, seed)] if there and predicts else []),
         figures.samples(run, split, seed),
         *(_of_rows(run, split, seed) if there else []),
         *(_learned(run, split, seed) if there and weighted else []),
+        *(machines.sections(run, split, seed) if there else []),
         facts.trust(found, figures_of_check),
         facts.configuration(run),
         facts.environment(run),

@@ -85,6 +85,12 @@ def likelihoods(run: Run, *, particles: int) -> Numbers:
     return {"single": by_sequence(run.evaluate("test")), "many": by_frame(many)}
 
 
+def between_bounds(run: Run) -> Numbers:
+    """The log-likelihood of an energy model on test, by frame: "upper" and "lower", or exact."""
+    found = run.energy_likelihood("test")
+    return {"upper": by_frame(found.upper), "lower": by_frame(found.lower)}
+
+
 def by_frame(bound: Bound) -> Measured:
     """Nats per frame, averaged over frames."""
     return Measured(bound.nats_per_frame, bound.standard_error_nats_per_frame)
@@ -238,6 +244,7 @@ def trivial_words(splits: Splits) -> Mapping[str, Numbers]:
 MEASURES: dict[str, Callable[..., Numbers]] = {
     "prediction": prediction,
     "likelihoods": likelihoods,
+    "between bounds": between_bounds,
     "parts of the bound": parts_of_the_bound,
     "parts by quadrature": parts_by_quadrature,
     "words": words,

@@ -71,6 +71,13 @@ def test_music_is_one_sample_by_sequence_and_many_by_frame(run):
     assert len({number.value for number in numbers.values()}) == 2
 
 
+def test_machines_are_shown_between_their_bounds(run):
+    machine = run("rtrbm", "binary", hidden_dim=3)
+    numbers = TABLES["rtrbm-music"].measure(machine)
+    exact = bound_by_frame(machine)
+    assert numbers == {"tiny upper": exact, "tiny lower": exact}
+
+
 def test_music_without_latents_is_exact_twice(run):
     rnn = run("rnn", "binary", hidden_dim=3)
     numbers, exact = TABLES["tsbn-music"].measure(rnn), rnn.evaluate("test")

@@ -17,8 +17,30 @@ from pyrodgm.engine.past import seen_key
 from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import drawing, over_time, portions
+from pyrodgm.evaluate.prediction.frame_chains import frames_ahead
 from pyrodgm.guides import Guide, StepGuide
-from pyrodgm.models import Model, StepModel
+from pyrodgm.models import FrameEnergyModel, Model, StepModel
+
+
+def ahead(
+    model: Model,
+    guide: Guide,
+    seen: Batch,
+    along: Batch,
+    *,
+    particles: int,
+    samples: int,
+    means: bool,
+) -> Iterator[tuple[TorchDistribution, Tensor]]:
+    """Frames after the end of a batch, of any model of sequences; see `continuations`.
+
+    Raises:
+        UsageError: no sequence model.
+    """
+    if isinstance(model, FrameEnergyModel):
+        return frames_ahead(model, seen, samples)
+    p, q = over_time(model, guide)
+    return continuations(p, q, seen, along, particles, samples, means=means)
 
 
 def continuations(
@@ -112,7 +134,6 @@ def continued(
     Raises:
         UsageError: no sequence model, nothing to draw, or no sequence is long enough.
     """
-    p, q = over_time(model, guide)
     needed = prefix if sequences.conditions is None else length
     long = np.flatnonzero(sequences.lengths >= needed)
     if num < 1 or not 0 < prefix < length or not len(long):
@@ -124,12 +145,12 @@ def continued(
         )
     chosen = sequences.select(np.resize(long, num))
     x = torch.empty(num, length, sequences.x.shape[1])
-    with drawing(p, seed, "continued") as device:
+    with drawing(model, seed, "continued") as device:
         for rows in portions(chosen, particles):
             batch = chosen.batch(rows).to(device)
             seen = beginning(batch, torch.full_like(batch.index, prefix))
             x[rows, :prefix] = seen.x.cpu()
-            going_on = continuations(p, q, seen, batch, particles, 1, means=means)
+            going_on = ahead(model, guide, seen, batch, particles=particles, samples=1, means=means)
             for t, (_, frame) in zip(range(prefix, length), going_on, strict=False):
                 x[rows, t] = frame[0].cpu()
     return sequences.uncentred(x)

@@ -17,8 +17,8 @@ from pyrodgm.distributions import Symbols
 from pyrodgm.engine.expectation import expected
 from pyrodgm.engine.particles import beginning, symbols_of, weighted_quantiles
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.passes import drawing, over_time, portions
-from pyrodgm.evaluate.prediction.continuation import continuations
+from pyrodgm.evaluate.passes import drawing, portions
+from pyrodgm.evaluate.prediction.continuation import ahead
 from pyrodgm.evaluate.trivial.predictors import carried
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
@@ -139,24 +139,25 @@ def forecast(
     Raises:
         UsageError: no sequence model, nothing to forecast, or invalid quantiles.
     """
-    p, q = over_time(model, guide)
     if horizon < 1 or samples < 1:
         raise UsageError(
             f"cannot forecast {horizon} frames with {samples} samples; give at least 1 of each"
         )
     rows, starts = _starting(sequences.lengths, horizon, start)
     reach = _reach(sequences, rows, starts, horizon)
-    chosen, known = sequences.select(rows), symbols_of(p)
+    chosen, known = sequences.select(rows), symbols_of(model)
     levels = torch.tensor(levels_of(quantiles, known))
     drawn = _Drawn(len(rows), horizon, sequences.x.shape[1], known, levels)
-    with drawing(p, seed, "forecast") as device:
+    with drawing(model, seed, "forecast") as device:
         for part in portions(chosen, samples):
             batch = chosen.batch(part).to(device)
             seen = beginning(batch, torch.from_numpy(starts[part]).to(device))
-            going_on = continuations(p, q, seen, batch, samples, samples, means=means)
+            going_on = ahead(
+                model, guide, seen, batch, particles=samples, samples=samples, means=means
+            )
             shown, frames = int(torch.randint(samples, ())), range(int(reach[part].max()))
-            for ahead, (distribution, x) in zip(frames, going_on, strict=False):
-                drawn.keep(part, ahead, reach[part] > ahead, distribution, x, shown)
+            for number, (distribution, x) in zip(frames, going_on, strict=False):
+                drawn.keep(part, number, reach[part] > number, distribution, x, shown)
     errors = _errors(chosen, starts, drawn.mean, known)
     mean, between, draw = drawn.as_stored(sequences)
     found = Forecast(rows, starts, mean, levels.numpy(), between, draw, *errors)

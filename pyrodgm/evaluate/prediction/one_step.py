@@ -20,11 +20,12 @@ from pyrodgm.engine.smc import ParticleFilter
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import Progress, drawing, over_time, portions, silent
 from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_errors
+from pyrodgm.evaluate.prediction.frame_chains import expected_given_past, predict_frames
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.trivial.predictors import Predictor
 from pyrodgm.evaluate.trivial.symbols import log_scores
 from pyrodgm.guides import Guide, StepGuide
-from pyrodgm.models import Model, StepModel
+from pyrodgm.models import FrameEnergyModel, Model, StepModel
 
 Tick = Callable[[int], None]
 
@@ -110,7 +111,7 @@ def next_frame(particles: ParticleFilter) -> Tensor:
 
 
 def expected_frames(
-    model: StepModel, guide: StepGuide, batch: Batch, *, samples: int = 20, seed: int = 0
+    model: Model, guide: Guide, batch: Batch, *, samples: int = 20, seed: int = 0
 ) -> Tensor:
     """Expectation of every frame given those before it, (B, T, D); see `one_step`.
 
@@ -118,11 +119,17 @@ def expected_frames(
         model: a sequence model.
         guide: a sequence guide.
         batch: B sequences.
-        samples: particles K.
+        samples: particles K, or chains of every frame.
         seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: no sequence model.
     """
     with drawing(model, seed, "predict") as device:
-        return one_step(model, guide, batch.to(device), samples=samples)[0].cpu()
+        if isinstance(model, FrameEnergyModel):
+            return expected_given_past(model, batch.to(device), samples).cpu()
+        p, q = over_time(model, guide)
+        return one_step(p, q, batch.to(device), samples=samples)[0].cpu()
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,9 @@ def predict(
         UsageError: no sequence model, or no samples.
         DataError: no sequence has a second frame.
     """
+    if isinstance(model, FrameEnergyModel):
+        given = {"kind": kind, "samples": samples, "seed": seed, "progress": progress}
+        return predict_frames(model, sequences, **given)
     p, q = over_time(model, guide)
     if samples < 1:
         raise UsageError(f"samples is {samples}; give at least 1")
@@ -227,7 +237,8 @@ def predictions(
     Raises:
         UsageError: as in `predict`.
     """
-    over_time(model, guide)
+    if not isinstance(model, FrameEnergyModel):
+        over_time(model, guide)
     kind: Kind = "real" if scores_totals(model) else info.kind  # counts are not scaled
     found = predict(
         model,
@@ -244,7 +255,7 @@ def predictions(
 
 def autoregressive_order(model: Model) -> int:
     """Order of the autoregression beside a model: the order of the model."""
-    return max(1, model.history) if isinstance(model, StepModel) else 1
+    return max(1, model.history) if isinstance(model, StepModel | FrameEnergyModel) else 1
 
 
 def baseline_predictions(

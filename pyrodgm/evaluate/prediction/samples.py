@@ -17,8 +17,9 @@ from pyrodgm.evaluate.likelihood.annealing import annealed_draws
 from pyrodgm.evaluate.likelihood.field import LEAST_ACCEPTED
 from pyrodgm.evaluate.likelihood.importance import checked
 from pyrodgm.evaluate.prediction.continuation import continued
+from pyrodgm.evaluate.prediction.frame_chains import drawn_sequences
 from pyrodgm.guides import Guide
-from pyrodgm.models import EnergyModel, Generator, Model, StepModel
+from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import forked
 
 PROPOSALS = 50  # draws of the noise for each sequence of a field
@@ -38,8 +39,8 @@ def sample(
 ) -> dict[str, Tensor]:
     """Ancestral draws from a model, every site (num, length, D).
 
-    Energy models are sampled by Markov chains: of frames along an annealing path, of whole
-    sequences from draws of their noise.
+    Energy models are sampled by Markov chains: frames along an annealing path, one after the other
+    if each depends on those before it, and whole sequences from draws of their noise.
 
     Grey observations in [0,1] are means given the latents, not black or white.
 
@@ -61,7 +62,7 @@ def sample(
             conditions are given together with a prefix or for too few frames.
         DataError: the model takes other conditions.
     """
-    if isinstance(model, EnergyModel) and not model.of_sequences:
+    if isinstance(model, EnergyModel) and not _over_time(model):
         return {"x": _of_energy(model, num, 1 if length is None else length, prefix, seed)}
     if not isinstance(model, StepModel | Generator | EnergyModel):
         raise UsageError(
@@ -81,16 +82,24 @@ def sample(
         )
     known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
     with forked(seed, "sample"):
-        if isinstance(model, EnergyModel):
+        if isinstance(model, FrameEnergyModel):
+            sites = {"x": drawn_sequences(model, num, frames)}
+        elif isinstance(model, EnergyModel):
             sites = {"x": _of_field(model, guide, num, frames, known)}
         else:
             sites = _ancestral(model, num, frames, info, known)
     return {n: _uncentred(x, info) if n in model.observed else x for n, x in sites.items()}
 
 
+def _over_time(model: EnergyModel) -> bool:
+    """Whether the frames of a sequence depend on each other."""
+    return model.of_sequences or isinstance(model, FrameEnergyModel)
+
+
 def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
     """Raise if a model cannot continue a prefix, or not under these conditions."""
-    if isinstance(model, Generator | EnergyModel):
+    whole = isinstance(model, EnergyModel) and not isinstance(model, FrameEnergyModel)
+    if whole or isinstance(model, Generator):
         raise UsageError(
             f"{type(model).__name__} draws whole sequences from noise and cannot continue a "
             "prefix; leave the prefix out"
@@ -102,7 +111,11 @@ def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:
 
 
 def _ancestral(
-    model: StepModel | Generator, num: int, frames: int, info: DataInfo, known: Tensor | None
+    model: StepModel | Generator,
+    num: int,
+    frames: int,
+    info: DataInfo,
+    known: Tensor | None,
 ) -> dict[str, Tensor]:
     """Draws of every site, (num, frames, D), given conditions (num, frames, U) or None."""
     like = next(model.parameters())
