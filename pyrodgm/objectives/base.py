@@ -144,6 +144,7 @@ class Objective(Checked, nn.Module, ABC):
     `fit_defaults` are its own defaults for options of training; adversarial objectives need others
     than bounds. `validation_draws` are those of the bound by which weights are chosen: K for an
     objective that is a bound with K draws, so that the choice follows what is optimised.
+    `usual_guide` is the name of the guide for models whose own default does not fit.
     """
 
     needs: ClassVar[Needs]
@@ -151,6 +152,7 @@ class Objective(Checked, nn.Module, ABC):
     headline: ClassVar[str] = "elbo_nats_per_frame"
     shown: ClassVar[tuple[str, ...]] = ()
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    usual_guide: ClassVar[str | None] = None
     validation_draws: int = 1
 
     def __init__(self, model: Model, guide: Guide) -> None:

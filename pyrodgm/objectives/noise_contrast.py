@@ -44,6 +44,7 @@ class NoiseContrast(FieldWithGuide):
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "contrast_nats_per_example"
+    usual_guide: ClassVar[str] = "marginals"
 
     def __init__(
         self, model: Model, guide: Guide, *, noise_per_datum: int, interpolation: float = 1.0

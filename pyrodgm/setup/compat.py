@@ -210,6 +210,21 @@ def companions_of(model: Form) -> Companions:
     return known[0]
 
 
+def guide_for(model: Form, objective: type[Objective] | None, companion: str) -> str:
+    """Name of the guide of a model under an objective, where none is given.
+
+    Args:
+        model: the model.
+        objective: the objective; None if it is not known.
+        companion: the model's own default, which is the answer if it fits.
+    """
+    usual = None if objective is None else objective.usual_guide
+    if objective is None or usual is None:
+        return companion
+    fits = not any(conflicts(model, GUIDES[companion], objective))
+    return companion if fits else usual
+
+
 def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
     objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
     forms = [form for form in _other_forms(model) if not any(model_conflicts(form, objective))]

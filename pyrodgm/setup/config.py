@@ -132,6 +132,9 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     found = {"model": _find("model", given.setdefault("model", _DEFAULT_MODEL), mistakes)}
     model = found["model"].form(groups["model"]) if found["model"] else None
     names = {**_companions(model), **given}
+    if "guide" not in given and model is not None and "objective" in given:
+        found["objective"] = _find("objective", given["objective"], mistakes)
+        names["guide"] = compat.guide_for(model, found["objective"], names["guide"])
     components: dict[str, Component] = {}
     for group in sorted(names, key=GROUPS.index):
         target = found[group] if group in found else _find(group, names[group], mistakes)

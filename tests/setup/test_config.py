@@ -30,6 +30,16 @@ def test_a_model_brings_its_companions_and_all_defaults():
     assert config.model.options["history"] == 1
 
 
+def test_an_objective_over_observations_brings_its_noise_where_the_models_guide_does_not_fit():
+    values = {"model": {"name": "random-field"}, "objective": {"name": "nce"}}
+    assert resolve(values).guide.name == "marginals"
+    assert resolve({**values, "guide": {"name": "nade"}}).guide.name == "nade"
+    assert resolve({**values, "objective": {"name": "cd"}}).guide.name == "none"
+    assert (
+        resolve({"model": {"name": "rbm"}, "objective": {"name": "dnce"}}).guide.name == "marginals"
+    )
+
+
 def test_a_guide_has_options_of_its_own_alone():
     values = {"model": {"hidden_dim": 7, "init_scale": 0.1}, "guide": {"feedback": False}}
     options = resolve(values).guide.options
