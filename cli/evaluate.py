@@ -265,10 +265,11 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
 
     with showing_progress(quiet=as_json) as progress:
         found = run.energy_likelihood(split, progress=partial(progress, "annealing"), **options)
-    trivial = run.trivial_bounds(split)
+    trivial, plane = run.trivial_bounds(split), run.landscape()
     if as_json:
         beside = {name: each.to_dict() for name, each in trivial.items()}
         values = {"split": split, **found.to_dict(), "floors": beside}
+        values |= {} if plane is None else plane.to_dict()
         print_json({**values, "chosen_by": run.chosen_by})
         return
     upper = f"{type(run.model).__name__}, upper bound by annealing"
@@ -301,6 +302,8 @@ def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
     table = likelihood_table(run.model, own, {split: trivial}, beside=others, per_sequence=True)
     print_table(table)
     click.echo(f"\n{found.text()}")
+    if plane is not None and plane.text():
+        click.echo(plane.text())
 
 
 def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:

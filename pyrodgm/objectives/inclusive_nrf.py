@@ -26,7 +26,7 @@ from pyrodgm.objectives.targets import Targets
 
 CHAINS = 100  # default number of chains
 LEAST_ACCEPTED = 0.01  # mean acceptance below which there is a warning
-STEP, FRICTION = 0.01, 0.1
+STEP, FRICTION = 0.001, 0.1
 Revision = Literal["sgld", "sghmc", "gibbs", "mis"]
 USED: dict[Revision, tuple[str, ...]] = {
     "sgld": ("step_size", "noise", "latents"),
@@ -63,9 +63,9 @@ class InclusiveNRF(FieldWithGuide):
         revision: "sgld" or "sghmc" for real numbers, "gibbs", or "mis"; by default sgld for real
             numbers, and for others gibbs with guide `generator`, and mis with other guides.
         steps: moves, sweeps or proposals of a draw.
-        step_size: of sgld and sghmc, in squared units of the data; 0.01 if not given.
-        noise: standard deviation of the noise of a move, in units of the data; that of Langevin
-            dynamics if not given, and less of it draws from a field at a lower temperature.
+        step_size: of sgld and sghmc, for standardised data; 0.001 if not given.
+        noise: standard deviation of the noise of a move, relative to that of the data; that of
+            Langevin dynamics if not given. Less of it draws from a field at a lower temperature.
         friction: of sghmc; 0.1 if not given.
         latents: of sgld and sghmc with a generator: "kept" moves x alone and keeps its noise, and
             "revised" moves both, see `pyrodgm.objectives.revision.Langevin`; kept if not given.

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from pyrodgm.batch import Batch
+from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.kernels import SGHMC, SGLD, Potential
 from pyrodgm.engine.kernels.base import metropolis
 from pyrodgm.guides.from_models import GeneratorGuide, VAEGuide
@@ -45,7 +47,8 @@ class Langevin:
 
     where :math:`h^*` is h after one more step of Langevin dynamics in :math:`q(h \mid x)`. This
     approximation is biased. Without `latents`, x alone is moved in p(x), and h is kept: it remains
-    the noise that x was drawn with, and is then no draw from :math:`q(h \mid x)`.
+    the noise that x was drawn with, and is then no draw from :math:`q(h \mid x)`. Real numbers are
+    moved in standardised units.
 
     Args:
         kernel: `SGLD`, moved `steps` times, or `SGHMC`, whose path has as many steps.
@@ -63,27 +66,32 @@ class Langevin:
     def __call__(self, model: EnergyModel, guide: ObservationGuide, batch: Batch) -> Revised:
         """Revised draws in the shape of a batch."""
         x, h = drawn(guide, batch)
-        moves = self.steps if isinstance(self.kernel, SGLD) else 1
+        state, size, potential = model.codes(x), model.codes.size, self._plain(model, batch)
         if isinstance(guide, GeneratorGuide) and h is not None and self.latents:
-            size, both = x.shape[-1], torch.cat([x, h], -1)
-            for _ in range(moves):
-                both = self.kernel.move(both, self._augmented(model, guide, batch)).x
-            x, h = both[..., :size], both[..., size:]
-        else:
-            for _ in range(moves):
-                x = self.kernel.move(x, lambda x: model.potential(x, batch)).x
-        return Revised(x.masked_fill(~batch.mask[..., None], 0.0), h, x.new_ones(()))
+            state, potential = torch.cat([state, h], -1), self._augmented(model, guide, batch)
+        # Weights that are computed from others, as under weight normalisation, are so once.
+        with frozen(model.parameters()), parametrize.cached():
+            for _ in range(self.steps if isinstance(self.kernel, SGLD) else 1):
+                state = self.kernel.move(state, potential).x
+        h = state[..., size:] if state.shape[-1] > size else h
+        x = model.codes.decoded(state[..., :size]).masked_fill(~batch.mask[..., None], 0.0)
+        return Revised(x, h, x.new_ones(()))
+
+    def _plain(self, model: EnergyModel, batch: Batch) -> Potential:
+        """The potential of codes."""
+        return lambda codes: model.potential_of_codes(codes, batch)
 
     def _augmented(self, model: EnergyModel, guide: GeneratorGuide, batch: Batch) -> Potential:
-        """A function of x and h end to end whose gradient is that of the equations."""
-        size, inner = batch.x.shape[-1], SGLD(self.kernel.step, self.kernel.noise)
+        """A function of codes and h end to end whose gradient is that of the equations."""
+        size, inner = model.codes.size, SGLD(self.kernel.step, self.kernel.noise)
 
         def potential(both: Tensor) -> Tensor:
-            x, h = both[..., :size], both[..., size:]
+            codes, h = both[..., :size], both[..., size:]
+            x = model.codes.decoded(codes)
             fixed = x.detach()
             again = inner.move(h.detach(), lambda h: guide.log_joint(fixed, h, batch)).x
             joint = guide.log_joint(x, h, batch) - guide.log_joint(x, again, batch)
-            return model.potential(x, batch) + joint
+            return model.potential_of_codes(codes, batch) + joint
 
         return potential
 

@@ -22,6 +22,7 @@ from pyrodgm.evaluate.prediction.forecast import forecast
 from pyrodgm.evaluate.prediction.one_step import expected_frames
 from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruct
 from pyrodgm.evaluate.samples.modes import WITHIN
+from pyrodgm.figures.landscape import landscapes
 from pyrodgm.figures.latents import latent_scatter
 from pyrodgm.figures.points import scatter
 from pyrodgm.figures.samples_file import as_numbers, save_samples
@@ -184,7 +185,8 @@ def samples(run: Run, split: str, seed: int) -> Section:
         except MissingDataError:
             return Section("Samples", [])
     still = info.image_shape is None and length == 1
-    if not _can_draw(run.model) or info.kind == "count":
+    drawn = _can_draw(run.model) or run.sampler is not None
+    if not drawn or info.kind == "count":
         return Section("Samples", [])
     if still:
         return Section("Samples", _points(run, split, seed) if info.kind == "real" else [])
@@ -201,6 +203,19 @@ def _can_draw(model: Model) -> bool:
     if isinstance(model, EnergyModel):
         return model.traits.chains
     return isinstance(model, StepModel | Generator)
+
+
+def energy_landscape(run: Run, split: str, seed: int) -> Section:
+    """The density of a field in the plane, with draws over it, beside the true one."""
+    title, found = "Energy landscape", run.landscape()
+    if found is None:
+        return Section(title, [])
+    densities = {"learned": found.learned, "true": found.true}
+    known = {name: nats for name, nats in densities.items() if nats is not None}
+    x = as_numbers(run.sample(POINTS, 1, split=split, seed=seed)["x"])[:, 0]
+    picture = png_uri(landscapes(found.across, found.up, known, x))
+    caption = "Log-density of the field, and draws over it. " + found.text()
+    return Section(title, [Picture(picture, caption.strip())])
 
 
 def reconstructions(run: Run, split: str, seed: int) -> Section:

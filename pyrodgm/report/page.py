@@ -80,6 +80,7 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
         facts.learning(run),
         *([figures.prediction(run, split, seed)] if there and predicts else []),
         figures.samples(run, split, seed),
+        figures.energy_landscape(run, split, seed),
         *(_of_rows(run, split, seed) if there else []),
         *(_learned(run, split, seed) if there and weighted else []),
         *(machines.sections(run, split, seed) if there else []),

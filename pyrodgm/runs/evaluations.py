@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,7 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.data.labels import labels_as_conditions
 from pyrodgm.errors import MissingDataError, UsageError
+from pyrodgm.evaluate.landscape import Landscape, has_landscape, landscape
 from pyrodgm.evaluate.latents.states import States, states
 from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
 from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
@@ -28,14 +29,14 @@ from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
 from pyrodgm.evaluate.prediction.impute import Imputation, impute
 from pyrodgm.evaluate.prediction.one_step import autoregressive_order, predictions
-from pyrodgm.evaluate.prediction.samples import sample
+from pyrodgm.evaluate.prediction.samples import Sampler, sample, sampled
 from pyrodgm.evaluate.samples.quality import Quality, quality
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.words.predictors import word_scores
 from pyrodgm.evaluate.words.scores import WordScore
 from pyrodgm.evaluate.words.topics import Topic, topics
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import EnergyModel, Model
 from pyrodgm.runs.data import DataChoice, RunData
 from pyrodgm.runs.stored import stored_results
 
@@ -61,6 +62,11 @@ class Evaluations:
         self.model = model
         self.guide = guide
         self.data = data
+
+    @property
+    def sampler(self) -> Sampler | None:
+        """Gives draws that stand for those of the model; None where the model has its own."""
+        return None
 
     @property
     def splits(self) -> Data:
@@ -176,8 +182,17 @@ class Evaluations:
         training = None
         with suppress(MissingDataError):
             training = self.data.own.placed(self.info).train
-        given = {"split": name, "draws": draws, "seed": seed}
+        given: dict[str, Any] = {"split": name, "draws": draws, "seed": seed}
+        given["sampler"] = self.sampler
         return quality(self.model, self.guide, self.info, data[name], training, **given)
+
+    def landscape(self) -> Landscape | None:
+        """The density of a field of two real numbers beside the true one; None for other models.
+
+        See `pyrodgm.evaluate.landscape.landscape`.
+        """
+        known = has_landscape(self.model, self.info)
+        return landscape(cast("EnergyModel", self.model), self.info) if known else None
 
     def states(self, split: DataChoice = None) -> States:
         """The states of a hidden Markov model; see `pyrodgm.evaluate.latents.states.states`."""
@@ -256,8 +271,12 @@ class Evaluations:
             conditions = labels_as_conditions(self.info, labels, num, frames)
         needed = prefix or (self.info.num_conditions and conditions is None)
         sequences = self.sequences(split) if needed else None
-        given = {"prefix": prefix, "conditions": conditions, "seed": seed}
-        return sample(self.model, self.guide, self.info, sequences, num=num, length=length, **given)
+        given: dict[str, Any] = {"num": num, "length": length, "conditions": conditions}
+        if self.sampler is not None and not prefix:
+            found = sampled(self.sampler, self.model, self.info, sequences, **given, seed=seed)
+            return {"x": [*found.values()][-1]}
+        given |= {"prefix": prefix, "seed": seed}
+        return sample(self.model, self.guide, self.info, sequences, **given)
 
     def predict(
         self, split: DataChoice = None, *, samples: int = 20, seed: int = 0, **options: Any

@@ -11,6 +11,7 @@ from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
+from pyrodgm.evaluate.prediction.samples import Sampler
 from pyrodgm.objectives import AVB, Objective
 from pyrodgm.runs.data import DataChoice, RunData
 from pyrodgm.runs.evaluations import Evaluations
@@ -98,6 +99,12 @@ class Run(Evaluations):
     def is_main_process(self) -> bool:
         """Whether this process writes and prints; False in all but one of several."""
         return self._is_main_process
+
+    @property
+    def sampler(self) -> Sampler | None:
+        """The objective's, if it has one; see `Objective.samples`."""
+        has_own = type(self.objective).samples is not Objective.samples
+        return self.objective.samples if has_own else None
 
     @cached_property
     def chosen_by(self) -> str:

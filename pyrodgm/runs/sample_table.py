@@ -16,7 +16,7 @@ def quality_table(model: Model, found: Quality) -> Table:
         model: the model.
         found: from `Run.sample_quality`.
     """
-    named = {MODEL: f"draws of {type(model).__name__}", TRAIN: "training rows"}
+    named = {MODEL: f"draws of {type(model).__name__}", TRAIN: "training rows", **found.names}
     others = [name for name in found.looks if name not in named]
     named |= {name: f"{name} rows" for name in others}
     rows = [[named[name], *_looks(each, found.split)] for name, each in found.looks.items()]

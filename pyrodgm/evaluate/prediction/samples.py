@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, Step
 from pyrodgm.seeds import forked
 
 PROPOSALS = 50  # draws of the noise for each sequence of a field
+
+Sampler = Callable[[Batch], Mapping[str, Tensor]]
 
 
 def sample(
@@ -63,7 +66,8 @@ def sample(
         DataError: the model takes other conditions.
     """
     if isinstance(model, EnergyModel) and not _over_time(model):
-        return {"x": _of_energy(model, num, 1 if length is None else length, prefix, seed)}
+        x = _of_energy(model, num, 1 if length is None else length, prefix, seed)
+        return {"x": _uncentred(x, info)}
     if not isinstance(model, StepModel | Generator | EnergyModel):
         raise UsageError(
             f"{type(model).__name__} cannot draw observations: it is not a StepModel, Generator or "
@@ -94,6 +98,43 @@ def sample(
 def _over_time(model: EnergyModel) -> bool:
     """Whether the frames of a sequence depend on each other."""
     return model.of_sequences or isinstance(model, FrameEnergyModel)
+
+
+def sampled(
+    sampler: Sampler,
+    model: Model,
+    info: DataInfo,
+    sequences: Sequences | None,
+    *,
+    num: int,
+    length: int | None = None,
+    conditions: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Draws of a sampler by name, the best ones last, (num, length, D) each, in the data's units.
+
+    Args:
+        sampler: gives draws in the shape of a batch.
+        model: whose draws they are.
+        info: facts of the data that it was fitted on.
+        sequences: the source of conditions that are not given.
+        num: number of sequences.
+        length: frames of each; as of `sample`.
+        conditions: of the frames; as of `sample`.
+        seed: of the draws; the global generator is left alone.
+
+    Raises:
+        UsageError: nothing to draw.
+    """
+    frames = _usual_length(info, sequences, conditions) if length is None else length
+    if num < 1 or frames < 1:
+        raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
+    known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
+    like = next(model.parameters())
+    with torch.no_grad(), forked(seed, "sample"):
+        known = None if known is None else known.to(like.device)
+        found = sampler(Batch.of(like.new_zeros(num, frames, info.dim), known))
+    return {name: _uncentred(x, info) for name, x in found.items()}
 
 
 def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruction_error
-from pyrodgm.evaluate.prediction.samples import sample
+from pyrodgm.evaluate.prediction.samples import Sampler, sample, sampled
 from pyrodgm.evaluate.samples.classifier import Classifier, classifier, labels_of
 from pyrodgm.evaluate.samples.inception import inception_score
 from pyrodgm.evaluate.samples.kernel_test import KernelTest, kernel_test
@@ -31,6 +32,7 @@ DRAWS = 2000  # of the model; of points with known modes, SETS * SIZE
 TESTED = 1000  # rows of each set in a kernel test
 PORTION = 500  # rows drawn together
 MODEL, TRAIN, EXACT = "draws", "train", "exact"  # what is measured
+SAMPLERS = {"guide": "draws of the guide", "revised": "revised draws of the guide"}  # in words
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Quality:
         labels: what the classifier was trained to predict.
         accuracy: of the classifier on the held-out rows.
         expected: covered modes and realistic share of exact draws, if modes are known.
+        names: of sets of draws, where they are not those of the model itself.
         reconstruction: mean squared error per feature of held-out rows, from one draw of their
             latents each, if there are latents.
     """
@@ -81,6 +84,7 @@ class Quality:
     labels: str = ""
     accuracy: float | None = None
     expected: tuple[float, float] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
     reconstruction: Measured | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def quality(
     *,
     split: str = "test",
     draws: int | None = None,
+    sampler: Sampler | None = None,
     seed: int = 0,
 ) -> Quality:
     """Compare draws from a model with held-out rows, and with training rows if they are there.
@@ -143,6 +148,7 @@ def quality(
         training: the rows it was fitted on; without them there is no classifier and no reference.
         split: name of the held-out rows.
         draws: number of draws; by default 2000, or 10,000 where modes are known.
+        sampler: gives draws that stand for those of the model, by name, the best ones last.
         seed: of all draws; the global generator is left alone.
 
     Raises:
@@ -154,8 +160,11 @@ def quality(
     num = draws or (SETS * SIZE if info.modes else DRAWS)
     if num < 2:
         raise UsageError(f"draws is {num}; give at least 2")
+    given: dict[str, Any] = {"split": split, "seed": seed}
+    if sampler is not None:
+        return _of_sampler(sampler, model, info, held_out, training, num=num, **given)
     x = drawn_rows(model, guide, info, held_out, num, seed)
-    found = compared(x, info, held_out, training, split=split, seed=seed)
+    found = compared(x, info, held_out, training, **given)
     if not has_reconstructions(model, guide, info):
         return found
     return replace(found, reconstruction=reconstruction_error(model, guide, held_out, seed=seed))
@@ -167,20 +176,21 @@ def compared(
     held_out: Sequences,
     training: Sequences | None,
     *,
+    beside: Mapping[str, np.ndarray] = MappingProxyType({}),
     split: str = "test",
     seed: int = 0,
 ) -> Quality:
-    """Compare given draws, (N, D) in the units of the data; see `quality`."""
-    sets = {MODEL: x, split: rows_of(held_out, seed)}
+    """Compare given draws, (N, D) in the units of the data, and others beside; see `quality`."""
+    sets = {MODEL: x, **beside, split: rows_of(held_out, seed)}
     if training is not None:
         sets[TRAIN] = rows_of(training, seed)
-    tests = _tests(sets, split, info, seed)
+    tests = _tests(sets, split, info, seed, drawn=(MODEL, *beside))
     judge = None
     if training is not None and split != TRAIN and _classes(training, info) > 1:
         judge = classifier(training, info)
     looks = {
         name: Looks(_coverage(sets[name], info), _score(judge, held_out, sets[name]), tests[name])
-        for name in dict.fromkeys((MODEL, TRAIN if TRAIN in sets else split))
+        for name in dict.fromkeys((MODEL, *beside, TRAIN if TRAIN in sets else split))
     }
     return Quality(
         split,
@@ -215,6 +225,27 @@ def drawn_rows(
     return torch.cat(parts).cpu().double().numpy()
 
 
+def _of_sampler(
+    sampler: Sampler,
+    model: Model,
+    info: DataInfo,
+    held_out: Sequences,
+    training: Sequences | None,
+    *,
+    num: int,
+    split: str,
+    seed: int,
+) -> Quality:
+    """The same of a sampler's draws: the best ones, and the others beside."""
+    found = sampled(sampler, model, info, held_out, num=num, length=1, seed=seed)
+    rows = {name: x[:, 0].cpu().double().numpy() for name, x in found.items()}
+    *others, best = rows
+    beside = {name: rows[name] for name in others}
+    names = {MODEL: best, **dict(zip(others, others, strict=True))}
+    result = compared(rows[best], info, held_out, training, beside=beside, split=split, seed=seed)
+    return replace(result, names={key: SAMPLERS.get(name, name) for key, name in names.items()})
+
+
 def rows_of(sequences: Sequences, seed: int) -> np.ndarray:
     """Complete rows in random order, (N, D)."""
     x = sequences.x.double().numpy()
@@ -223,7 +254,7 @@ def rows_of(sequences: Sequences, seed: int) -> np.ndarray:
 
 
 def _tests(
-    sets: Mapping[str, np.ndarray], split: str, info: DataInfo, seed: int
+    sets: Mapping[str, np.ndarray], split: str, info: DataInfo, seed: int, drawn: tuple[str, ...]
 ) -> dict[str, dict[str, KernelTest]]:
     """Kernel tests of draws and of training rows, with features in their standard deviations."""
     scale = np.where(np.array(info.std) > 0, info.std, 1.0) if info.kind == "real" else 1.0
@@ -235,7 +266,7 @@ def _tests(
             for other in (split, TRAIN)
             if other in few and other != name
         }
-        for name in (MODEL, TRAIN)
+        for name in (*drawn, TRAIN)
         if name in few
     }
     half = min(TESTED, len(sets[split]) // 2)
