@@ -11,7 +11,7 @@ from pyrodgm.data.base import Splits
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.samples.modes import SETS, SIZE
-from pyrodgm.evaluate.samples.quality import MODEL, TRAIN, Quality, compared
+from pyrodgm.evaluate.samples.quality import GUIDE, MODEL, TRAIN, Quality, compared
 from pyrodgm.evaluate.trivial.normal_mixture import NormalMixture, fit_mixture
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
@@ -68,6 +68,26 @@ def draws_and_annealing(
         **numbers,
         "width": Measured(width["width_nats_per_example"], math.nan if error is None else error),
     }
+
+
+def fields(run: Run) -> Numbers:
+    """Draws of a field in the plane, and the divergences of its density from the true one.
+
+    Returns:
+        "covered" modes and "realistic" share of its draws, or of those that stand for them; the
+        same of its guide before revision, "guide covered" and "guide realistic", if there is one;
+        "kl" from the true density to that of the field, and "reverse kl", in nats.
+    """
+    quality, plane = run.sample_quality("test"), run.landscape()
+    kept = ("covered", "realistic")
+    numbers = {k: v for k, v in numbers_of(quality, MODEL).items() if k in kept}
+    if GUIDE in quality.looks:
+        own = numbers_of(quality, GUIDE)
+        numbers |= {f"guide {name}": own[name] for name in kept}
+    if plane is not None and plane.kl_to_learned is not None and plane.kl_to_true is not None:
+        numbers["kl"] = Measured(plane.kl_to_learned)
+        numbers["reverse kl"] = Measured(plane.kl_to_true)
+    return numbers
 
 
 def numbers_of(found: Quality, name: str) -> Numbers:

@@ -34,6 +34,7 @@ from pyrodgm.objectives.kl import exact_kl
 from pyrodgm.reproduce.draws import (
     draws,
     draws_and_annealing,
+    fields,
     rows_as_draws,
     trivial_draws,
     trivial_reconstructions,
@@ -250,6 +251,7 @@ MEASURES: dict[str, Callable[..., Numbers]] = {
     "words": words,
     "draws": draws,
     "draws and annealing": draws_and_annealing,
+    "fields": fields,
 }
 BASELINES: dict[str, Callable[..., Mapping[str, Numbers]]] = {
     "errors": trivial_errors,

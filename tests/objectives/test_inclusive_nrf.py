@@ -255,7 +255,7 @@ def test_revised_rows_climb(revision):
     guide = GeneratorGuide(model).double()
     with torch.no_grad():
         guide.program.network[-1].bias.fill_(3.0)
-    objective = InclusiveNRF(model, guide, revision=revision)
+    objective = InclusiveNRF(model, guide, revision=revision, step_size=0.01)
     batch = Batch.of(torch.zeros(300, 1, 2).double())
     found = objective.samples(batch)
     nats = [float(model.potential(x, batch).mean().detach()) for x in found.values()]

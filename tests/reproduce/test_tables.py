@@ -18,6 +18,7 @@ from pyrodgm.reproduce.measures import PUBLISHED
 from pyrodgm.reproduce.reading import read_table
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
+from pyrodgm.setup.settings import merge
 from pyrodgm.tables import Measured
 from tiny import ragged as arrays
 from tiny import tiny_values
@@ -305,3 +306,16 @@ def test_draws_are_beside_a_bound_by_annealing_where_there_is_a_density(save_dat
     found, bound, _ = run.annealed("test", sequences=3, simulated=2, chains=Chains(2, 3))
     assert numbers["log_likelihood"].value == bound.nats_per_frame
     assert numbers["width"].value == float((found.simulated.upper - found.simulated.lower).mean())
+
+
+def test_fields_are_measured_by_their_draws_and_their_density(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyrodgm.evaluate.samples.classifier.STEPS", 2)
+    monkeypatch.setattr("pyrodgm.evaluate.samples.quality.SETS", 2)
+    monkeypatch.setattr("pyrodgm.data.local.cache", lambda: tmp_path / "cache")
+    table = TABLES["nrf-gmm"]
+    cell = next(c for c in table.cells if (c.row, c.protocol) == ("inclusive-NRF", "ours"))
+    few = {"data": {"num_train": 64, "num_valid": 32, "num_test": 64}, "fit": {"steps": 2}}
+    run = fit_config(resolve(merge(cell.config, few)), tmp_path / "run")
+    found = table.measure(run)
+    assert list(found) == list(table.metrics)
+    assert found["kl"].value > 1

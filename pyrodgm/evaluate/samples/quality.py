@@ -32,7 +32,8 @@ DRAWS = 2000  # of the model; of points with known modes, SETS * SIZE
 TESTED = 1000  # rows of each set in a kernel test
 PORTION = 500  # rows drawn together
 MODEL, TRAIN, EXACT = "draws", "train", "exact"  # what is measured
-SAMPLERS = {"guide": "draws of the guide", "revised": "revised draws of the guide"}  # in words
+GUIDE = "guide"  # draws of a guide over observations, before their revision
+SAMPLERS = {GUIDE: "draws of the guide", "revised": "revised draws of the guide"}  # in words
 
 
 @dataclass(frozen=True)
