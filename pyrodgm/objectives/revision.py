@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from pyrodgm.batch import Batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.kernels import SGHMC, SGLD, Potential
-from pyrodgm.engine.kernels.base import metropolis
+from pyrodgm.engine.kernels.base import acceptance, over_state
 from pyrodgm.guides.from_models import GeneratorGuide, VAEGuide
 from pyrodgm.guides.observations import ObservationGuide
 from pyrodgm.models.energy import EnergyModel
@@ -144,12 +144,16 @@ class Independent:
         self, model: EnergyModel, guide: ObservationGuide, batch: Batch, x: Tensor | None = None
     ) -> Revised:
         """States after their moves, from states x (B, T, D), or from draws of the guide."""
-        x, accepted = guide.draw(batch) if x is None else x, []
-        for _ in range(self.steps):
-            before = self._log_weight(model, x, guide.log_prob(x, batch), batch)
-            proposed, log_q = weighted(guide, batch)
-            after = self._log_weight(model, proposed, log_q, batch)
-            x, probability = metropolis(x, proposed, after - before)
+        x = guide.draw(batch) if x is None else x
+        log_w = self._log_weight(model, x, guide.log_prob(x, batch), batch)
+        around = batch.repeated(self.steps)  # all proposals at once: none depends on a state
+        proposals, log_q = weighted(guide, around)
+        weights = self._log_weight(model, proposals, log_q, around)
+        accepted = []
+        for new, new_w in zip(proposals.split(batch.size), weights.split(batch.size), strict=True):
+            probability = acceptance(new_w - log_w)
+            accept = torch.rand_like(probability) < probability
+            x, log_w = new.where(over_state(accept, x), x), new_w.where(accept, log_w)
             accepted.append(probability.mean())
         return Revised(x, None, torch.stack(accepted).mean())
 

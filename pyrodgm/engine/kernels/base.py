@@ -81,6 +81,11 @@ def over_state(numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.reshape(*numbers.shape, *(1,) * (x.dim() - numbers.dim()))
 
 
+def acceptance(log_ratio: Tensor) -> Tensor:
+    r"""The probability :math:`\min(1, e^r)` of each proposal; zero where r is undefined."""
+    return log_ratio.exp().clamp(max=1.0).nan_to_num(0.0)
+
+
 def metropolis(x: Tensor, proposed: Tensor, log_ratio: Tensor) -> Moved:
     r"""Proposals where they are accepted, with probability :math:`\min(1, e^r)`.
 
@@ -91,6 +96,6 @@ def metropolis(x: Tensor, proposed: Tensor, log_ratio: Tensor) -> Moved:
         proposed: proposals, (..., D).
         log_ratio: r, (...), in nats.
     """
-    probability = log_ratio.exp().clamp(max=1.0).nan_to_num(0.0)
+    probability = acceptance(log_ratio)
     accept = torch.rand_like(probability) < probability
     return Moved(torch.where(over_state(accept, x), proposed, x), probability)
