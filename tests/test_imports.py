@@ -88,3 +88,13 @@ def test_files_import_each_other_in_one_direction():
     while free := [name for name, uses in known.items() if not uses & known.keys() - {name}]:
         known = {name: uses for name, uses in known.items() if name not in free}
     assert not known, f"imports in a circle: {sorted(known)}"
+
+
+def test_guides_know_models_only_where_they_are_models():
+    of_models = {
+        path.name
+        for path in FILES
+        if folder(module_of(path)) == "guides"
+        and any(folder(module) == "models" for module in imported(path))
+    }
+    assert of_models == {"from_models.py"}
