@@ -277,6 +277,8 @@ def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
     own, others = {split: found.lower}, {split: trivial}
     print_table(likelihood_table(run.model, own, others, beside=beside, per_sequence=True))
     click.echo(f"\n{found.text()}")
+    if plane is not None and plane.text():
+        click.echo(plane.text())
 
 
 def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
@@ -302,8 +304,6 @@ def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
     table = likelihood_table(run.model, own, {split: trivial}, beside=others, per_sequence=True)
     print_table(table)
     click.echo(f"\n{found.text()}")
-    if plane is not None and plane.text():
-        click.echo(plane.text())
 
 
 def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
