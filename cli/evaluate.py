@@ -48,12 +48,12 @@ SEVERAL = 100  # draws of a bound that is for several
     "--chains",
     type=int,
     help="For ais: chains of every sequence [default: 16], or in each direction for energy models "
-    "[default: 100; 8 for every frame of trbm and rtrbm].",
+    "[default: 100; 4 for every frame of trbm and rtrbm].",
 )
 @click.option(
     "--temperatures",
     type=int,
-    help="For ais: steps of a chain [default: 500; 1000 for energy models, 200 for "
+    help="For ais: steps of a chain [default: 500; 1000 for energy models, 500 for "
     "trbm and rtrbm].",
 )
 @click.option(

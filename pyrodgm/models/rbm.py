@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines of binary rows."""
+"""Restricted Boltzmann machines of rows of bits or of real numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, ModelTraits
 from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.gaussian_machine import GaussianMachine, GaussianPath
 from pyrodgm.models.machine import MOST_BITS, Machine, MachinePath
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
@@ -40,20 +41,26 @@ class RBM(EnergyModel):
         p(v, h) = \frac1Z \exp(b^\top v + c^\top h + h^\top W v), \qquad
         \log p(v) = b^\top v + \sum_j \mathrm{softplus}(c_j + W_j v) - \log Z
 
-    Visible biases b start at the log-odds of the data.
+    Visible biases b start at the log-odds of the data. Of real numbers, visible units are normal
+    given the hidden ones (`GaussianMachine`); biases start at the means of the data, and standard
+    deviations at those of the data.
 
     Args:
         info: the data's facts; its features are D.
         hidden_dim: hidden units H.
         init_scale: standard deviation of the initial weights.
+        learn_scale: whether standard deviations of visible units are learned; for real numbers.
 
     Shapes: ``x`` (B, T, D). Frames of a sequence count as independent rows.
 
     Raises:
-        DataError: the data is not binary, or has missing values.
+        DataError: the data is neither binary nor real, or has missing values.
 
     Reference: Smolensky, Information processing in dynamical systems, 1986; Salakhutdinov and
-    Murray, On the quantitative analysis of deep belief networks, 2008.
+    Murray, On the quantitative analysis of deep belief networks, 2008; for real numbers Welling,
+    Rosen-Zvi and Hinton, Exponential family harmoniums with an application to information
+    retrieval, 2005, with variances as in Cho, Ilin and Raiko, Improved learning of Gaussian-
+    Bernoulli restricted Boltzmann machines, 2011.
     """
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="unnormalised")
@@ -66,17 +73,23 @@ class RBM(EnergyModel):
         *,
         hidden_dim: Annotated[int, Field(ge=1)] = 200,
         init_scale: Annotated[float, Field(ge=0)] = 0.01,
+        learn_scale: bool = True,
     ) -> None:
         super().__init__(info)
-        log_odds = log_odds_of_bits(info, "RBM")
+        real = info.kind == "real" and not info.has_missing
+        start = means(info) if real else log_odds_of_bits(info, "RBM")
         self.weight = nn.Parameter(init_scale * torch.randn(hidden_dim, info.dim))
-        self.visible = nn.Parameter(log_odds.clone())
+        self.visible = nn.Parameter(start.clone())
         self.hidden = nn.Parameter(torch.zeros(hidden_dim))
-        self.register_buffer("base", log_odds)
+        self.register_buffer("base", start)
+        scale = torch.tensor([std if std > 0 else 1.0 for std in info.std]).log() if real else None
+        self.log_scale = None if scale is None else nn.Parameter(scale, requires_grad=learn_scale)
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> Machine | GaussianMachine:
         """The distribution of a row."""
+        if self.log_scale is not None:
+            return GaussianMachine(self.weight, self.visible, self.hidden, self.log_scale)
         return Machine(self.weight, self.visible, self.hidden, self.base)
 
     def potential(self, x: Tensor, batch: Batch) -> Tensor:
@@ -91,17 +104,18 @@ class RBM(EnergyModel):
 
     @property
     def enumerable(self) -> bool:
-        """Whether the smaller layer has at most 20 units."""
-        return min(self.weight.shape) <= MOST_BITS
+        """Whether the smaller layer of bits has at most 20 units."""
+        h, d = self.weight.shape
+        return (h if self.log_scale is not None else min(h, d)) <= MOST_BITS
 
     def log_normaliser(self) -> Tensor:
         """The exact log Z: the smaller layer is enumerated, the other one summed out.
 
         Raises:
-            CompatibilityError: both layers have more than 20 units.
+            CompatibilityError: both layers, or that of bits, have more than 20 units.
         """
         return self.machine.log_normaliser()
 
-    def annealing(self) -> MachinePath:
-        """From independent bits at the log-odds of the data to this model."""
+    def annealing(self) -> MachinePath | GaussianPath:
+        """From independent visible units to this model."""
         return self.machine.annealing()

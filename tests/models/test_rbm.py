@@ -118,7 +118,7 @@ def test_visible_units_start_at_the_rates_of_the_data():
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"kind": "real"}, "has real values"), ({"has_missing": True}, "has missing values")],
+    [({"kind": "count"}, "has count values"), ({"has_missing": True}, "has missing values")],
 )
 def test_other_data_is_refused(change, words):
     with pytest.raises(DataError, match=words):

@@ -123,7 +123,7 @@ def energy_likelihood(
         seed: of the chains; the global generator is left alone.
         progress: called with the share done, in [0, 1].
         sizes: `chains` of ais in each direction, and `temperatures`, the steps of each; by default
-            100 and 1000 for one normaliser, and 8 and 200 for that of every frame.
+            100 and 1000 for one normaliser, and 4 and 500 for that of every frame.
 
     Raises:
         UsageError: the model is not an energy model, or as in `normaliser`.

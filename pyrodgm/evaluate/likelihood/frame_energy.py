@@ -17,7 +17,7 @@ from pyrodgm.evaluate.likelihood.normaliser import Normaliser, NormaliserEstimat
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.energy import FrameEnergies, FrameEnergyModel
 
-CHAINS, TEMPERATURES = 8, 200  # of every frame
+CHAINS, TEMPERATURES = 4, 500  # of every frame
 NUMBERS_AT_ONCE = 2**17  # chains x frames x features annealed together: they stay in the cache
 
 
