@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -117,6 +119,7 @@ class EnergyModel(Model):
     chain: ChainKind = "gibbs"
     exactly_by: str = "enumeration"
     of_sequences: ClassVar[bool] = False
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__(info)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +44,7 @@ class TemporalRBM(FrameEnergyModel):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=True, density="unnormalised")
     companions: ClassVar[Companions] = Companions("none", "cd", "jsb")
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.01, "batch_size": 16})
     base: Tensor
 
     def __init__(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from torch import Tensor
 
@@ -40,7 +38,6 @@ class Contrastive(Objective):
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"none"}), density=frozenset({"unnormalised"}), chains=True
     )
-    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"
     moves: Moves
 

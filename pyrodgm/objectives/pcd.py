@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal, final
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -63,6 +65,7 @@ class PCD(Contrastive):
     """
 
     needs: ClassVar[Needs] = replace(Contrastive.needs, sequential=False)
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "none", "alg. 7, eq. 38-39"),)
 
     def __init__(
