@@ -173,6 +173,13 @@ class Objective(Checked, nn.Module, ABC):
         """The phases, built at first use; a copy of the objective has its own."""
         return self.phases()
 
+    def start(self) -> None:
+        """Set initial weights from elsewhere, once before the first step; by default none.
+
+        Raises:
+            PyrodgmError: they cannot be read.
+        """
+
     def begin(self, training: Sequences) -> None:
         """Set sizes from the training data, before the first step and on resume; by default none.
 

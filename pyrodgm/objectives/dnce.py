@@ -42,6 +42,8 @@ class DNCE(NoiseContrast):
         model: a model with an unnormalised density, of frames or of whole sequences.
         guide: the noise distribution q, over observations and with a density.
         noise_per_datum: draws of noise for each example :math:`\nu`.
+        noise_from: folder of a run of the guide's model alone, such as `rnn-nade` by `ml` on the
+            same data, with whose weights the guide starts.
         interpolation: share of data among what the noise is told from, :math:`\alpha`.
         noise_steps: steps in which the noise alone learns, before the field's first.
         noise_ends: whether the noise ends learning with them, and stays as it is from then on.
@@ -64,12 +66,14 @@ class DNCE(NoiseContrast):
         guide: Guide,
         *,
         noise_per_datum: Annotated[int, Field(ge=1)] = 1,
+        noise_from: str | None = None,
         interpolation: Annotated[float, Field(gt=0, le=1)] = 0.5,
         noise_steps: Annotated[int, Field(ge=0)] = 0,
         noise_ends: bool = False,
         noise_lr: Positive | None = None,
     ) -> None:
-        super().__init__(model, guide, noise_per_datum=noise_per_datum, interpolation=interpolation)
+        given = {"noise_per_datum": noise_per_datum, "noise_from": noise_from}
+        super().__init__(model, guide, interpolation=interpolation, **given)
         learns = any(True for _ in guide.parameters())
         self.noise_alone = noise_steps if learns else 0
         self.noise_end = self.noise_alone if noise_ends or not learns else None

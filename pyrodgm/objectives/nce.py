@@ -37,6 +37,9 @@ class NCE(NoiseContrast):
         guide: the noise distribution q, over observations and with a density.
         noise_per_datum: draws of noise for each frame, or for each sequence of a field over
             sequences, :math:`\nu`.
+        noise_from: folder of a run of the guide's model alone, such as `rnn-nade` by `ml` on the
+            same data, with whose weights the guide starts. Without it, a guide with parameters
+            stays at random ones, and `DNCE` is the better choice.
 
     Reference: Gutmann and Hyvarinen, Noise-contrastive estimation, 2010; on sequences: Wang and Ou,
     Learning neural trans-dimensional random field language models with noise-contrastive
@@ -48,9 +51,14 @@ class NCE(NoiseContrast):
     )
 
     def __init__(
-        self, model: Model, guide: Guide, *, noise_per_datum: Annotated[int, Field(ge=1)] = 10
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        noise_per_datum: Annotated[int, Field(ge=1)] = 10,
+        noise_from: str | None = None,
     ) -> None:
-        super().__init__(model, guide, noise_per_datum=noise_per_datum)
+        super().__init__(model, guide, noise_per_datum=noise_per_datum, noise_from=noise_from)
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase, of the field and its log Z."""

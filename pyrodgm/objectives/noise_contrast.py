@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -13,11 +14,15 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
+from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides.base import Guide
+from pyrodgm.guides.from_models import ModelGuide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.field import FieldWithGuide
+from pyrodgm.storage import checkpoint
+from pyrodgm.storage.folder import RunFolder
 
 
 class NoiseContrast(FieldWithGuide):
@@ -36,6 +41,8 @@ class NoiseContrast(FieldWithGuide):
         model: a model with an unnormalised density.
         guide: the noise distribution q, over observations and with a density.
         noise_per_datum: draws of noise for each example :math:`\nu`.
+        noise_from: folder of a run of the guide's model alone, such as `rnn-nade` by `ml` on the
+            same data, with whose weights the guide starts.
         interpolation: :math:`\alpha`. The expectation over q in m is taken over the same draws.
     """
 
@@ -47,11 +54,38 @@ class NoiseContrast(FieldWithGuide):
     usual_guide: ClassVar[str] = "marginals"
 
     def __init__(
-        self, model: Model, guide: Guide, *, noise_per_datum: int, interpolation: float = 1.0
+        self,
+        model: Model,
+        guide: Guide,
+        *,
+        noise_per_datum: int,
+        noise_from: str | None,
+        interpolation: float = 1.0,
     ) -> None:
         super().__init__(model, guide)
+        self.noise_from = noise_from
         self.noise_per_datum, self.interpolation = noise_per_datum, interpolation
         self.log_z = self.field.free_log_normaliser()
+
+    def start(self) -> None:
+        """Set the weights of the noise to those of another run, if there is one.
+
+        Raises:
+            UsageError: the guide is not a model.
+            RunFolderError: there is no such run.
+            CheckpointError: its weights are of another model or of other sizes.
+        """
+        if self.noise_from is None:
+            return
+        if not isinstance(self.guide, ModelGuide):
+            raise UsageError(
+                f"noise_from is {self.noise_from}, but guide {type(self.guide).__name__} is not a "
+                "model of observations; take rnn, rnn-nade or nade, or leave noise_from out"
+            )
+        best = RunFolder.open(Path(self.noise_from).expanduser()).best()
+        averaged = checkpoint.read_state(best).get("num_averaged") is not None
+        whole = "averaged" if averaged else "objective"
+        checkpoint.read_weights(best, {f"{whole}.model": self.guide.program})
 
     def contrast(self, batch: Batch) -> Loss:
         """Minus J, per sequence of the batch."""

@@ -25,7 +25,7 @@ from pyrodgm.errors import (
     UsageError,
 )
 from pyrodgm.guides import Guide, StepGuide
-from pyrodgm.models import MODELS, Model, StepModel
+from pyrodgm.models import MODELS, EnergyModel, Model, StepModel
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import forked
 from pyrodgm.setup import compat
@@ -69,6 +69,7 @@ def check_runs(
                     _check_frame(program, batch, splits.info.name)
         with _errors_in_words(model, guide, data=splits.info.name):
             tried = copy.deepcopy(objective)
+            tried.start()
             _check_phases(tried, training, batch)
             with suppress(NonFiniteError):  # training will report its cause
                 valid = tried.eval().validate(_beginnings(splits.valid))
@@ -139,7 +140,8 @@ def _check_data(model: Model, info: DataInfo) -> None:
             f"{type(model).__name__} observes {dict(model.observed)} (site to size), but frames of "
             f"'{info.name}' have {info.dim} features; build the model from splits.info"
         )
-    if info.kind == "categorical" and symbols_of(model) is None:
+    scored = isinstance(model, EnergyModel) or symbols_of(model) is not None
+    if info.kind == "categorical" and not scored:
         raise CompatibilityError(
             f"{type(model).__name__} has no emission for the symbols of '{info.name}'; make "
             "one by pyrodgm.networks.emissions.make_emission('auto', info) and keep it as "

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from oracles import assert_mean, gradient, sample_gradients
+from pyrodgm import fit
 from pyrodgm.batch import Batch
+from pyrodgm.data import load
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.guides.observations import ObservationGuide
-from pyrodgm.models import SequenceField
-from pyrodgm.objectives import DNCE, NCE
+from pyrodgm.errors import RunFolderError, UsageError
+from pyrodgm.guides import Marginals, NoGuide, ObservationGuide, RNNGuide
+from pyrodgm.models import RNN, SequenceField
+from pyrodgm.objectives import DNCE, ML, NCE
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.devices import launch
 from pyrodgm.train.loop import Training
@@ -215,3 +218,40 @@ def test_the_contrast_on_held_out_sequences_is_that_of_its_ratios():
         torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         assert found == pytest.approx(float(exact(objective)), rel=0.05)
+
+
+def test_the_noise_starts_with_the_weights_of_a_run_of_its_own(tmp_path):
+    split = sequences()
+    splits = Splits(INFO, split, split, split)
+    alone = ML(net := RNN(INFO, hidden_dim=3), NoGuide(net))
+    run = fit(alone, splits, out=tmp_path / "rnn", steps=2, averaging=0.5)
+    model = SequenceField(INFO, hidden_dim=(3, 2))
+    objective = NCE(model, RNNGuide(model, hidden_dim=3), noise_from=str(tmp_path / "rnn"))
+    fitted = fit(objective, splits, out=tmp_path / "field", steps=2)
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, fitted.guide.program.state_dict()[name])
+
+
+def test_a_run_of_another_model_or_a_guide_that_is_no_model_is_refused(tmp_path):
+    objective = made(NCE, noise_from=str(tmp_path))
+    with pytest.raises(UsageError, match="is not a model of observations"):
+        objective.start()
+    model = SequenceField(INFO)
+    objective = NCE(model, RNNGuide(model), noise_from=str(tmp_path / "missing"))
+    with pytest.raises(RunFolderError, match="there is no run folder"):
+        objective.start()
+
+
+def test_sequences_of_symbols_fit_and_are_drawn(tmp_path):
+    """Symbols that follow each other in turn; the marginals know nothing of it."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([(rng.integers(3) + np.arange(4)) % 3 for _ in range(60)])[:, None]
+    np.savez(tmp_path / "symbols.npz", train=x, train_lengths=np.full(60, 4))
+    splits = load(str(tmp_path / "symbols.npz"))
+    model = SequenceField(splits.info, network="features", history=1)
+    options = {"steps": 60, "lr": 0.1, "batch_size": 20}
+    run = fit(NCE(model, Marginals(model)), splits, out=tmp_path / "run", **options)
+    found = run.field_likelihood("test", draws=300)
+    assert found.above_noise > 5 * found.above_noise_error
+    drawn = run.sample(20, 4)["x"][..., 0]
+    assert ((drawn[:, 1:] - drawn[:, :-1]) % 3 == 1).double().mean() > 0.6

@@ -33,7 +33,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.models.sequence_field import SequenceField
 
 ABOVE_NOISE = "above_noise_nats_per_example"
-IMPORTANCE = "lower bound on the log-likelihood by draws of the noise"
+IMPORTANCE = "a lower bound on the log-likelihood, by draws of the noise,"
 VALIDATION_DRAWS = 32  # for each normaliser
 LEAST_ACCEPTED = 0.1  # acceptance below which the noise is called a poor proposal
 
