@@ -35,6 +35,8 @@ class ModelTraits:
         conditions: whether it uses the conditions of frames.
         codebook: whether it has a `codebook` of vectors, one per class of its latents.
         recurrence: name of a recurrence that guides can share, the model's; None if there is none.
+        by_frame: of an unnormalised density, whether every frame has a normaliser of its own, given
+            the frames before it.
         chains: of an unnormalised density, whether Markov chains draw observations; see
             `EnergyModel.gibbs`.
     """
@@ -46,6 +48,7 @@ class ModelTraits:
     codebook: bool = False
     recurrence: str | None = None
     chains: bool = True
+    by_frame: bool = False
 
 
 @dataclass(frozen=True)

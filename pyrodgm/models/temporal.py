@@ -42,7 +42,9 @@ class TemporalRBM(FrameEnergyModel):
         init_scale: standard deviation of the initial weights.
     """
 
-    traits: ModelTraits = ModelTraits(latents="none", sequential=True, density="unnormalised")
+    traits: ModelTraits = ModelTraits(
+        latents="none", sequential=True, density="unnormalised", by_frame=True
+    )
     companions: ClassVar[Companions] = Companions("none", "cd", "jsb")
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.01, "batch_size": 16})
     base: Tensor

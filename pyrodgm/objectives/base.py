@@ -40,6 +40,7 @@ class Needs:
         has_entropy: whether the entropy of the guide must be known, or estimated from its draws:
             it has a density, or its draws carry gradients.
         chains: whether Markov chains must draw the model's observations.
+        by_frame: whether every frame must have a normaliser of its own, given the frames before.
         one_of: kinds of latents of which the model must have at least one; empty for no such need.
     """
 
@@ -54,6 +55,7 @@ class Needs:
     independent_bits: bool | None = None
     has_entropy: bool | None = None
     chains: bool = False
+    by_frame: bool | None = None
     one_of: frozenset[str] = frozenset()
 
 
@@ -173,7 +175,7 @@ class Objective(Checked, nn.Module, ABC):
         """The phases, built at first use; a copy of the objective has its own."""
         return self.phases()
 
-    def start(self) -> None:
+    def initialise(self) -> None:
         """Set initial weights from elsewhere, once before the first step; by default none.
 
         Raises:

@@ -45,6 +45,7 @@ class FieldWithGuide(Objective):
         has_density=None,
         density=frozenset({"unnormalised"}),
         over="observations",
+        by_frame=False,
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "potential_gap_nats_per_frame"

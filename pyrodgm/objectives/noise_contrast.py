@@ -47,7 +47,10 @@ class NoiseContrast(FieldWithGuide):
     """
 
     needs: ClassVar[Needs] = Needs(
-        latents=frozenset({"none"}), density=frozenset({"unnormalised"}), over="observations"
+        latents=frozenset({"none"}),
+        density=frozenset({"unnormalised"}),
+        over="observations",
+        by_frame=False,
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
     headline: ClassVar[str] = "contrast_nats_per_example"
@@ -67,7 +70,7 @@ class NoiseContrast(FieldWithGuide):
         self.noise_per_datum, self.interpolation = noise_per_datum, interpolation
         self.log_z = self.field.free_log_normaliser()
 
-    def start(self) -> None:
+    def initialise(self) -> None:
         """Set the weights of the noise to those of another run, if there is one.
 
         Raises:

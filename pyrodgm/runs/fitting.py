@@ -284,7 +284,7 @@ def _train(
     if kept.has_checkpoint():
         restart = read_state(kept.latest())["restart"]
     else:
-        objective.start()
+        objective.initialise()
         objective.model.begin(splits, options.seed)
     training = Training(objective, splits, options, fabric, restart=restart or 0)
     recorder = Recorder(training, kept, watcher, fresh)

@@ -31,6 +31,10 @@ HAS_ENTROPY = (
 )
 CODEBOOK = ("draws at random", "draws the nearest codes of a codebook")
 TIME = ("has no time", "runs over time")
+BY_FRAME = (
+    "has no normalisers of frames given those before them",
+    "has a normaliser for every frame given those before it",
+)
 DENSITY = {
     "normalised": "has a normalised density",
     "unnormalised": "has an unnormalised density",
@@ -75,6 +79,8 @@ def model_conflicts(model: Form, objective: type[Objective]) -> Iterator[Conflic
     if needs.density is not None and p.density not in needs.density:
         can = " or ".join(DENSITY[each] for each in sorted(needs.density))
         yield owner, DENSITY[p.density], f"one that {can}"
+    if needs.by_frame is not None and p.by_frame != needs.by_frame:
+        yield owner, BY_FRAME[p.by_frame], f"one that {BY_FRAME[needs.by_frame]}"
     if needs.chains and not p.chains:
         yield owner, "has no draws for Markov chains", "one that has"
     if None not in (needs.sequential, p.sequential) and p.sequential != needs.sequential:

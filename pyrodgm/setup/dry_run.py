@@ -69,7 +69,7 @@ def check_runs(
                     _check_frame(program, batch, splits.info.name)
         with _errors_in_words(model, guide, data=splits.info.name):
             tried = copy.deepcopy(objective)
-            tried.start()
+            tried.initialise()
             _check_phases(tried, training, batch)
             with suppress(NonFiniteError):  # training will report its cause
                 valid = tried.eval().validate(_beginnings(splits.valid))

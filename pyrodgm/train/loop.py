@@ -119,7 +119,7 @@ class Training:
 
     def again(self, objective: Objective) -> Training:
         """The training of the next restart; it continues the counts of steps and seconds."""
-        objective.start()
+        objective.initialise()
         objective.model.begin(self.splits, self.options.seed + 1)
         options = replace(self.options, seed=self.options.seed - self.restart)
         following = Training(objective, self.splits, options, self.fabric, restart=self.restart + 1)

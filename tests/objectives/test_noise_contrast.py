@@ -235,11 +235,11 @@ def test_the_noise_starts_with_the_weights_of_a_run_of_its_own(tmp_path):
 def test_a_run_of_another_model_or_a_guide_that_is_no_model_is_refused(tmp_path):
     objective = made(NCE, noise_from=str(tmp_path))
     with pytest.raises(UsageError, match="is not a model of observations"):
-        objective.start()
+        objective.initialise()
     model = SequenceField(INFO)
     objective = NCE(model, RNNGuide(model), noise_from=str(tmp_path / "missing"))
     with pytest.raises(RunFolderError, match="there is no run folder"):
-        objective.start()
+        objective.initialise()
 
 
 def test_sequences_of_symbols_fit_and_are_drawn(tmp_path):

@@ -170,9 +170,10 @@ def checked(model: Model, guide: Guide) -> tuple[EnergyModel, ObservationGuide]:
     Raises:
         UsageError: they have none.
     """
-    if not isinstance(model, EnergyModel):
+    if not isinstance(model, EnergyModel) or model.traits.by_frame:
         raise UsageError(
-            f"{type(model).__name__} has no normaliser to estimate by draws of observations"
+            f"{type(model).__name__} has no normaliser of frames or sequences that draws of "
+            "observations could estimate"
         )
     if not (isinstance(guide, ObservationGuide) and guide.traits.has_density):
         raise UsageError(
