@@ -110,6 +110,7 @@ class EnergyModel(Model):
     Attributes:
         codes: of observations, on which Markov kernels act.
         chain: the kind of kernel that its chains have where an objective leaves the choice.
+        sweeps: moves of a chain that draws a sample along the path of `annealing`.
         exactly_by: how log Z is computed where it is exact, "enumeration" or "integration".
         of_sequences: whether potential and normaliser are those of whole sequences, and not of
             frames.
@@ -117,6 +118,7 @@ class EnergyModel(Model):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="unnormalised")
     chain: ChainKind = "gibbs"
+    sweeps: int = 2000
     exactly_by: str = "enumeration"
     of_sequences: ClassVar[bool] = False
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})

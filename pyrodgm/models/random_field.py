@@ -84,6 +84,7 @@ class RandomField(EnergyModel):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=False, density="unnormalised")
     companions: ClassVar[Companions] = Companions("none", "pcd", "gmm32")
+    sweeps: int = 500
 
     def __init__(
         self,

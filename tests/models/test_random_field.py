@@ -16,6 +16,8 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import CompatibilityError, DataError, QuadratureWarning
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws, forward_weights
 from pyrodgm.evaluate.likelihood.energy import energy_likelihood, validate_energy
+from pyrodgm.evaluate.prediction.samples import sample
+from pyrodgm.guides import NoGuide
 from pyrodgm.models import RandomField
 from pyrodgm.models.kernel_path import KernelPath
 
@@ -155,6 +157,14 @@ def test_draws_at_the_end_of_the_path_are_rows_of_the_data(info):
         assert (x.mean(0) - torch.tensor([0.0, 0.0])).abs().max() < 4  # in the data's units
     else:
         assert set(map(tuple, x.tolist())) <= set(map(tuple, rows(info).tolist()))
+
+
+def test_samples_are_in_the_units_of_the_data():
+    model = field(REAL, 0.0)
+    model.sweeps = 4
+    x = sample(model, NoGuide(model), REAL, None, num=400, length=2)["x"]
+    assert x.shape == (400, 2, 2)
+    assert_mean(x.flatten(0, 1), torch.tensor(REAL.mean).double(), power=0.2)
 
 
 def test_pictures_and_normalised_weights():

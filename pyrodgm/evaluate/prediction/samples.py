@@ -182,7 +182,8 @@ def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int
             f"no prefix, since frames of {type(model).__name__} are independent"
         )
     with torch.no_grad(), forked(seed, "sample"):
-        return annealed_draws(model.annealing(), num * length).unflatten(0, (num, length))
+        x = annealed_draws(model.annealing(), num * length, sweeps=model.sweeps)
+        return x.unflatten(0, (num, length))
 
 
 def _of_field(
