@@ -105,6 +105,18 @@ def annealed(f):
     return found.nats, found.simulated.upper, bound.nats_per_frame
 
 
+def field_in_the_plane(f):
+    """A random field beside the marginals of the data."""
+    names = {"model": {"name": "random-field"}, "guide": {"name": "marginals"}}
+    return rows(f, "nce", **names)
+
+
+def field_likelihood(f):
+    """That of a field between bounds, by draws of its noise."""
+    found = field_in_the_plane(f).field_likelihood("test", draws=8)
+    return found.lower.nats_per_frame, found.upper.nats_per_frame
+
+
 def rows(f, objective, **names):
     """A run on a mixture in the plane."""
     data = {"source": "gmm5", "num_train": 40, "num_valid": 10, "num_test": 10}
@@ -142,6 +154,8 @@ CALLS = {
     "scores": lambda f: f.bits.scores(particles=3).to_dict(),
     "states": states,
     "energy_likelihood": energy_likelihood,
+    "field_likelihood": field_likelihood,
+    "landscape": lambda f: field_in_the_plane(f).landscape().kl_to_learned,
     "annealed": annealed,
     "scored": lambda f: f.bits.scored(particles=3).nats,
     "sequences": lambda f: f.bits.sequences("test").x,

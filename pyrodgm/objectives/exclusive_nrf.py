@@ -17,7 +17,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import FrameNorm
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.entropy import batch_norm_entropy, nearest_neighbour_entropy
-from pyrodgm.objectives.field import FieldWithGuide, frame_mean
+from pyrodgm.objectives.field import FieldWithGuide, frame_mean, without_padding
 from pyrodgm.objectives.optimizer import Positive
 from pyrodgm.objectives.targets import Targets
 
@@ -137,7 +137,7 @@ class ExclusiveNRF(FieldWithGuide):
         with frozen(self.model.parameters()):
             climbed = frame_mean(self.field.potential(x, batch), batch)
         if self.entropy == "nearest-neighbour":
-            entropy = nearest_neighbour_entropy(x[batch.mask])
+            entropy = nearest_neighbour_entropy(without_padding(x, batch))
         else:
             entropy = batch_norm_entropy(self.guide)
         return x.detach(), climbed + self.entropy_weight * entropy, entropy
@@ -158,7 +158,7 @@ class ExclusiveNRF(FieldWithGuide):
         value = (self.field.potential(x, batch) + beside).detach()
         value, log_q = (each.masked_fill(~batch.mask, 0.0) for each in (value, log_q))
         if self.field.traits.sequential is False and self.guide.traits.sequential is False:
-            value, log_q = value[batch.mask], log_q[batch.mask]
+            value, log_q = without_padding(value, batch), without_padding(log_q, batch)
         else:
             value, log_q = value.sum(1), log_q.sum(1)
         others = (value.sum() - value) / max(len(value) - 1, 1)

@@ -100,6 +100,14 @@ def frame_mean(nats: Tensor, batch: Batch) -> Tensor:
     return nats.masked_fill(~batch.mask, 0.0).sum() / batch.mask.sum()
 
 
+def without_padding(values: Tensor, batch: Batch) -> Tensor:
+    """Values of all frames that are not padding, (N, ...), of those by frame, (B, T, ...).
+
+    Rows have none, and the device is not asked where it is.
+    """
+    return values.flatten(0, 1) if batch.length == 1 else values[batch.mask]
+
+
 def alone(dim: int, num: int, like: Tensor) -> Batch:
     """A batch of so many rows without observations, in whose shape rows are drawn."""
     return Batch.of(torch.zeros(num, 1, dim, dtype=like.dtype, device=like.device))

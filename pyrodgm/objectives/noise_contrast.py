@@ -20,7 +20,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.guides.from_models import ModelGuide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
-from pyrodgm.objectives.field import FieldWithGuide
+from pyrodgm.objectives.field import FieldWithGuide, without_padding
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
 
@@ -114,7 +114,7 @@ class NoiseContrast(FieldWithGuide):
         nats = self.field.log_ratio(x, batch, self.noise) - self.log_z(batch)
         if self.field.of_sequences:
             return nats.masked_fill(~batch.mask, 0.0).sum(-1)
-        return nats[batch.mask]
+        return without_padding(nats, batch)
 
     def held_out_contrast(self, sequences: Sequences, *, seed: int = 0) -> float:
         """J on held-out examples, with one set of draws of the noise."""

@@ -176,7 +176,7 @@ def test_a_mistake_in_a_users_file_is_shown_at_its_line(cli, tiny, own, old, new
     ("words", "part"),
     [
         (["--model", "tsbm"], "unknown model 'tsbm'"),
-        (["--guide", "rnn"], "unknown guide 'rnn'"),
+        (["--guide", "gru"], "unknown guide 'gru'"),
         (["--objective", "nvill"], "did you mean 'nvil'?"),
         (["--data", "jbs"], "unknown dataset 'jbs'; did you mean 'jsb'?"),
         (["--model", "no.py:Mine"], "there is no file"),

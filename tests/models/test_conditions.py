@@ -267,4 +267,4 @@ def test_a_model_without_conditions_refuses_them(model) -> None:
 
 def test_those_that_take_conditions_say_so() -> None:
     without = {name for name, model in MODELS.items() if not model.traits.conditions}
-    assert without == {"lds", "random-field", "rbm"}
+    assert without == {"lds", "random-field", "rbm", "rtrbm", "trbm"}

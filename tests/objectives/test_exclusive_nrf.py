@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from objectives.test_inclusive_nrf import BITS, REAL, STATES, WEIGHT, Bowl, Pairs, generator, ragged
+from small_fields import BITS, REAL, STATES, WEIGHT, Bowl, Pairs, generator, ragged
 from torch import nn
 
 from oracles import assert_mean, gradient, sample_gradients

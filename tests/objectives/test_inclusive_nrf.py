@@ -6,62 +6,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from small_fields import BITS, REAL, STATES, WEIGHT, Bowl, D, Pairs, generator, ragged
 
 from killing import Killed, Killer, assert_same_run
-from oracles import all_paths, assert_mean, gradient, sample_gradients
+from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import DataInfo, Sequences
+from pyrodgm.data.base import Sequences
 from pyrodgm.engine.kernels import SGLD
 from pyrodgm.errors import ChainWarning, CompatibilityError, DataError, UsageError
 from pyrodgm.guides import GeneratorGuide, NADEGuide, NoGuide, VAEGuide
-from pyrodgm.models.base import ModelTraits
-from pyrodgm.models.energy import EnergyModel
 from pyrodgm.objectives import InclusiveNRF
 from pyrodgm.objectives.revision import Independent, Langevin, Sweeps
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from tiny import tiny_values
 from variants import randomised
-
-D = 4
-BITS = DataInfo("bits", "binary", D, (0.5, 0.2, 0.9, 0.4), 2.0, 3)
-REAL = DataInfo("real", "real", 2, (0.0, 0.0), 1.0, 1, std=(1.0, 1.0))
-STATES = all_paths(1, D)[:, 0]
-
-
-class Pairs(EnergyModel):
-    """A potential of products of neighbouring bits."""
-
-    traits = ModelTraits(latents="none", sequential=False, density="unnormalised")
-
-    def __init__(self, info):
-        super().__init__(info)
-        self.bias = nn.Parameter(torch.tensor([0.5, -1.0, 0.2, 0.8]).double())
-        self.weight = nn.Parameter(torch.tensor([1.0, -0.7, 1.3]).double())
-
-    def potential(self, x, batch):
-        return x @ self.bias + (x[..., 1:] * x[..., :-1]) @ self.weight
-
-
-class Bowl(EnergyModel):
-    """A normal distribution, with an unknown normaliser as far as anyone can tell."""
-
-    traits = ModelTraits(latents="none", sequential=False, density="unnormalised")
-
-    def __init__(self, info, precision=1.5):
-        super().__init__(info)
-        self.precision = nn.Parameter(torch.tensor(precision).double())
-
-    def potential(self, x, batch):
-        return -0.5 * self.precision * x.square().sum(-1)
-
-
-def ragged():
-    """Sequences of 3, 1 and 2 frames of bits."""
-    mask = torch.arange(3) < torch.tensor([3, 1, 2])[:, None]
-    x = STATES[:9].reshape(3, 3, D) * mask[..., None]
-    return Batch(x, mask, torch.arange(3))
 
 
 def of_bits(guide=NADEGuide, **options):
@@ -122,17 +81,6 @@ def test_many_moves_from_the_guide_reach_the_field(revision):
     x = objective.samples(Batch.of(torch.zeros(10_000, 1, D).double()))["revised"]
     hot = (x[:, 0, None] == STATES).all(-1).double()
     assert_mean(hot, log_p(objective.model).exp().detach(), power=0.1)
-
-
-def generator(model, weight):
-    """x = W h + s epsilon."""
-    made = GeneratorGuide(model, noise_dim=1, output_std=0.5).double()
-    made.program.network = nn.Sequential(nn.Linear(1, 2, bias=False)).double()
-    made.program.network[0].weight.data[:] = weight
-    return made
-
-
-WEIGHT = torch.tensor([[0.8], [-0.4]]).double()
 
 
 def test_langevin_moves_of_rows_have_the_closed_form_of_a_linear_recursion():

@@ -20,8 +20,9 @@ MODELS_THAT_READ = {
     "nade": "the share of ones",
     "rnn-nade": "the share of ones",
 }
-# It compares values with its last draws, and Pyro inverts its maps index by index.
-GUIDES_THAT_READ = {"flow"}
+# Flow compares values with its last draws, and Pyro inverts its maps index by index; the others
+# read the share of ones.
+GUIDES_THAT_READ = {"flow", "nade", "rnn-nade"}
 # Pyro's own estimators check what they compute, and copy numbers to the device.
 OBJECTIVES_THAT_READ = {"trace-elbo", "tracegraph-elbo"}
 SILENT = [

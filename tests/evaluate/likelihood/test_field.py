@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from models.test_rbm import machine, states
-from objectives.test_noise_contrast import INFO, Coins, made, sequences
+from noisy_fields import INFO, Coins, made, sequences
 
 from oracles import assert_mean
 from pyrodgm.batch import Batch
