@@ -17,6 +17,7 @@ from pyrodgm.models.gaussian_machine import GaussianMachine, GaussianPath
 from pyrodgm.models.machine import MOST_BITS, Machine, MachinePath
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
+from pyrodgm.networks.lengths import LogNormaliser
 
 
 def log_odds_of_bits(info: DataInfo, name: str) -> Tensor:
@@ -115,6 +116,10 @@ class RBM(EnergyModel):
             CompatibilityError: both layers, or that of bits, have more than 20 units.
         """
         return self.machine.log_normaliser()
+
+    def free_log_normaliser(self) -> LogNormaliser:
+        """Log Z as a parameter, which starts at that of units without weights."""
+        return LogNormaliser(float(self.annealing().log_normaliser().detach()))
 
     def annealing(self) -> MachinePath | GaussianPath:
         """From independent visible units to this model."""

@@ -144,3 +144,11 @@ def test_the_log_normaliser_of_a_restricted_boltzmann_machine_is_learned():
     assert learned == pytest.approx(log_z, rel=0.01)
     assert abs(log_z) > 1  # so that one per cent is not nothing
     assert float((p * (p / found).log()).sum()) < 2e-3
+
+
+@pytest.mark.parametrize("kind", ["binary", "real"])
+def test_the_log_normaliser_of_a_machine_starts_at_that_without_weights(kind):
+    info = {"binary": BITS, "real": REAL}[kind]
+    model = RBM(info, hidden_dim=5, init_scale=0.0)
+    start = NCE(model, Marginals(model)).log_z.level
+    torch.testing.assert_close(start.double(), model.log_normaliser().double(), atol=1e-5, rtol=0)
