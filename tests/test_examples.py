@@ -87,7 +87,7 @@ def test_the_casino_runs_and_is_recovered(script) -> None:
 
 def documented_commands() -> list[str]:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
-    text = "\n".join(page.read_text() for page in pages)
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     return sorted(set(re.findall(r"^\s*(pyrodgm [a-z].*?)\s*(?:#.*)?$", text, re.MULTILINE)))
 
 
