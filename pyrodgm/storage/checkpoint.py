@@ -64,16 +64,42 @@ def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
         for name, module in weights.items():
             own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if _of(k, name)}
             own |= {k.removeprefix(f"{name}."): v for k, v in extra.items() if _of(k, name)}
-            module.load_state_dict(own)
+            _load(folder, module, own)
     except CheckpointError:
         raise
-    except RuntimeError as error:  # of load_state_dict: names or shapes
-        raise CheckpointError(
-            f"the weights in {folder} belong to another model, guide or objective, or to other "
-            f"sizes; give those that were fitted\n  ({error})"
-        ) from error
     except Exception as error:
         raise _unreadable(folder, error) from error
+
+
+def _load(folder: Path, module: nn.Module, own: dict[str, Any]) -> None:
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:  # names or shapes
+        raise CheckpointError(
+            f"the weights in {folder} belong to another model, guide or objective, or to other "
+            f"sizes; give those that were fitted. {_difference(own, module.state_dict())}"
+        ) from error
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """How the weights of a checkpoint differ from those of a module, in words."""
+    both = sorted(there.keys() & here.keys())
+    shapes = {k: (getattr(there[k], "shape", None), getattr(here[k], "shape", None)) for k in both}
+    found = {
+        "only in the checkpoint": sorted(there.keys() - here.keys()),
+        "missing from it": sorted(here.keys() - there.keys()),
+        "of another shape": [
+            f"{k} ({tuple(old)}, not {tuple(new)})"
+            for k, (old, new) in shapes.items()
+            if old is not None and new is not None and old != new
+        ],
+    }
+    return "; ".join(f"{what}: {_some(names)}" for what, names in found.items() if names)
+
+
+def _some(names: list[str], shown: int = 4) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_state(folder: Path) -> dict[str, Any]:

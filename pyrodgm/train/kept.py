@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from pyrodgm.errors import CheckpointError
 from pyrodgm.objectives import Objective
 from pyrodgm.storage import checkpoint
@@ -25,9 +27,28 @@ def read_kept(folder: Path, objective: Objective) -> None:
             version.
     """
     averaged = read_state(folder)["num_averaged"] is not None
-    checkpoint.read_weights(folder, {"objective": objective})
+    read_weights(folder, {"objective": objective})
     if averaged:
-        checkpoint.read_weights(folder, {"averaged": pair_of(objective)})
+        read_weights(folder, {"averaged": pair_of(objective)})
+
+
+def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:
+    """Load the tensors of a checkpoint into modules.
+
+    Raises:
+        CheckpointError: as `storage.checkpoint.read_weights`; says which version wrote the
+            checkpoint if it was another one.
+    """
+    try:
+        checkpoint.read_weights(folder, weights)
+    except CheckpointError as error:
+        wrote, now = _written_by(folder), version("pyrodgm")
+        if wrote == now:
+            raise
+        raise CheckpointError(
+            f"{folder} was written by pyrodgm {wrote}; use that version to read it. This is {now}, "
+            f"which cannot: {error}"
+        ) from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -38,11 +59,15 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     state = checkpoint.read_state(folder)
     if "own" not in state:
-        run = RunFolder(folder.parents[1])
-        known = run.made_with["versions"] if run.environment.is_file() else {}
-        wrote = known.get("pyrodgm", "0.1.0")
         raise CheckpointError(
-            f"{folder} was written by pyrodgm {wrote}; use that version to read it. This is "
-            f"{version('pyrodgm')}, whose checkpoints have another content"
+            f"{folder} was written by pyrodgm {_written_by(folder)}; use that version to read it. "
+            f"This is {version('pyrodgm')}, whose checkpoints have another content"
         )
     return state
+
+
+def _written_by(folder: Path) -> str:
+    """The version of pyrodgm that wrote a checkpoint; the first ones did not say."""
+    run = RunFolder(folder.parents[1])
+    known = run.made_with["versions"] if run.environment.is_file() else {}
+    return known.get("pyrodgm", "0.1.0")

@@ -21,7 +21,7 @@ from pyrodgm.setup.userfile import described
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.interrupts import deferred_interrupts
-from pyrodgm.train.kept import read_state
+from pyrodgm.train.kept import read_state, read_weights
 from pyrodgm.train.loop import Progress, Training
 from pyrodgm.train.nonfinite import NonFiniteLoss, one_word_of_numbers
 
@@ -123,7 +123,7 @@ class Recorder:
         """Restore the state of the newest checkpoint."""
         newest = self.folder.latest()
         state = read_state(newest)
-        checkpoint.read_weights(newest, self.training.modules())
+        read_weights(newest, self.training.modules())
         self.training.load_state_dict(state)
         self.selection = Selection(**state["selection"])
         if not self.folder.checkpoint(self.selection.step).is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from killing import Killed, Killer, assert_same_run, contents
 from processes import started, wait_for
@@ -327,6 +328,25 @@ def test_a_checkpoint_of_an_older_version_says_which_one_reads_it(tiny, tmp_path
         torch.save(state, path / checkpoint.STATE)
     for ask in (Run.load, resume):
         with pytest.raises(CheckpointError, match=r"written by pyrodgm 0\.1\.0; use that version"):
+            ask(tmp_path / "run")
+
+
+def test_weights_with_other_names_say_which_version_reads_them_and_what_differs(tiny, tmp_path):
+    fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    for path in folder.checkpoints.iterdir():
+        weights = load_file(path / checkpoint.WEIGHTS)
+        names = {name: name.replace("bias", "offset") for name in weights}
+        save_file({names[k]: v for k, v in weights.items()}, path / checkpoint.WEIGHTS)
+    message = r"only in the checkpoint: .*offset.*; missing from it: .*bias"
+    for ask in (Run.load, resume):
+        with pytest.raises(CheckpointError, match=message):
+            ask(tmp_path / "run")
+    environment = json.loads(folder.environment.read_text())
+    environment["versions"]["pyrodgm"] = "0.1.9"
+    folder.environment.write_text(json.dumps(environment))
+    for ask in (Run.load, resume):
+        with pytest.raises(CheckpointError, match=r"written by pyrodgm 0\.1\.9; use that version"):
             ask(tmp_path / "run")
 
 
