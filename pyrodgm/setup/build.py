@@ -10,8 +10,8 @@ from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import UsageError
 from pyrodgm.objectives import Objective
 from pyrodgm.seeds import seeded
-from pyrodgm.setup import compat, registry
-from pyrodgm.setup.config import Component, RunConfig
+from pyrodgm.setup import compat
+from pyrodgm.setup.config import Piece, RunConfig
 
 
 def build_data(config: RunConfig) -> Splits:
@@ -35,27 +35,24 @@ def build_objective(config: RunConfig, info: DataInfo) -> Objective:
         DataError: the model cannot score such data.
         UsageError: a constructor has another signature.
     """
-    model_class, guide_class, objective_class = (
-        registry.find(kind, getattr(config, kind).name) for kind in ("model", "guide", "objective")
-    )
     with seeded(config.fit.seed):
-        model = _made("model", model_class, config.model, info, "the data's facts, info")
-        guide = _made("guide", guide_class, config.guide, model, "the model")
-        compat.check(model, guide, objective_class)
-        return objective_class(model, guide, **config.objective.options)
+        model = _made("model", config.model, info, "the data's facts, info")
+        guide = _made("guide", config.guide, model, "the model")
+        compat.check(model, guide, config.objective.target)
+        return config.objective.target(model, guide, **config.objective.options)
 
 
-def _made(kind: str, target: type, component: Component, source: Any, what: str) -> Any:
+def _made(kind: str, piece: Piece, source: Any, what: str) -> Any:
     """A model from the data's facts, or a guide from the model, with its options.
 
     Raises:
         UsageError: its constructor has another signature.
     """
     try:
-        inspect.signature(target).bind(source, **component.options)
+        inspect.signature(piece.target).bind(source, **piece.options)
     except TypeError as error:
         raise UsageError(
-            f"{kind} {target.__name__} cannot be made ({error}); its constructor must take {what}, "
-            "and then options by keyword only"
+            f"{kind} {piece.target.__name__} cannot be made ({error}); its constructor must "
+            f"take {what}, and then options by keyword only"
         ) from error
-    return target(source, **component.options)
+    return piece.target(source, **piece.options)

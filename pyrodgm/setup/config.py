@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,13 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Piece(Component):
+    """A model, guide or objective by name, with its options and the class that was found."""
+
+    target: type = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The complete configuration of a run.
 
@@ -41,9 +48,9 @@ class RunConfig:
         fit: options of the training loop.
     """
 
-    model: Component
-    guide: Component
-    objective: Component
+    model: Piece
+    guide: Piece
+    objective: Piece
     data: Component
     fit: FitOptions
 
@@ -135,7 +142,7 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     if "guide" not in given and model is not None and "objective" in given:
         found["objective"] = _find("objective", given["objective"], mistakes)
         names["guide"] = compat.guide_for(model, found["objective"], names["guide"])
-    components: dict[str, Component] = {}
+    components: dict[str, Any] = {}
     for group in sorted(names, key=GROUPS.index):
         target = found[group] if group in found else _find(group, names[group], mistakes)
         found[group] = target
@@ -144,7 +151,10 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
         options = validate(group, target, groups[group], mistakes)
         if group == "data" and options.get("path"):
             options["path"] = str(Path(options["path"]).expanduser().resolve())
-        components[group] = Component(registry.absolute(group, str(names[group])), options)
+        name = registry.absolute(group, str(names[group]))
+        components[group] = (
+            Component(name, options) if group == "data" else Piece(name, options, target)
+        )
     given_to_fit = with_defaults(found.get("model"), found.get("objective"), groups["fit"])
     fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
