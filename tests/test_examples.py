@@ -24,6 +24,8 @@ EXAMPLES = {
     "avb_pyro.py": ["--steps", "2"],
     "avrnn_pyro.py": ["--steps", "2"],
     "casino.py": ["--steps", "40", "--rolls", "4000"],
+    "cycle.py": ["--steps", "2"],
+    "divergences.py": ["--steps", "2"],
     "inclusive_field.py": ["--steps", "2"],
     "next_frame_guide.py": ["--steps", "2", "--data", "binary.npz"],
     "own_energy.py": ["--steps", "2", "--rows", "200"],
