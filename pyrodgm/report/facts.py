@@ -62,13 +62,19 @@ def names(run: Run) -> dict[str, str]:
     return {**found, "data": run.info.name}
 
 
+def _size(sequences: int, frames: int) -> str:
+    if sequences == frames:
+        return counted(frames, "row")
+    return f"{counted(sequences, 'sequence')}, {counted(frames, 'frame')}"
+
+
 def fitted(run: Run) -> Section:
     """The section on model, guide, objective, data and training."""
     values = run.folder.values
     rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
     info, known = run.info, run.folder.made_with
     sizes = "; ".join(
-        f"{name} {counted(part['sequences'], 'sequence')}, {counted(part['frames'], 'frame')}"
+        f"{name} {_size(part['sequences'], part['frames'])}"
         for name, part in known["data_splits"].items()
     )
     rows += [

@@ -292,8 +292,9 @@ def _beside(run: Run, split: str, length: int) -> dict[str, np.ndarray]:
 
 def draw_samples(x: np.ndarray, info: DataInfo, beside: Mapping[str, np.ndarray]) -> list[Block]:
     """Pictures of sequences (N, T, D), by kind of data, beside an observed one for real numbers."""
-    caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
-    caption += "model" + _given(info)
+    drawn = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')}"
+    caption = f"{drawn if x.shape[1] > 1 else counted(len(x), 'row')} drawn from the model"
+    caption += _given(info)
     rows = {f"sample {number}": row for number, row in enumerate(x, start=1)}
     if info.image_shape:
         frames = grid(x, info, pixels=SAMPLE_PIXELS)
