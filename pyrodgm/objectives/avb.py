@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, final
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -23,9 +24,10 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.critics import InnerProductCritic, JointCritic
 from pyrodgm.networks.layers import LayerSizes
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.base import Loss, Needs, Phase
 from pyrodgm.objectives.critic_term import AdaptiveContrast, Contrast, CriticTerm, PriorContrast
 from pyrodgm.objectives.divergences import DIVERGENCES, DivergenceName
+from pyrodgm.objectives.game import Game, explodes, frame_mean
 from pyrodgm.objectives.kl import KLTerm
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.schedule import NonNegative
@@ -37,7 +39,7 @@ Size = Annotated[int, Field(ge=1)]
 
 
 @final
-class AVB(Objective):
+class AVB(Game):
     r"""Adversarial variational Bayes of rows: a critic T stands for the guide's density.
 
     .. math::
@@ -97,6 +99,7 @@ class AVB(Objective):
         auxiliary=False,
     )
     headline: ClassVar[str] = ADVERSARIAL_ESTIMATE
+    critic: CriticTerm
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
     )
@@ -118,30 +121,26 @@ class AVB(Objective):
         critic_lr: Positive = 1e-3,
         critic_betas: tuple[Decay, Decay] = (0.5, 0.999),
     ) -> None:
-        super().__init__(model, guide)
-        self.particles = particles
-        self.contrast = contrast
-        self.contrast_particles = contrast_particles
-        self.critic_steps = critic_steps
         if critic_own and critic == "joint":
             raise UsageError("critic_own is for critic=inner-product: a joint critic has all terms")
         kind = JointCritic if critic == "joint" else partial(InnerProductCritic, own=critic_own)
         network = kind(model.info, model.latents, critic_dim)
-        self.term = CriticTerm(network, DIVERGENCES[divergence])
+        super().__init__(
+            model,
+            guide,
+            CriticTerm(network, DIVERGENCES[divergence]),
+            optimizer=OptimizerOptions(lr=critic_lr, betas=critic_betas),
+            steps=critic_steps,
+        )
+        self.particles = particles
+        self.contrast = contrast
+        self.contrast_particles = contrast_particles
         self.kl_term = KLTerm(kl_weight, 0.0)
-        self.critic_options = OptimizerOptions(lr=critic_lr, betas=critic_betas)
 
     def phases(self) -> tuple[Phase, ...]:
         """The critic's turns, then one of model and guide together."""
-        critic = Phase(
-            "critic",
-            (self.term,),
-            self.critic_loss,
-            optimizer=self.critic_options,
-            repeats=self.critic_steps,
-            fresh=True,
-        )
-        return critic, Phase("model and guide", (self.model, self.guide), self.pair_loss)
+        pair = Phase("model and guide", (self.model, self.guide), self.pair_loss)
+        return self.critic_phase(), pair
 
     def contrast_of(self, batch: Batch) -> Contrast:
         """The distribution r that q is compared with on a batch."""
@@ -155,8 +154,7 @@ class AVB(Objective):
             r = self.contrast_of(batch)
             of_q = r.seen(draw(self.guide, batch, self.particles, pathwise=False).values)
             of_r = r.draws(self.particles)
-        loss = self.term.loss(of_q, of_r, batch)
-        mean = (loss * batch.mask).sum() / (batch.mask.sum() * self.particles)
+        mean = frame_mean(self.critic.loss(of_q, of_r, batch), batch)
         return Loss(mean, {"critic_loss": mean.detach()})
 
     def trace(self, batch: Batch, particles: int | None = None) -> Terms:
@@ -166,7 +164,7 @@ class AVB(Objective):
             batch: B rows.
             particles: number of draws; by default that of training.
         """
-        log_q = partial(self.term.log_q, batch, self.contrast_of(batch))
+        log_q = partial(self.critic.log_q, batch, self.contrast_of(batch))
         return estimated_terms(self.model, self.guide, batch, particles or self.particles, log_q)
 
     def estimate(self, terms: Terms) -> Loss:
@@ -178,7 +176,8 @@ class AVB(Objective):
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The log-likelihood by quadrature where it is possible, beside the critic's estimate."""
         found = super().validate(sequences, seed=seed)
-        estimate = self.adversarial_estimate(sequences, seed=seed)
+        estimate, seen = self._estimates(sequences, seed)
+        self.watch.see([explodes(seen)])
         return replace(found, numbers={**found.numbers, ADVERSARIAL_ESTIMATE: estimate})
 
     def adversarial_estimate(self, sequences: Sequences, *, seed: int = 0) -> float:
@@ -188,12 +187,19 @@ class AVB(Objective):
             sequences: a split.
             seed: of the draws; the global generator is left alone.
         """
-        draws, total = math.ceil(VALIDATION_DRAWS / len(sequences)), 0.0
+        return self._estimates(sequences, seed)[0]
+
+    def _estimates(self, sequences: Sequences, seed: int) -> tuple[float, float]:
+        """The estimate of the bound, and its KL term by the critic; nats per frame."""
+        draws, total = math.ceil(VALIDATION_DRAWS / len(sequences)), np.zeros(2)
         with drawing(self.model, seed, "adversarial estimate") as device:
             for rows, part in chunks(sequences.lengths, draws, width=self.model.frame_size):
                 batch = sequences.batch(rows).to(device)
-                total += float(self.trace(batch, part.stop - part.start).log_w.double().sum())
-        return total / (draws * sequences.num_frames)
+                terms = self.trace(batch, part.stop - part.start)
+                kl = sum(terms.kl.values(), torch.zeros(()))
+                total += [float(each.double().sum()) for each in (terms.log_w, kl)]
+        estimate, seen = total / (draws * sequences.num_frames)
+        return float(estimate), float(seen)
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The loss of model and guide."""

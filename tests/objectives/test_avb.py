@@ -68,12 +68,12 @@ def test_the_mean_gradient_with_the_exact_ratio_is_that_of_the_bound(contrast):
     guide = NormalOfNoise(model)
     known = NormalOfNoise(model).requires_grad_(False)
     made = AVB(model, guide, contrast=contrast, contrast_particles=5)
-    made.term = CriticTerm(ExactRatio(known))
+    made.critic = CriticTerm(ExactRatio(known))
     if contrast == "adaptive":
         kept = []
         of_batch = made.contrast_of
         made.contrast_of = lambda batch: kept.append(of_batch(batch)) or kept[-1]
-        made.term.critic.moments = lambda: (kept[-1].mean["z"], kept[-1].scale["z"])
+        made.critic.critic.moments = lambda: (kept[-1].mean["z"], kept[-1].scale["z"])
     parameters = [*model.parameters(), *guide.parameters()]
     exact = gradient(exact_bound(model, guide, X).mean(), parameters)
     batch = Batch.of(X.repeat(500, 1)[:, None])
@@ -88,9 +88,9 @@ def test_the_critic_compares_draws_of_the_guide_and_of_the_contrast_without_padd
     torch.manual_seed(1)
     splits = points()
     made = tiny(splits, contrast=contrast, particles=3)
-    made.term, drawn = CriticTerm(Prior()), []
-    loss = made.term.loss
-    made.term.loss = lambda q, r, batch: drawn.append((q["z"], r["z"])) or loss(q, r, batch)
+    made.critic, drawn = CriticTerm(Prior()), []
+    loss = made.critic.loss
+    made.critic.loss = lambda q, r, batch: drawn.append((q["z"], r["z"])) or loss(q, r, batch)
     x = torch.eye(4).repeat(2, 1, 1)
     batch = Batch(x, torch.tensor([[True, True, True, False], [True] * 4]), torch.arange(2))
     found = made.critic_loss(batch)
@@ -106,7 +106,7 @@ def test_phases_update_the_critic_and_then_model_and_guide():
     made = tiny(splits, critic_steps=3, critic_lr=0.5)
     critic, pair = made.built_phases
     assert (critic.repeats, critic.fresh, critic.optimizer.lr) == (3, True, 0.5)
-    assert set(map(id, critic.parameters())) == set(map(id, made.term.parameters()))
+    assert set(map(id, critic.parameters())) == set(map(id, made.critic.parameters()))
     both = [*made.model.parameters(), *made.guide.parameters()]
     assert set(map(id, pair.parameters())) == set(map(id, both))
     batch = splits.train.batch(range(4))
@@ -115,7 +115,7 @@ def test_phases_update_the_critic_and_then_model_and_guide():
     assert not any(word in AVB.headline for word in ("elbo", "bound"))
     with torch.no_grad():
         terms = made.trace(batch)
-    torch.testing.assert_close(terms.kl["z"], made.term.ratio(terms.values, batch))
+    torch.testing.assert_close(terms.kl["z"], made.critic.ratio(terms.values, batch))
 
 
 def test_what_does_not_fit_is_refused_in_words():
@@ -182,7 +182,7 @@ def test_a_plain_pyro_program_has_the_same_loss_and_gradient():
     ours, guide = LinearRows(), NormalOfNoise(LinearRows())
     critic = ExactRatio(NormalOfNoise(ours, offset=0.3).requires_grad_(False))
     made = AVB(ours, guide)
-    made.term = CriticTerm(critic)
+    made.critic = CriticTerm(critic)
 
     def model(x):
         with pyro.plate("data", len(x)):
@@ -201,7 +201,7 @@ def test_a_plain_pyro_program_has_the_same_loss_and_gradient():
     torch.manual_seed(0)
     loss = made.pair_loss(Batch.of(x[:, None])).surrogate
     torch.manual_seed(0)
-    plain = CriticELBO(made.term).differentiable_loss(model, own, x) / len(x)
+    plain = CriticELBO(made.critic).differentiable_loss(model, own, x) / len(x)
     torch.testing.assert_close(plain, loss)
     torch.testing.assert_close(gradient(plain, parameters), gradient(loss, parameters))
 
@@ -209,15 +209,15 @@ def test_a_plain_pyro_program_has_the_same_loss_and_gradient():
 def test_an_inner_product_critic_has_terms_of_both_and_of_each():
     splits = points()
     made = tiny(splits, critic="inner-product", critic_own=True, divergence="kl")
-    critic, batch = made.term.critic, splits.train.batch(range(3))
+    critic, batch = made.critic.critic, splits.train.batch(range(3))
     z = torch.randn(5, 3, 1, 2)
     f, g = critic.of_x(critic.inputs(batch.x)), critic.of_z(z)
     expected = (f * g)[..., :-1].sum(-1) + f[..., -1] + g[..., -1] + 0.5 * z.square().sum(-1)
     torch.testing.assert_close(critic(batch, z=z), expected)
     of_q, of_r = (torch.randn(5, 3, 1, 2) for _ in range(2))
-    loss = made.term.loss({"z": of_q}, {"z": of_r}, batch)
+    loss = made.critic.loss({"z": of_q}, {"z": of_r}, batch)
     torch.testing.assert_close(loss, critic(batch, z=of_r).exp() - 1 - critic(batch, z=of_q))
-    plain = tiny(splits, critic="inner-product").term.critic
+    plain = tiny(splits, critic="inner-product").critic.critic
     torch.testing.assert_close(
         plain(batch, z=z), (plain.of_x(plain.inputs(batch.x)) * plain.of_z(z)).sum(-1)
     )
