@@ -107,10 +107,10 @@ class AutoregressiveVector(TorchDistribution):
         """Draws of a shape, where observed variables keep their values."""
         with torch.no_grad():
             state = self.begin(shape[:-1])
-            noise = self._noise(shape)
+            noise = self._noise(shape).movedim(-1, 0).contiguous()  # variables first
             drawn = []
             for d in range(shape[-1]):
-                value = (self.logit(state, d) > noise[..., d]).to(noise.dtype)
+                value = (self.logit(state, d) > noise[d]).to(noise.dtype)
                 value = torch.where(seen[d], known[d], value) if seen else value
                 state = self.push(state, d, value)
                 drawn.append(value)

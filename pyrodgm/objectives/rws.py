@@ -100,15 +100,17 @@ class RWS(SinglePhase):
 
     def trace(self, batch: Batch) -> Terms:
         """K draws of every path, or of every frame given one path; without path gradients."""
-        if self.weights == "paths":
-            return terms(self.model, self.guide, batch, self.particles, pathwise=False)
         model, guide = self.model, self.guide
-        if isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram):
+        if self.weights == "paths":
+            return terms(model, guide, batch, self.particles, pathwise=False)
+        if not (isinstance(model, SequenceProgram) and isinstance(guide, SequenceProgram)):
+            raise CompatibilityError(
+                f"{type(model).__name__} with {type(guide).__name__} does not run frame by frame, "
+                "but weights='frames' compares draws of a frame; use weights='paths'"
+            )
+        if model.traits.sequential or guide.traits.sequential:
             return frame_terms(model, guide, batch, self.particles)
-        raise CompatibilityError(
-            f"{type(model).__name__} with {type(guide).__name__} does not run frame by frame, but "
-            "weights='frames' compares draws of a frame; use weights='paths'"
-        )
+        return terms(model, guide, batch, self.particles, pathwise=False)  # rows have no past
 
     def estimate(self, terms: Terms) -> Loss:
         """The wake phases: minus the weighted log-probabilities, per sequence."""
