@@ -15,7 +15,7 @@ from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, Target
-from pyrodgm.guides.rows import RowRecognition
+from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import Conditional, family_of, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
@@ -81,7 +81,7 @@ class Auxiliary(AuxiliaryProgram, RowRecognition):
         total = sum(sizes(model.latents).values())
         dim = auxiliary_dim or min(total, MOST_AUXILIARY)
         self.reverse = NormalReverse(model, dim, hidden_dim)
-        families = {name: family_of(site) for name, site in self.latents.items()}
+        families = {name: family_of(site, spread=SPREAD) for name, site in self.latents.items()}
         self.latents = self.reverse.latents | self.latents
         self.start = normal_conditional(self.features_dim, dim, hidden_dim, shrink=1.0)
         self.posteriors = nn.ModuleDict(

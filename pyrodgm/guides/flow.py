@@ -10,7 +10,7 @@ from torch import nn
 from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Target
-from pyrodgm.guides.rows import RowRecognition
+from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import Conditional
 from pyrodgm.networks.flows import Flow, FlowName
 from pyrodgm.networks.layers import LayerSizes
@@ -75,7 +75,7 @@ class NormalFlow(RowRecognition):
         dims = sizes(self.latents)
         _check_units(flow, flow_dim, max(dims.values()))
         flows = {
-            name: Flow(dim, flow, flow_layers, flow_dim or max(2 * dim, LEAST_UNITS))
+            name: Flow(dim, flow, flow_layers, flow_dim or max(2 * dim, LEAST_UNITS), spread=SPREAD)
             for name, dim in dims.items()
         }
         self.posteriors = nn.ModuleDict(

@@ -20,7 +20,7 @@ from pyrodgm.engine.rollout import SequenceProgram
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, Target
-from pyrodgm.guides.rows import RowRecognition
+from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
@@ -89,7 +89,9 @@ class Hamiltonian(AuxiliaryProgram, RowRecognition):
         self.reverse = MomentumReverse(model, steps, step_size, hidden_dim)
         self.parts = tuple(sizes(self.latents).values())
         self.latents = self.reverse.latents | self.latents
-        self.start = normal_conditional(self.features_dim, sum(self.parts), hidden_dim, shrink=1.0)
+        self.start = normal_conditional(
+            self.features_dim, sum(self.parts), hidden_dim, shrink=1.0, spread=SPREAD
+        )
 
     def encode(self, batch: Batch) -> Tensor:
         """Features of the rows, the rows, and what else their density needs, (B, T, E)."""

@@ -19,6 +19,10 @@ from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels, dense_layers
 
+# Initial standard deviation of normal latents. With that of the prior, 1, draws say nothing of the
+# row, and the KL term holds the guide there until the decoder has learnt to use them.
+SPREAD = 0.3
+
 
 class RowRecognition(StepGuide):
     """A guide of the latents of rows, from networks of the row and its conditions.
@@ -113,7 +117,7 @@ class Factorised(RowRecognition):
         self.posteriors = nn.ModuleDict()
         self.cells: dict[str, OfNumbers] = {}
         for name, site in self.latents.items():
-            family = family_of(site)
+            family = family_of(site, spread=SPREAD)
             self.posteriors[name] = Conditional(
                 self.features_dim, family, hidden_dim, start=family.start(), shrink=1.0
             )
@@ -173,7 +177,7 @@ class LayeredNormal(RowRecognition):
         given, dims = self.conditions.dim, sizes(self.latents)
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(below + given, own, hidden_dim, shrink=1.0)
+                name: normal_conditional(below + given, own, hidden_dim, shrink=1.0, spread=SPREAD)
                 for name, (below, own) in zip(
                     dims, pairwise([self.inputs.dim, *dims.values()]), strict=True
                 )

@@ -18,7 +18,7 @@ from pyrodgm.engine.past import Draw, Past, join
 from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, Target
-from pyrodgm.guides.rows import RowRecognition
+from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import normal_conditional
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.pictures import Network, dense_layers
@@ -88,7 +88,7 @@ class SemiImplicit(AuxiliaryProgram, RowRecognition):
         features, hidden_dim = self.features_dim + noise_dim, dense_layers(network, hidden_dim)
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(features, site.dim, hidden_dim, shrink=1.0)
+                name: normal_conditional(features, site.dim, hidden_dim, shrink=1.0, spread=SPREAD)
                 for name, site in self.latents.items()
             }
         )

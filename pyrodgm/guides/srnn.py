@@ -16,7 +16,7 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
 from pyrodgm.networks.backward import backward_outputs
 from pyrodgm.networks.cells import CellName, make_cell
-from pyrodgm.networks.conditional import normal_conditional
+from pyrodgm.networks.conditional import SMALL, normal_conditional
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -79,7 +79,7 @@ class SRNNGuide(StepGuide):
         self.state_dim = owner.cell.state_dim
         width = owner.feature_dim if hidden_dim is None else hidden_dim
         self.backward_cell = make_cell(cell, owner.cell.dim + owner.feature_dim, layer_dim)
-        self.posterior = normal_conditional(site.dim, site.dim, width)
+        self.posterior = normal_conditional(site.dim, site.dim, width, gain=SMALL)
         self.hidden_from_a = nn.Linear(layer_dim, width, bias=False)
         self.residual = residual
 

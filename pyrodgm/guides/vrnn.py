@@ -14,7 +14,7 @@ from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target
-from pyrodgm.networks.conditional import normal_conditional
+from pyrodgm.networks.conditional import SMALL, normal_conditional
 
 
 @final
@@ -68,7 +68,7 @@ class VRNNGuide(StepGuide):
         self.history = 1
         owner, (site,) = self.model, self.latents.values()
         width = owner.feature_dim if hidden_dim is None else hidden_dim
-        self.posterior = normal_conditional(owner.cell.dim, site.dim, width)
+        self.posterior = normal_conditional(owner.cell.dim, site.dim, width, gain=SMALL)
         self.hidden_from_x = nn.Linear(owner.feature_dim, width, bias=False)
         self.residual = residual
 

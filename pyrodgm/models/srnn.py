@@ -15,7 +15,7 @@ from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.cells import CellName, make_cell
-from pyrodgm.networks.conditional import Conditional, normal_conditional
+from pyrodgm.networks.conditional import SMALL, Conditional, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.forward import forward_states
@@ -81,7 +81,9 @@ class SRNN(StepModel):
         self.conditions = Conditions(info)
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
         self.cell = make_cell(cell, feature_dim + self.conditions.dim, hidden_dim)
-        self.prior = normal_conditional(latent_dim + hidden_dim, latent_dim, feature_dim)
+        self.prior = normal_conditional(
+            latent_dim + hidden_dim, latent_dim, feature_dim, gain=SMALL
+        )
         self.emission = make_emission(emission, info, nade_dim)
         start = self.emission.start(info)
         self.decoder = Conditional(latent_dim + hidden_dim, self.emission, feature_dim, start=start)

@@ -15,7 +15,7 @@ from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.sites import Site
 from pyrodgm.models.base import Companions, ModelTraits, StepModel
 from pyrodgm.networks.cells import CellName, make_cell
-from pyrodgm.networks.conditional import normal_conditional
+from pyrodgm.networks.conditional import SMALL, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.first_steps import FirstSteps
@@ -83,7 +83,7 @@ class VRNN(StepModel):
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
         self.features_z = nn.Sequential(nn.Linear(latent_dim, feature_dim), nn.ReLU())
         self.cell = make_cell(cell, 2 * feature_dim + self.conditions.dim, hidden_dim)
-        self.prior = normal_conditional(hidden_dim, latent_dim, feature_dim)
+        self.prior = normal_conditional(hidden_dim, latent_dim, feature_dim, gain=SMALL)
         self.decoder = nn.Sequential(nn.Linear(hidden_dim + feature_dim, feature_dim), nn.ReLU())
         self.emission = make_emission(emission, info, nade_dim)
         self.x_from_features = small_linear(feature_dim, self.emission.size)

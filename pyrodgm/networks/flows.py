@@ -203,11 +203,14 @@ class Flow(nn.Module):
         name: of the flow.
         layers: maps in a row.
         units: of the networks of "iaf" and "spline".
+        spread: initial standard deviation of the normal numbers.
     """
 
-    def __init__(self, dim: int, name: FlowName, layers: int, units: int) -> None:
+    def __init__(
+        self, dim: int, name: FlowName, layers: int, units: int, *, spread: float = 1.0
+    ) -> None:
         super().__init__()
-        self.normals = Normals(dim)
+        self.normals = Normals(dim, spread=spread)
         made = [make_layer(name, dim, units, backward=bool(n % 2)) for n in range(layers)]
         self.layers = nn.ModuleList(made)
         self.sizes = [self.normals.size, *(layer.size for layer in made)]
