@@ -1,5 +1,7 @@
 """A recurrent model of continuous latents, and a guide that shares its recurrence."""
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import nn
@@ -71,3 +73,11 @@ class SharedGuide(StepGuide):
         now, before = encoded.split(D, -1)
         h = past.carry("h", lambda: join(before, past["z"]), self.model.cell)
         draw("z", dist.Normal(self.mean(join(h, now)), 0.5).to_event(1))
+
+
+def as_wide_as_the_prior(guide):
+    """A guide of normal latents with standard deviations of one, so that weights have a variance."""
+    for posterior in guide.posteriors.values():
+        raw = posterior.last.bias.data.chunk(2)[1]
+        raw.fill_(math.log(math.expm1(1.0)))
+    return guide

@@ -25,7 +25,8 @@ from pyrodgm.networks.layers import layer_sizes
 from pyrodgm.networks.pictures import PictureDecoder
 
 LEAST_SCALE = 1e-3  # lower bound of standard deviations, which keeps densities finite
-# Gains of initial weights of hidden layers; the second is torch's own. VRNN learns faster with it.
+# Gains of initial weights of hidden layers; the second is that of torch, with which VRNN learns
+# faster.
 RECTIFIED, SMALL = math.sqrt(2), math.sqrt(1 / 3)
 MOST_SCALE = 2.0  # upper bound of bounded ones, which keeps forecasts from diverging
 
@@ -193,11 +194,10 @@ class Conditional(nn.Module):
             *(part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU()))
         )
         self.last = output or nn.Linear(sizes[-1], family.size)
-        for layer in (self.first, *self.between):
-            if isinstance(layer, nn.Linear):
-                bound = gain * math.sqrt(3 / layer.in_features)
-                nn.init.uniform_(layer.weight, -bound, bound)
         with torch.no_grad():
+            for layer in (self.first, *self.between):
+                if isinstance(layer, nn.Linear):
+                    layer.weight.mul_(gain / SMALL)
             if isinstance(self.last, nn.Linear):
                 self.last.weight.mul_(shrink)
             self.last.bias.copy_(torch.zeros(family.size) if start is None else start)

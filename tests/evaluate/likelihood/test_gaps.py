@@ -7,6 +7,7 @@ import pytest
 import torch
 from linear_gaussian import SCALE, LinearRows
 
+from continuous import as_wide_as_the_prior
 from oracles import ppca_log_prob
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import CompatibilityError
@@ -25,7 +26,7 @@ def fitted(size=1):
     info = DataInfo("rows", "real", 3, (0.0,) * 3, 1.0, size)
     model = LinearRows(info, WEIGHT.tolist(), (0.0,) * 3)
     torch.manual_seed(0)
-    guide = DiagonalNormal(model, hidden_dim=4).double()
+    guide = as_wide_as_the_prior(DiagonalNormal(model, hidden_dim=4)).double()
     x = torch.randn(12, 3).double()
     return model, guide, Sequences(x.numpy(), np.ones(12, int))
 
