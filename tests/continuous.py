@@ -76,7 +76,7 @@ class SharedGuide(StepGuide):
 
 
 def as_wide_as_the_prior(guide):
-    """A guide of normal latents with standard deviations of one, so that weights have a variance."""
+    """A guide with standard deviations of one, so that importance weights have a variance."""
     for posterior in guide.posteriors.values():
         raw = posterior.last.bias.data.chunk(2)[1]
         raw.fill_(math.log(math.expm1(1.0)))
