@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
 from pyrodgm.distributions.dot import dot
+
+STATES_AT_ONCE = 2**12  # enumerated together: bounds memory
 
 
 class Symbols(nn.Module):
@@ -69,6 +72,23 @@ class Symbols(nn.Module):
     def end_to_end(self, rows: Tensor) -> Tensor:
         """The inverse of `rows`."""
         return rows.flatten(-2) if self.same else rows.flatten(-2)[..., self.flat]
+
+    def states(self, like: Tensor) -> Iterator[Tensor]:
+        """One-hot codings of all combinations of the symbols in portions, (N, S).
+
+        Args:
+            like: a tensor of the wanted dtype and device.
+
+        >>> [len(part) for part in Symbols([(1, 2, 3), (0, 5)]).states(torch.zeros(1))]
+        [6]
+        """
+        sizes = self.owner.bincount().tolist()
+        for rest in torch.arange(math.prod(sizes), device=like.device).split(STATES_AT_ONCE):
+            parts = []
+            for size in sizes:
+                parts.append(F.one_hot(rest % size, size))
+                rest = rest // size
+            yield torch.cat(parts, -1).to(like)
 
     def likeliest(self, probs: Tensor) -> Tensor:
         """The most probable symbol of every feature, (..., S) to (..., D)."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrodgm.distributions import NormalVector
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.models.machine import MOST_BITS, NUMBERS_AT_ONCE, bits
+from pyrodgm.models.machine import MOST_BITS, bits, log_sum
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class GaussianMachine:
         """All hidden units given the visible ones, then all visible units given these."""
         return self.given_hidden(bits(self.hidden_log_odds(v))).sample()
 
+    @property
+    def enumerable(self) -> bool:
+        """Whether there are at most 20 hidden units."""
+        return len(self.hidden) <= MOST_BITS
+
     def log_normaliser(self) -> Tensor:
         r"""The exact log Z, in double precision, a scalar, with :math:`m = W^\top h`.
 
@@ -65,22 +70,18 @@ class GaussianMachine:
         Raises:
             CompatibilityError: there are more than 20 hidden units.
         """
-        count, dim = self.weight.shape
-        if count > MOST_BITS:
+        if not self.enumerable:
             raise CompatibilityError(
-                f"this RBM has {count} hidden units, but log Z of real numbers can be enumerated "
-                f"only with at most {MOST_BITS}; use --estimator ais"
+                f"this RBM has {len(self.hidden)} hidden units, but log Z of real numbers can be "
+                f"enumerated only with at most {MOST_BITS}; use --estimator ais"
             )
-        weight, hidden = self.weight.double(), self.hidden.double()
         ratio = self.visible.double() * torch.exp(-self.log_scale.double())
-        order, parts = torch.arange(count, device=hidden.device), []
-        size = max(1, NUMBERS_AT_ONCE // max(count, dim))
-        for numbers in torch.arange(2**count, device=hidden.device).split(size):
-            states = ((numbers[:, None] >> order) & 1).to(hidden)
-            moved = states @ weight
-            nats = states @ hidden + moved @ ratio + 0.5 * moved.square().sum(-1)
-            parts.append(nats.logsumexp(0))
-        return torch.stack(parts).logsumexp(0) + self.log_volume()
+
+        def summed_out(moved: Tensor) -> Tensor:
+            return moved @ ratio + 0.5 * moved.square().sum(-1)
+
+        weight, hidden = self.weight.double(), self.hidden.double()
+        return log_sum(weight, hidden, torch.zeros_like(ratio), summed_out) + self.log_volume()
 
     def annealing(self) -> GaussianPath:
         """From independent normal numbers to this machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +64,11 @@ class Machine:
         """The distribution of rows given hidden units, which are drawn given rows (..., D)."""
         return BernoulliVector(self.visible_log_odds(bits(self.hidden_log_odds(v))))
 
+    @property
+    def enumerable(self) -> bool:
+        """Whether the smaller layer has at most 20 units."""
+        return min(self.weight.shape) <= MOST_BITS
+
     def log_normaliser(self) -> Tensor:
         r"""The exact log Z, in double precision, (...): the larger layer is summed out.
 
@@ -72,15 +78,15 @@ class Machine:
             CompatibilityError: both layers have more than 20 units.
         """
         h, d = self.weight.shape
-        if min(h, d) > MOST_BITS:
+        if not self.enumerable:
             raise CompatibilityError(
                 f"this RBM has {d} visible and {h} hidden units, but log Z can be enumerated only "
                 f"if one of them is at most {MOST_BITS}; use --estimator ais"
             )
         weight, hidden, visible = self.weight.double(), self.hidden.double(), self.visible.double()
         if h <= d:
-            return _log_sum(weight, hidden, visible)
-        return _log_sum(weight.T, visible, hidden)
+            return log_sum(weight, hidden, visible, _bits_summed_out)
+        return log_sum(weight.T, visible, hidden, _bits_summed_out)
 
     def annealing(self) -> MachinePath:
         """From independent bits to these machines."""
@@ -97,15 +103,31 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.linear(x, weight, bias) if bias.dim() == 1 else F.linear(x, weight) + bias
 
 
-def _log_sum(weight: Tensor, few: Tensor, many: Tensor) -> Tensor:
-    """Log of the sum over all states of the few units, weights (S, M), the many summed out."""
+def _bits_summed_out(log_odds: Tensor) -> Tensor:
+    """Log Z of independent bits, (...), of log-odds (..., M)."""
+    return F.softplus(log_odds).sum(-1)
+
+
+def log_sum(
+    weight: Tensor, few: Tensor, many: Tensor, summed_out: Callable[[Tensor], Tensor]
+) -> Tensor:
+    r"""Log of the sum over all states of one layer of bits, (...), the other layer summed out.
+
+    .. math:: \log \sum_{s \in \{0, 1\}^S} \exp(a^\top s + f(b + W^\top s))
+
+    Args:
+        weight: W, (S, M).
+        few: a, (..., S).
+        many: b, (..., M).
+        summed_out: f, log Z of the other layer, (..., M) to (...).
+    """
     count = few.shape[-1]
     bits = torch.arange(count, device=few.device)
     parts = []
     size = max(1, NUMBERS_AT_ONCE // max(few.numel(), many.numel()))
     for numbers in torch.arange(2**count, device=few.device).split(size):
         states = ((numbers[:, None] >> bits) & 1).to(few)
-        nats = F.softplus(many.unsqueeze(-2) + states @ weight).sum(-1)
+        nats = summed_out(many.unsqueeze(-2) + states @ weight)
         parts.append((few @ states.T + nats).logsumexp(-1))
     return torch.stack(parts, -1).logsumexp(-1)
 

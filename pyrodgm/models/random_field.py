@@ -24,7 +24,7 @@ from pyrodgm.engine.grid import (
 )
 from pyrodgm.errors import QuadratureWarning
 from pyrodgm.models.base import Companions, ModelTraits
-from pyrodgm.models.bitwise import BitwisePath
+from pyrodgm.models.bitwise import BitwisePath, states_of_bits
 from pyrodgm.models.energy import Annealing, ChainKind, EnergyModel
 from pyrodgm.models.kernel_path import KernelPath
 from pyrodgm.networks.layers import LayerSizes
@@ -34,7 +34,6 @@ from pyrodgm.networks.row_potentials import RowPotential
 
 MOST_BITS = 20  # of a row, whose states are enumerated; of symbols, as many states
 MOST_REALS = 2  # over which the density is integrated
-ROWS_AT_ONCE = 2**14  # states enumerated together: bounds memory
 SWEPT_BITS = 64  # up to which annealing draws the bits one after the other
 OUTSIDE = 1e-4  # share of the mass beyond the grid at which integration warns
 CHAINS: dict[str, ChainKind] = {
@@ -148,15 +147,9 @@ class RandomField(EnergyModel):
     def _states(self) -> Iterator[Tensor]:
         """The codes of all rows of bits or symbols, in portions, (N, S)."""
         like = next(self.parameters())
-        of_bits = torch.tensor([[0.0], [1.0]])
-        features = [torch.eye(size) for size in self.codes.classes or ()]
-        features = features or [of_bits] * self.info.dim
-        for numbers in torch.arange(math.prod(map(len, features))).split(ROWS_AT_ONCE):
-            parts, rest = [], numbers
-            for each in features:
-                parts.append(each[rest % len(each)])
-                rest = rest // len(each)
-            yield torch.cat(parts, -1).to(like)
+        if self.codes.symbols is not None:
+            return self.codes.symbols.states(like)
+        return states_of_bits(like.new_zeros(self.info.dim))
 
     def _integral(self) -> Tensor:
         """Log Z of at most two real numbers."""

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from pyrodgm.models import RBM
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.runs.run import Run
 from pyrodgm.setup.config import resolve
@@ -69,6 +70,31 @@ def test_every_command_takes_symbols(model, cli, save_data, tmp_path) -> None:
         assert said.code == 0, said.err
     tree = Run.load(run).to_datatree(draws=2)
     assert set(np.unique(tree["posterior_predictive"]["x"][..., 1])) <= {0, 4}
+
+
+@pytest.mark.usefixtures("without_drawing")
+def test_a_boltzmann_machine_of_symbols(cli, save_data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(RBM, "sweeps", 20)
+    rows = np.nan_to_num(rolls(60, 0), nan=4)
+    whole = dict.fromkeys(("train", "valid", "test"), rows)
+    source = save_data(**whole, **{f"{split}_lengths": np.ones(60, int) for split in whole})
+    run, out, model = tmp_path / "run", tmp_path / "out.npz", {"name": "rbm", "hidden_dim": 3}
+    data = {"source": str(source), "kind": "categorical"}
+    fit_config(resolve({"model": model, "data": data, "fit": TINY_FIT}), run)
+
+    exact = json.loads(cli("evaluate", run, "--json").out)
+    assert exact["estimator"] == "exact"
+    annealed = ("--estimator", "ais", "--temperatures", 20, "--chains", 400, "--json")
+    found = json.loads(cli("evaluate", run, *annealed).out)
+    assert found["nats_per_frame"] == pytest.approx(exact["nats_per_frame"], abs=0.1)
+    assert cli("sample", run, "--num", 5, "--out", out).code == 0
+    assert set(arrays_of(out)["x"][..., 1].flatten().tolist()) <= {0, 4}
+    said = cli("report", run)
+    assert said.code == 0, said.err
+    other = save_data("other.npz", x=rows + 1, lengths=np.ones(60, int))
+    said = cli("evaluate", run, "--data", other)
+    assert said.code == 3
+    assert "which the data of the fit does not have" in said.err
 
 
 def test_a_symbol_that_the_fit_does_not_know_is_refused_in_words(cli, save_data, tmp_path) -> None:

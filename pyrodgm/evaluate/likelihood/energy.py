@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
@@ -23,6 +24,7 @@ from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel, FrameEnergyModel
+from pyrodgm.networks.codes import Codes
 
 CROSSED = (
     "The lower estimate is above the upper one: the chains are too noisy, or rows of the data are "
@@ -47,7 +49,7 @@ FILTERED = (
     "The hidden units of the past are drawn by a filter, one path for each sequence, so that these "
     "numbers are lower bounds on the log-likelihood in expectation."
 )
-BITS = 16  # number of bits per frame used by the pseudo-likelihood
+FEATURES = 16  # number of features per frame used by the pseudo-likelihood
 
 
 @dataclass(frozen=True)
@@ -159,19 +161,20 @@ def _by_frame(model: FrameEnergyModel, sequences: Sequences, **options: Any) -> 
 
 
 def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> float:
-    r"""Mean log-probability of every bit given the others of its frame, in nats per frame.
+    r"""Mean log-probability of every feature given the others of its frame, in nats per frame.
 
-    .. math:: \sum_d \log p(x_d \mid x_{-d}) = \sum_d \log \sigma(\phi(x) - \phi(\bar x^d))
+    .. math:: \sum_d \log p(x_d \mid x_{-d})
+        = \sum_d \Big(\phi(x) - \log \sum_{s} e^{\phi(x^{d=s})}\Big)
 
-    where :math:`\bar x^d` is x with bit d flipped. Frames given those before them are conditioned
-    on the data's. No normaliser is needed. For frames with more
-    than 16 bits, the sum is estimated from 16 bits drawn at random, the same ones for the same
+    where :math:`x^{d=s}` is x with the bit or symbol s as its feature d. Frames given those before
+    them are conditioned on the data's. No normaliser is needed. For frames with more than 16
+    features, the sum is estimated from 16 features drawn at random, the same ones for the same
     seed.
 
     Args:
-        model: a model of bits.
+        model: a model of bits or symbols.
         sequences: the split.
-        seed: of the choice of bits; the global generator is left alone.
+        seed: of the choice of features; the global generator is left alone.
 
     Reference: Besag, Statistical analysis of non-lattice data, 1975.
     """
@@ -180,33 +183,53 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
         for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
             batch = sequences.batch(rows).to(device)
             dim = batch.x.shape[-1]
-            looked = torch.rand(batch.x.shape).argsort(-1)[..., :BITS].to(device)
+            looked = torch.rand(batch.x.shape).argsort(-1)[..., :FEATURES].to(device)
             energies = model.given(batch)
             own, total = energies.potential(batch.x), torch.zeros_like(batch.x[..., 0])
-            for bit in looked.split(1, -1):
-                other = batch.x.scatter(-1, bit, 1 - batch.x.gather(-1, bit))
-                total += F.logsigmoid(own - energies.potential(other))
+            for feature in looked.split(1, -1):
+                others = [
+                    energies.potential(x).masked_fill(same, -math.inf)
+                    for x, same in _alternatives(model.codes, batch.x, feature)
+                ]
+                total += own - torch.stack([own, *others]).logsumexp(0)
             share = looked.shape[-1] / dim
             nats += float(total.masked_fill(~batch.mask, 0.0).double().sum()) / share
     return nats / sequences.num_frames
 
 
+def _alternatives(codes: Codes, x: Tensor, feature: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Frames with another value of one feature, and where there is no other value, (B, T).
+
+    Args:
+        codes: of the model.
+        x: frames, (B, T, D).
+        feature: of each frame, (B, T, 1).
+    """
+    own = x.gather(-1, feature)
+    if codes.symbols is None:
+        yield x.scatter(-1, feature, 1 - own), torch.zeros_like(feature[..., 0], dtype=torch.bool)
+        return
+    values, blank = codes.symbols.table[feature], codes.symbols.blank[feature]
+    for value, absent in zip(values.to(x).unbind(-1), blank.unbind(-1), strict=True):
+        yield x.scatter(-1, feature, value), (absent | (value == own)).squeeze(-1)
+
+
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:
     """Validation score of an energy model: the exact log-likelihood, or the pseudo-likelihood.
 
-    The latter is for bits; other models without an exact normaliser have no score.
+    The latter is for bits and symbols; other models without an exact normaliser have no score.
 
     Args:
         model: the model.
         sequences: a split.
-        seed: of the choice of bits in the pseudo-likelihood.
+        seed: of the choice of features in the pseudo-likelihood.
 
     Raises:
         NonFiniteError: the score is not finite.
     """
     if model.enumerable:
         found = Validation.of(energy_likelihood(model, sequences, estimator="exact").lower)
-    elif model.info.kind != "binary":
+    elif model.info.kind not in ("binary", "categorical"):
         return Validation()
     else:
         nats = pseudo_likelihood(model, sequences, seed=seed)
