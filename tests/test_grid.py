@@ -50,7 +50,7 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
     "generator": {"noise_dim": 2, "hidden_dim": 8},
     "rbm": {"hidden_dim": 3},
     "sequence-field": {"hidden_dim": (8, 8)},
-    "random-field": {"hidden_dim": (4, 3)},
+    "random-field": {"hidden_dim": (4, 3), "smooth": True},
     "trbm": {"hidden_dim": 3},
     "rtrbm": {"hidden_dim": 3},
 }
@@ -88,6 +88,7 @@ SYMBOLS = {"symbols": ((0, 1),) * D, "frequencies": (0.7, 0.3) * D}
 INFO = DataInfo("tiny", "binary", D, (0.3,) * D, 4.0, 5, **SYMBOLS)
 REAL = replace(INFO, kind="real")
 INFOS = {"lds": REAL, "generator": REAL}  # of models that cannot score bits
+OF_REALS = {"score-matching"}  # objectives that do not take bits
 FORMS = compat.registered()
 FITTING = list(compat.table())
 
@@ -116,6 +117,12 @@ def _by_kind() -> Iterator[tuple[str, str, str]]:
 TRIPLES = sorted({*_pairs(), *_by_kind()})
 
 
+def info_of(triple: tuple[str, str, str]) -> DataInfo:
+    """Facts about the bits, or about the same as real numbers."""
+    model, _, objective = triple
+    return REAL if objective in OF_REALS else INFOS.get(FORMS[model][0], INFO)
+
+
 def batch() -> Batch:
     """Bits, which every model takes for what it models."""
     x = torch.rand(3, 5, D).round()
@@ -127,7 +134,7 @@ def build(triple: tuple[str, str, str], info: DataInfo | None = None, **options:
     """A tiny objective; the options are the model's."""
     key, guide_name, objective_name = triple
     model_name, form = FORMS[key]
-    info = info or INFOS.get(model_name, INFO)
+    info = info or info_of(triple)
     model = MODELS[model_name](info, **MODEL_SIZES[model_name], **form.options, **options)
     guide = GUIDES[guide_name](model, **GUIDE_SIZES[guide_name])
     compat.check(model, guide, OBJECTIVES[objective_name])
@@ -284,7 +291,7 @@ def test_a_few_steps_of_training_run(triple: tuple[str, str, str]) -> None:
     from pyrodgm.train.devices import launch
 
     split = Sequences(np.eye(D, dtype=np.uint8).repeat(3, 0), np.array([5, 4, 3]))
-    splits = Splits(INFOS.get(triple[0], INFO), split, split, split)
+    splits = Splits(info_of(triple), split, split, split)
     options = FitOptions(steps=3, batch_size=2)
     training = Training(build(triple), splits, options, launch(options))
     assert [progress.step for progress in training.steps()] == [1, 2, 3]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_grid import FITTING, FORMS, INFO, INFOS, build
+from test_grid import FITTING, build, info_of
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
 from pyrodgm.train.devices import launch
@@ -33,7 +33,7 @@ def toy(info: DataInfo) -> Splits:
 def test_20_steps_improve_the_score(triple: tuple[str, str, str]) -> None:
     """The validation score, or the reported bound where there is no such score."""
     torch.manual_seed(0)
-    splits = toy(INFOS.get(FORMS[triple[0]][0], INFO))
+    splits = toy(info_of(triple))
     options = FitOptions(steps=20, batch_size=10, lr=0.05)
     training = Training(build(triple), splits, options, launch(options))
     before = training.validate().score

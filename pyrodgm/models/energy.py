@@ -112,6 +112,8 @@ class EnergyModel(Model):
         chain: the kind of kernel that its chains have where an objective leaves the choice.
         sweeps: moves of a chain that draws a sample along the path of `annealing`.
         exactly_by: how log Z is computed where it is exact, "enumeration" or "integration".
+        smooth: whether the potential of real numbers has second derivatives that say how it curves;
+            that of rectified units has not.
         of_sequences: whether potential and normaliser are those of whole sequences, and not of
             frames.
     """
@@ -120,6 +122,7 @@ class EnergyModel(Model):
     chain: ChainKind = "gibbs"
     sweeps: int = 2000
     exactly_by: str = "enumeration"
+    smooth: bool = True
     of_sequences: ClassVar[bool] = False
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.001, "batch_size": 100})
 

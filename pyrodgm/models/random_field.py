@@ -63,6 +63,7 @@ class RandomField(EnergyModel):
             convolutions with stride 2, which come before the dense layers.
         hidden_dim: leaky rectified units of every dense layer; a number is a single layer.
         leak: slope of the units below zero.
+        smooth: whether units are smooth instead of rectified, which score matching needs.
         weight_norm: whether weights are parametrised by their direction and length.
         reference: "marginals" for the marginal distributions of the training data, independent
             frequencies of bits and symbols or a normal distribution of every real number; or
@@ -92,6 +93,7 @@ class RandomField(EnergyModel):
         network: Network = "dense",
         hidden_dim: LayerSizes = (100, 100),
         leak: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+        smooth: bool = False,
         weight_norm: bool = False,
         reference: Literal["marginals", "none"] = "marginals",
         reference_scale: Annotated[float, Field(gt=0)] = 1.0,
@@ -100,7 +102,10 @@ class RandomField(EnergyModel):
         refuse_other_data(info, "RandomField", Marginals.kinds)
         self.chain = CHAINS[info.kind]
         self.exactly_by = "integration" if info.kind == "real" else "enumeration"
-        self.network = RowPotential(info, network, hidden_dim, leak=leak, normalised=weight_norm)
+        self.smooth = smooth
+        self.network = RowPotential(
+            info, network, hidden_dim, leak=leak, smooth=smooth, normalised=weight_norm
+        )
         self.reference = Marginals(info, reference_scale) if reference == "marginals" else None
 
     def potential(self, x: Tensor, batch: Batch) -> Tensor:

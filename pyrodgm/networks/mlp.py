@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,6 +48,35 @@ def relu_network(
         norm = [FrameNorm(above)] if batch_norm else []
         hidden += [nn.Linear(below, above), *norm, nn.ReLU()]
     return nn.Sequential(*hidden, nn.Linear(sizes[-1], out_dim, bias=bias))
+
+
+def leaky(leak: float, *, smooth: bool = False) -> nn.Module:
+    """Rectified units whose slope below zero is `leak`, or smooth ones with the same asymptotes."""
+    if smooth:
+        return SmoothLeaky(leak)
+    return nn.LeakyReLU(leak) if leak else nn.ReLU()
+
+
+@final
+class SmoothLeaky(nn.Module):
+    r"""Units with a slope that rises smoothly from that below zero to one.
+
+    .. math:: h = l\, a + (1 - l) \log(1 + e^a)
+
+    Args:
+        leak: the slope l far below zero.
+
+    >>> SmoothLeaky(0.2)(torch.tensor([-50.0, 50.0]))
+    tensor([-10.,  50.])
+    """
+
+    def __init__(self, leak: float) -> None:
+        super().__init__()
+        self.leak = leak
+
+    def forward(self, a: Tensor) -> Tensor:
+        """Units of any shape."""
+        return self.leak * a + (1 - self.leak) * F.softplus(a)
 
 
 class FrameNorm(nn.BatchNorm1d):

@@ -16,6 +16,7 @@ from pyrodgm.errors import DataError, UsageError
 from pyrodgm.networks.attention import SelfAttention
 from pyrodgm.networks.emission import Emission
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
+from pyrodgm.networks.mlp import leaky
 
 Channels = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Network = Literal["dense", "conv"] | Channels  # these are convolutions with other channels
@@ -37,6 +38,7 @@ class PictureEncoder(nn.Module):
         info: the data's facts, whose frames are pictures.
         channels: of every layer, the first next to the picture.
         leak: slope of the units below zero, if they are leaky.
+        smooth: whether units are smooth; see `leaky`.
         attends: whether there is self-attention above the first layer.
 
     Attributes:
@@ -52,6 +54,7 @@ class PictureEncoder(nn.Module):
         channels: LayerSizes = CHANNELS,
         *,
         leak: float = 0.0,
+        smooth: bool = False,
         attends: bool = False,
     ) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class PictureEncoder(nn.Module):
                 for below, above in pairwise((self.shapes[0][0], *sizes))
                 for part in (
                     nn.Conv2d(below, above, KERNEL, STRIDE, PADDING),
-                    nn.LeakyReLU(leak) if leak else nn.ReLU(),
+                    leaky(leak, smooth=smooth),
                 )
             )
         )

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from pyrodgm.data.base import DataInfo
 from pyrodgm.networks.codes import Codes
 from pyrodgm.networks.layers import LayerSizes, layer_sizes
+from pyrodgm.networks.mlp import leaky
 from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
 
 
@@ -28,6 +29,7 @@ class RowPotential(nn.Module):
             which come before the dense layers.
         hidden_dim: units of every dense layer; a number is a single layer.
         leak: slope of the units below zero.
+        smooth: whether units are smooth; see `leaky`.
         normalised: whether weights are parametrised by their direction and length.
 
     Raises:
@@ -44,15 +46,18 @@ class RowPotential(nn.Module):
         hidden_dim: LayerSizes,
         *,
         leak: float,
+        smooth: bool,
         normalised: bool,
     ) -> None:
         super().__init__()
         channels = conv_channels(network)
-        self.pictures = PictureEncoder(info, channels, leak=leak) if channels else None
+        self.pictures = (
+            PictureEncoder(info, channels, leak=leak, smooth=smooth) if channels else None
+        )
         size = Codes(info).size if self.pictures is None else self.pictures.dim
         self.layers = nn.Sequential()
         for units in layer_sizes(hidden_dim):
-            self.layers.extend((nn.Linear(size, units), nn.LeakyReLU(leak)))
+            self.layers.extend((nn.Linear(size, units), leaky(leak, smooth=smooth)))
             size = units
         self.layers.append(nn.Linear(size, 1, bias=False))
         if normalised:

@@ -34,6 +34,7 @@ from pyrodgm.objectives.renyi_elbo import RenyiELBO
 from pyrodgm.objectives.rloo import RLOO, LocalRLOO
 from pyrodgm.objectives.rws import RWS
 from pyrodgm.objectives.schedule import Schedule
+from pyrodgm.objectives.score_matching import ScoreMatching
 from pyrodgm.objectives.single import SinglePhase
 from pyrodgm.objectives.sixo import SIXO
 from pyrodgm.objectives.state import Chains, RowCache, Running
@@ -76,6 +77,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rloo": RLOO,
     "rloo-local": LocalRLOO,
     "rws": RWS,
+    "score-matching": ScoreMatching,
     "sixo": SIXO,
     "stl": STL,
     "straight-through": StraightThrough,
@@ -136,6 +138,7 @@ __all__ = [
     "RowCache",
     "Running",
     "Schedule",
+    "ScoreMatching",
     "SinglePhase",
     "StraightThrough",
     "SymmetricVAE",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from reads import NoReads, NumberRead
-from test_grid import FORMS, INFO, INFOS, TRIPLES, D, build
+from test_grid import FORMS, TRIPLES, D, build, info_of
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.engine import smc
@@ -38,7 +38,7 @@ def training(triple, **options):
     sequential = FORMS[triple[0]][1].traits.sequential
     lengths = np.array([5, 3, 1]) if sequential else np.ones(9, np.int64)
     split = Sequences(np.eye(D, dtype=np.uint8)[np.arange(9) % D], lengths)
-    splits = Splits(INFOS.get(triple[0], INFO), split, split, split)
+    splits = Splits(info_of(triple), split, split, split)
     chosen = FitOptions(steps=3, batch_size=3, device="cpu", clip_norm=5.0, **options)
     return Training(build(triple), splits, chosen, launch(chosen), deferred=True)
 
