@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, final
 
 import torch
@@ -47,6 +48,8 @@ class Marginals(nn.Module):
         refuse_other_data(info, "Marginals", self.kinds)
         self.kind, self.codes = info.kind, Codes(info)
         self.register_buffer("numbers", _numbers(info, scale))
+        self.scale = scale
+        self.log_peak = self.codes.log_volume + info.dim * math.log(scale * math.sqrt(2 * math.pi))
 
     def forward(self) -> TorchDistribution:
         """The distribution of a frame, event (D,)."""
@@ -59,8 +62,10 @@ class Marginals(nn.Module):
     def of_codes(self, codes: Tensor) -> Tensor:
         """Log-density of frames in nats, (...), from their codes (..., S); see `Codes`."""
         symbols = self.codes.symbols
+        if self.kind == "real":  # chains follow its gradient in every move
+            return (-0.5 / self.scale**2) * (codes * codes).sum(-1) - self.log_peak
         if symbols is None:
-            return self().log_prob(self.codes.decoded(codes))
+            return self().log_prob(codes)
         rows = symbols.rows(self.numbers, -torch.inf).log_softmax(-1)
         return codes @ symbols.end_to_end(rows)
 

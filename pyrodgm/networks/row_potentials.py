@@ -66,7 +66,8 @@ class RowPotential(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """The number of every frame, (...), from its codes (..., S); see `Codes`."""
         seen = codes if self.pictures is None else self.pictures(codes)
-        return self.layers(seen).squeeze(-1)
+        rows = seen.reshape(-1, seen.shape[-1])  # once, and not in every layer
+        return self.layers(rows).view(codes.shape[:-1])
 
 
 def _normalise(layer: nn.Module) -> None:

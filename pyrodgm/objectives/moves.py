@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from pyrodgm.data.base import Kind
 from pyrodgm.engine.kernels import (
@@ -111,10 +112,13 @@ class Moves:
         codes, accepted = model.codes(x), []
         potential = _of_codes(model, energies)
         kernel = self._kernel(model, energies)
-        for _ in range(self.steps):
-            codes, each = kernel.move(codes, potential)
-            accepted.append(each.mean())
-        return Moved(model.codes.decoded(codes), torch.stack(accepted).mean())
+        # Weights that are computed from others, as under weight normalisation, are so once.
+        with parametrize.cached():
+            for _ in range(self.steps):
+                codes, each = kernel.move(codes, potential)
+                accepted.append(each)
+        mean = torch.stack(accepted).mean() if self.rejects else accepted[-1]
+        return Moved(model.codes.decoded(codes), mean)
 
     def _kernel(self, model: EnergyModel, energies: Energies) -> Kernel:
         classes, size = model.codes.classes, self.step_size

@@ -49,7 +49,7 @@ class SGLD:
         """One step of every chain."""
         _, slope = with_slope(potential, x)
         noise = usual_noise(self.step) if self.noise is None else self.noise
-        new = x + self.step * slope + noise * torch.randn_like(x)
+        new = x.add(slope, alpha=self.step).add(torch.randn_like(x), alpha=noise)
         return Moved(new, all_accepted(x))
 
 
