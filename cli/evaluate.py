@@ -297,7 +297,8 @@ def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
         print_json({**values, "chosen_by": run.chosen_by})
         return
     name = type(run.model).__name__
-    others = {f"noise alone, {type(run.guide).__name__}": {split: found.noise}}
+    bound = "" if found.noise.estimator == "exact" else ", lower bound"
+    others = {f"noise alone, {type(run.guide).__name__}{bound}": {split: found.noise}}
     if not found.exact:
         others[f"{name}, upper bound by {found.draws} draws of the noise"] = {split: found.upper}
     own = {split: found.lower}

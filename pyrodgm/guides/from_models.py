@@ -32,6 +32,9 @@ from pyrodgm.models.nade import NADE
 from pyrodgm.models.recurrent import RNN, RNNNADE
 from pyrodgm.models.vae import VAE
 
+MIXED = 1000  # draws of a generator's noise in a mixture of its outputs
+NUMBERS_AT_ONCE = 2**22  # draws x rows x features of a mixture: bounds memory
+
 
 class ModelGuide(ObservationGuide):
     """A model q as a distribution of the observations of another model p.
@@ -194,6 +197,14 @@ class VAEGuide(ModelGuide):
         nats = _total(score(self.program, seen, drawn.values)) - _total(drawn.log_probs)
         return nats.reshape(x.shape[:-1])
 
+    @property
+    def weighs(self) -> bool:
+        r"""Yes: by the density of rows and latents together, with r as the posterior of latents.
+
+        .. math:: \mathrm{E}_{q(x, h)}\, e^{\phi(x)}\, r(h \mid x) \,/\, (q(h)\, q(x \mid h)) = Z
+        """
+        return True
+
     @torch.no_grad()
     def weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Draws (B, T, D), and log q(h) q(x | h) / r(h | x) of the latents they were drawn with."""
@@ -262,6 +273,44 @@ class GeneratorGuide(ModelGuide):
         """Log q(x, h) of rows (..., B, T, D) and noise (..., B, T, N), (..., B, T), in nats."""
         prior = standard_normal(h.shape[-1], batch).log_prob(h)
         return (prior + self.emission(h, batch).log_prob(x)).masked_fill(~batch.mask, 0.0)
+
+    @property
+    def weighs(self) -> bool:
+        r"""Yes, without conditions: by the mixture of its outputs at M = 1000 draws of the noise.
+
+        .. math:: q_M(x) = \frac1M \sum_m q(x \mid h_m), \qquad h_m \sim \mathcal N(0, I)
+
+        Rows drawn from it have its density, whatever the noise is, and are distributed as those of
+        the guide. A mean over the noise of :math:`\log q_M(x)` is a lower bound on
+        :math:`\log q(x)`.
+        """
+        return self.program.info.num_conditions == 0
+
+    @torch.no_grad()
+    def weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Draws from a mixture, (B, T, D), and their log-densities under it, (B, T)."""
+        h = self._noises(batch.x)
+        chosen = torch.randint(MIXED, batch.mask.shape, device=batch.x.device)
+        x = self.emission(h[chosen], batch).sample().masked_fill(~batch.mask[..., None], 0.0)
+        return x, self._log_mixture(x, h).masked_fill(~batch.mask, 0.0)
+
+    @torch.no_grad()
+    def log_bound(self, x: Tensor, batch: Batch) -> Tensor:
+        """Log-density of rows under a new mixture, (..., B, T), without gradients."""
+        return self._log_mixture(x, self._noises(x)).masked_fill(~batch.mask, 0.0)
+
+    def _noises(self, like: Tensor) -> Tensor:
+        """Draws of the noise, (M, N), of the type of some rows."""
+        size = self.program.input_dim
+        return torch.randn(MIXED, size, dtype=like.dtype, device=like.device)
+
+    def _log_mixture(self, x: Tensor, h: Tensor) -> Tensor:
+        """Log-density, (...), of rows (..., D) under the mixture of outputs at noise h (M, N)."""
+        dim = x.shape[-1]
+        outputs = self.emission(h[:, None], Batch.of(x.new_zeros(len(h), 1, dim)))
+        rows = x.reshape(-1, 1, 1, dim).split(max(1, NUMBERS_AT_ONCE // (len(h) * dim)))
+        nats = torch.cat([outputs.log_prob(each).logsumexp(1) for each in rows])
+        return nats.reshape(x.shape[:-1]) - math.log(len(h))
 
     def emission(self, h: Tensor, batch: Batch) -> NormalVector | BernoulliVector:
         """The distribution of rows given noise (..., B, T, N)."""

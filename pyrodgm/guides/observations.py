@@ -58,6 +58,41 @@ class ObservationGuide(Guide):
             f"guide {type(self).__name__} has no density: its draws have no log-probability"
         )
 
+    def log_bound(self, x: Tensor, batch: Batch) -> Tensor:
+        """The log-probability of frames, or a lower bound on it in expectation, (..., B, T).
+
+        Args:
+            x: observations, (..., B, T, D).
+            batch: with mask and conditions.
+
+        Raises:
+            CompatibilityError: the guide has neither.
+        """
+        return self.log_prob(x, batch)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether its draws have importance weights, see `weighted`."""
+        return self.traits.has_density
+
+    @torch.no_grad()
+    def weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        r"""Draws, (B, T, D), and numbers log q by frame, (B, T), that give them weights.
+
+        .. math:: \mathrm{E}\, e^{\phi(x) - \log q} = Z
+
+        for any potential, whose normaliser is Z. They are the log-probabilities of the draws if the
+        guide has a density.
+
+        Args:
+            batch: B sequences with mask and conditions.
+
+        Raises:
+            CompatibilityError: the guide has no such numbers.
+        """
+        x = self.draw(batch)
+        return x, self.log_prob(x, batch)
+
     @abstractmethod
     def forward(self, batch: Batch) -> None:
         """Sample the site ``x``."""

@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.kernels import SGHMC, SGLD, Potential
 from pyrodgm.engine.kernels.base import acceptance, over_state
-from pyrodgm.guides.from_models import GeneratorGuide, VAEGuide
+from pyrodgm.guides.from_models import GeneratorGuide
 from pyrodgm.guides.observations import ObservationGuide
 from pyrodgm.models.energy import EnergyModel
 
@@ -147,7 +147,7 @@ class Independent:
         x = guide.draw(batch) if x is None else x
         log_w = self._log_weight(model, x, guide.log_prob(x, batch), batch)
         around = batch.repeated(self.steps)  # all proposals at once: none depends on a state
-        proposals, log_q = weighted(guide, around)
+        proposals, log_q = guide.weighted(around)
         weights = self._log_weight(model, proposals, log_q, around)
         accepted = []
         for new, new_w in zip(proposals.split(batch.size), weights.split(batch.size), strict=True):
@@ -161,17 +161,3 @@ class Independent:
         """Log w of states: of every row, (B, T), or of every sequence, (B,)."""
         log_w = (model.potential(x, batch) - log_q).masked_fill(~batch.mask, 0.0)
         return log_w if model.traits.sequential is False else log_w.sum(-1)
-
-
-def weighted(guide: ObservationGuide, batch: Batch) -> tuple[Tensor, Tensor]:
-    r"""Draws of a guide, (B, T, D), and numbers log q by frame, (B, T), that give them weights.
-
-    .. math:: \mathrm{E}\, e^{\phi(x) - \log q} = Z
-
-    They are the log-probabilities of the draws, or under guide `vae` those of `VAEGuide.weighted`.
-    """
-    if isinstance(guide, VAEGuide):
-        return guide.weighted(batch)
-    x = guide.draw(batch)
-    with torch.no_grad():
-        return x, guide.log_prob(x, batch)

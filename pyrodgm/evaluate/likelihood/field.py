@@ -45,7 +45,8 @@ class FieldLikelihood:
     Args:
         lower: by the upper estimate of log Z: conservative.
         upper: by the lower estimate of log Z: optimistic. Both are equal if log Z is exact.
-        noise: the exact log-likelihood of the noise on the same sequences.
+        noise: the log-likelihood of the noise on the same sequences, exact if it has a density, and
+            a lower bound in expectation otherwise, of which `above_noise` then is.
         above_noise: mean over sequences of the field's lower value minus the noise's, in nats.
         above_noise_error: of that mean, over sequences (paired) and draws together.
         draws: of the noise for each normaliser; 0 if log Z is exact.
@@ -79,8 +80,8 @@ class FieldLikelihood:
     def text(self) -> str:
         """Sentences that explain the numbers."""
         found = [
-            f"The field is {self.above_noise:+.3f} nats per sequence above its noise (standard "
-            f"error {self.above_noise_error:.3f}, of paired differences"
+            f"The field is {self.above_noise:+.3f} nats per sequence above {self._beside} "
+            f"(standard error {self.above_noise_error:.3f}, of paired differences"
             + (")." if self.exact else " and of log Z), by the lower bound."),
             "log Z is exact, by enumeration." if self.exact else self._estimates(),
         ]
@@ -89,6 +90,12 @@ class FieldLikelihood:
                 f"The length of a sequence has {self.length_nats:.3f} nats, which are not included."
             )
         return " ".join(found)
+
+    @property
+    def _beside(self) -> str:
+        """What the field is compared with."""
+        exact = self.noise.estimator == "exact"
+        return "its noise" if exact else "a lower bound on its noise"
 
     def _estimates(self) -> str:
         """How log Z is estimated, and whether that can be trusted."""
@@ -165,7 +172,7 @@ def field_likelihood(
 
     Args:
         model: an energy model of frames or of whole sequences.
-        guide: the noise: over observations, with a density.
+        guide: the noise, over observations, whose draws have weights.
         sequences: the split.
         estimator: of log Z: "importance", or "exact" by enumeration; "auto" is exact if it can be.
         draws: from the noise for each normaliser; 20,000 in all if not given, and at least 100.
@@ -174,7 +181,7 @@ def field_likelihood(
 
     Raises:
         CompatibilityError: log Z is to be exact, but cannot be enumerated.
-        UsageError: the model is not an energy model, the guide has no density of observations,
+        UsageError: the model is not an energy model, draws of the guide have no weights,
             there are fewer than two draws, or another estimator.
     """
     field, noise = checked(model, guide)
@@ -188,7 +195,7 @@ def field_likelihood(
     return FieldLikelihood(
         lower=_bound(found, found.of_groups.upper, lengths),
         upper=_bound(found, found.of_groups.lower, lengths),
-        noise=Bound.of(found.noise, lengths, "exact"),
+        noise=Bound.of(found.noise, lengths, "exact" if noise.traits.has_density else "elbo"),
         above_noise=float(above.mean()),
         above_noise_error=math.hypot(standard_error(above), found.error_of_mean),
         draws=number,

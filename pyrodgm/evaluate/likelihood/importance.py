@@ -65,7 +65,7 @@ class Weighed:
 
     Args:
         ratio: log of the unnormalised density relative to the noise, (N,).
-        noise: log-density of the noise, (N,).
+        noise: log-density of the noise, or a lower bound on it in expectation, (N,).
         groups: which examples share a normaliser: the group of every example, (E,).
         owner: the sequence of every example, (E,); a sequence is one, or each of its frames is.
         of_groups: the normalisers.
@@ -129,7 +129,8 @@ def weigh(
 
     Args:
         model: an energy model.
-        guide: the noise: over observations, with a density.
+        guide: the noise, over observations, whose draws have weights; see
+            `pyrodgm.guides.ObservationGuide.weighted`.
         sequences: a split.
         exact: whether log Z is enumerated, in the place of draws.
         draws: from the noise for each normaliser, S; 20,000 in all if not given, and at least 100.
@@ -138,7 +139,7 @@ def weigh(
 
     Raises:
         CompatibilityError: log Z is to be exact, but cannot be enumerated.
-        UsageError: the model is not an energy model, or the guide has no density of observations.
+        UsageError: the model is not an energy model, or draws of the guide have no weights.
     """
     field, noise = checked(model, guide)
     examples, owner = sequences, np.arange(len(sequences))
@@ -158,8 +159,9 @@ def weigh(
         own = [np.empty(len(examples)) for _ in range(2)]
         for rows, _ in chunks(examples.lengths, 1, width=field.frame_size):
             batch = examples.batch(rows).to(device)
-            own[0][rows] = _total(field.log_ratio(batch.x, batch, noise), batch)
-            own[1][rows] = _total(noise.log_prob(batch.x, batch), batch)
+            log_q = noise.log_bound(batch.x, batch)
+            own[0][rows] = _total(_log_ratio(field, noise, batch.x, batch, log_q), batch)
+            own[1][rows] = _total(log_q, batch)
     ratio, log_q = (np.bincount(owner, each, len(sequences)) for each in own)
     return Weighed(ratio, log_q, groups, owner, of_groups)
 
@@ -175,10 +177,15 @@ def checked(model: Model, guide: Guide) -> tuple[EnergyModel, ObservationGuide]:
             f"{type(model).__name__} has no normaliser of frames or sequences that draws of "
             "observations could estimate"
         )
-    if not (isinstance(guide, ObservationGuide) and guide.traits.has_density):
+    if not isinstance(guide, ObservationGuide):
         raise UsageError(
-            f"--estimator importance needs a guide over observations with a density, but this run "
-            f"has {type(guide).__name__}"
+            "--estimator importance takes log Z from draws of a guide over observations, but this "
+            f"run has {type(guide).__name__}; use --estimator ais"
+        )
+    if not guide.weighs:
+        raise UsageError(
+            f"draws of {type(guide).__name__} have no importance weights here: neither its density "
+            "is known, nor an estimate of it; use --estimator ais"
         )
     return model, guide
 
@@ -261,7 +268,19 @@ def _exact(field: EnergyModel, examples: Sequences) -> Normalisers:
 
 def _log_weights(field: EnergyModel, noise: ObservationGuide, batch: Batch) -> np.ndarray:
     """Log weights of one draw for each sequence of a batch, (B,)."""
-    return _total(field.log_ratio(noise.draw(batch), batch, noise), batch)
+    if noise.traits.has_density:  # of which a residual field has no need
+        return _total(field.log_ratio(noise.draw(batch), batch, noise), batch)
+    x, log_q = noise.weighted(batch)
+    return _total(_log_ratio(field, noise, x, batch, log_q), batch)
+
+
+def _log_ratio(
+    field: EnergyModel, noise: ObservationGuide, x: Tensor, batch: Batch, log_q: Tensor
+) -> Tensor:
+    """The log of the field relative to the noise by frame, (B, T), of which log_q is known."""
+    if noise.traits.has_density:
+        return field.log_ratio(x, batch, noise)
+    return field.potential(x, batch) - log_q
 
 
 def _total(nats: Tensor, batch: Batch) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from models.test_rbm import machine, states
 from noisy_fields import INFO, Coins, made, sequences
+from small_fields import BITS, REAL, STATES, WEIGHT, Bowl, Pairs, generator
 
 from oracles import assert_mean
 from pyrodgm.batch import Batch
@@ -19,9 +20,10 @@ from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.evaluate.likelihood.field import ABOVE_NOISE, field_likelihood
 from pyrodgm.evaluate.likelihood.importance import normalisers, weigh
 from pyrodgm.evaluate.prediction.samples import sample
-from pyrodgm.guides import Marginals, NoGuide
+from pyrodgm.guides import GeneratorGuide, Marginals, NoGuide, VAEGuide
 from pyrodgm.models import SequenceField
 from pyrodgm.objectives import DNCE, NCE
+from variants import randomised
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +162,7 @@ def test_what_does_not_apply_is_refused(options, words):
 
 def test_a_guide_without_a_density_of_observations_is_refused():
     objective = made(NCE)
-    with pytest.raises(UsageError, match="needs a guide over observations with a density"):
+    with pytest.raises(UsageError, match="from draws of a guide over observations"):
         weigh(objective.model, NoGuide(objective.model), sequences())
     with pytest.raises(CompatibilityError, match="only whole sequences"):
         objective.model.log_normaliser()
@@ -191,3 +193,48 @@ def test_a_noise_that_is_hardly_accepted_is_said():
     model.network.first.fill_(10.0)
     with pytest.warns(ChainWarning, match="hardly those of the field"):
         sample(model, guide, INFO, None, num=50, length=40)
+
+
+def of_rows(kind):
+    """A field of rows, a guide whose density is not known, and the exact log Z."""
+    torch.manual_seed(4)
+    if kind == "vae":
+        model = Pairs(BITS)
+        guide = VAEGuide(model, latent_dim=1, hidden_dim=(6,)).double()
+        randomised(guide.program, std=0.3)
+        for parameter in guide.recognition.parameters():
+            parameter.mul_(0.5)  # closer to the prior, so that weights have a variance
+    elif kind == "generator of bits":
+        model = Pairs(BITS)
+        guide = randomised(GeneratorGuide(model, noise_dim=2, hidden_dim=6), std=0.5)
+    else:
+        model = Bowl(REAL, precision=3.0)
+        return model, generator(model, WEIGHT), math.log(2 * math.pi / 3.0)
+    return model, guide, float(model.potential(STATES, None).logsumexp(0))
+
+
+@pytest.mark.parametrize("kind", ["vae", "generator of bits", "generator"])
+def test_guides_without_a_density_have_unbiased_weights(kind):
+    """By latents and their approximate posterior, or by a mixture of outputs."""
+    model, guide, log_z = of_rows(kind)
+    rows = Sequences(np.zeros((3, model.info.dim)), np.array([2, 1]))
+    found = weigh(model, guide, rows, draws=60_000 if kind == "vae" else 20_000)
+    weights = torch.from_numpy(np.exp(found.of_groups.log_w - log_z))
+    assert weights.std() > 0.05
+    assert_mean(weights, 1.0)
+    likelihood = field_likelihood(model, guide, rows, estimator="importance", draws=20_000)
+    exact = float(model.potential(torch.zeros(model.info.dim), None)) - log_z
+    assert likelihood.lower.nats_per_frame == pytest.approx(exact, abs=0.05)
+    assert likelihood.upper.nats_per_frame == pytest.approx(exact, abs=0.05)
+    assert likelihood.noise.estimator == "elbo"
+    assert "above a lower bound on its noise" in likelihood.text()
+
+
+def test_a_mixture_has_the_density_of_its_generator_in_the_mean():
+    """That of a linear generator is normal."""
+    _, guide, _ = of_rows("generator")
+    x = torch.tensor([[0.3, -0.2], [1.5, 0.4]])[:, None]
+    nats = torch.stack([guide.log_bound(x, Batch.of(x))[:, 0] for _ in range(100)])
+    covariance = WEIGHT @ WEIGHT.T + 0.25 * torch.eye(2)
+    normal = torch.distributions.MultivariateNormal(torch.zeros(2), covariance)
+    assert_mean((nats - normal.log_prob(x[:, 0])).exp(), torch.ones(2))
