@@ -63,9 +63,10 @@ class InclusiveNRF(FieldWithGuide):
         revision: "sgld" or "sghmc" for real numbers, "gibbs", or "mis"; by default sgld for real
             numbers, and for others gibbs with guide `generator`, and mis with other guides.
         steps: moves, sweeps or proposals of a draw.
-        step_size: of sgld and sghmc, for standardised data; 0.001 if not given.
-        noise: standard deviation of the noise of a move, relative to that of the data; that of
-            Langevin dynamics if not given. Less of it draws from a field at a lower temperature.
+        step_size: of sgld and sghmc, in units of standardised features as in `PCD`; 0.001 if not
+            given.
+        noise: standard deviation of the noise of a move, in the same units; that of Langevin
+            dynamics if not given. Less of it draws from a field at a lower temperature.
         friction: of sghmc; 0.1 if not given.
         latents: of sgld and sghmc with a generator: "kept" moves x alone and keeps its noise, and
             "revised" moves both, see `pyrodgm.objectives.revision.Langevin`; kept if not given.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.engine.kernels import SGLD
 from pyrodgm.errors import ChainWarning, CompatibilityError, DataError, UsageError
 from pyrodgm.guides import GeneratorGuide, NADEGuide, NoGuide, VAEGuide
-from pyrodgm.objectives import InclusiveNRF
-from pyrodgm.objectives.revision import Independent, Langevin, Sweeps
+from pyrodgm.objectives import PCD, InclusiveNRF
+from pyrodgm.objectives.revision import Independent, Langevin, Sweeps, drawn
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from tiny import tiny_values
@@ -96,6 +97,20 @@ def test_langevin_moves_of_rows_have_the_closed_form_of_a_linear_recursion():
     added = noise**2 * sum(keep ** (2 * k) for k in range(3))
     assert_mean(x[:, :, None] * x[:, None], keep**6 * own + added * torch.eye(2).double())
     assert_mean(x * h, keep**3 * WEIGHT[:, 0])  # the noise is kept
+
+
+def test_steps_have_the_size_of_those_of_pcd():
+    """Both in units of standardised features."""
+    info = replace(REAL, mean=(3.0, -1.0), std=(2.0, 0.5), centre=(3.0, -1.0))
+    model, batch = Bowl(info), Batch.of(torch.randn(50, 1, 2).double())
+    guide = generator(model, WEIGHT)
+    inclusive = InclusiveNRF(model, guide, step_size=0.02, noise=0.1, steps=4)
+    pcd = PCD(model, NoGuide(model), kernel="sgld", step_size=0.02, noise=0.1, steps=4)
+    torch.manual_seed(6)
+    start, _ = drawn(guide, batch)
+    own = pcd.moves(model, model.given(batch), start).x
+    torch.manual_seed(6)
+    torch.testing.assert_close(inclusive.revision(model, guide, batch).x, own)
 
 
 def test_langevin_moves_of_rows_and_noise_have_the_closed_form_of_a_linear_recursion():

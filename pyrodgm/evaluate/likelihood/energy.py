@@ -31,17 +31,17 @@ CROSSED = (
     "unlike draws from the model. Increase --chains and --temperatures."
 )
 SHARED = (
-    "log Z is at least {lower:.2f} (standard error {standard_error_lower:.2f}) by {chains} chains "
-    "of {temperatures} temperatures from a known distribution, and at most {upper:.2f} (standard "
-    "error {standard_error_upper:.2f}) by reverse chains from the data. Both hold in expectation, "
+    "log Z is at least {lower:.2f} ({error_lower}) by {chains} chains "
+    "of {temperatures} temperatures from a known distribution, and at most {upper:.2f} "
+    "({error_upper}) by reverse chains from the data. Both hold in expectation, "
     "the second for the distribution in which the forward chains end. The standard errors in the "
     "table do not include these errors."
 )
 BY_FRAME = (
     "Every frame has a log Z of its own given the frames before it. The log-likelihoods are "
-    "estimates: the mean log Z is at least {lower:.3f} (standard error {standard_error_lower:.3f}) "
+    "estimates: the mean log Z is at least {lower:.3f} ({error_lower}) "
     "by {chains} chains of {temperatures} temperatures for each of {frames} frames, and at most "
-    "{upper:.3f} (standard error {standard_error_upper:.3f}) by reverse chains from the frames. "
+    "{upper:.3f} ({error_upper}) by reverse chains from the frames. "
     "Both hold in expectation, the second for the distribution in which the forward chains end. "
     "The standard errors in the table do not include these errors."
 )
@@ -79,8 +79,13 @@ class EnergyLikelihood:
         if self.exact:
             of_what = "log Z" if z.frames is None else "the mean log Z of a frame"
             return f"{of_what} = {z.lower:.4f} nats, by {z.exactly_by}.{self._filtered}"
+        digits = 2 if z.frames is None else 3
+        errors = {
+            "error_lower": _in_words(z.standard_error_lower, digits),
+            "error_upper": _in_words(z.standard_error_upper, digits),
+        }
         return (
-            (SHARED if z.frames is None else BY_FRAME).format(**asdict(z))
+            (SHARED if z.frames is None else BY_FRAME).format(**asdict(z), **errors)
             + " "
             + ("More --temperatures narrow the bracket." if z.lower <= z.upper else CROSSED)
             + self._filtered
@@ -99,6 +104,13 @@ class EnergyLikelihood:
             "log_normaliser_nats": self.normaliser.to_dict(),
             "filtered": self.filtered,
         }
+
+
+def _in_words(error: float, digits: int) -> str:
+    """A standard error over chains, of which one alone has none."""
+    if math.isnan(error):
+        return "standard error unknown: one chain"
+    return f"standard error {error:.{digits}f}"
 
 
 def energy_likelihood(

@@ -13,7 +13,12 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
-from pyrodgm.evaluate.likelihood.normaliser import Normaliser, NormaliserEstimator, checked
+from pyrodgm.evaluate.likelihood.normaliser import (
+    Normaliser,
+    NormaliserEstimator,
+    checked,
+    error_of_mean,
+)
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.energy import FrameEnergies, FrameEnergyModel
 
@@ -112,7 +117,8 @@ def _annealed(frames: FrameEnergies, x: Tensor, chains: int, temperatures: int) 
     back = reverse_weights(path, x.expand(chains, *x.shape), temperatures)
     lower = forward.logsumexp(0) - math.log(chains)
     shares = (forward - lower).exp()
-    return _LogZ(lower, back.mean(0), shares.var(0) / chains, back.var(0) / chains)
+    variances = (error_of_mean(each).square() for each in (shares, back))
+    return _LogZ(lower, back.mean(0), *variances)
 
 
 def _summary(

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
@@ -31,8 +32,8 @@ class Normaliser:
             if it is exact.
         upper: mean log weight of reverse chains from rows of the data. It is above log Z in
             expectation if the rows are distributed as the model; see `reverse_weights`.
-        standard_error_lower: of `lower`, over chains; by the delta method.
-        standard_error_upper: of `upper`, over chains.
+        standard_error_lower: of `lower`, over chains, by the delta method; NaN of a single chain.
+        standard_error_upper: of `upper`, over chains; NaN of a single chain.
         chains: in each direction; 0 if exact.
         temperatures: steps of each chain; 0 if exact.
         exactly_by: "enumeration" or "integration" if it is exact; empty otherwise.
@@ -131,11 +132,18 @@ def _annealed(
         "ais",
         float(lower),
         float(back.mean()),
-        float(shares.std()) / math.sqrt(chains),
-        float(back.std()) / math.sqrt(chains),
+        float(error_of_mean(shares)),
+        float(error_of_mean(back)),
         chains,
         temperatures,
     )
+
+
+def error_of_mean(values: Tensor) -> Tensor:
+    """The standard error of a mean over chains, (M, ...) to (...); NaN of a single chain."""
+    if len(values) < 2:
+        return torch.full_like(values[0], math.nan)
+    return values.std(0) / math.sqrt(len(values))
 
 
 def potentials(model: EnergyModel, sequences: Sequences) -> np.ndarray:

@@ -20,7 +20,7 @@ from pyrodgm.evaluate.likelihood.energy import (
 )
 from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import LayeredBernoulli, NoGuide
-from pyrodgm.models import RBM, SBN, EnergyModel
+from pyrodgm.models import RBM, RTRBM, SBN, EnergyModel
 
 ROWS = Sequences(states(4).numpy(), np.array([4, 1, 3, 8]))
 
@@ -133,6 +133,16 @@ def test_draws_are_of_the_model(model):
     assert shaped.shape == (3, 2, 4)
     with pytest.raises(UsageError, match="frames of RBM are independent"):
         sample(model, NoGuide(model), INFO, None, num=3, length=2, prefix=1)
+
+
+def test_a_single_chain_has_no_standard_error(model):
+    """Warnings are errors in tests; torch warns of a standard deviation of one number."""
+    given = {"estimator": "ais", "chains": 1, "temperatures": 3}
+    found = energy_likelihood(model, ROWS, **given)
+    assert "(standard error unknown: one chain)" in found.text()
+    assert found.to_dict()["log_normaliser_nats"]["standard_error_lower"] is None
+    by_frame = energy_likelihood(RTRBM(INFO, hidden_dim=2), ROWS, **given)
+    assert "(standard error unknown: one chain)" in by_frame.text()
 
 
 REAL = replace(INFO, kind="real")

@@ -222,10 +222,10 @@ def test_guides_without_a_density_have_unbiased_weights(kind):
     weights = torch.from_numpy(np.exp(found.of_groups.log_w - log_z))
     assert weights.std() > 0.05
     assert_mean(weights, 1.0)
-    likelihood = field_likelihood(model, guide, rows, estimator="importance", draws=20_000)
+    likelihood = field_likelihood(model, guide, rows, estimator="importance", draws=4_000)
     exact = float(model.potential(torch.zeros(model.info.dim), None)) - log_z
-    assert likelihood.lower.nats_per_frame == pytest.approx(exact, abs=0.05)
-    assert likelihood.upper.nats_per_frame == pytest.approx(exact, abs=0.05)
+    assert likelihood.lower.nats_per_frame == pytest.approx(exact, abs=0.1)
+    assert likelihood.upper.nats_per_frame == pytest.approx(exact, abs=0.1)
     assert likelihood.noise.estimator == "elbo"
     assert "above a lower bound on its noise" in likelihood.text()
 
