@@ -89,10 +89,7 @@ class DLGM(StepModel):
         self.emission = make_emission(emission, info, nade_dim)
         given, start = self.conditions.dim, self.emission.start(info)
         lowest, *_ = layers = sizes(self.latents).values()
-        # Small weights would start at a saddle point, where latents are of no use.
-        self.decoder = Conditional(
-            lowest + given, self.emission, hidden_dim, start=start, shrink=1.0
-        )
+        self.decoder = Conditional(lowest + given, self.emission, hidden_dim, start=start)
         self.priors = nn.ModuleList(
             normal_conditional(above + given, own, hidden_dim, shrink=1.0)
             for own, above in pairwise(layers)

@@ -147,13 +147,11 @@ class VAE(StepModel):
             codes = torch.randn(site.dim // site.variables, code_dim)
             self.codebook = nn.Parameter(CODE_SCALE * codes)
             read = site.variables * code_dim
-        # Small weights would start at a saddle point, where latents are of no use.
         self.decoder = Conditional(
             read + self.conditions.dim,
             self.emission,
             hidden_dim,
             start=self.emission.start(info),
-            shrink=1.0,
             output=picture_output(network, info, self.emission, hidden_dim),
         )
         self.families = {name: family_of(site) for name, site in self.latents.items()}

@@ -77,7 +77,7 @@ def _load(folder: Path, module: nn.Module, own: dict[str, Any]) -> None:
     except RuntimeError as error:  # names or shapes
         raise CheckpointError(
             f"the weights in {folder} belong to another model, guide or objective, or to other "
-            f"sizes; give those that were fitted. {_difference(own, module.state_dict())}"
+            f"sizes; give those that were fitted ({_difference(own, module.state_dict())})"
         ) from error
 
 

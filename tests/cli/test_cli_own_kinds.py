@@ -40,6 +40,7 @@ def test_a_generator_and_an_objective_of_two_phases_in_one_file(cli, here):
     assert cli("sample", "r", "--num", 2, "--out", "drawn.npz").code == 0
 
 
+@pytest.mark.filterwarnings("ignore:the critic's estimate")  # after two steps it means nothing
 def test_a_guide_without_a_density(cli, here):
     words = ["--model", "vae", "--guide", f"{IMPLICIT}:Mixed", "--objective", "avb", "--steps", 2]
     assert cli("fit", *words, "--data", "avb-points", "--out", "r").code == 0
