@@ -97,4 +97,4 @@ def test_guides_know_models_only_where_they_are_models():
         if folder(module_of(path)) == "guides"
         and any(folder(module) == "models" for module in imported(path))
     }
-    assert of_models == {"from_models.py"}
+    assert of_models == {"from_models.py", "with_latents.py"}

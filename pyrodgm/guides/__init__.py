@@ -4,13 +4,7 @@ from pyrodgm.guides.autoregressive import AutoregressiveBernoulli
 from pyrodgm.guides.auxiliary import Auxiliary
 from pyrodgm.guides.base import Guide, GuideTraits, StepGuide
 from pyrodgm.guides.flow import NormalFlow
-from pyrodgm.guides.from_models import (
-    GeneratorGuide,
-    NADEGuide,
-    RNNGuide,
-    RNNNADEGuide,
-    VAEGuide,
-)
+from pyrodgm.guides.from_models import NADEGuide, RNNGuide, RNNNADEGuide
 from pyrodgm.guides.hamiltonian import Hamiltonian
 from pyrodgm.guides.implicit import FeedForwardImplicit, ImplicitGuide
 from pyrodgm.guides.nearest import NearestCode
@@ -24,6 +18,7 @@ from pyrodgm.guides.smoothing import SmoothingBernoulli
 from pyrodgm.guides.srnn import SRNNGuide
 from pyrodgm.guides.structured import RecurrentNormal, SmoothingNormal
 from pyrodgm.guides.vrnn import VRNNGuide
+from pyrodgm.guides.with_latents import GeneratorGuide, VAEGuide
 
 # In this order: a model without companions gets the first guide that fits.
 GUIDES: dict[str, type[Guide]] = {

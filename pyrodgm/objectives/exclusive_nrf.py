@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
-from pyrodgm.guides.from_models import GeneratorGuide
+from pyrodgm.guides.with_latents import GeneratorGuide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import FrameNorm
 from pyrodgm.objectives.base import Loss, Needs

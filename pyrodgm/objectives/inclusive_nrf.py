@@ -15,7 +15,7 @@ from pyrodgm.engine.kernels import SGHMC, SGLD
 from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.guides.base import Guide
-from pyrodgm.guides.from_models import GeneratorGuide
+from pyrodgm.guides.with_latents import GeneratorGuide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss
 from pyrodgm.objectives.field import FieldWithGuide, alone, frame_mean

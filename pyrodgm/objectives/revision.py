@@ -12,8 +12,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.kernels import SGHMC, SGLD, Potential
 from pyrodgm.engine.kernels.base import acceptance, over_state
-from pyrodgm.guides.from_models import GeneratorGuide
 from pyrodgm.guides.observations import ObservationGuide
+from pyrodgm.guides.with_latents import GeneratorGuide
 from pyrodgm.models.energy import EnergyModel
 
 
