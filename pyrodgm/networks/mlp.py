@@ -66,7 +66,7 @@ class SmoothLeaky(nn.Module):
     Args:
         leak: the slope l far below zero.
 
-    >>> SmoothLeaky(0.2)(torch.tensor([-50.0, 50.0]))
+    >>> SmoothLeaky(0.2)(Tensor([-50.0, 50.0]))
     tensor([-10.,  50.])
     """
 
