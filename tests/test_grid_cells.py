@@ -1,4 +1,4 @@
-"""Every cell of the grid trains: 20 steps on toy data, without a warning and with a better score.
+"""Every cell of the grid trains: a few steps on toy data, without warning, give a better score.
 
 `make slow` runs it; it takes two minutes.
 """
@@ -19,6 +19,9 @@ pytestmark = pytest.mark.slow
 # Neither the estimate of a critic nor the likelihood improves at every step of a game.
 GAMES = {"aae", "ali", "alice", "avrnn", "f-gan", "gan", "svae", "wgan"}
 
+# The guide of wake-sleep follows draws of the model, and the bound falls until it is as wide.
+STEPS = {"wake-sleep": 60}
+
 
 def toy(info: DataInfo) -> Splits:
     """40 sequences of one pattern, where a twentieth of the bits is flipped."""
@@ -30,11 +33,11 @@ def toy(info: DataInfo) -> Splits:
 
 
 @pytest.mark.parametrize("triple", FITTING, ids="-".join)
-def test_20_steps_improve_the_score(triple: tuple[str, str, str]) -> None:
+def test_some_steps_improve_the_score(triple: tuple[str, str, str]) -> None:
     """The validation score, or the reported bound where there is no such score."""
     torch.manual_seed(0)
     splits = toy(info_of(triple))
-    options = FitOptions(steps=20, batch_size=10, lr=0.05)
+    options = FitOptions(steps=STEPS.get(triple[2], 20), batch_size=10, lr=0.02)
     training = Training(build(triple), splits, options, launch(options))
     before = training.validate().score
     reported = [float(each.report[each.headline]) for each in training.steps()]
