@@ -23,6 +23,9 @@ SCALED = {
     "tsbn": replace(VARIANTS["tsbn"], size=8),
     "dtsbn-s, order 2": replace(VARIANTS["dtsbn-s, 100-100, order 2"], size=8),
     "dtsbn-d, order 2": replace(VARIANTS["dtsbn-d, 100-100, order 2"], size=8),
+    "vrnn": replace(VARIANTS["vrnn"], size=8),
+    "srnn": replace(VARIANTS["srnn"], size=8),
+    "dmm": replace(VARIANTS["dmm"], size=8),
 }
 STEPS = 7
 
@@ -45,7 +48,8 @@ def peak() -> float:
 def measure(name: str, length: int) -> tuple[float, float]:
     """Seconds and MiB, in this process."""
     variant = replace(SCALED[name], length=length)
-    batch, objective = variant.batch(), variant.library("nvil", signal="future")
+    estimator, options = variant.estimator
+    batch, objective = variant.batch(), variant.library(estimator, **options)
     before, times = peak(), []
     for _ in range(1 + STEPS):
         start = time.perf_counter()
