@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 LARGE = 10_000  # from here on, one decimal
@@ -68,3 +69,20 @@ def json_number(value: Any) -> Any:
     [0.5, None, None, 3, 'any']
     """
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def in_words(found: object) -> str:
+    """What was given where something else is expected.
+
+    >>> in_words(None), in_words({"h": 1}), in_words([1]), in_words(())
+    ('nothing', "a dictionary with 'h'", 'a list', 'an empty tuple')
+    """
+    if found is None:
+        return "nothing"
+    if (shape := getattr(found, "shape", None)) is not None:
+        return f"a tensor of shape {tuple(shape)}"
+    if isinstance(found, Mapping):
+        return (
+            f"a dictionary with {', '.join(map(repr, found))}" if found else "an empty dictionary"
+        )
+    return "an empty tuple" if found == () else f"a {type(found).__name__}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import UsageError, did_you_mean
 
 Kind = Literal["binary", "categorical", "continuous"]
 Latents = Kind | Literal["none"] | tuple[Kind, ...]
@@ -25,7 +25,8 @@ class Site:
             to end; None if its value is the symbols themselves, whole numbers from zero.
 
     Raises:
-        UsageError: classes of another kind, fewer than two, or not a divisor of the dimension.
+        UsageError: an unknown kind; classes of another kind, fewer than two, or not a divisor of
+            the dimension.
 
     >>> Site(3, "continuous").pathwise, Site(3, "binary").pathwise
     (True, False)
@@ -39,6 +40,7 @@ class Site:
     classes: int | None = None
 
     def __post_init__(self) -> None:
+        kinds(self.kind)
         classes = self.classes
         if classes is None:
             return
@@ -76,9 +78,18 @@ def sizes(sites: Mapping[str, Site]) -> dict[str, int]:
 def kinds(latents: Latents) -> frozenset[Kind]:
     """The kinds that a trait names: one, several, or "none".
 
+    Raises:
+        UsageError: an unknown kind.
+
     >>> sorted(kinds(("binary", "continuous"))), sorted(kinds("none"))
     (['binary', 'continuous'], [])
     """
     if latents == "none":
         return frozenset()
-    return frozenset(latents if isinstance(latents, tuple) else (latents,))
+    found = frozenset(latents if isinstance(latents, tuple) else (latents,))
+    if unknown := found - set(get_args(Kind)):
+        raise UsageError(
+            f"latents are of kind {', '.join(map(repr, unknown))}; "
+            f"{did_you_mean(str(min(unknown)), get_args(Kind))}"
+        )
+    return found

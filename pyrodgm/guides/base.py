@@ -13,7 +13,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
-from pyrodgm.engine.sites import Latents, Site
+from pyrodgm.engine.sites import Latents, Site, kinds
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.schema import Checked
 
@@ -38,6 +38,9 @@ class GuideTraits:
             given what is drawn before the site.
         recurrence: name of the recurrence that it shares with its model; None if it shares none.
         evaluates: whether it evaluates the density of its model, which must have one.
+
+    Raises:
+        UsageError: latents of an unknown kind.
     """
 
     latents: Latents
@@ -51,6 +54,9 @@ class GuideTraits:
     independent_bits: bool = True
     recurrence: str | None = None
     evaluates: bool = False
+
+    def __post_init__(self) -> None:
+        kinds(self.latents)
 
 
 class Target(Protocol):
@@ -150,12 +156,15 @@ def _check_readable(guide: type[Guide], model: Target) -> None:
     if not isinstance(model, nn.Module):
         given = model.__name__ if isinstance(model, type) else type(model).__name__
         raise UsageError(f"guide {guide.__name__} was given {given}; give a model object")
-    lacking = [name for name in ("info", "latents", "observed") if not hasattr(model, name)]
+    over_time = guide.traits.sequential and getattr(model, "traits", None) is not None
+    needed = ("info", "latents", "observed", *(("history",) if over_time else ()))
+    lacking = [name for name in needed if not hasattr(model, name)]
     if lacking:
         raise CompatibilityError(
             f"{type(model).__name__} does not set {', '.join(f'self.{name}' for name in lacking)}, "
             f"which guide {guide.__name__} uses; its constructor must: super().__init__(info) and "
-            "latents, from site name to Site(dim, kind), and observed, from site name to dimension"
+            "latents, from site name to Site(dim, kind), observed, from site name to dimension, "
+            "and, over time, history, the number of earlier frames that a step uses"
         )
     others = {name: site for name, site in model.latents.items() if not isinstance(site, Site)}
     if others:

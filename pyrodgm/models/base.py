@@ -16,7 +16,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.engine.past import Past, ShiftedPast, seen_key
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
-from pyrodgm.engine.sites import Latents, Site, sizes
+from pyrodgm.engine.sites import Latents, Site, kinds, sizes
 from pyrodgm.networks.conditions import refuse_unless
 from pyrodgm.schema import Checked
 
@@ -39,6 +39,9 @@ class ModelTraits:
             the frames before it.
         chains: of an unnormalised density, whether Markov chains draw observations; see
             `EnergyModel.gibbs`.
+
+    Raises:
+        UsageError: latents of an unknown kind.
     """
 
     latents: Latents
@@ -49,6 +52,9 @@ class ModelTraits:
     recurrence: str | None = None
     chains: bool = True
     by_frame: bool = False
+
+    def __post_init__(self) -> None:
+        kinds(self.latents)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,11 @@ class Phase:
                     named.setdefault(id(parameter), (f"{number}.{name}", parameter))
         return dict(named.values())
 
+    def others(self, objective: nn.Module) -> tuple[nn.Parameter, ...]:
+        """The parameters of the objective that it leaves as they are and that others may update."""
+        own = {id(parameter) for parameter in self.parameters()}
+        return tuple(p for p in objective.parameters() if p.requires_grad and id(p) not in own)
+
 
 class Objective(Checked, nn.Module, ABC):
     """A learning algorithm for one model and one guide.

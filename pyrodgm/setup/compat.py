@@ -14,7 +14,15 @@ from pyrodgm.engine.sites import Site, kinds
 from pyrodgm.engine.weights import random_weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, Guide
-from pyrodgm.models import MODELS, Companions, Form, Model
+from pyrodgm.models import (
+    MODELS,
+    Companions,
+    EnergyModel,
+    Form,
+    Generator,
+    Model,
+    StepModel,
+)
 from pyrodgm.objectives import OBJECTIVES, Objective
 
 # Words for a trait that does not hold, and for one that does.
@@ -93,7 +101,9 @@ def guide_conflicts(
     """Conflicts of a guide with the needs of the objective."""
     q, needs, owner = guide.traits, objective.needs, f"guide {guide.__name__}"
     if q.over != needs.over:
-        yield owner, f"draws {q.over}", f"one over {needs.over}"
+        drawn = "nothing" if q.over == "latents" and q.latents == "none" else q.over
+        of_none = needs.over == "latents" and needs.latents == {"none"}
+        yield owner, f"draws {drawn}", f"one that draws {'nothing' if of_none else needs.over}"
     added = kinds(q.auxiliary)
     if not added <= needs.latents:
         yield owner, f"adds {_words(added)} of its own", _words(needs.latents)
@@ -146,6 +156,7 @@ def check(model: Model, guide: Guide, objective: type[Objective]) -> None:
         CompatibilityError: names the trait that does not fit, its owner, and objectives or guides
             that would fit.
     """
+    _check_density(model)
     check_classes(_form_of(model), type(guide), objective)
     for owner in (model, guide):
         if random := random_weights(owner):
@@ -179,6 +190,17 @@ def _form_of(model: Model) -> Form:
     return next(known, Form(type(model).__name__, model.traits, model.companions))
 
 
+def _check_density(model: Model) -> None:
+    """Raise unless the traits declare the density that the base of the model has."""
+    bases = ((EnergyModel, "unnormalised"), (Generator, "none"), (StepModel, "normalised"))
+    for base, density in bases:
+        if isinstance(model, base) and model.traits.density != density:
+            raise CompatibilityError(
+                f"{type(model).__name__} derives from {base.__name__}, but its traits declare "
+                f"density='{model.traits.density}'; declare ModelTraits(..., density='{density}')"
+            )
+
+
 def _shapes(sites: Mapping[str, Site]) -> dict[str, str]:
     return {name: f"{site.dim} {site.words}" for name, site in sites.items()}
 
@@ -204,13 +226,13 @@ def _check_kinds(owner: Model | Guide) -> None:
 def companions_of(model: Form) -> Companions:
     """Names of the default guide, objective and data of a model.
 
-    A model that declares none gets the first registered objective that fits it, with the first
-    guide that fits both.
+    A model that declares none gets the objective of the first registered model whose objective fits
+    it with any guide, and the first registered guide that fits both.
     """
     if model.companions is not None:
         return model.companions
     known = [other.companions for other in MODELS.values() if other.companions]
-    for (guide_name, guide), companions in product(GUIDES.items(), known):
+    for companions, (guide_name, guide) in product(known, GUIDES.items()):
         if not any(conflicts(model, guide, OBJECTIVES[companions.objective])):
             return replace(companions, guide=guide_name)
     return known[0]
@@ -233,8 +255,8 @@ def guide_for(model: Form, objective: type[Objective] | None, companion: str) ->
 
 def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iterator[str]:
     objectives = [n for n, c in OBJECTIVES.items() if not any(conflicts(model, guide, c))]
-    forms = [form for form in _other_forms(model) if not any(model_conflicts(form, objective))]
-    guides = [n for n, c in GUIDES.items() if not any(conflicts(model, c, objective))]
+    forms = [form for form in _other_forms(model) if any(_guides_of(form, objective))]
+    guides = [*_guides_of(model, objective)]
     if objectives:
         yield f"objectives that fit this model and guide: {', '.join(objectives)}"
     if guides:
@@ -242,6 +264,11 @@ def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iter
     elif forms:
         options = " ".join(f"--set model.{name}={x}" for name, x in forms[0].options.items())
         yield f"the model fits this objective with other options: {options}"
+
+
+def _guides_of(model: Form, objective: type[Objective]) -> Iterator[str]:
+    """Names of the guides that fit a model and an objective."""
+    return (name for name, c in GUIDES.items() if not any(conflicts(model, c, objective)))
 
 
 def _other_forms(model: Form) -> Iterator[Form]:

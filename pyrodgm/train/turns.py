@@ -35,10 +35,7 @@ class Stepping:
         """Every phase of an objective; `options` are for phases without their own."""
         found = []
         for number, phase in enumerate(objective.built_phases):
-            own = {id(parameter) for parameter in phase.parameters()}
-            others = tuple(
-                p for p in objective.parameters() if p.requires_grad and id(p) not in own
-            )
+            others = phase.others(objective)
             chosen = phase.optimizer or options
             optimizer = make_optimizer(phase.named_parameters(), chosen)
             found.append(cls(number, phase, chosen, optimizer, others))

@@ -4,8 +4,8 @@ import pytest
 
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.guides import NoGuide, RecurrentBernoulli
-from pyrodgm.models import AR, SBN, TSBN, FeedForwardGenerator, Site
+from pyrodgm.guides import GUIDES, NoGuide, RecurrentBernoulli
+from pyrodgm.models import AR, RBM, SBN, TSBN, VAE, FeedForwardGenerator, Site
 from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 from pyrodgm.setup import compat
 
@@ -50,7 +50,7 @@ def test_the_published_triple_fits():
         ),
         (
             {"objective": variant(NVIL, "needs", over="observations")},
-            "guide RecurrentBernoulli draws latents one over observations",
+            "guide RecurrentBernoulli draws latents one that draws observations",
         ),
         (
             {
@@ -174,6 +174,7 @@ def test_a_model_that_names_no_sites_is_refused():
         (TSBN, ("recurrent-bernoulli", "rloo-local")),
         (AR, ("none", "ml")),
         (SBN, ("bernoulli", "rloo")),
+        (RBM, ("none", "pcd")),
     ],
 )
 def test_a_model_that_suggests_nothing_gets_what_fits_models_of_its_kind(model, expected):
@@ -194,3 +195,17 @@ def test_sites_without_a_kind_are_refused_in_words():
     model.latents = {"z": 3}
     with pytest.raises(CompatibilityError, match=r"gives its latents as \{'z': 3\}.*Site"):
         RecurrentBernoulli(model)
+
+
+def test_options_that_are_advised_fit_with_a_guide():
+    """A codebook, and not only categorical latents, is what vector quantisation needs."""
+    guide = GUIDES["gaussian"]
+    with pytest.raises(CompatibilityError, match=r"other options: --set model\.latents=codebook"):
+        compat.check_classes(VAE.form(), guide, OBJECTIVES["vq"])
+
+
+def test_what_a_guide_draws_is_said_in_words():
+    with pytest.raises(CompatibilityError, match=r"NoGuide draws nothing; NCE .* observations"):
+        compat.check_classes(RBM.form(), NoGuide, OBJECTIVES["nce"])
+    with pytest.raises(CompatibilityError, match=r"PCD on RBM needs one that draws nothing\n"):
+        compat.check_classes(RBM.form(), GUIDES["nade"], OBJECTIVES["pcd"])
