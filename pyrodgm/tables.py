@@ -39,11 +39,11 @@ class Column:
     def title(self) -> str:
         """The heading with its unit.
 
-        >>> Column("next frame", "nats").title, Column("accuracy", "%").title
-        ('next frame, nats', 'accuracy')
+        >>> Column("next frame", "nats").title, Column("", "nats").title, Column("wins", "%").title
+        ('next frame, nats', 'nats', 'wins')
         """
-        named = self.unit and self.unit != "%"
-        return f"{self.heading}, {self.unit}" if named else self.heading
+        unit = "" if self.unit == "%" else self.unit
+        return ", ".join(part for part in (self.heading, unit) if part)
 
     def shown(self, cell: Cell) -> str:
         """A value as text; empty for None.

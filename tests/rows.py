@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from oracles import Enumerated, bernoulli
 from pyrodgm.guides import Factorised
 from pyrodgm.models import VAE
+from pyrodgm.networks.mlp import LEAK
 from variants import INFOS, D, randomised
 
 SIZES = {
@@ -26,11 +27,16 @@ def rows_pair(kind: str, std: float = 0.8, **options) -> tuple[VAE, Factorised]:
     return randomised(model, std), randomised(Factorised(model, hidden_dim=4), std)
 
 
+def leaky(a: Tensor) -> Tensor:
+    """Units with slope one above zero, and LEAK below."""
+    return torch.where(a > 0, a, LEAK * a)
+
+
 def network(conditional: nn.Module, value: Tensor) -> Tensor:
-    """The numbers that a network of rectified layers gives, by hand."""
-    h = (value @ conditional.first.weight.T + conditional.first.bias).clamp(min=0)
+    """The numbers that a network of leaky layers gives, by hand."""
+    h = leaky(value @ conditional.first.weight.T + conditional.first.bias)
     for layer in list(conditional.between)[::2]:
-        h = (h @ layer.weight.T + layer.bias).clamp(min=0)
+        h = leaky(h @ layer.weight.T + layer.bias)
     return h @ conditional.last.weight.T + conditional.last.bias
 
 

@@ -20,6 +20,7 @@ from pyrodgm.networks.conditional import Conditional, family_of, normal_conditio
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK
 
 SITE = "a"
 MOST_AUXILIARY = 20
@@ -83,11 +84,16 @@ class Auxiliary(AuxiliaryProgram, RowRecognition):
         self.reverse = NormalReverse(model, dim, hidden_dim)
         families = {name: family_of(site, spread=SPREAD) for name, site in self.latents.items()}
         self.latents = self.reverse.latents | self.latents
-        self.start = normal_conditional(self.features_dim, dim, hidden_dim, shrink=1.0)
+        self.start = normal_conditional(self.features_dim, dim, hidden_dim, shrink=1.0, leak=LEAK)
         self.posteriors = nn.ModuleDict(
             {
                 name: Conditional(
-                    self.features_dim + dim, family, hidden_dim, start=family.start(), shrink=1.0
+                    self.features_dim + dim,
+                    family,
+                    hidden_dim,
+                    start=family.start(),
+                    shrink=1.0,
+                    leak=LEAK,
                 )
                 for name, family in families.items()
             }
@@ -120,7 +126,7 @@ class NormalReverse(ReverseModel):
         self.names = tuple(model.latents)
         self.inputs, self.conditions = Inputs(model.info), Conditions(model.info)
         read = self.inputs.dim + self.conditions.dim + sum(sizes(model.latents).values())
-        self.posterior = normal_conditional(read, dim, hidden_dim, shrink=1.0)
+        self.posterior = normal_conditional(read, dim, hidden_dim, shrink=1.0, leak=LEAK)
 
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every row, (B, T, U); None if there are none."""

@@ -14,6 +14,7 @@ from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import Conditional
 from pyrodgm.networks.flows import Flow, FlowName
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK
 from pyrodgm.networks.pictures import Network, dense_layers
 
 Size = Annotated[int, Field(ge=1)]
@@ -81,7 +82,12 @@ class NormalFlow(RowRecognition):
         self.posteriors = nn.ModuleDict(
             {
                 name: Conditional(
-                    self.features_dim, each, hidden_dim, start=each.start(), shrink=1.0
+                    self.features_dim,
+                    each,
+                    hidden_dim,
+                    start=each.start(),
+                    shrink=1.0,
+                    leak=LEAK,
                 )
                 for name, each in flows.items()
             }

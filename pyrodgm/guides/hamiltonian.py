@@ -25,6 +25,7 @@ from pyrodgm.networks.conditional import normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK
 
 
 @final
@@ -90,7 +91,12 @@ class Hamiltonian(AuxiliaryProgram, RowRecognition):
         self.parts = tuple(sizes(self.latents).values())
         self.latents = self.reverse.latents | self.latents
         self.start = normal_conditional(
-            self.features_dim, sum(self.parts), hidden_dim, shrink=1.0, spread=SPREAD
+            self.features_dim,
+            sum(self.parts),
+            hidden_dim,
+            shrink=1.0,
+            spread=SPREAD,
+            leak=LEAK,
         )
 
     def encode(self, batch: Batch) -> Tensor:
@@ -147,7 +153,7 @@ class MomentumReverse(ReverseModel):
         self.log_steps = nn.Parameter(torch.full((steps, dim), step_size).log())
         read = self.inputs.dim + self.conditions.dim + dim
         self.momenta = nn.ModuleList(
-            normal_conditional(read, dim, hidden_dim, shrink=1.0) for _ in range(steps)
+            normal_conditional(read, dim, hidden_dim, shrink=1.0, leak=LEAK) for _ in range(steps)
         )
 
     def encode(self, batch: Batch) -> Tensor | None:

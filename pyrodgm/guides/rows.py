@@ -17,6 +17,7 @@ from pyrodgm.networks.conditional import Conditional, OfNumbers, family_of, norm
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK, Leak
 from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels, dense_layers
 
 # Initial standard deviation of normal latents. With that of the prior, 1, draws say nothing of the
@@ -87,6 +88,7 @@ class Factorised(RowRecognition):
         model: the model p; its categorical sites are one-hot and say their classes.
         hidden_dim: rectified units of every hidden layer; a number is a single layer. By default
             two layers of 200, and with convolutions one.
+        leak: slope of these units below zero.
         network: "dense"; or, for rows that are pictures, "conv", with convolutions before the
             hidden layers, or their channels, the first next to the picture. "conv" is (32, 64).
 
@@ -110,6 +112,7 @@ class Factorised(RowRecognition):
         model: Target,
         *,
         hidden_dim: LayerSizes | None = None,
+        leak: Leak = LEAK,
         network: Network = "dense",
     ) -> None:
         super().__init__(model, network=network)
@@ -119,7 +122,12 @@ class Factorised(RowRecognition):
         for name, site in self.latents.items():
             family = family_of(site, spread=SPREAD)
             self.posteriors[name] = Conditional(
-                self.features_dim, family, hidden_dim, start=family.start(), shrink=1.0
+                self.features_dim,
+                family,
+                hidden_dim,
+                start=family.start(),
+                shrink=1.0,
+                leak=leak,
             )
             self.cells[name] = OfNumbers(family)
 
@@ -142,7 +150,7 @@ class DiagonalNormal(Factorised):
 
     Args:
         model: the model p, whose latent sites are continuous.
-        hidden_dim, network: as in `Factorised`.
+        hidden_dim, leak, network: as in `Factorised`.
 
     Reference: Kingma and Welling, Auto-encoding variational Bayes, 2014.
     """
@@ -167,17 +175,21 @@ class LayeredNormal(RowRecognition):
         model: the model p; its continuous sites, the lowest first, are the layers.
         hidden_dim: rectified units of every hidden layer of every network; a number is a single
             layer.
+        leak: slope of these units below zero.
 
     Reference: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, equation 1
     and section 5.
     """
 
-    def __init__(self, model: Target, *, hidden_dim: LayerSizes = (200, 200)) -> None:
+    def __init__(
+        self, model: Target, *, hidden_dim: LayerSizes = (200, 200), leak: Leak = LEAK
+    ) -> None:
         super().__init__(model)
         given, dims = self.conditions.dim, sizes(self.latents)
+        shape = {"shrink": 1.0, "spread": SPREAD, "leak": leak}
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(below + given, own, hidden_dim, shrink=1.0, spread=SPREAD)
+                name: normal_conditional(below + given, own, hidden_dim, **shape)
                 for name, (below, own) in zip(
                     dims, pairwise([self.inputs.dim, *dims.values()]), strict=True
                 )

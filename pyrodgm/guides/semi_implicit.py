@@ -21,6 +21,7 @@ from pyrodgm.guides.base import GuideTraits, Target
 from pyrodgm.guides.rows import SPREAD, RowRecognition
 from pyrodgm.networks.conditional import normal_conditional
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK
 from pyrodgm.networks.pictures import Network, dense_layers
 
 SITE = "noise"
@@ -88,7 +89,9 @@ class SemiImplicit(AuxiliaryProgram, RowRecognition):
         features, hidden_dim = self.features_dim + noise_dim, dense_layers(network, hidden_dim)
         self.posteriors = nn.ModuleDict(
             {
-                name: normal_conditional(features, site.dim, hidden_dim, shrink=1.0, spread=SPREAD)
+                name: normal_conditional(
+                    features, site.dim, hidden_dim, shrink=1.0, spread=SPREAD, leak=LEAK
+                )
                 for name, site in self.latents.items()
             }
         )

@@ -21,6 +21,7 @@ from pyrodgm.networks.conditional import Conditional, normal_conditional
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.layers import LayerSizes, layer_sites
+from pyrodgm.networks.mlp import LEAK, Leak
 
 Size = Annotated[int, Field(ge=1)]
 MOST_LATENTS = 20
@@ -53,6 +54,7 @@ class DLGM(StepModel):
             half the number of features and at most 20, the second with half of that.
         hidden_dim: rectified units of every hidden layer of every network; a number is a single
             layer.
+        leak: slope of these units below zero.
         emission: distribution of a row; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
 
@@ -76,6 +78,7 @@ class DLGM(StepModel):
         *,
         latent_dim: LayerSizes | None = None,
         hidden_dim: LayerSizes = (200, 200),
+        leak: Leak = LEAK,
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
     ) -> None:
@@ -89,9 +92,11 @@ class DLGM(StepModel):
         self.emission = make_emission(emission, info, nade_dim)
         given, start = self.conditions.dim, self.emission.start(info)
         lowest, *_ = layers = sizes(self.latents).values()
-        self.decoder = Conditional(lowest + given, self.emission, hidden_dim, start=start)
+        self.decoder = Conditional(
+            lowest + given, self.emission, hidden_dim, start=start, leak=leak
+        )
         self.priors = nn.ModuleList(
-            normal_conditional(above + given, own, hidden_dim, shrink=1.0)
+            normal_conditional(above + given, own, hidden_dim, shrink=1.0, leak=leak)
             for own, above in pairwise(layers)
         )
 

@@ -29,6 +29,7 @@ from pyrodgm.models.energy import Annealing, ChainKind, EnergyModel
 from pyrodgm.models.kernel_path import KernelPath
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.marginals import Marginals, refuse_other_data
+from pyrodgm.networks.mlp import Leak
 from pyrodgm.networks.pictures import Network
 from pyrodgm.networks.row_potentials import RowPotential
 
@@ -92,7 +93,7 @@ class RandomField(EnergyModel):
         *,
         network: Network = "dense",
         hidden_dim: LayerSizes = (100, 100),
-        leak: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+        leak: Leak = 0.2,
         smooth: bool = False,
         weight_norm: bool = False,
         reference: Literal["marginals", "none"] = "marginals",

@@ -24,6 +24,7 @@ from pyrodgm.networks.conditional import Conditional, family_of
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.mlp import LEAK, Leak
 from pyrodgm.networks.pictures import Network, dense_layers, picture_output
 
 Size = Annotated[int, Field(ge=1)]
@@ -59,9 +60,10 @@ class VAE(StepModel):
     r"""The generative model of a variational autoencoder, of independent rows.
 
     .. math:: z \sim p(z), \qquad x \mid z \sim \text{emission}(A h^L + a), \qquad
-        h^l = \mathrm{relu}(C^l h^{l-1} + c^l), \qquad h^0 = (z, u)
+        h^l = r(C^l h^{l-1} + c^l), \qquad h^0 = (z, u)
 
-    where u are conditions, if any. The prior has independent parts:
+    where u are conditions, if any, and r are leaky rectified units. The prior has independent
+    parts:
 
     ================= ==================================== =========================================
     latents           z                                    p(z)
@@ -86,6 +88,8 @@ class VAE(StepModel):
         prior: of bits and classes: "fixed", or "learned".
         hidden_dim: rectified units of every hidden layer of the decoder; a number is a single
             layer. By default two layers of 200, and with convolutions one.
+        leak: slope of these units below zero. With 0, all units may end where they are zero for
+            every row, and nothing is learnt from there on; score gradients of bits do this.
         network: of the decoder: "dense"; or, for rows that are pictures, "conv", with transposed
             convolutions after the hidden layers, or their channels, the first next to the picture.
             "conv" is (32, 64).
@@ -127,6 +131,7 @@ class VAE(StepModel):
         code_dim: Size | None = None,
         prior: Prior = "fixed",
         hidden_dim: LayerSizes | None = None,
+        leak: Leak = LEAK,
         network: Network = "dense",
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
@@ -153,6 +158,7 @@ class VAE(StepModel):
             hidden_dim,
             start=self.emission.start(info),
             output=picture_output(network, info, self.emission, hidden_dim),
+            leak=leak,
         )
         self.families = {name: family_of(site) for name, site in self.latents.items()}
         learned = {n for n, s in self.latents.items() if s.kind != "continuous"}

@@ -22,6 +22,7 @@ from pyrodgm.engine.cells import StochasticCell
 from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.networks.layers import layer_sizes
+from pyrodgm.networks.mlp import leaky
 from pyrodgm.networks.pictures import PictureDecoder
 
 LEAST_SCALE = 1e-3  # lower bound of standard deviations, which keeps densities finite
@@ -161,7 +162,8 @@ class Conditional(nn.Module):
     r"""A distribution given features, through hidden layers.
 
     .. math:: p(z \mid v) = \text{family}(A h^L + a), \qquad
-        h^l = \mathrm{relu}(C^l h^{l-1} + c^l), \qquad h^0 = v
+        h^l = r(C^l h^{l-1} + c^l), \qquad h^0 = v, \qquad
+        r(a) = \max(a, 0) + \lambda \min(a, 0)
 
     Args:
         input_dim: features v.
@@ -171,8 +173,9 @@ class Conditional(nn.Module):
         shrink: factor on the usual initial weights A, by which it starts near these numbers.
         output: network instead of the linear map A, with its own bias a; `shrink` has no
             effect on it.
-        gain: of the initial weights C. By default rectified units keep their variance from layer
-            to layer (He et al., Delving deep into rectifiers, 2015); `SMALL` is torch's own.
+        gain: of the initial weights C. By default units keep their variance from layer to layer
+            (He et al., Delving deep into rectifiers, 2015); `SMALL` is torch's own.
+        leak: slope :math:`\lambda` of units below zero.
     """
 
     def __init__(
@@ -185,19 +188,21 @@ class Conditional(nn.Module):
         shrink: float = 0.1,
         output: PictureDecoder | None = None,
         gain: float = RECTIFIED,
+        leak: float = 0.0,
     ) -> None:
         super().__init__()
         self.family = family
         sizes = layer_sizes(hidden_dim)
         self.first = nn.Linear(input_dim, sizes[0])
+        self.rectified = leaky(leak)
         self.between = nn.Sequential(
-            *(part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU()))
+            *(part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), leaky(leak)))
         )
         self.last = output or nn.Linear(sizes[-1], family.size)
         with torch.no_grad():
             for layer in (self.first, *self.between):
                 if isinstance(layer, nn.Linear):
-                    layer.weight.mul_(gain / SMALL)
+                    layer.weight.mul_(gain / SMALL / math.sqrt(1 + leak**2))
             if isinstance(self.last, nn.Linear):
                 self.last.weight.mul_(shrink)
             self.last.bias.copy_(torch.zeros(family.size) if start is None else start)
@@ -215,7 +220,7 @@ class Conditional(nn.Module):
         return self._numbers(self.first(features))
 
     def _numbers(self, hidden: Tensor) -> Tensor:
-        return self.last(self.between(hidden.relu()))
+        return self.last(self.between(self.rectified(hidden)))
 
 
 class OfNumbers(StochasticCell):
@@ -264,6 +269,7 @@ def normal_conditional(
     shrink: float = 0.1,
     spread: float = 1.0,
     gain: float = RECTIFIED,
+    leak: float = 0.0,
 ) -> Conditional:
     """A normal distribution of J numbers given features.
 
@@ -274,7 +280,9 @@ def normal_conditional(
         shrink: factor on the usual initial weights of the output; means start near zero.
         spread: initial standard deviation.
         gain: of the initial weights of hidden layers, see `Conditional`.
+        leak: slope of units below zero.
     """
     family = Normals(dim, spread=spread)
-    start = family.start()
-    return Conditional(input_dim, family, hidden_dim, start=start, shrink=shrink, gain=gain)
+    return Conditional(
+        input_dim, family, hidden_dim, start=family.start(), shrink=shrink, gain=gain, leak=leak
+    )

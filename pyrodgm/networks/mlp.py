@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import final
+from typing import Annotated, final
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from pyrodgm.networks.layers import Connect, LayerSizes, layer_sizes, weights
+
+Leak = Annotated[float, Field(ge=0, lt=1)]
+LEAK = 0.3  # of networks of rows, as Shi et al., Gradient estimation with Stein operators, 2022
 
 
 def tanh_network(dim: int | None, hidden_dim: int) -> nn.Sequential:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from rows import network
 
 from oracles import ppca_log_prob
 from pyrodgm.batch import Batch
@@ -24,12 +25,9 @@ def made(guide=LayeredNormal, emission="bernoulli", latent_dim=(3, 2, 1), std=0.
     return randomised(model, std), randomised(guide(model, hidden_dim=(3, 4)), std)
 
 
-def normal(network, *features):
+def normal(conditional, *features):
     """The normal distribution that a network of two hidden layers gives, by hand."""
-    h = torch.cat(features, -1)
-    for layer in (network.first, network.between[0]):
-        h = (h @ layer.weight.T + layer.bias).clamp(min=0)
-    mean, raw = (h @ network.last.weight.T + network.last.bias).chunk(2, -1)
+    mean, raw = network(conditional, torch.cat(features, -1)).chunk(2, -1)
     return torch.distributions.Normal(mean, F.softplus(raw) + 1e-3)
 
 
@@ -49,8 +47,10 @@ def test_log_probabilities_are_those_of_the_formulas(guide):
         exact = normal(prior, above, seen).log_prob(z[own]).sum(-1)
         torch.testing.assert_close(found.p[own], exact)
     layered = isinstance(guide, LayeredNormal)
-    for (name, network), below in zip(guide.posteriors.items(), [x, z["z1"], z["z2"]], strict=True):
-        exact = normal(network, below if layered else x, seen).log_prob(z[name]).sum(-1)
+    for (name, posterior), below in zip(
+        guide.posteriors.items(), [x, z["z1"], z["z2"]], strict=True
+    ):
+        exact = normal(posterior, below if layered else x, seen).log_prob(z[name]).sum(-1)
         torch.testing.assert_close(found.q[name], exact)
 
 
@@ -98,14 +98,15 @@ def linear_chain():
     """
     w, c = torch.tensor([[0.8], [-0.5]]).double(), torch.tensor([0.2, -0.1]).double()
     a, r, log_variance, zero = 0.9, 0.6, -0.7, torch.zeros(1).double()
-    model = DLGM(STANDARD, latent_dim=(1, 1), hidden_dim=2, emission="gaussian").double()
+    model = DLGM(STANDARD, latent_dim=(1, 1), hidden_dim=2, leak=0, emission="gaussian")
+    model = model.double()
     set_linear(model.decoder, w, c, torch.full((2,), log_variance).double())
     set_linear(model.priors[0], torch.tensor([[a]]).double(), zero, before_softplus(r))
     s2 = (torch.tensor(log_variance).double().neg().exp() + 0.25) ** -0.5 + 1e-3
     s2, v = float(s2**2), a**2 + r**2  # of an observation given z1, and of z1
     precision = 1 / v + float(w.square().sum()) / s2
     gain = w.T / (s2 * precision)
-    guide = LayeredNormal(model, hidden_dim=(4,)).double()
+    guide = LayeredNormal(model, hidden_dim=(4,), leak=0).double()
     set_linear(guide.posteriors["z1"], gain, -gain @ c, before_softplus(precision**-0.5))
     guide.posteriors["z2"] = normal_conditional(1, 1, 2).double()
     slope = torch.tensor([[a / v]]).double()

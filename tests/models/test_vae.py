@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from rows import network
 
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
@@ -27,14 +28,6 @@ def made(emission="bernoulli", std=0.5, latent_dim=2, hidden_dim=(4, 3), **facts
     return model, randomised(DiagonalNormal(model, hidden_dim=(3, 4)), std)
 
 
-def layers(conditional, value):
-    """A network of two hidden layers, by hand."""
-    first, between, last = conditional.first, conditional.between[0], conditional.last
-    h = (value @ first.weight.T + first.bias).clamp(min=0)
-    h = (h @ between.weight.T + between.bias).clamp(min=0)
-    return h @ last.weight.T + last.bias
-
-
 def test_log_probabilities_are_those_of_the_formulas():
     torch.manual_seed(0)
     given, seen = conditions(5, 1)
@@ -44,11 +37,11 @@ def test_log_probabilities_are_those_of_the_formulas():
     z = found.values["z"]
     standard = torch.distributions.Normal(torch.zeros(2).double(), 1.0)
     torch.testing.assert_close(found.p["z"], standard.log_prob(z).sum(-1))
-    logits = layers(model.decoder, torch.cat([z, seen.expand(3, -1, -1, -1)], -1))
+    logits = network(model.decoder, torch.cat([z, seen.expand(3, -1, -1, -1)], -1))
     x = batch.x.expand_as(logits)
     each = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     torch.testing.assert_close(found.p["x"], -each.sum(-1))
-    mean, raw = layers(guide.posteriors["z"], torch.cat([batch.x, seen], -1)).chunk(2, -1)
+    mean, raw = network(guide.posteriors["z"], torch.cat([batch.x, seen], -1)).chunk(2, -1)
     q = torch.distributions.Normal(mean, F.softplus(raw) + 1e-3)
     torch.testing.assert_close(found.q["z"], q.log_prob(z).sum(-1))
     assert list(found.path) == ["z"]
@@ -67,10 +60,10 @@ def test_both_executions_agree(emission):
 def test_the_gradient_is_that_of_the_bound_by_quadrature():
     torch.manual_seed(2)
     model, guide = made(std=0.3, latent_dim=1)
-    for network in (model.decoder, guide.posteriors["z"]):
-        for layer in (network.first, network.between[0]):
+    for part in (model.decoder, guide.posteriors["z"]):
+        for layer in (part.first, part.between[0]):
             torch.nn.init.constant_(layer.bias, 3.0)  # away from the kink
-        torch.nn.init.normal_(network.last.weight, std=0.05)
+        torch.nn.init.normal_(part.last.weight, std=0.05)
     x = frames("bernoulli", 1)
     points = torch.linspace(-EDGE, EDGE, STEPS, dtype=torch.float64)
     values, batch = {"z": points.reshape(-1, 1, 1, 1)}, Batch.of(x[None])
