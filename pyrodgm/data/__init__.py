@@ -100,7 +100,7 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
         return recordings.read if sound else ragged.read, (path,)
     known = ", ".join(sorted(DATASETS))
     hint = did_you_mean(name, DATASETS)
-    listed = "" if known in hint else f" Known: {known}."
+    listed = "." if known in hint else f" Known: {known}."
     raise UsageError(
         f"unknown dataset '{name}'; {hint}{listed} Or give the path of an npz file, or a "
         "folder of .wav files or of idx files."

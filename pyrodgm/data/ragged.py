@@ -41,6 +41,7 @@ from pyrodgm.errors import DataError
 
 NO_LENGTHS = "no 'train_lengths' in the file: its {} frames are independent rows, not sequences"
 PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
+TEXT = {".csv": ",", ".tsv": "\t", ".txt": None}  # separators of numbers
 CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
 # The errors that zipfile and NumPy raised in tests on files with bytes changed at random.
 DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -259,6 +260,12 @@ def refuse_other_formats(path: Path) -> None:
         raise DataError(
             f"'{path}' holds one array, but splits and lengths need several; "
             f"frames = numpy.load({path.name!r}); {CONVERT}"
+        )
+    if path.suffix in TEXT:
+        raise DataError(
+            f"'{path}' is a text file, but splits and lengths need several arrays; frames = "
+            f"numpy.loadtxt({path.name!r}, delimiter={TEXT[path.suffix]!r}), with skiprows=1 if it "
+            f"has a line of names; {CONVERT}"
         )
     if not zipfile.is_zipfile(path):
         raise DataError(

@@ -92,4 +92,7 @@ def refuse_other_data(info: DataInfo, owner: str, kinds: tuple[Kind, ...]) -> No
             f"values{taken_for(info.kind, kinds)}"
         )
     if info.has_missing:
-        raise DataError(f"'{info.name}' has missing values, and {owner} takes none")
+        raise DataError(
+            f"'{info.name}' has missing values, and {owner} takes none; fill them in, or leave "
+            "these frames out"
+        )

@@ -24,9 +24,9 @@ def by_validation(
     """
     found = {name: run.validation(split, seed=seed) for name, run in runs.items()}
     scores = {name: each.score for name, each in found.items() if each.score is not None}
-    ways = {each.by: name for name, each in found.items()}
-    if len(ways) > 1 or len(scores) < len(found):
-        chosen = "; ".join(f"{name}: {by}" for by, name in ways.items())
+    ways = {name: each.by for name, each in found.items()}
+    if len({*ways.values()}) > 1 or len(scores) < len(found):
+        chosen = "; ".join(f"{name}: {by}" for name, by in ways.items())
         raise UsageError(
             "these runs cannot be ranked: without a bound on the log-likelihood they need a "
             f"validation score in common, and their weights were chosen by: {chosen}; "

@@ -65,9 +65,14 @@ class GuideTests:
 
         Raises:
             UsageError: too few sequences, or annealing without gaps.
-            CompatibilityError: a model that cannot be simulated or annealed, or a guide without
-                randomness.
+            CompatibilityError: a model without latents, or one that cannot be simulated or
+                annealed, or a guide without randomness.
         """
+        if guide.traits.latents == "none" and (self.calibration or self.gaps):
+            raise CompatibilityError(
+                f"{type(model).__name__} has no latents, so that there is no guide to test; leave "
+                "out --calibration and --gaps"
+            )
         if guide.traits.codebook and (self.calibration or self.gaps):
             raise CompatibilityError(
                 f"{type(guide).__name__} takes the nearest codes without randomness: there is no "

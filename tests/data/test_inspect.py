@@ -102,13 +102,13 @@ def test_whatever_load_refuses_can_be_inspected(save, arrays):
 
 def test_files_that_are_no_npz_can_be_inspected(tmp_path):
     (tmp_path / "a.csv").write_text("1,2")
-    assert "not an npz" in inspect(tmp_path / "a.csv")["refused"]
+    assert "is a text file" in inspect(tmp_path / "a.csv")["refused"]
     assert "no file" in render(inspect(tmp_path / "absent.npz"))
 
 
 def test_unknown_names_are_usage_errors():
-    with pytest.raises(UsageError, match="unknown dataset"):
-        inspect("nothing")
+    with pytest.raises(UsageError, match=r"unknown dataset 'qqq'; known: .*\. Or give"):
+        inspect("qqq")
 
 
 def test_named_datasets_can_be_inspected(monkeypatch):

@@ -314,7 +314,8 @@ def test_other_files_are_refused(tmp_path, save):
     refused("a.pickle", pickle.dumps([1]), "is a pickle.*run arbitrary code.*savez_compressed")
     refused("a.pkl", b"", "is a pickle")
     refused("a.npy", b"", "holds one array.*numpy.load")
-    refused("a.csv", b"1,2", "not an npz file")
+    refused("a.csv", b"1,2", r"is a text file.*numpy.loadtxt\('a.csv', delimiter=','\).*savez")
+    refused("a.dat", b"1,2", "not an npz file")
     refused("cut.npz", whole[:-40], "not an npz file, or is truncated")
     damaged = bytearray(whole)
     damaged[damaged.index(b"\x93NUMPY") + 140] ^= 255

@@ -227,5 +227,5 @@ def test_visible_units_start_at_the_frequencies_of_the_data():
 
 
 def test_missing_symbols_are_refused():
-    with pytest.raises(DataError, match="has missing values, and RBM takes none"):
+    with pytest.raises(DataError, match="has missing values, and RBM takes none; fill"):
         RBM(replace(INFO, has_missing=True))

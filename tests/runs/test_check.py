@@ -251,6 +251,13 @@ def test_a_guide_without_randomness_is_not_called_trusted(coded):
         check(coded, draws=30, tests=GuideTests(calibration=30))
 
 
+@pytest.mark.parametrize("tests", [GuideTests(calibration=30), GuideTests(gaps=2)])
+def test_tests_of_a_guide_need_latents(run, tests):
+    model = dgm.models.AR(run.info)
+    with pytest.raises(CompatibilityError, match="AR has no latents, so that there is no guide"):
+        tests.refuse(model, dgm.guides.NoGuide(model))
+
+
 def test_advice_for_rows_names_no_particle_filter():
     k = np.full(3, 2.0)
     assert "fivo" in diagnostics.verdict(k)

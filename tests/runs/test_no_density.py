@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_results_and_reports_say_what_was_measured(runs, tmp_path):
 
 def test_what_needs_a_density_is_refused_in_words(runs):
     run = runs["none"]
-    for question in (run.evaluate, run.scores, run.scored, lambda: check(run)):
+    exact = partial(run.evaluate, estimator="exact")
+    for question in (run.evaluate, run.scores, run.scored, exact, lambda: check(run)):
         with pytest.raises(UsageError, match="Shift has no density that can be computed"):
             question()
 
@@ -137,6 +139,8 @@ def test_runs_are_ranked_by_a_score_in_common(runs):
         UsageError, match=r"these runs cannot be ranked.*none: nothing.*; pyrodgm report"
     ):
         by_validation(runs)
+    with pytest.raises(UsageError, match="a: nothing; b: nothing"):
+        by_validation({"a": runs["none"], "b": runs["none"]})
 
 
 def test_commands_say_what_was_measured(runs, cli, monkeypatch):

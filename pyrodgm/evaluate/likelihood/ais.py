@@ -79,16 +79,32 @@ class Simulated:
     def text(self) -> str:
         """The bracket in words."""
         found = self.to_dict()
-        error = found["standard_error_width"]
-        within = "" if error is None else f" (standard error {error:.2f})"
+        width, error = found["width_nats_per_example"], found["standard_error_width"]
         return (
             f"On {counted(found['examples'], 'sequence')} simulated from the model, the "
             f"log-likelihood is at least {found['lower_nats_per_example']:.2f} nats per sequence "
             f"by forward chains and at most {found['upper_nats_per_example']:.2f} by reverse "
-            f"chains from the latents, in expectation: a bracket of "
-            f"{found['width_nats_per_example']:.2f} nats{within}. More --temperatures narrow it. "
+            f"chains from the latents, in expectation: {_bracket(width, error)} "
             "Real data can be harder for the chains than simulated data."
         )
+
+
+def _bracket(width: float, error: float | None) -> str:
+    """The width of a bracket in words; it is negative where errors are larger than it.
+
+    >>> _bracket(0.5, 0.1)
+    'a bracket of 0.50 nats (standard error 0.10). More --temperatures narrow it.'
+    >>> _bracket(-0.05, 0.06)
+    'the first is 0.05 nats above the second (standard error 0.06): they agree.'
+    >>> _bracket(-0.5, 0.1)
+    'the first is 0.50 nats above the second (standard error 0.10): give more --chains.'
+    """
+    within = "" if error is None else f" (standard error {error:.2f})"
+    if width >= 0:
+        return f"a bracket of {width:.2f} nats{within}. More --temperatures narrow it."
+    agree = error is not None and -width < 3 * error
+    above = f"the first is {-width:.2f} nats above the second{within}"
+    return f"{above}: they agree." if agree else f"{above}: give more --chains."
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,12 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
 from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
 from pyrodgm.evaluate.likelihood.importance import choose_exact, uses_noise, weigh
-from pyrodgm.evaluate.likelihood.normaliser import NormaliserEstimator, normaliser, potentials
+from pyrodgm.evaluate.likelihood.normaliser import (
+    NormaliserEstimator,
+    normaliser,
+    potentials,
+    refuse_other,
+)
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
 from pyrodgm.guides import Guide
@@ -211,12 +216,13 @@ def _energy_bounds(
     model: EnergyModel, sequences: Sequences, estimator: Estimator, particles: int, seed: int
 ) -> tuple[np.ndarray, str]:
     """The potential minus log Z, or minus its upper estimate."""
+    refuse_other(model, estimator)
     if particles != 1:
         raise UsageError(
             f"{type(model).__name__} has no latents to draw, but {particles} particles were "
             "requested; its accuracy depends on --chains and --temperatures"
         )
-    used = cast("NormaliserEstimator", estimator)  # any other one is refused there
+    used = cast("NormaliserEstimator", estimator)
     if isinstance(model, FrameEnergyModel):
         of_frames = frame_likelihood(model, sequences, estimator=used, seed=seed)
         return of_frames.lower, of_frames.normaliser.estimator
@@ -286,8 +292,15 @@ def scores_table(
     )
 
 
-def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) -> Estimator:
-    """The requested estimator, or the one chosen by "auto"."""
+def _is_exact(model: Model) -> bool:
+    """Whether the log-likelihood needs no draws."""
+    return model.traits.latents == "none" and model.traits.density == "normalised"
+
+
+def _refuse_unless_applicable(
+    model: Model, guide: Guide, estimator: Estimator, particles: int
+) -> None:
+    """Raise if an estimator is unknown, or does not apply to the model and guide."""
     known = get_args(Estimator)
     if estimator not in known:
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
@@ -298,13 +311,23 @@ def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) ->
             f"ais does not draw particles, but {particles} were requested; its accuracy depends on "
             "--chains and --temperatures"
         )
-    is_exact = model.traits.latents == "none" and model.traits.density == "normalised"
-    if estimator == "exact" and not is_exact:
+    if estimator == "importance":
+        raise UsageError(
+            f"importance estimates the normaliser of an energy model, and {type(model).__name__} "
+            f"is none; choose among {', '.join(known[:-1])}"
+        )
+    if estimator == "exact" and not _is_exact(model):
+        refuse_without_weights(model, guide)
         raise UsageError(
             f"{type(model).__name__} has latents that cannot be summed out, so there is no exact "
             "value; the bounds are elbo, iwae and fivo; the last two increase with --particles"
         )
-    if is_exact and estimator not in ("fivo", "quadrature", "ais"):
+
+
+def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) -> Estimator:
+    """The requested estimator, or the one chosen by "auto"."""
+    _refuse_unless_applicable(model, guide, estimator, particles)
+    if _is_exact(model) and estimator not in ("fivo", "quadrature", "ais"):
         return "exact"
     if estimator == "auto" and not has_weights(model, guide) and has_bound(model, guide):
         return "quadrature"

@@ -175,7 +175,7 @@ def checked(model: Model, guide: Guide) -> tuple[EnergyModel, ObservationGuide]:
     if not isinstance(model, EnergyModel) or model.traits.by_frame:
         raise UsageError(
             f"{type(model).__name__} has no normaliser of frames or sequences that draws of "
-            "observations could estimate"
+            "observations could estimate; use --estimator exact or ais"
         )
     if not isinstance(guide, ObservationGuide):
         raise UsageError(

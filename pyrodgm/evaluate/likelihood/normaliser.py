@@ -89,6 +89,19 @@ def normaliser(
             return _annealed(model, sequences, chains, temperatures, seed, progress)
 
 
+def refuse_other(model: EnergyModel, estimator: str) -> None:
+    """Raise unless an estimator is one of the normaliser.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if estimator not in get_args(NormaliserEstimator):
+        raise UsageError(
+            f"estimator '{estimator}' does not apply to {type(model).__name__}, whose density is "
+            f"unnormalised; choose among {', '.join(get_args(NormaliserEstimator))}"
+        )
+
+
 def checked(
     model: EnergyModel, estimator: str, chains: int, temperatures: int
 ) -> Literal["exact", "ais"]:
@@ -97,11 +110,7 @@ def checked(
     Raises:
         UsageError: an unknown estimator, no chains or no temperatures.
     """
-    if estimator not in get_args(NormaliserEstimator):
-        raise UsageError(
-            f"estimator '{estimator}' does not apply to {type(model).__name__}, whose density is "
-            f"unnormalised; choose among {', '.join(get_args(NormaliserEstimator))}"
-        )
+    refuse_other(model, estimator)
     if chains < 1 or temperatures < 1:
         raise UsageError(f"got {chains} chains and {temperatures} temperatures; give at least 1")
     if estimator == "exact" or (estimator == "auto" and model.enumerable):

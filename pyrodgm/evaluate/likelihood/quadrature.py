@@ -25,6 +25,8 @@ def obstacle(model: Model) -> str | None:
     """The reason why latents of a model cannot be integrated over a grid; None if they can."""
     name = type(model).__name__
     dim = sum(sizes(model.latents).values())
+    if model.traits.density != "normalised":
+        return f"{name} has no normalised density"
     if not isinstance(model, StepModel) or model.traits.sequential is not False:
         return f"{name} is not a model of independent rows (a StepModel without time)"
     if {site.kind for site in model.latents.values()} != {"continuous"}:

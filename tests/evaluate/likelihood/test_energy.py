@@ -175,6 +175,8 @@ def of_bits(**options):
         (lambda m: energy_likelihood(m, ROWS, chains=0), "give at least 1"),
         (lambda m: bound(m, NoGuide(m), ROWS, particles=3), "3 particles were requested"),
         (lambda m: bound(m, NoGuide(m), ROWS, estimator="fivo"), "'fivo' does not apply"),
+        (lambda m: bound(m, NoGuide(m), ROWS, estimator="iwae", particles=9), "'iwae' does not"),
+        (lambda _: of_bits(estimator="importance"), "normaliser of an energy model, and .* none"),
         (lambda _: of_bits(estimator="ais", particles=3), "ais does not draw particles"),
     ],
 )

@@ -100,7 +100,7 @@ def test_what_cannot_be_integrated_is_refused_in_words():
         "has 3 latents, but a grid is possible for": VAE(bits, latent_dim=3, hidden_dim=2),
         "VRNN is not a model of independent rows": VRNN(bits, latent_dim=1, hidden_dim=2),
         "SBN has latents that are not continuous": SBN(bits, hidden_dim=2),
-        "FeedForwardGenerator is not a model of ind": FeedForwardGenerator(real),
+        "FeedForwardGenerator has no normalised density": FeedForwardGenerator(real),
         r"has probability 0\.\d+ on the grid": LinearRows(prior=9.0).float(),
     }
     for words, model in cases.items():
