@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _Shown().show
             code = group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -102,10 +102,19 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    from pyrodgm.errors import DataWarning
+class _Shown:
+    """The warnings of a command, each of which is shown once."""
 
-    _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {message}", 0)
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+
+    def show(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Print a warning that was not shown before."""
+        from pyrodgm.errors import DataWarning
+
+        if (text := str(message)) not in self.texts:
+            self.texts.add(text)
+            _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {text}", 0)
 
 
 def _explain(error: Exception, command: str) -> int | None:

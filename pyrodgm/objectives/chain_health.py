@@ -13,7 +13,7 @@ from pyrodgm.errors import ChainWarning
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means, spread
-from pyrodgm.objectives.state import Running
+from pyrodgm.objectives.state import Running, RunningFromFirst
 
 if TYPE_CHECKING:
     from pyrodgm.objectives.moves import Moves
@@ -23,6 +23,7 @@ LEAST_MOBILITY_OF_REALS = 0.0005
 LEAST_ACCEPTANCE = 0.02
 FAR = 100.0  # mean square of standardised features beyond which chains have left the data
 DECAY = 0.95
+SIZED = ("sgld", "sghmc", "mala", "discrete-langevin")  # kernels with a step size
 
 
 class ChainHealth(nn.Module):
@@ -45,9 +46,9 @@ class ChainHealth(nn.Module):
         super().__init__()
         self.kind, self.codes = model.info.kind, model.codes
         self.register_buffer("apart", _apart(model.info), persistent=False)
-        self.mobility = Running(DECAY, start=1.0)
-        self.likeness_of_steps = Running(DECAY)
-        self.acceptance = Running(DECAY, start=1.0)
+        self.mobility = RunningFromFirst(DECAY)
+        self.likeness_of_steps = RunningFromFirst(DECAY)
+        self.acceptance = RunningFromFirst(DECAY)
         self.distance = Running(DECAY)
         self.undone = Running(DECAY)
 
@@ -95,11 +96,9 @@ class ChainHealth(nn.Module):
         mobility, acceptance = float(self.mobility.value), float(self.acceptance.value)
         least = LEAST_MOBILITY_OF_REALS if self.kind == "real" else LEAST_MOBILITY
         if mobility < least:
-            found.append(_immobile(self.kind, mobility))
+            found.append(_immobile(self.kind, mobility, moves))
         if moves.rejects and acceptance < LEAST_ACCEPTANCE:
-            smaller = (
-                " Lower objective.step_size." if moves.kind in ("mala", "discrete-langevin") else ""
-            )
+            smaller = " Lower objective.step_size." if moves.kind in SIZED else ""
             found.append(
                 f"the Markov chains hardly accept: {acceptance:.2%} of the proposals of "
                 f"{moves.kind} are accepted.{smaller or ' Lower fit.lr, or set fit.weight_decay.'}"
@@ -107,9 +106,10 @@ class ChainHealth(nn.Module):
         if float(self.distance.value) > FAR:
             found.append(
                 "the Markov chains have left the data: their features have a root mean square of "
-                f"{float(self.distance.value) ** 0.5:.3g} standard deviations of the data. The "
-                "potential grows away from the data; lower fit.lr, or set "
-                "model.reference=marginals and fit.weight_decay"
+                f"{float(self.distance.value) ** 0.5:.3g} standard deviations of the data. Steps "
+                "are too large, or the potential grows away from the data; lower "
+                "objective.step_size or fit.lr, or set model.reference=marginals and "
+                "fit.weight_decay"
             )
         if float(self.undone.value) > 0:
             found.append(
@@ -119,15 +119,17 @@ class ChainHealth(nn.Module):
         return found
 
 
-def _immobile(kind: str, mobility: float) -> str:
+def _immobile(kind: str, mobility: float, moves: Moves) -> str:
     """The warning of chains that hardly move."""
+    sized = moves.kind in SIZED and not moves.rejects
+    more = "objective.step_size or objective.steps" if sized else "objective.steps"
     if kind == "binary":
         what = f"a step changes {mobility:.2%} of the bits in which independent rows differ"
     else:
         what = f"the squared distance of a step is {mobility:.3%} of that between independent rows"
     return (
         f"the Markov chains hardly move: {what}, so they do not represent the model. "
-        "Lower fit.lr, set fit.weight_decay, or increase objective.steps"
+        f"Lower fit.lr, set fit.weight_decay, or increase {more}"
     )
 
 

@@ -21,7 +21,7 @@ from pyrodgm.objectives.base import Loss
 from pyrodgm.objectives.field import FieldWithGuide, alone, frame_mean
 from pyrodgm.objectives.optimizer import Positive
 from pyrodgm.objectives.revision import Independent, Langevin, Revised, Sweeps
-from pyrodgm.objectives.state import Chains, Running
+from pyrodgm.objectives.state import Chains, RunningFromFirst
 from pyrodgm.objectives.targets import Targets
 
 CHAINS = 100  # default number of chains
@@ -112,7 +112,7 @@ class InclusiveNRF(FieldWithGuide):
         rows = model.traits.sequential is False and not model.info.num_conditions
         self.chains = Chains() if by == "mis" and rows else None
         self.particles = particles or CHAINS
-        self.acceptance = Running(0.95, start=1.0)
+        self.acceptance = RunningFromFirst(0.95)
 
     def begin(self, training: Sequences) -> None:
         """Refuse missing values, and start chains, if any, at draws of the guide."""

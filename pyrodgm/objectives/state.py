@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -44,6 +45,30 @@ class Running(nn.Module):
     def update(self, new: Tensor) -> None:
         """Update with a new value; out of place, because the old one may be part of a graph."""
         self.value = self.decay * self.value + (1 - self.decay) * new.detach()
+
+
+class RunningFromFirst(Running):
+    r"""An exponential moving average that starts at the first value, and is NaN before it.
+
+    It is of the right size after few updates too.
+
+    Args:
+        decay: weight of the past, :math:`\gamma`.
+
+    >>> mean = RunningFromFirst(0.75)
+    >>> mean.update(torch.tensor(4.0))
+    >>> mean.update(torch.tensor(8.0))
+    >>> mean.value
+    tensor(5.)
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay, start=math.nan)
+
+    def update(self, new: Tensor) -> None:
+        """Update with a new value."""
+        self.value = torch.where(self.value.isnan(), new.detach(), self.value)
+        super().update(new)
 
 
 class OwnState(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -58,7 +59,8 @@ def check_runs(
     with forked(0, "trial"):
         for program in (guide, model):
             check_program(program, batch, splits.info.name)
-        with errors_in_words(model, guide, data=splits.info.name, objective=objective):
+        of_few = warnings.catch_warnings(action="ignore")  # training repeats those that matter
+        with of_few, errors_in_words(model, guide, data=splits.info.name, objective=objective):
             tried = copy.deepcopy(objective)
             tried.initialise()
             tried.begin(training)

@@ -161,7 +161,7 @@ def test_chains_that_never_accept_leave_the_data_or_are_not_finite_are_told():
     wild = PCD(model, NoGuide(model), step_size=1e9, steps=1)
     for objective in (stuck, wild):
         objective.begin(given)
-        for _ in range(160):
+        for _ in range(4):
             report = objective(batch).report
         assert objective.chains["x"].isfinite().all()
     assert "chain_acceptance" not in report
@@ -175,10 +175,20 @@ def test_chains_that_never_accept_leave_the_data_or_are_not_finite_are_told():
     assert "hardly accept: 0.0" in found[0]
     assert "hardly move: the squared distance" in found[0]
     assert "have left the data" in found[1]
-    assert "model.reference=marginals" in found[1]
+    assert "lower objective.step_size or fit.lr, or set model.reference=marginals" in found[1]
     assert "not finite, and were undone" in found[2]
     with pytest.warns(ChainWarning, match="have left the data"):
         wild.health.warn(wild.moves)
+
+
+def test_chains_with_small_steps_are_told_to_take_larger_ones():
+    model, given = field(REAL), data(REAL)
+    objective = PCD(model, NoGuide(model), step_size=1e-12, steps=1)
+    objective.begin(given)
+    objective(given.batch(np.arange(9)))
+    (text,) = objective.health.warnings_of(objective.moves)
+    assert "hardly move" in text
+    assert "increase objective.step_size or objective.steps" in text
 
 
 def values(folder, model, **options):

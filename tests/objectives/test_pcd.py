@@ -93,11 +93,11 @@ def test_chains_that_do_not_move_are_told():
         model.visible.fill_(40.0)
     objective = PCD(model, NoGuide(model), steps=2)
     objective.begin(Sequences(np.ones((3, D), np.uint8), np.array([3])))
-    for _ in range(100):
+    for _ in range(3):
         report = objective(Batch.of(torch.ones(1, 3, D))).report
     assert report["chain_mobility"] == 0
     data = Sequences(np.ones((3, D), np.uint8), np.array([3]))
-    with pytest.warns(ChainWarning, match=r"hardly move: a step changes 0\.\d\d%"):
+    with pytest.warns(ChainWarning, match=r"hardly move: a step changes 0\.00%"):
         objective.eval().validate(data)
 
 
