@@ -93,6 +93,6 @@ def _refuse_with_resume(out: Path | None, groups: set[str]) -> None:
     given = [*(["--out"] if out else []), *sorted(groups)]
     if given:
         raise click.UsageError(
-            "--resume uses the options in the run folder; only --data is allowed, if it has moved; "
-            f"remove {', '.join(given)}"
+            "--resume uses the options in the run folder; only --steps, --time-limit, --device "
+            f"and, if the data has moved, --data are allowed; remove {', '.join(given)}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self, Unpack, get_args, get_origin, get_type_hints
@@ -88,9 +88,25 @@ def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> 
     try:
         return parameter.adapter.validate_json(json.dumps(value, default=_plain))
     except ValidationError as error:
-        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
-        mistakes.add(f"{path} = {value!r}: {', or '.join(reasons)}")
+        mistakes.add(f"{path} = {value!r}: {', or '.join(_reasons(error))}")
         return None
+
+
+def _reasons(error: ValidationError) -> list[str]:
+    """What is wrong with a value, each reason once; of a list, its items rather than its length."""
+    details = error.errors()
+    places = {place[:size] for d in details for place in [d["loc"]] for size in range(len(place))}
+    lengths = [d for d in details if d["type"] == "too_short" and d["loc"] in places]
+    return [*dict.fromkeys(_reason(d) for d in details if d not in lengths)]
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    """One reason, where pydantic's words are not those of a configuration."""
+    if detail["type"] == "tuple_type":
+        return "Input should be a list"
+    if detail["type"] == "too_short":
+        return f"Input should be a list of at least {detail['ctx']['min_length']}"
+    return detail["msg"]
 
 
 def _plain(value: Any) -> Any:

@@ -3,14 +3,16 @@
 import copy
 import pickle
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 
-from pyrodgm.errors import ConfigError
+from pyrodgm.errors import ConfigError, Mistakes
 from pyrodgm.models import DTSBNS, TSBN, Model
-from pyrodgm.schema import schema
+from pyrodgm.schema import checked, schema
 from pyrodgm.setup.registry import REGISTRIES
 from variants import INFOS
 
@@ -30,6 +32,33 @@ def test_every_mistake_is_named_in_python_too():
     assert "TSBN: hidden_dim = -3: Input should be greater than or equal to 1" in message
     assert "TSBN: history = 1.5: Input should be a valid integer" in message
     assert "TSBN: emission = 'nad': Input should be 'auto', 'bernoulli'" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"betas": [0.5]}, "betas = [0.5]: Input should be a list of at least 2"),
+        ({"betas": [1, 0]}, "betas = [1, 0]: Input should be greater than 0"),
+        ({"betas": 3}, "betas = 3: Input should be a list"),
+        ({"sizes": []}, "sizes = []: Input should be a valid integer, or Input should be a list"),
+    ],
+)
+def test_lists_are_described_as_in_a_configuration(option, words):
+    mistakes = Mistakes()
+    ((name, value),) = option.items()
+    checked(name, schema(_with_lists)[name], value, mistakes)
+    (message,) = mistakes.messages
+    assert message.startswith(words)
+    assert "Tuple" not in message
+    assert ("at least 2" in message) == (value == [0.5])
+
+
+def _with_lists(
+    *,
+    betas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (1.0, 0.5),
+    sizes: int | Annotated[tuple[int, ...], Field(min_length=1)] = 1,
+) -> None:
+    """A function whose options are lists."""
 
 
 @pytest.mark.parametrize(("name", "cls"), COMPONENTS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pyrodgm.access import access_in_words
+from pyrodgm.data import DATASETS
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
@@ -230,10 +231,12 @@ def _data_again(
     """The data of a run, as given or from its original place, and its configuration.
 
     Raises:
-        DataError: the given file holds other data.
+        DataError: there is no such file, or it holds other data.
         MissingDataError: no data is given, and it is no longer at its place.
     """
     if isinstance(splits, str | Path):
+        if str(splits) not in DATASETS and not Path(splits).expanduser().exists():
+            raise DataError(f"there is no file '{splits}', and no such folder")
         found = located(folder, config, splits)
         if found is None:
             raise DataError(

@@ -102,6 +102,9 @@ def test_a_run_goes_on_with_data_that_moved(moved, cli):
     said = cli("fit", "--resume", run, "--data", other, "--steps", 14)
     assert (said.code, read_toml(run / "config.toml")["fit"]["steps"]) == (3, 12)
     assert "is not the data that" in said.err
+    said = cli("fit", "--resume", run, "--data", now.with_name("none.npz"), "--steps", 14)
+    assert said.code == 3
+    assert "there is no file" in said.err
     said = cli("fit", "--resume", run, "--data", now, "--steps", 14)
     assert said.code == 0, said.err
     assert read_toml(run / "config.toml")["data"]["source"] == str(now)
