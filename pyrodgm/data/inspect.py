@@ -83,7 +83,7 @@ def _model(info: DataInfo) -> str:
     if info.audio is not None:
         return "vrnn"
     if info.max_length == 1:
-        return "sbn"
+        return "vae" if info.kind in ("real", "unit") else "sbn"
     return {"categorical": "hmm", "count": "hmsbn"}.get(info.kind, "tsbn")
 
 

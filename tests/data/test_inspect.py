@@ -138,6 +138,7 @@ def gaps(x):
         (RNG.normal(size=(20, 2)), [5] * 4, "real", "tsbn"),
         (RNG.poisson(3.0, (20, 2)), [5] * 4, "count", "hmsbn"),
         (RNG.poisson(3.0, (20, 2)), [1] * 20, "count", "sbn"),
+        (RNG.normal(size=(20, 2)), [1] * 20, "real", "vae"),
         (RNG.random((20, 2)) < 0.5, [5] * 4, "binary", "tsbn"),
         (gaps(RNG.normal(size=(20, 2))), [5] * 4, "real", "tsbn"),
         (gaps(RNG.random((20, 2))), [5] * 4, "unit", "tsbn"),

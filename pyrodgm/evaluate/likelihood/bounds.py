@@ -101,7 +101,11 @@ class Bound:
 
 def standard_error(values: np.ndarray) -> float:
     """Standard error of the mean of independent numbers; NaN for a single number."""
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    if len(values) < 2:
+        return math.nan
+    if not np.ptp(values):
+        return 0.0  # where the computed deviation would be a rounding error
+    return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def has_weights(model: Model, guide: Guide) -> bool:

@@ -7,7 +7,7 @@ import torch
 from oracles import assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.evaluate.likelihood.bounds import Bound, latent_nats
+from pyrodgm.evaluate.likelihood.bounds import Bound, latent_nats, standard_error
 from variants import frames, latent_paths, pair, path_log_probs
 
 
@@ -22,6 +22,12 @@ def test_both_weightings_by_hand():
     assert (found.nats_per_example, found.nats_per_frame) == (-35, -70 / 30)
     assert found.nats_per_frame_sequence_weighted == -2
     assert (found.examples, found.frames) == (2, 30)
+
+
+def test_equal_numbers_have_no_error():
+    assert np.full(10, 0.1 + 0.2).std(ddof=1) > 0, "rounding"
+    assert standard_error(np.full(10, 0.1 + 0.2)) == 0
+    assert math.isnan(standard_error(np.ones(1)))
 
 
 def test_the_error_of_a_ratio_is_that_of_the_jackknife():
