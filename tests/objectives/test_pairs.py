@@ -13,6 +13,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 import pyrodgm as dgm
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
+from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import NormalVector
@@ -253,6 +254,17 @@ def test_a_killed_run_is_resumed_bit_for_bit(tmp_path):
         dgm.fit(made, splits, out=tmp_path / "killed", watcher=Killer(3), **OPTIONS)
     dgm.resume(tmp_path / "killed", objective=tiny(splits, **given), splits=splits)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_two_processes_play_the_same_game(tmp_path):
+    values = {
+        "model": {"name": "generator", "latent_dim": 2, "hidden_dim": 4},
+        "guide": {"name": "implicit", "hidden_dim": 4},
+        "objective": {"name": "alice", "critic_dim": 4},
+        "data": {"name": "gmm5", "num_train": 40},
+        "fit": {**OPTIONS, "devices": 2},
+    }
+    assert together(fit_or_resume, values, tmp_path / "run") == [True, True]
 
 
 def test_the_slope_that_is_penalised_is_that_of_pairs():
