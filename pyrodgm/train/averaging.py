@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 
-import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
@@ -26,17 +26,15 @@ class Average:
         self.module = deepcopy(modules)
         self.count = 0
         self._training = modules
-        self._update = warm_average(decay)
+        self._decay = decay
+        self._averaged: list[Tensor] = [*self.module.parameters()]
+        self._current: list[Tensor] = [*modules.parameters()]
 
     def update(self) -> None:
         """Add the current weights to the average; the first ones, and buffers, are copied."""
-        current = [parameter.detach() for parameter in self._training.parameters()]
-        averaged = [parameter.detach() for parameter in self.module.parameters()]
-        if self.count:
-            self._update(averaged, current, self.count)
-        else:
-            for kept, new in zip(averaged, current, strict=True):
-                kept.copy_(new)
+        decay = warm_decay(self._decay, self.count) if self.count else 0.0
+        if self._averaged:
+            get_ema_multi_avg_fn(decay)(self._averaged, self._current, self.count)
         self.count += 1
         # Statistics of the data, such as those of batch normalisation, are averages themselves.
         for kept, new in zip(self.module.buffers(), self._training.buffers(), strict=True):
@@ -57,20 +55,17 @@ class Average:
             training.data, averaged.data = averaged.data, training.data
 
 
-def warm_average(decay: float) -> Callable[..., None]:
-    r"""An exponential average of weights with a warm-up, so that initial weights do not persist.
+def warm_decay(decay: float, count: int) -> float:
+    r"""The weight of the past after n updates, smaller at first: initial weights do not persist.
 
     .. math:: \bar w \leftarrow \bar w + (1 - d_n) (w - \bar w), \qquad
         d_n = \min(d, \tfrac{1 + n}{10 + n})
 
     Args:
         decay: weight of the past in the long run, d.
+        count: number of updates in the average, n.
+
+    >>> warm_decay(0.5, 1), warm_decay(0.5, 100)
+    (0.18181818181818182, 0.5)
     """
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], n: int) -> None:
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        for kept, new in zip(averaged, current, strict=True):
-            kept.lerp_(new, weight)
-
-    return update
+    return min(decay, (1 + count) / (10 + count))

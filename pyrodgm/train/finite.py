@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.objectives import Loss, Phase
 from pyrodgm.train.nonfinite import NonFiniteLoss
+from pyrodgm.train.turns import Stepping
 
 
 class FiniteCheck:
@@ -54,20 +55,20 @@ class FiniteCheck:
                 optimizer.found_inf = self._failed  # pyright: ignore[reportAttributeAccessIssue]
 
     @torch.no_grad()
-    def __call__(self, phase: Phase, loss: Loss, batch: Batch, step: int) -> None:
+    def __call__(self, stepping: Stepping, loss: Loss, batch: Batch, step: int) -> None:
         """Check a turn after its gradient is computed and before its update.
 
         Raises:
             NonFiniteLoss: this turn is not finite, or the one before if checks are deferred.
         """
-        with_gradient = [p for p in phase.parameters() if p.grad is not None]
+        with_gradient = [p for p in stepping.parameters if p.grad is not None]
         # A sum is not finite if one term is not, and is the cheapest test.
         sums = [p.grad.sum() for p in with_gradient if p.grad is not None]
         finite = torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum())
         failed = self.over_processes((~finite).to(self._failed))
         torch.maximum(self._failed, failed.clamp(max=1), out=self._failed)
         names = [self.names[id(p)] for p in with_gradient]
-        turn = _Turn(phase, loss, batch, step, names, sums, _Flag(self._failed))
+        turn = _Turn(stepping.phase, loss, batch, step, names, sums, _Flag(self._failed))
         if self.deferred:
             self.settle()
         self._pending = turn

@@ -190,9 +190,9 @@ class Training:
             loss: Loss = self._module(batch, stepping.number)
             stepping.optimizer.zero_grad()
             self.fabric.backward(loss.surrogate * self._weight(batch))
-            self.finite(stepping.phase, loss, batch, self.step + 1)
+            self.finite(stepping, loss, batch, self.step + 1)
             if stepping.options.clip_norm is not None:
-                nn.utils.clip_grad_norm_(stepping.phase.parameters(), stepping.options.clip_norm)
+                nn.utils.clip_grad_norm_(stepping.parameters, stepping.options.clip_norm)
             stepping.optimizer.step()
         if stepping.phase.after is not None:
             stepping.phase.after()

@@ -21,6 +21,7 @@ class Stepping:
         phase: the phase.
         options: of its optimiser.
         optimizer: the optimiser, as wrapped by fabric.
+        parameters: that the phase updates.
         others: parameters of the objective that the phase does not update.
     """
 
@@ -28,6 +29,7 @@ class Stepping:
     phase: Phase
     options: OptimizerOptions
     optimizer: Any
+    parameters: tuple[nn.Parameter, ...]
     others: tuple[nn.Parameter, ...]
 
     @classmethod
@@ -37,8 +39,9 @@ class Stepping:
         for number, phase in enumerate(objective.built_phases):
             others = phase.others(objective)
             chosen = phase.optimizer or options
-            optimizer = make_optimizer(phase.named_parameters(), chosen)
-            found.append(cls(number, phase, chosen, optimizer, others))
+            own = phase.named_parameters()
+            optimizer = make_optimizer(own, chosen)
+            found.append(cls(number, phase, chosen, optimizer, tuple(own.values()), others))
         return found
 
     def is_due(self, step: int) -> bool:

@@ -261,7 +261,7 @@ def test_two_processes_play_the_same_game(tmp_path):
         "model": {"name": "generator", "latent_dim": 2, "hidden_dim": 4},
         "guide": {"name": "implicit", "hidden_dim": 4},
         "objective": {"name": "alice", "critic_dim": 4},
-        "data": {"name": "gmm5", "num_train": 40},
+        "data": {"source": "gmm5", "num_train": 40},
         "fit": {**OPTIONS, "devices": 2},
     }
     assert together(fit_or_resume, values, tmp_path / "run") == [True, True]

@@ -13,7 +13,7 @@ from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, NVIL, Loss, Needs, Objective, Phase
 from pyrodgm.setup.options import FitOptions
-from pyrodgm.train.averaging import warm_average
+from pyrodgm.train.averaging import Average
 from pyrodgm.train.devices import check_devices, launch
 from pyrodgm.train.loop import Training, pair_of
 from pyrodgm.train.nonfinite import NonFiniteLoss
@@ -181,25 +181,27 @@ def test_the_objectives_own_part_is_named_where_the_sites_are_finite(splits):
 
 def test_the_average_forgets_its_start():
     """By hand: weights of (1 + n) / (10 + n) for the past, until that is the decay."""
-    update, kept, expected = warm_average(0.5), [torch.zeros(1)], 0.0
-    for n in range(1, 20):
-        update(kept, [torch.full((1,), float(n))], n)
-        past = min(0.5, (1 + n) / (10 + n))
-        expected = past * expected + (1 - past) * n
-        assert kept[0].item() == pytest.approx(expected)
+    weights, expected = torch.nn.Linear(1, 1, bias=False), 0.0
+    average = Average(weights, 0.5)
+    for n in range(20):
+        torch.nn.init.constant_(weights.weight, 3.0 - n)
+        average.update()
+        past = min(0.5, (1 + n) / (10 + n)) if n else 0.0
+        expected = past * expected + (1 - past) * (3.0 - n)
+        assert average.module.weight.item() == pytest.approx(expected)
 
 
 def test_what_is_evaluated_is_the_average_of_what_is_trained(splits):
     """Each step's weights enter it as the running average says."""
     made = training(splits, steps=6, averaging=0.9, lr=0.1)
-    update = warm_average(0.9)
     kept = None
     for step, _ in enumerate(made.steps()):
         now = [p.detach().clone() for p in made.objective.parameters()]
         if kept is None:
             kept = now
         else:
-            update(kept, now, step)
+            past = min(0.9, (1 + step) / (10 + step))
+            kept = [past * old + (1 - past) * new for old, new in zip(kept, now, strict=True)]
         with made.average.used():
             evaluated = [p.detach().clone() for p in made.objective.parameters()]
         for average, weight in zip(kept, evaluated, strict=True):
