@@ -171,8 +171,8 @@ def refused(
     raise DataError(
         f"{len(problems)} of {total} files in '{folder}' cannot be used:\n  "
         + "\n  ".join(shown)
-        + "\nReplace them (sox IN.wav -r RATE -c 1 OUT.wav changes rate and channels), or leave "
-        "them out with unusable=skip (--set data.unusable=skip)"
+        + "\nReplace them (sox IN.wav -r RATE -c 1 OUT.wav changes rate and channels), or take "
+        "them out of the folder; fit leaves them out with --set data.unusable=skip"
     )
 
 
