@@ -39,10 +39,11 @@ def command(
     """Train and measure the models of a published table, beside the paper's own numbers.
 
     NAME is tsbn-balls, tsbn-mocap, tsbn-music, tsbn-stu, fivo-music, avrnn-music, avrnn-speech,
-    avb-points, gan-gmm, svae-gmm or svae-mnist. Every model is trained under the published protocol
-    and under ours, or over many settings; baselines are shown below. If the command is stopped, the
-    same command continues it; results of earlier calls are included. It writes results.csv,
-    results.json and table.md into the folder, and histograms.png of a table with settings.
+    avb-points, gan-gmm, svae-gmm, svae-mnist, rbm-mnist, rtrbm-music or nrf-gmm. Every model is
+    trained under the published protocol and under ours, or over many settings; baselines are shown
+    below. If the command is stopped, the same command continues it; results of earlier calls are
+    included. It writes results.csv, results.json and table.md into the folder, and histograms.png
+    of a table with settings.
     """
     from pyrodgm.errors import NonFiniteError
     from pyrodgm.reproduce import find, present

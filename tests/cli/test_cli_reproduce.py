@@ -5,8 +5,10 @@ import json
 import pytest
 
 from pyrodgm import reproduce
+from pyrodgm.reproduce.reading import read_tables
 from pyrodgm.reproduce.table import Cell, PaperTable
 from pyrodgm.tables import Measured
+from pyrodgm_cli.reproduce import command
 from tiny import tiny_values
 
 
@@ -54,3 +56,8 @@ def test_wrong_names_are_refused_with_a_hint(cli, tiny_table):
     assert said.code == 2
     assert "did you mean 'tsbn-balls'?" in said.err
     assert "no row 'B'" in cli("reproduce", "tiny", "--row", "B").err
+
+
+def test_help_names_every_table():
+    said = " ".join(command.help.split())
+    assert all(name in said for name in read_tables())
