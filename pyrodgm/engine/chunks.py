@@ -43,7 +43,8 @@ def end_of(
     known = {name: proposal.values[name] for name in guide.latents}
     target = extended(model, guide)
     joint = Rollout.over(target, recorded, known | dict.fromkeys(target.observed, batch.x))
-    states = {**proposal.states(), **joint.states()}
+    rollouts = [each for each in (proposal, joint) if each.program.states]
+    states = {name: path for each in rollouts for name, path in each.states().items()}
 
     def last(path: Tensor) -> Tensor:
         return path[..., -1, :].expand(batch.size, -1).clone()  # some are the same for all
