@@ -156,7 +156,8 @@ def _check_readable(guide: type[Guide], model: Target) -> None:
     if not isinstance(model, nn.Module):
         given = model.__name__ if isinstance(model, type) else type(model).__name__
         raise UsageError(f"guide {guide.__name__} was given {given}; give a model object")
-    over_time = guide.traits.sequential and getattr(model, "traits", None) is not None
+    of_latents = guide.traits.sequential and kinds(guide.traits.latents)
+    over_time = of_latents and getattr(model, "traits", None) is not None
     needed = ("info", "latents", "observed", *(("history",) if over_time else ()))
     lacking = [name for name in needed if not hasattr(model, name)]
     if lacking:

@@ -66,7 +66,7 @@ def normal():
     torch.manual_seed(0)
     weight = torch.randn(3, 2).double() * 0.35  # else inverse weights have no variance
     model = LinearRows(REAL, weight.tolist(), (0.2, -0.1, 0.0))
-    guide = as_wide_as_the_prior(DiagonalNormal(model, hidden_dim=4)).double()
+    guide = as_wide_as_the_prior(DiagonalNormal(model, hidden_dim=4, leak=0.0)).double()
     return model, guide, lambda x: ppca_log_prob(weight, model.centre.detach(), SCALE, x[:, 0])
 
 

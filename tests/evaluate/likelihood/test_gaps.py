@@ -92,7 +92,7 @@ def test_annealing_of_what_cannot_be_annealed_is_refused_first():
     from pyrodgm.runs.guide_tests import GuideTests
 
     model = HMM(DataInfo("b", "binary", 2, (0.5, 0.5), 3.0, 3))
-    with pytest.raises(CompatibilityError, match="no latents to anneal"):
+    with pytest.raises(CompatibilityError, match="no latents, so that there is no guide to test"):
         GuideTests(gaps=3, ais=True).refuse(model, NoGuide(model))
     generator = FeedForwardGenerator(DataInfo("r", "real", 2, (0.5, 0.5), 3.0, 1))
     with pytest.raises(CompatibilityError, match=r"has no density .* annealing needs one"):
