@@ -17,7 +17,7 @@ from pyrodgm.train.loop import FitOptions, Training
 pytestmark = pytest.mark.slow
 
 # Neither the estimate of a critic nor the likelihood improves at every step of a game.
-GAMES = {"aae", "ali", "alice", "avrnn", "f-gan", "gan", "svae", "wgan"}
+GAMES = {"aae", "ali", "alice", "avb", "avrnn", "f-gan", "gan", "svae", "wgan"}
 
 # The guide of wake-sleep follows draws of the model, and the bound falls until it is as wide.
 STEPS = {"wake-sleep": 60}
