@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from pyrodgm.networks.forward import forward_states
 from pyrodgm.networks.inputs import Inputs
 
 Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @final
@@ -44,6 +46,8 @@ class SRNN(StepModel):
         cell: "gru", "lstm", or "relu" started as the identity.
         emission: distribution of a frame; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
+        dropout: share, dropped at random in training, of the features that the recurrence sees, and
+            of its units that the prior and the decoder see; the guide sees all units.
 
     Shapes: sites ``z`` (B, T, J) and ``x`` (B, T, D).
 
@@ -71,12 +75,14 @@ class SRNN(StepModel):
         cell: CellName = "gru",
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__(info)
         self.history = 1
         self.latents = {"z": Site(latent_dim, "continuous")}
         self.observed = {"x": info.dim}
         self.feature_dim = feature_dim
+        self.dropout = dropout
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
@@ -101,6 +107,7 @@ class SRNN(StepModel):
         """
         blank = self.features_x(self.inputs.before(batch))
         before = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
+        before = self._dropped(before)
         given = self.conditions(batch)
         drive = before if given is None else torch.cat([before, given], -1)
         return forward_states("d", self.cell, drive, batch)
@@ -109,9 +116,12 @@ class SRNN(StepModel):
         """One frame given the observations before it and the latents of the frame before."""
 
         def drive() -> Tensor:
-            features = self.features_x(self.inputs.past(past["x"], t))
+            features = self._dropped(self.features_x(self.inputs.past(past["x"], t)))
             return features if encoded is None else join(features, encoded)
 
-        d = past.carry("d", drive, self.cell)
+        d = self._dropped(past.carry("d", drive, self.cell))
         z = draw("z", self.prior(join(past["z"], d)))
         draw("x", self.decoder(join(z, d)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)

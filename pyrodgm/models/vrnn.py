@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import plus, small_linear, weights
 
 Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @final
@@ -45,6 +47,8 @@ class VRNN(StepModel):
         cell: "gru", "lstm", or "relu" started as the identity.
         emission: distribution of a frame; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
+        dropout: share, dropped at random in training, of the features that the recurrence sees, and
+            of its units that the prior and the decoder see; the guide sees all units.
 
     Shapes: sites ``z`` (B, T, J) and ``x`` (B, T, D).
 
@@ -72,12 +76,14 @@ class VRNN(StepModel):
         cell: CellName = "gru",
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__(info)
         self.history = 1
         self.latents = {"z": Site(latent_dim, "continuous")}
         self.observed = {"x": info.dim}
         self.feature_dim = feature_dim
+        self.dropout = dropout
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
@@ -99,6 +105,7 @@ class VRNN(StepModel):
         features = self.features_x(self.inputs(batch.x))
         blank = self.features_x(self.inputs.before(batch))
         shifted = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
+        shifted = self._dropped(shifted)
         given = self.conditions(batch)
         return shifted if given is None else torch.cat([shifted, given], -1)
 
@@ -110,12 +117,15 @@ class VRNN(StepModel):
         """One frame given all before it."""
 
         def drive() -> Tensor:
-            features = self.features_x(self.inputs.past(past["x"], t))
+            features = self._dropped(self.features_x(self.inputs.past(past["x"], t)))
             parts = (self.features_z(past["z"]), features)
             return join(*parts) if encoded is None else join(*parts, encoded)
 
-        h = past.carry("h", drive, self.cell)
+        h = self._dropped(past.carry("h", drive, self.cell))
         z = draw("z", self.prior(h))
         numbers = self.x_from_features(self.decoder(join(h, self.features_z(z))))
         bias = plus(self.x_bias(t), self.x_from_given, encoded)
         draw("x", self.emission(numbers + bias))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)

@@ -8,7 +8,7 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.models import AR, DTSBND, HMM, LDS, RNN, RNNNADE
+from pyrodgm.models import AR, DTSBND, HMM, LDS, RNN, RNNNADE, SRNN, VRNN
 from pyrodgm.objectives import RLOO
 from variants import (
     EMISSIONS,
@@ -105,6 +105,8 @@ DROPPING = {
     "rnn": lambda rate: RNN(INFOS["nade"], hidden_dim=5, dropout=rate),
     "rnn-nade": lambda rate: RNNNADE(INFOS["nade"], hidden_dim=5, nade_dim=2, dropout=rate),
     "dtsbn-d": lambda rate: DTSBND(INFOS["nade"], hidden_dim=2, layer_dim=5, dropout=rate),
+    "vrnn": lambda rate: VRNN(INFOS["nade"], latent_dim=2, hidden_dim=5, dropout=rate),
+    "srnn": lambda rate: SRNN(INFOS["nade"], latent_dim=2, hidden_dim=5, dropout=rate),
 }
 
 
