@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyrodgm.errors import Mistakes
 from pyrodgm.storage.toml import Values
+
+SHORT = re.compile(r"[+-]?\.\d+")  # numbers without a zero in front
 
 
 def parse_settings(settings: Iterable[str]) -> Values:
@@ -18,6 +21,8 @@ def parse_settings(settings: Iterable[str]) -> Values:
 
     >>> parse_settings(["model.hidden_dim=50", "objective.signal=local"])
     {'model': {'hidden_dim': 50}, 'objective': {'signal': 'local'}}
+    >>> parse_settings(["fit.lr=.01"])  # not a number in TOML
+    {'fit': {'lr': 0.01}}
     """
     mistakes = Mistakes()
     values: Values = {}
@@ -36,7 +41,7 @@ def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return float(text) if SHORT.fullmatch(text) else text
 
 
 def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Values:
