@@ -55,7 +55,8 @@ class _Display(ABC):
         most += [f"{options.time_limit:g} s"] if options.time_limit else []
         start = f" from step {first_step}" if first_step else ""
         starts = f"{options.restarts} x " if options.restarts > 1 else ""
-        self.say(f"{run}: training{start}, at most {starts}{', '.join(most)}")
+        chunks = f" in chunks of {options.longest} frames" if options.longest else ""
+        self.say(f"{run}: training{start}{chunks}, at most {starts}{', '.join(most)}")
 
     def on_progress(self, progress: Progress) -> None:
         """Show progress, unless it was shown very recently."""

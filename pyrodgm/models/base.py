@@ -65,11 +65,14 @@ class Companions:
         guide: registered guide.
         objective: registered objective.
         data: registered dataset.
+        fit: defaults for options of training with this objective, which take precedence over those
+            of the model and of the objective.
     """
 
     guide: str
     objective: str
     data: str
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

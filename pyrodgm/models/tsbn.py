@@ -32,6 +32,15 @@ Order = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
 NadeDim = Annotated[int, Field(ge=1)] | None
 
+# What learns best on music by `rws`; docs/learning.md. Chunks are short steps: evaluate less often.
+_BY_RWS = {
+    "lr": 0.02,
+    "lr_schedule": "cosine",
+    "weight_decay": 0.03,
+    "chunk": "auto",
+    "evaluate_every": 500,
+}
+
 
 class SigmoidBeliefNetwork(StepModel):
     r"""Layers of binary latents over time, from one observed layer upward.
@@ -145,7 +154,7 @@ class TSBN(SigmoidBeliefNetwork):
     """
 
     traits: ModelTraits = _TRAITS
-    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rloo-local", "balls")
+    companions: ClassVar[Companions] = Companions("recurrent-bernoulli", "rws", "balls", _BY_RWS)
 
     def __init__(
         self,

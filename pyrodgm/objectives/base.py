@@ -152,6 +152,8 @@ class Objective(Checked, nn.Module, ABC):
     than bounds. `validation_draws` are those of the bound by which weights are chosen: K for an
     objective that is a bound with K draws, so that the choice follows what is optimised.
     `usual_guide` is the name of the guide for models whose own default does not fit.
+    `by_frame` says whether it learns every frame given its past alone, so that no gradient crosses
+    frames through latents.
     """
 
     needs: ClassVar[Needs]
@@ -161,6 +163,7 @@ class Objective(Checked, nn.Module, ABC):
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     usual_guide: ClassVar[str | None] = None
     validation_draws: int = 1
+    by_frame: bool = False
 
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__()

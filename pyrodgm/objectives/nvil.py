@@ -81,6 +81,7 @@ class NVIL(SinglePhase):
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution, **kl)
         self.discount = discount_of(signal)
+        self.by_frame = self.discount == 0
         self.normalise = normalise
         dim = None if model.observed is None else size_networks_see(model)
         self.baseline = tanh_network(dim, baseline_dim) if baseline_dim else None

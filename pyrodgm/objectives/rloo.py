@@ -68,6 +68,7 @@ class RLOO(SinglePhase):
     ) -> None:
         super().__init__(model, guide, particles=particles, execution=execution, **kl)
         self.discount = discount_of(signal)
+        self.by_frame = self.discount == 0
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus (bound + score term) per sequence."""
@@ -108,6 +109,7 @@ class LocalRLOO(SinglePhase):
         Targets("V-LB", "V-LB by frame", "eq. 10-11; Gan et al. 2015"),
     )
     needs: ClassVar[Needs] = Needs(reparameterised=False, sequential=True)
+    by_frame: bool = True
 
     def __init__(
         self,

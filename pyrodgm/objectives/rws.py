@@ -87,7 +87,7 @@ class RWS(SinglePhase):
         model: Model,
         guide: Guide,
         *,
-        particles: Annotated[int, Field(ge=2)] = 8,
+        particles: Annotated[int, Field(ge=2)] = 16,
         weights: Weights = "frames",
         sleep: Share = 0.0,
     ) -> None:
@@ -96,6 +96,7 @@ class RWS(SinglePhase):
             raise UsageError(f"weights is {weights!r}; give 'frames' or 'paths'")
         self.validation_draws = particles
         self.weights: Weights = weights
+        self.by_frame = weights == "frames"
         self.sleep = sleep
 
     def trace(self, batch: Batch) -> Terms:

@@ -29,6 +29,7 @@ from pyrodgm.runs.run import Run
 from pyrodgm.runs.stored import keep_results, score_splits
 from pyrodgm.seeds import seeded
 from pyrodgm.setup.build import build_data, build_objective
+from pyrodgm.setup.chunking import with_chunk
 from pyrodgm.setup.config import RunConfig, fit_options, to_toml, with_defaults
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
@@ -41,6 +42,7 @@ from pyrodgm.train.loop import Training
 from pyrodgm.train.recorder import Recorder, Watcher
 
 CHANGEABLE = ("steps", "time_limit", "patience", "device")
+FORMER = {"fit": {"chunk": "whole"}}  # of folders from before it had a name
 
 
 @access_in_words(RunFolderError)
@@ -77,7 +79,7 @@ def fit(
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
     chosen = fit_options(with_defaults(getattr(objective, "model", None), objective, options))
-    check_runs(objective, splits, restarts=chosen.restarts, chunk=chosen.chunk)
+    check_runs(objective, splits, restarts=chosen.restarts, chunk=chosen.longest)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:
         return _train(
@@ -103,7 +105,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
-    check_runs(objective, splits, restarts=config.fit.restarts, chunk=config.fit.chunk)
+    check_runs(objective, splits, restarts=config.fit.restarts, chunk=config.fit.longest)
     stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
     with _begun(
         lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
@@ -143,7 +145,7 @@ def resume(
             f"only {', '.join(CHANGEABLE)} can"
         )
     with _held(folder):
-        values = merge(folder.values, {"fit": changes})
+        values = merge(FORMER, folder.values, {"fit": changes})
         config = resolved(folder, values)
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
@@ -161,7 +163,7 @@ def resume(
         if folder.has_checkpoint():
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
-        check_runs(objective, splits, chunk=options.chunk)
+        check_runs(objective, splits, chunk=options.longest)
         text = config.to_toml() if config else to_toml(values)
         return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
 
@@ -281,6 +283,7 @@ def _train(
     The first process locks the folder and sends its path to the others. A changed configuration is
     written after the checkpoint has been restored.
     """
+    options = with_chunk(options, objective, splits)
     fabric = launch(options)
     kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
     restart = None

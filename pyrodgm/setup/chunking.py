@@ -1,4 +1,4 @@
-"""A check, before training, that a model and a guide continue from chunk to chunk."""
+"""Before training: how long chunks are, and whether a model and a guide continue in them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,37 @@ from pyrodgm.models import StepModel
 from pyrodgm.objectives import Objective
 from pyrodgm.objectives.state import RowCache
 from pyrodgm.seeds import forked
+from pyrodgm.setup.options import FitOptions
 
 SEQUENCES, FRAMES, EACH = 2, 6, 2
+SHORTEST, LONGEST, SHARE = 16, 32, 0.25  # of chunks that lose nothing; docs/learning.md
+
+
+def with_chunk(options: FitOptions, objective: Objective, splits: Splits) -> FitOptions:
+    """The options with a number of frames, or "whole", in the place of ``chunk="auto"``.
+
+    It is a quarter of the mean length of the sequences, but from 16 to 32 frames, where chunks lose
+    no gradient: in a single process, for an objective that learns every frame given its past alone,
+    a model and a guide without deterministic states, and a guide that sees no later frames.
+    """
+    if options.chunk != "auto":
+        return options
+    lengths = splits.training.lengths
+    longest = int(min(max(SHARE * lengths.mean(), SHORTEST), LONGEST))
+    rows = np.flatnonzero(lengths > longest)
+    alone = options.devices * options.num_nodes == 1
+    loses_nothing = len(rows) > 0 and alone and _loses_nothing(objective, splits, rows[:SEQUENCES])
+    return replace(options, chunk=longest if loses_nothing else "whole")
+
+
+def _loses_nothing(objective: Objective, splits: Splits, rows: np.ndarray) -> bool:
+    tried = copy.deepcopy(objective).eval()
+    model, guide = tried.model, tried.guide
+    if not (tried.by_frame and isinstance(model, StepModel) and isinstance(guide, StepGuide)):
+        return False
+    batch = _beginnings(tried, splits, rows)
+    with forked(0, "chunks"), torch.no_grad():
+        return not end_of(model, guide, batch).states and all(_agree(model, guide, batch))
 
 
 def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
@@ -50,8 +79,7 @@ def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
             f"fit.chunk is {longest}, but {type(model).__name__} with {type(guide).__name__} does "
             "not run frame by frame and has no states to carry; leave fit.chunk out"
         )
-    batch = splits.training.select(rows).first(FRAMES).batch(np.arange(len(rows)))
-    batch = batch.to(next(tried.parameters(), batch.x).device)
+    batch = _beginnings(tried, splits, rows)
     reason = "its log-probabilities are others than those of whole sequences"
     try:
         with forked(0, "chunks"), torch.no_grad():
@@ -73,6 +101,12 @@ def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
             ChunkWarning,
             stacklevel=2,
         )
+
+
+def _beginnings(objective: Objective, splits: Splits, rows: np.ndarray) -> Batch:
+    """The first frames of some sequences."""
+    batch = splits.training.select(rows).first(FRAMES).batch(np.arange(len(rows)))
+    return batch.to(next(objective.parameters(), batch.x).device)
 
 
 def _check_objective(objective: Objective) -> None:

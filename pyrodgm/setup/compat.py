@@ -21,6 +21,7 @@ from pyrodgm.models import (
     Form,
     Generator,
     Model,
+    ModelTraits,
     StepModel,
 )
 from pyrodgm.objectives import OBJECTIVES, Objective
@@ -227,15 +228,21 @@ def companions_of(model: Form) -> Companions:
     """Names of the default guide, objective and data of a model.
 
     A model that declares none gets the objective of the first registered model whose objective fits
-    it with any guide, and the first registered guide that fits both.
+    it with any guide, and the first registered guide that fits both. Models with the same kind of
+    latents, over time or not as it is, come first.
     """
     if model.companions is not None:
         return model.companions
-    known = [other.companions for other in MODELS.values() if other.companions]
+    alike = sorted(MODELS.values(), key=lambda other: _kind(other.traits) != _kind(model.traits))
+    known = [other.companions for other in alike if other.companions]
     for companions, (guide_name, guide) in product(known, GUIDES.items()):
         if not any(conflicts(model, guide, OBJECTIVES[companions.objective])):
             return replace(companions, guide=guide_name)
     return known[0]
+
+
+def _kind(traits: ModelTraits) -> tuple[object, object]:
+    return traits.latents, traits.sequential
 
 
 def guide_for(model: Form, objective: type[Objective] | None, companion: str) -> str:

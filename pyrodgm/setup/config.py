@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from pyrodgm.errors import ConfigError, Mistakes, PyrodgmError, UsageError, did_you_mean
 from pyrodgm.models import Form
+from pyrodgm.objectives import OBJECTIVES
 from pyrodgm.schema import checked, schema
 from pyrodgm.setup import compat, registry
 from pyrodgm.setup.options import FitOptions
@@ -174,7 +175,10 @@ def _find(group: str, name: Any, mistakes: Mistakes) -> Any:
 
 def _companions(model: Form | None) -> dict[str, str]:
     """Default names of guide, objective and data of a model; empty if the model is unknown."""
-    return {} if model is None else asdict(compat.companions_of(model))
+    if model is None:
+        return {}
+    usual = compat.companions_of(model)
+    return {"guide": usual.guide, "objective": usual.objective, "data": usual.data}
 
 
 def with_defaults(model: object, objective: object, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,10 +186,14 @@ def with_defaults(model: object, objective: object, given: Mapping[str, Any]) ->
 
     Args:
         model: the model or its class; anything else has no such defaults.
-        objective: the objective or its class; its defaults take precedence.
+        objective: the objective or its class; its defaults take precedence, and those of the model
+            with it before both.
         given: options by name; default betas are ignored for optimisers other than Adam.
     """
     usual = {**getattr(model, "fit_defaults", {}), **getattr(objective, "fit_defaults", {})}
+    companions = getattr(model, "companions", None)
+    if companions and OBJECTIVES.get(companions.objective) in (objective, type(objective)):
+        usual |= companions.fit
     if given.get("optimizer", "adam") != "adam":
         usual.pop("betas", None)
     return {**usual, **given}

@@ -31,8 +31,9 @@ class FitOptions(OptimizerOptions):
             0.9 and 0.999 if not given.
         chunk: largest number of frames that a step trains on: longer sequences are trained in
             consecutive chunks, each from the state at the end of the one before, without gradients
-            into it (truncated backpropagation through time). Every chunk is a step. None trains on
-            whole sequences.
+            into it (truncated backpropagation through time). Every chunk is a step. "whole" trains
+            on whole sequences, and "auto" on short chunks where these lose no gradient, see
+            `pyrodgm.setup.chunking.with_chunk`.
         lr_schedule: "plateau" decays the learning rates by `lr_decay` on plateaus of the validation
             score; "cosine" and "linear" let them fall from their start to zero over the run, by its
             share of the steps or of the time limit, whichever is further.
@@ -61,7 +62,7 @@ class FitOptions(OptimizerOptions):
     steps: Count | None = None
     time_limit: Positive | None = None
     batch_size: Count = 16
-    chunk: Count | None = None
+    chunk: Literal["auto", "whole"] | Count = "whole"
     lr_schedule: Literal["plateau", "cosine", "linear"] = "plateau"
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
@@ -80,6 +81,11 @@ class FitOptions(OptimizerOptions):
         super().__post_init__()
         if self.steps is None and self.time_limit is None:
             object.__setattr__(self, "steps", STEPS)
+
+    @property
+    def longest(self) -> int | None:
+        """The largest number of frames of a chunk; None for whole sequences."""
+        return None if isinstance(self.chunk, str) else self.chunk
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a configuration file."""

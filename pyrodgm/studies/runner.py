@@ -117,7 +117,7 @@ def _check(plan: Plan, jobs: list[Job]) -> None:
         config = candidate.config(plan.seeds[0])
         splits = splits or build_data(config)
         try:
-            check_runs(build_objective(config, splits.info), splits, chunk=config.fit.chunk)
+            check_runs(build_objective(config, splits.info), splits, chunk=config.fit.longest)
         except PyrodgmError as error:
             error.args = (f"candidate '{candidate.name}': {error}",)
             raise

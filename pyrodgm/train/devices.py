@@ -34,9 +34,9 @@ def check_devices(options: FitOptions) -> None:
         if options.devices > found:
             raise UsageError(f"--devices {options.devices}: torch finds {found} CUDA devices here")
     processes = options.devices * options.num_nodes
-    if options.chunk is not None and processes > 1:
+    if options.longest is not None and processes > 1:
         raise UsageError(
-            f"fit.chunk is {options.chunk} with {processes} processes, whose batches have "
+            f"fit.chunk is {options.longest} with {processes} processes, whose batches have "
             "different numbers of chunks; use a single process"
         )
     if options.batch_size < processes:

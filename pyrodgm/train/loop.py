@@ -111,7 +111,7 @@ class Training:
             owned=any(isinstance(part, RowCache) for part in self._own.values()),
         )
         self.batches = Batches(
-            splits.training, self.sampler, fabric.device, options.chunk, self._end_of
+            splits.training, self.sampler, fabric.device, options.longest, self._end_of
         )
         self.report: dict[str, Tensor] = {}
         self.step = self.first_step = 0
@@ -205,7 +205,7 @@ class Training:
         sum over all chunks of a batch is that of the batch.
         """
         share = batch.size * self.fabric.world_size / self.batch_size
-        whole = batch if self.options.chunk is None else self.batches.whole or batch
+        whole = batch if self.options.longest is None else self.batches.whole or batch
         return share * whole.size / whole.num_frames if self.options.per_frame else share
 
     def any_process(self, flag: bool) -> bool:

@@ -223,7 +223,7 @@ def test_options_of_training_are_its_own_unless_given():
     assert (fit.lr, fit.betas, fit.batch_size) == (0.5, usual["betas"], usual["batch_size"])
     other = {"model": {"name": "generator"}, "fit": {"optimizer": "rmsprop"}}
     assert resolve(other).fit.betas is None
-    assert resolve({}).fit == FitOptions()
+    assert resolve({"model": {"name": "dtsbn-d"}}).fit == FitOptions()
 
 
 @pytest.mark.parametrize("step", [1, 3])

@@ -36,7 +36,7 @@ class Listener:
 
 @pytest.fixture
 def values(tiny):
-    return tiny_values(tiny)
+    return {**tiny_values(tiny), "objective": {"name": "rloo-local"}}
 
 
 def test_a_watcher_hears_of_everything(values, tmp_path):

@@ -37,7 +37,9 @@ def test_a_restart_is_the_training_of_the_next_seed(tiny, tmp_path):
 @pytest.mark.parametrize("lr", [0.01, 1.0])
 def test_the_best_of_all_evaluations_is_kept(tiny, tmp_path, lr):
     """At a rate of 1 scores fall: the best is then an early one."""
-    run = fit_config(resolve(tiny_values(tiny, restarts=3, lr=lr, averaging=0.0)), tmp_path / "run")
+    values = tiny_values(tiny, restarts=3, lr=lr, averaging=0.0)
+    values["objective"] = {"name": "rloo-local"}
+    run = fit_config(resolve(values), tmp_path / "run")
     assert run.steps == 36
     best = max(evaluations(tmp_path / "run"), key=lambda line: line["valid_nats_per_frame"])
     assert run.folder.best().name == f"step-{best['step']:08d}"

@@ -5,7 +5,7 @@ import pytest
 from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GUIDES, NoGuide, RecurrentBernoulli
-from pyrodgm.models import AR, RBM, SBN, TSBN, VAE, FeedForwardGenerator, Site
+from pyrodgm.models import AR, RBM, SBN, TSBN, VAE, VRNN, FeedForwardGenerator, Site
 from pyrodgm.objectives import ML, NVIL, OBJECTIVES
 from pyrodgm.setup import compat
 
@@ -171,7 +171,9 @@ def test_a_model_that_names_no_sites_is_refused():
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        (TSBN, ("recurrent-bernoulli", "rloo-local")),
+        (TSBN, ("recurrent-bernoulli", "rws")),
+        (VRNN, ("recurrent-gaussian", "elbo")),
+        (VAE, ("factorised", "elbo")),
         (AR, ("none", "ml")),
         (SBN, ("bernoulli", "rloo")),
         (RBM, ("none", "pcd")),

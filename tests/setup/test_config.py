@@ -26,7 +26,9 @@ def test_a_model_brings_its_companions_and_all_defaults():
     suggested = TSBN.companions
     assert (config.guide.name, config.objective.name) == (suggested.guide, suggested.objective)
     assert config.data.name == suggested.data
-    assert config.fit == FitOptions()
+    assert config.fit == FitOptions(**suggested.fit)
+    other = resolve({"objective": {"name": "rloo-local"}})
+    assert other.fit == FitOptions()
     assert config.model.options["history"] == 1
 
 

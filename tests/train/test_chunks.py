@@ -12,6 +12,7 @@ from killing import Killed, Killer, assert_same_run
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import ChunkWarning, CompatibilityError, UsageError
 from pyrodgm.objectives import Loss, Objective
+from pyrodgm.setup.chunking import with_chunk
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.devices import check_devices, launch
@@ -68,7 +69,7 @@ def test_weighted_losses_of_chunks_add_up_to_that_of_the_batch(splits, per_frame
 
 def test_chunks_longer_than_every_sequence_change_nothing(splits):
     found = []
-    for chunk in (None, 11):
+    for chunk in ("whole", 11):
         made = training(splits, vrnn(splits), chunk=chunk)
         list(made.steps())
         found.append([p.detach().clone() for p in made.objective.parameters()])
@@ -117,3 +118,71 @@ def test_a_guide_that_sees_later_frames_is_named(splits):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ChunkWarning)
         refused(splits, dgm.models.VRNN, dgm.guides.VRNNGuide, dgm.objectives.FIVO, **SMALL)
+
+
+def tsbn(splits, kind=dgm.objectives.RWS, guide=dgm.guides.RecurrentBernoulli, **options):
+    torch.manual_seed(0)
+    model = dgm.models.TSBN(splits.info, hidden_dim=2)
+    return kind(model, guide(model), **options)
+
+
+def sequences_of(*lengths):
+    rng = np.random.default_rng(0)
+    x = (rng.random((sum(lengths), 3)) < 0.4).astype(np.float32)
+    part = dgm.data.Sequences(x, np.array(lengths))
+    return Splits.of("tiny", "binary", {"train": part, "valid": part, "test": part})
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [((80, 120), 25), ((60, 20), 16), ((16, 9), "whole"), ((900, 30), 32)],
+)
+def test_auto_is_a_quarter_of_the_mean_length_within_limits(lengths, expected):
+    splits = sequences_of(*lengths)
+    assert with_chunk(FitOptions(chunk="auto"), tsbn(splits), splits).chunk == expected
+    assert with_chunk(FitOptions(chunk=50), tsbn(splits), splits).chunk == 50
+    assert with_chunk(FitOptions(), tsbn(splits), splits).chunk == "whole"
+
+
+def test_auto_is_whole_where_chunks_would_lose_gradients():
+    splits, auto = sequences_of(80, 120), FitOptions(chunk="auto", batch_size=4)
+    objectives = dgm.objectives
+    frames = tsbn(splits, objectives.NVIL, signal="local"), tsbn(splits, objectives.LocalRLOO)
+    assert all(with_chunk(auto, each, splits).longest for each in frames)
+    paths = [
+        tsbn(splits, weights="paths"),
+        tsbn(splits, objectives.NVIL, signal="future"),
+        tsbn(splits, objectives.JSA),
+        tsbn(splits, guide=dgm.guides.SmoothingBernoulli),
+        vrnn(splits, objectives.RWS),
+    ]
+    assert [with_chunk(auto, each, splits).chunk for each in paths] == ["whole"] * 5
+    two = FitOptions(chunk="auto", batch_size=4, devices=2)
+    assert with_chunk(two, tsbn(splits), splits).chunk == "whole"
+
+
+def test_the_default_of_a_tsbn_is_trained_in_chunks(cli, tmp_path):
+    splits = sequences_of(40, 30)
+    arrays = {name: getattr(splits, name).x for name in ("train", "valid", "test")}
+    arrays |= {f"{name}_lengths": getattr(splits, name).lengths for name in list(arrays)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    words = [
+        "--set",
+        "model.hidden_dim=2",
+        "--steps",
+        4,
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "r",
+    ]
+    said = cli("fit", "--data", tmp_path / "d.npz", *words)
+    assert "training in chunks of 16 frames, at most 4 steps" in said.err
+    config = (tmp_path / "r" / "config.toml").read_text()
+    assert 'chunk = "auto"\n' in config
+    said = cli("fit", "--resume", tmp_path / "r", "--steps", 6)
+    assert "training from step 4 in chunks of 16 frames" in said.err
+    earlier = config.replace('chunk = "auto"\n', "")  # a folder from before chunks had a name
+    (tmp_path / "r" / "config.toml").write_text(earlier)
+    said = cli("fit", "--resume", tmp_path / "r", "--steps", 8)
+    assert "training from step 6, at most 8 steps" in said.err
