@@ -19,10 +19,12 @@ PAIRS = {
     "vrnn": (VRNN, FEATURES, VRNNGuide, {}),
     "vrnn, residual": (VRNN, FEATURES, VRNNGuide, {"residual": True}),
     "vrnn, filtering": (VRNN, FEATURES, RecurrentNormal, LAYERS),
+    "vrnn, skip": (VRNN, FEATURES | {"skip": True}, VRNNGuide, {}),
     "storn": (STORN, FEATURES, SmoothingNormal, LAYERS | {"past": True}),
     "storn, mean field": (STORN, FEATURES, SmoothingNormal, LAYERS | {"feedback": False}),
     "srnn": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3}),
     "srnn, no residual": (SRNN, FEATURES, SRNNGuide, {"layer_dim": 3, "residual": False}),
+    "srnn, skip": (SRNN, FEATURES | {"skip": True}, SRNNGuide, {"layer_dim": 3}),
     "dmm": (DMM, SIZES | {"transition_dim": 3}, SmoothingNormal, LAYERS),
 }
 ONE_EACH = ["vrnn", "storn", "srnn", "dmm"]

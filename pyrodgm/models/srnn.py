@@ -21,6 +21,7 @@ from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.emissions import EmissionName, make_emission
 from pyrodgm.networks.forward import forward_states
 from pyrodgm.networks.inputs import Inputs
+from pyrodgm.networks.layers import weights
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -33,10 +34,10 @@ class SRNN(StepModel):
     .. math::
         d_t &= f(d_{t-1}, \varphi(x_{t-1}), u_t) \\
         z_t &\sim \mathcal N(\mu(z_{t-1}, d_t), \mathrm{diag}\, \sigma^2(z_{t-1}, d_t)) \\
-        x_t &\sim \text{emission}(g(z_t, d_t))
+        x_t &\sim \text{emission}(g(z_t, d_t) + S x_{t-1})
 
-    where u are conditions, if any. The recurrence depends on no latents, so that it runs once over
-    all frames, for this model and for the guide "srnn".
+    where u are conditions, if any, and S is zero without `skip`. The recurrence depends on no
+    latents, so that it runs once over all frames, for this model and for the guide "srnn".
 
     Args:
         info: the data's facts; its features are D.
@@ -48,6 +49,7 @@ class SRNN(StepModel):
         nade_dim: hidden units of the emission "nade", 100 if not given.
         dropout: share, dropped at random in training, of the features that the recurrence sees, and
             of its units that the prior and the decoder see; the guide sees all units.
+        skip: whether the frame before also enters the emission by a linear map.
 
     Shapes: sites ``z`` (B, T, J) and ``x`` (B, T, D).
 
@@ -76,6 +78,7 @@ class SRNN(StepModel):
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
         dropout: Share = 0.0,
+        skip: bool = False,
     ) -> None:
         super().__init__(info)
         self.history = 1
@@ -93,6 +96,7 @@ class SRNN(StepModel):
         self.emission = make_emission(emission, info, nade_dim)
         start = self.emission.start(info)
         self.decoder = Conditional(latent_dim + hidden_dim, self.emission, feature_dim, start=start)
+        self.x_from_past = weights(self.inputs.dim, self.emission.size, 0.01) if skip else None
 
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every frame, (B, T, U); None if there are none."""
@@ -121,7 +125,10 @@ class SRNN(StepModel):
 
         d = self._dropped(past.carry("d", drive, self.cell))
         z = draw("z", self.prior(join(past["z"], d)))
-        draw("x", self.decoder(join(z, d)))
+        numbers = self.decoder.numbers(join(z, d))
+        if self.x_from_past is not None:
+            numbers = numbers + self.x_from_past(self.inputs.past(past["x"], t))
+        draw("x", self.emission(numbers))
 
     def _dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)

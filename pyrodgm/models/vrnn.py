@@ -34,10 +34,10 @@ class VRNN(StepModel):
     .. math::
         h_t &= f(h_{t-1}, \varphi_x(x_{t-1}), \varphi_z(z_{t-1}), u_t) \\
         z_t &\sim \mathcal N(\mu(h_t), \mathrm{diag}\, \sigma^2(h_t)) \\
-        x_t &\sim \text{emission}(W \rho(h_t, \varphi_z(z_t)) + V u_t + c)
+        x_t &\sim \text{emission}(W \rho(h_t, \varphi_z(z_t)) + V u_t + S x_{t-1} + c)
 
-    where u are conditions, if any. The recurrence depends on frames and latents before t, so it is
-    known when frame t is drawn; the reference writes it as h_{t-1}.
+    where u are conditions, if any, and S is zero without `skip`. The recurrence depends on frames
+    and latents before t, so it is known when frame t is drawn; the reference writes it as h_{t-1}.
 
     Args:
         info: the data's facts; its features are D.
@@ -49,6 +49,7 @@ class VRNN(StepModel):
         nade_dim: hidden units of the emission "nade", 100 if not given.
         dropout: share, dropped at random in training, of the features that the recurrence sees, and
             of its units that the prior and the decoder see; the guide sees all units.
+        skip: whether the frame before also enters the emission by a linear map.
 
     Shapes: sites ``z`` (B, T, J) and ``x`` (B, T, D).
 
@@ -77,6 +78,7 @@ class VRNN(StepModel):
         emission: EmissionName = "auto",
         nade_dim: Size | None = None,
         dropout: Share = 0.0,
+        skip: bool = False,
     ) -> None:
         super().__init__(info)
         self.history = 1
@@ -95,6 +97,7 @@ class VRNN(StepModel):
         self.x_from_features = small_linear(feature_dim, self.emission.size)
         self.x_bias = FirstSteps(self.emission.size, 0, init=self.emission.start(info))
         self.x_from_given = weights(self.conditions.dim, self.emission.size, 0.01)
+        self.x_from_past = weights(self.inputs.dim, self.emission.size, 0.01) if skip else None
 
     def encode(self, batch: Batch) -> Tensor | None:
         """The conditions of every frame, (B, T, U); None if there are none."""
@@ -125,6 +128,8 @@ class VRNN(StepModel):
         z = draw("z", self.prior(h))
         numbers = self.x_from_features(self.decoder(join(h, self.features_z(z))))
         bias = plus(self.x_bias(t), self.x_from_given, encoded)
+        if self.x_from_past is not None:
+            bias = bias + self.x_from_past(self.inputs.past(past["x"], t))
         draw("x", self.emission(numbers + bias))
 
     def _dropped(self, x: Tensor) -> Tensor:
