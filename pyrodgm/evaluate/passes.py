@@ -21,6 +21,7 @@ FRAMES_AT_ONCE = 5_000  # draws x padded frames scored together: bounds memory, 
 NUMBERS_AT_ONCE = 10_000_000  # the same for wide frames: frames x numbers in a frame
 PARTICLE_NUMBERS_AT_ONCE = 20_000_000  # frames x features held by one particle filter
 PARTICLE_ROWS_AT_ONCE = 5_000  # particles x sequences of one particle filter
+LOOP_COST = 300  # of a frame in a loop over frames, in particles x sequences
 DRAWS_AT_ONCE = 8  # minimum for long sequences: a loop over frames costs about the same for one
 
 Progress = Callable[[float], None]
@@ -88,7 +89,7 @@ def _padded(lengths: np.ndarray, rows: np.ndarray) -> int:
 
 
 def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
-    """Portions of rows of similar length, which bound memory.
+    """Portions of rows of similar length for particle filters, which bound memory.
 
     Args:
         sequences: N of them.
@@ -96,8 +97,28 @@ def portions(sequences: Sequences, particles: int) -> Iterator[np.ndarray]:
     """
     frames = max(1, PARTICLE_NUMBERS_AT_ONCE // sequences.x.shape[1])
     for rows in evaluation_batches(sequences.lengths, frames):
-        parts = math.ceil(len(rows) * particles / min(PARTICLE_ROWS_AT_ONCE, frames))
-        yield from np.array_split(rows, min(parts, len(rows)))
+        for alike in _alike(sequences.lengths, rows, particles):
+            parts = math.ceil(len(alike) * particles / min(PARTICLE_ROWS_AT_ONCE, frames))
+            yield from np.array_split(alike, min(parts, len(alike)))
+
+
+def _alike(lengths: np.ndarray, rows: np.ndarray, particles: int) -> list[np.ndarray]:
+    r"""Rows, which are sorted by length, in groups whose loops over frames cost least together.
+
+    .. math:: \text{cost} = T (c + N K)
+
+    for a group of N rows with T frames at most: groups of similar length have less padding, and
+    each has a loop of its own. A group is cut in two where this is cheapest, again and again.
+    """
+    last, sizes = lengths[rows], np.arange(1, len(rows))
+    whole = last[-1] * (LOOP_COST + len(rows) * particles)
+    cut = last[:-1] * (LOOP_COST + sizes * particles)
+    cut = cut + last[-1] * (LOOP_COST + (len(rows) - sizes) * particles)
+    if not len(sizes) or cut.min() >= whole:
+        return [rows]
+    place = int(cut.argmin()) + 1
+    first, second = rows[:place], rows[place:]
+    return [*_alike(lengths, first, particles), *_alike(lengths, second, particles)]
 
 
 def sequence_evidence(

@@ -38,7 +38,7 @@ _BY_RWS = {
     "lr_schedule": "cosine",
     "weight_decay": 0.03,
     "chunk": "auto",
-    "evaluate_every": 500,
+    "evaluate_every": 1000,
 }
 
 

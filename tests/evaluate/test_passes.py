@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pyrodgm.data.base import Sequences
 from pyrodgm.evaluate import passes as module
-from pyrodgm.evaluate.passes import chunks
+from pyrodgm.evaluate.passes import chunks, portions
 
 LENGTHS = np.array([*[7] * 30, 900, 20_000])
 
@@ -33,3 +34,13 @@ def test_the_share_that_is_done_is_told():
         pass
     assert told == sorted(told)
     assert told[-1] == 1
+
+
+def test_particle_filters_run_over_sequences_of_similar_length():
+    lengths = np.array([9, 400, 12, 350, 10] + [11] * 200)
+    x = np.zeros((lengths.sum(), 1), np.float32)
+    found = list(portions(Sequences(x, lengths), 16))
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(lengths)))
+    assert [lengths[rows].max() for rows in found] == [12, 400]
+    two = Sequences(x[:409], lengths[:2])  # a second loop would cost more than the padding
+    assert [rows.tolist() for rows in portions(two, 1)] == [[0, 1]]
