@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
 
 Count = Annotated[int, Field(ge=1)]
 STEPS = 20_000  # of training that nothing else ends
+PATIENCE = 20  # evaluations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class FitOptions(OptimizerOptions):
             default.
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
             and not over sequences; with Adam the difference is small.
-        patience: evaluations without improvement after which training stops.
+        patience: evaluations without improvement after which training stops. "auto" is 20 under
+            "plateau", and no limit while rates fall by "cosine" or "linear", which improve late.
         restarts: number of independent trainings with different seeds; the best on validation is
             kept. Each has all the steps and the patience, and its share of the time; the second
             uses ``seed + 1``, and so on.
@@ -67,7 +70,7 @@ class FitOptions(OptimizerOptions):
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
     per_frame: bool = False
-    patience: Count = 20
+    patience: Literal["auto"] | Count = "auto"
     restarts: Count = 1
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
     evaluate_every: Count = 200
@@ -81,6 +84,13 @@ class FitOptions(OptimizerOptions):
         super().__post_init__()
         if self.steps is None and self.time_limit is None:
             object.__setattr__(self, "steps", STEPS)
+
+    @property
+    def waits(self) -> float:
+        """Evaluations without improvement after which training stops."""
+        if self.patience != "auto":
+            return self.patience
+        return PATIENCE if self.lr_schedule == "plateau" else math.inf
 
     @property
     def longest(self) -> int | None:

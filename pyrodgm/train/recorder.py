@@ -211,7 +211,7 @@ class Recorder:
         return f"{training.seconds:.0f} s of at most {options.time_limit:g}"
 
     def _is_out_of_patience(self) -> bool:
-        return self.selection.since >= self.training.options.patience
+        return self.selection.since >= self.training.options.waits
 
     def _after_step(self, progress: Progress) -> None:
         if self.watcher is not None:

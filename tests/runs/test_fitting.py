@@ -86,6 +86,16 @@ def test_patience_is_counted_in_evaluations_without_a_better_one(values, tmp_pat
     assert run.folder.best().name == "step-00000010"
 
 
+def test_rates_that_fall_are_not_cut_short(values, tmp_path, monkeypatch):
+    for schedule, steps in (("plateau", 105), ("cosine", 150)):
+        script(monkeypatch, [-5.0, *[-6.0] * 40])
+        values["fit"] |= {"steps": 150, "lr_schedule": schedule}
+        assert fit_config(resolve(values), tmp_path / schedule).steps == steps
+    script(monkeypatch, [-5.0, *[-6.0] * 40])
+    values["fit"] |= {"patience": 2}
+    assert fit_config(resolve(values), tmp_path / "given").steps == 15
+
+
 def test_metrics_hold_the_curve(values, tmp_path):
     values["fit"] |= {"steps": 60, "lr_decay": 1.0}
     fit_config(resolve(values), tmp_path / "run")
