@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,9 @@ def log_softmax_of(logits: Tensor, value: Tensor, classes: int) -> Tensor:
 class EnumeratedOnRow(Enumerated):
     """A model and its guide on one row x (D,), with terms of every value of the latents, (S, 1)."""
 
+    @abstractmethod
     def __init__(self, model: nn.Module, guide: nn.Module, x: Tensor) -> None:
         """Set `paths`, `log_p` and `log_q`."""
-        raise NotImplementedError
 
     def weighted(self) -> Tensor:
         """E over pairs of draws of their self-normalised weights times log p + log q."""

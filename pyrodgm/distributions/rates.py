@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -32,9 +33,9 @@ class RateVector(TorchDistribution):
         """Means, (..., D)."""
         return self.log_mean.exp()
 
+    @abstractmethod
     def each(self, value: Tensor) -> Tensor:
         """Nats of every count, (..., D), in double precision; value in double precision."""
-        raise NotImplementedError
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event; value (..., D), counts."""

@@ -36,7 +36,7 @@ NadeDim = Annotated[int, Field(ge=1)] | None
 _BY_RWS = {
     "lr": 0.02,
     "lr_schedule": "cosine",
-    "weight_decay": 0.03,
+    "decay_epochs": 28.0,
     "chunk": "auto",
     "evaluate_every": 1000,
 }

@@ -31,6 +31,7 @@ from pyrodgm.seeds import seeded
 from pyrodgm.setup.build import build_data, build_objective
 from pyrodgm.setup.chunking import with_chunk
 from pyrodgm.setup.config import RunConfig, fit_options, to_toml, with_defaults
+from pyrodgm.setup.decay import with_decay
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
@@ -42,7 +43,7 @@ from pyrodgm.train.loop import Training
 from pyrodgm.train.recorder import Recorder, Watcher
 
 CHANGEABLE = ("steps", "time_limit", "patience", "device")
-FORMER = {"fit": {"chunk": "whole"}}  # of folders from before it had a name
+FORMER = {"fit": {"chunk": "whole", "decay_epochs": 0.0}}  # of folders from before they had names
 
 
 @access_in_words(RunFolderError)
@@ -283,7 +284,7 @@ def _train(
     The first process locks the folder and sends its path to the others. A changed configuration is
     written after the checkpoint has been restored.
     """
-    options = with_chunk(options, objective, splits)
+    options = with_decay(with_chunk(options, objective, splits), splits.training)
     fabric = launch(options)
     kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
     restart = None

@@ -188,14 +188,15 @@ def with_defaults(model: object, objective: object, given: Mapping[str, Any]) ->
         model: the model or its class; anything else has no such defaults.
         objective: the objective or its class; its defaults take precedence, and those of the model
             with it before both.
-        given: options by name; default betas are ignored for optimisers other than Adam.
+        given: options by name; default betas and decay in epochs are ignored for optimisers other
+            than Adam.
     """
     usual = {**getattr(model, "fit_defaults", {}), **getattr(objective, "fit_defaults", {})}
     companions = getattr(model, "companions", None)
     if companions and OBJECTIVES.get(companions.objective) in (objective, type(objective)):
         usual |= companions.fit
     if given.get("optimizer", "adam") != "adam":
-        usual.pop("betas", None)
+        usual = {key: usual[key] for key in usual.keys() - {"betas", "decay_epochs"}}
     return {**usual, **given}
 
 

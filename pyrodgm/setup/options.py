@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pyrodgm.errors import UsageError
 from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
 
 Count = Annotated[int, Field(ge=1)]
@@ -43,6 +44,9 @@ class FitOptions(OptimizerOptions):
             `lr_patience` evaluations; 1 keeps it constant.
         lr_patience: evaluations to wait before that.
         weight_decay: weight-decay coefficient; under "adam" decoupled, and not applied to biases.
+        decay_epochs: the weight decay of "adam" in epochs: without a gradient, weights shrink by a
+            factor e in this many passes over the data; see `pyrodgm.setup.decay.with_decay`. 0 is
+            no such decay, and a `weight_decay` above 0 takes precedence.
         clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
             default.
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,
@@ -70,6 +74,7 @@ class FitOptions(OptimizerOptions):
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     lr_patience: Count = 5
     per_frame: bool = False
+    decay_epochs: Annotated[float, Field(ge=0)] = 0.0
     patience: Literal["auto"] | Count = "auto"
     restarts: Count = 1
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
@@ -82,6 +87,11 @@ class FitOptions(OptimizerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.decay_epochs and self.optimizer != "adam":
+            raise UsageError(
+                f"fit.decay_epochs is {self.decay_epochs:g}, which is for the optimizer 'adam', "
+                f"but this one is '{self.optimizer}'; give fit.weight_decay"
+            )
         if self.steps is None and self.time_limit is None:
             object.__setattr__(self, "steps", STEPS)
 
