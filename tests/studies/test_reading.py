@@ -103,6 +103,7 @@ def test_candidates_on_different_data_are_refused():
 def test_the_example_is_valid(request):
     found = read_plan(request.config.rootpath / "examples" / "study.toml")
     assert [candidate.name for candidate in found.candidates] == [
+        "rws",
         "nvil",
         "rloo-local",
         "leave one out, fit.lr=0.003",
