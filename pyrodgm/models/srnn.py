@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -85,7 +84,7 @@ class SRNN(StepModel):
         self.latents = {"z": Site(latent_dim, "continuous")}
         self.observed = {"x": info.dim}
         self.feature_dim = feature_dim
-        self.dropout = dropout
+        self.dropped = nn.Dropout(dropout)
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
@@ -111,7 +110,7 @@ class SRNN(StepModel):
         """
         blank = self.features_x(self.inputs.before(batch))
         before = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
-        before = self._dropped(before)
+        before = self.dropped(before)
         given = self.conditions(batch)
         drive = before if given is None else torch.cat([before, given], -1)
         return forward_states("d", self.cell, drive, batch)
@@ -120,15 +119,12 @@ class SRNN(StepModel):
         """One frame given the observations before it and the latents of the frame before."""
 
         def drive() -> Tensor:
-            features = self._dropped(self.features_x(self.inputs.past(past["x"], t)))
+            features = self.dropped(self.features_x(self.inputs.past(past["x"], t)))
             return features if encoded is None else join(features, encoded)
 
-        d = self._dropped(past.carry("d", drive, self.cell))
+        d = self.dropped(past.carry("d", drive, self.cell))
         z = draw("z", self.prior(join(past["z"], d)))
         numbers = self.decoder.numbers(join(z, d))
         if self.x_from_past is not None:
             numbers = numbers + self.x_from_past(self.inputs.past(past["x"], t))
         draw("x", self.emission(numbers))
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -85,7 +84,7 @@ class VRNN(StepModel):
         self.latents = {"z": Site(latent_dim, "continuous")}
         self.observed = {"x": info.dim}
         self.feature_dim = feature_dim
-        self.dropout = dropout
+        self.dropped = nn.Dropout(dropout)
         self.inputs = Inputs(info)
         self.conditions = Conditions(info)
         self.features_x = nn.Sequential(nn.Linear(self.inputs.dim, feature_dim), nn.ReLU())
@@ -108,7 +107,7 @@ class VRNN(StepModel):
         features = self.features_x(self.inputs(batch.x))
         blank = self.features_x(self.inputs.before(batch))
         shifted = torch.cat([blank.expand(batch.size, -1, -1), features[:, :-1]], 1)
-        shifted = self._dropped(shifted)
+        shifted = self.dropped(shifted)
         given = self.conditions(batch)
         return shifted if given is None else torch.cat([shifted, given], -1)
 
@@ -120,17 +119,14 @@ class VRNN(StepModel):
         """One frame given all before it."""
 
         def drive() -> Tensor:
-            features = self._dropped(self.features_x(self.inputs.past(past["x"], t)))
+            features = self.dropped(self.features_x(self.inputs.past(past["x"], t)))
             parts = (self.features_z(past["z"]), features)
             return join(*parts) if encoded is None else join(*parts, encoded)
 
-        h = self._dropped(past.carry("h", drive, self.cell))
+        h = self.dropped(past.carry("h", drive, self.cell))
         z = draw("z", self.prior(h))
         numbers = self.x_from_features(self.decoder(join(h, self.features_z(z))))
         bias = plus(self.x_bias(t), self.x_from_given, encoded)
         if self.x_from_past is not None:
             bias = bias + self.x_from_past(self.inputs.past(past["x"], t))
         draw("x", self.emission(numbers + bias))
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)

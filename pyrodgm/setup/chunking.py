@@ -44,9 +44,11 @@ def with_chunk(options: FitOptions, objective: Objective, splits: Splits) -> Fit
 
 
 def _loses_nothing(objective: Objective, splits: Splits, rows: np.ndarray) -> bool:
+    if not objective.by_frame:
+        return False
     tried = copy.deepcopy(objective).eval()
     model, guide = tried.model, tried.guide
-    if not (tried.by_frame and isinstance(model, StepModel) and isinstance(guide, StepGuide)):
+    if not (isinstance(model, StepModel) and isinstance(guide, StepGuide)):
         return False
     batch = _beginnings(tried, splits, rows)
     with forked(0, "chunks"), torch.no_grad():
