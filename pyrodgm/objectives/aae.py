@@ -21,13 +21,13 @@ from pyrodgm.models.base import Model
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.mlp import relu_network
 from pyrodgm.objectives.ali import GeneratorLoss, against
-from pyrodgm.objectives.base import Loss, Needs, Objective, Phase
+from pyrodgm.objectives.base import Loss, Needs, Phase
 from pyrodgm.objectives.critic_term import logistic
 from pyrodgm.objectives.cycle import DISTANCES
 from pyrodgm.objectives.game import (
     ACCURACY,
+    Game,
     Symptom,
-    Watch,
     accuracy,
     explodes,
     frame_mean,
@@ -36,15 +36,9 @@ from pyrodgm.objectives.game import (
 )
 from pyrodgm.objectives.mmd import KernelName, squared_mmd
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
-from pyrodgm.objectives.pairs import (
-    ACTIVE_UNITS,
-    NEEDS,
-    RECONSTRUCTION,
-    Size,
-    drawable,
-    surrogate_of,
-    validated,
-)
+from pyrodgm.objectives.pairs import NEEDS, Size
+from pyrodgm.objectives.pathwise import drawable, surrogate_of
+from pyrodgm.objectives.reconstructed import ACTIVE_UNITS, RECONSTRUCTION, validated
 from pyrodgm.objectives.targets import Targets
 
 MMD = "squared_mmd_of_latents"
@@ -58,7 +52,7 @@ UNCOMPARED = Symptom(
 
 
 @final
-class AAE(Objective):
+class AAE(Game):
     r"""An autoencoder whose latents, over all data together, have the distribution of the prior.
 
     .. math:: \min_{p, q} \; E_{q(x, z)}\, c(x, z) + \lambda\, D\big(q(z), p(z)\big), \qquad
@@ -139,7 +133,14 @@ class AAE(Objective):
         critic_lr: Positive = 1e-3,
         critic_betas: tuple[Decay, Decay] = (0.5, 0.999),
     ) -> None:
-        super().__init__(drawable(model), guide)
+        dim = sum(sizes(model.latents).values())
+        super().__init__(
+            drawable(model),
+            guide,
+            relu_network(dim, critic_dim, 1) if by == "critic" else nn.Sequential(),
+            steps=critic_steps,
+            optimizer=OptimizerOptions(lr=critic_lr, betas=critic_betas),
+        )
         has_density = model.traits.density == "normalised"
         self.cost = cost or ("likelihood" if has_density else "l2")
         if self.cost == "likelihood" and not has_density:
@@ -154,30 +155,15 @@ class AAE(Objective):
         self.by = by
         self.generator_loss: GeneratorLoss = generator_loss
         self.weight = weight or (1.0 if by == "critic" else 100.0)
-        dim = sum(sizes(model.latents).values())
         self.kernel: KernelName = kernel or "imq"
         self.kernel_scale = kernel_scale or 2.0 * dim
-        self.critic = relu_network(dim, critic_dim, 1) if by == "critic" else nn.Sequential()
-        self.critic_steps = critic_steps
-        self.critic_options = OptimizerOptions(lr=critic_lr, betas=critic_betas)
         self.surrogate = surrogate_of(model, None)
-        self.watch = Watch()
         self.most_rows = 0  # of a training batch
 
     def phases(self) -> tuple[Phase, ...]:
         """The critic's turns, if there is one, then those of model and guide together."""
         both = Phase("model and guide", (self.model, self.guide), self.pair_loss)
-        if self.by == "mmd":
-            return (both,)
-        critic = Phase(
-            "critic",
-            (self.critic,),
-            self.critic_loss,
-            optimizer=self.critic_options,
-            repeats=self.critic_steps,
-            fresh=True,
-        )
-        return critic, both
+        return (both,) if self.by == "mmd" else (self.critic_phase(), both)
 
     def begin(self, training: Sequences) -> None:
         """Refuse rows with missing values, and a single one for MMD.

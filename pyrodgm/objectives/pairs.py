@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, ClassVar, NamedTuple, TypedDict
 
 import torch
 from pydantic import Field
@@ -13,19 +13,11 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.distributions import straight_through
-from pyrodgm.distributions.surrogates import MeanFieldBits
 from pyrodgm.engine.draws import draw, simulate
-from pyrodgm.engine.rollout import Surrogate
-from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.evaluate.latents.activity import ACTIVE, drawn_activities
-from pyrodgm.evaluate.likelihood.quadrature import integrates
-from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import chunks, drawing
-from pyrodgm.evaluate.prediction.reconstruction import reconstruction_error
 from pyrodgm.guides.base import Guide
-from pyrodgm.models.base import Model, StepModel
-from pyrodgm.models.implicit import Generator
+from pyrodgm.models.base import Model
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.pair_critics import PairCritic
 from pyrodgm.networks.pictures import Network
@@ -41,15 +33,13 @@ from pyrodgm.objectives.game import (
     wins,
 )
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
+from pyrodgm.objectives.pathwise import Pixels, drawable, surrogate_of
+from pyrodgm.objectives.reconstructed import RECONSTRUCTION, validated
 from pyrodgm.objectives.slope import BoundKind, SlopeBound
 
 EXCESS = "slope_excess"
 DIFFERENCE = "critic_difference"
-RECONSTRUCTION = "reconstruction_squared_error_per_feature"
-ACTIVE_UNITS = "active_units"
 Size = Annotated[int, Field(ge=1)]
-Pixels = Literal["straight-through", "means"]
-PIXELS: Mapping[Pixels, Surrogate] = {"straight-through": straight_through, "means": MeanFieldBits}
 # The model may be one without a density; latents carry gradients.
 NEEDS = Needs(
     latents=frozenset({"continuous"}),
@@ -257,72 +247,3 @@ class PairGame(Game):
                 for name, value in each.items():
                     total[name] = total.get(name, 0.0) + float((value * batch.mask).sum())
         return {name: number / sequences.num_frames for name, number in total.items()}
-
-
-def drawable(model: Model) -> StepModel | Generator:
-    """A model whose draws carry gradients.
-
-    Raises:
-        CompatibilityError: it is another.
-    """
-    if isinstance(model, StepModel | Generator):
-        return model
-    raise CompatibilityError(
-        f"games on pairs need draws of observations that carry gradients, but "
-        f"{type(model).__name__} is neither a StepModel nor a Generator; derive it from one of them"
-    )
-
-
-def surrogate_of(model: Model, pixels: Pixels | None) -> Surrogate:
-    """What the bits of a model's observations are drawn from, so that they carry gradients.
-
-    Args:
-        model: the model p.
-        pixels: "straight-through" or "means"; None for means if the data is grey, and otherwise
-            straight-through.
-
-    Raises:
-        UsageError: pixels are given, and the data has no bits.
-    """
-    kind = model.info.kind
-    if pixels is not None and kind not in ("binary", "unit"):
-        raise UsageError(
-            f"pixels is '{pixels}', which is for binary or grey data, but the data is {kind}; "
-            "leave it out"
-        )
-    return PIXELS[pixels or ("means" if kind == "unit" else "straight-through")]
-
-
-def validated(
-    model: Model,
-    guide: Guide,
-    sequences: Sequences,
-    numbers: Mapping[str, float],
-    *,
-    shown: tuple[str, ...],
-    seed: int,
-) -> Validation:
-    """The validation of a game: the log-likelihood by quadrature, or nothing.
-
-    Args:
-        model: the model p.
-        guide: the guide q.
-        sequences: the split.
-        numbers: of the game, by key.
-        shown: keys of those that are shown in training.
-        seed: of all draws.
-    """
-    numbers = {**numbers, **reconstruction(model, guide, sequences, seed=seed)}
-    if model.traits.density != "normalised" or not integrates(model):
-        return Validation(numbers=numbers, shown=shown)
-    exact = validate(model, guide, sequences, estimator="quadrature", seed=seed)
-    return Validation(exact.by, exact.score, {**exact.numbers, **numbers}, shown)
-
-
-def reconstruction(
-    model: Model, guide: Guide, sequences: Sequences, *, seed: int = 0
-) -> dict[str, float]:
-    """The squared error of reconstructions of rows, per feature, and the number of active units."""
-    error = reconstruction_error(model, guide, sequences, seed=seed).value
-    active = float((drawn_activities(model, guide, sequences, seed=seed) > ACTIVE).sum())
-    return {RECONSTRUCTION: error, ACTIVE_UNITS: active}

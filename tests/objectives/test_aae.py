@@ -16,7 +16,7 @@ from pyrodgm.models import VAE, FeedForwardGenerator
 from pyrodgm.objectives import AAE
 from pyrodgm.objectives.aae import KL, MMD
 from pyrodgm.objectives.mmd import squared_mmd
-from pyrodgm.objectives.pairs import RECONSTRUCTION
+from pyrodgm.objectives.reconstructed import RECONSTRUCTION
 
 X = torch.tensor([[0.6, -1.1], [-0.4, 0.3], [2.0, 0.9]], dtype=torch.float64)
 GRID = torch.linspace(-9, 9, 361, dtype=torch.float64)

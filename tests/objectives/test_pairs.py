@@ -21,7 +21,8 @@ from pyrodgm.errors import CompatibilityError, CriticWarning, DataError, UsageEr
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, GuideTraits, StepGuide
 from pyrodgm.models import VAE, FeedForwardGenerator
 from pyrodgm.objectives import ALI, ALICE, SymmetricVAE
-from pyrodgm.objectives.pairs import RECONSTRUCTION, Pair
+from pyrodgm.objectives.pairs import Pair
+from pyrodgm.objectives.reconstructed import RECONSTRUCTION
 
 LINE = replace(INFO, dim=1, mean=(0.0,))
 MEAN, SPREAD = 0.4, 1.3  # of the data
