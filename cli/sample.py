@@ -34,6 +34,7 @@ import rich_click as click
     type=click.Path(path_type=Path),
     help="File to write: .npz, .png, .gif (videos), .mid (piano rolls), .wav (sound); repeatable.",
 )
+@click.option("--revised", is_flag=True, help="Draws of a generator, revised by its critic.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(
     run: Path,

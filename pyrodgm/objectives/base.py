@@ -16,6 +16,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.prediction.samples import Sampler
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.optimizer import OptimizerOptions
@@ -215,16 +216,13 @@ class Objective(Checked, nn.Module, ABC):
         pair, draws = (self.model, self.guide), self.validation_draws
         return validate(*pair, sequences, particles=draws, seed=seed)
 
-    def samples(self, batch: Batch) -> dict[str, Tensor]:
-        """Draws that stand for those of the model by name, the best ones last; by default none.
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Ways of drawing from the model with what was learned, by name; by default none.
 
-        They are for models that cannot be drawn from as well in another way, such as random fields
-        with a generator.
-
-        Args:
-            batch: B sequences, in whose shape draws are, (B, T, D); its observations are not used.
+        The last one stands for the model in `pyrodgm sample`. Each takes a batch of B sequences,
+        whose observations it does not use, and gives draws in their shape, (B, T, D). Random fields
+        with a generator have some, and games whose critic can revise draws.
         """
-        del batch
         return {}
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal, cast, final
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.prediction.samples import Sampler
+from pyrodgm.evaluate.samples.quality import GUIDE
 from pyrodgm.guides.base import Guide
 from pyrodgm.guides.with_latents import GeneratorGuide
 from pyrodgm.models.base import Model
@@ -111,9 +114,9 @@ class ExclusiveNRF(FieldWithGuide):
         frames = batch.mask.sum()
         return Loss((of_draws - own - learned) * frames / batch.size, report, sites)
 
-    def samples(self, batch: Batch) -> dict[str, Tensor]:
-        """Draws of the guide in the shape of a batch."""
-        return {"guide": self.noise.draw(batch)}
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Draws of the guide."""
+        return {GUIDE: self.noise.draw}
 
     def _by_density(self, batch: Batch) -> Found:
         """Draws of a guide with a density, followed by their score."""

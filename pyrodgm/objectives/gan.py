@@ -39,8 +39,8 @@ class GAN(GeneratorGame):
         guide: the guide "none".
         generator_loss: "logd", whose gradient does not vanish where the critic is right, or
             "minimax".
-        bound: what bounds the critic's slope: "none", "clip", "penalty" or "spectral", see
-            `pyrodgm.objectives.slope.SlopeBound`.
+        bound: what bounds the critic's slope: "none", "clip", "penalty", "zero-centred" or
+            "spectral", see `pyrodgm.objectives.slope.SlopeBound`.
         bound_by: its size.
         critic_steps: turns of the critic per step, each on new rows.
         **options: of the critic, labels and bits, see `GeneratorGame`.

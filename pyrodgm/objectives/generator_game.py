@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -12,10 +13,14 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.engine.kernels.base import metropolis
+from pyrodgm.errors import ChainWarning, CompatibilityError
+from pyrodgm.evaluate.likelihood.field import LEAST_ACCEPTED
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import chunks, drawing
+from pyrodgm.evaluate.prediction.samples import Sampler
 from pyrodgm.evaluate.resemblance import resemblance
+from pyrodgm.evaluate.samples.quality import MODEL, REVISED
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.models.implicit import Generator
@@ -39,6 +44,7 @@ from pyrodgm.objectives.schedule import Positive as Temperature
 from pyrodgm.objectives.schedule import scheduled
 
 EXCESS = "slope_excess"
+PROPOSALS = 50  # of a revised draw
 
 
 class GameOptions(TypedDict, total=False):
@@ -57,7 +63,7 @@ class GeneratorGame(Game):
     r"""A generator g against a critic V of its draws, over a divergence in variational form.
 
     .. math::
-        \text{critic: } & \max_V \; F(V, g) = E\, a(V(x)) - E\, b(V(g(\epsilon))) \\
+        \text{critic: } & \max_V \; F(V, g) = E\, a(V(x)) - E\, b(V(g(\epsilon))) \
         \text{generator: } & \min_g \; -E\, b(V(g(\epsilon))), \quad
             \text{or directly } -E\, a(V(g(\epsilon)))
 
@@ -190,6 +196,51 @@ class GeneratorGame(Game):
             return value
 
         return Loss(-frame_mean(self.draws.followed(reward, batch), batch), {})
+
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Draws revised by the critic, where it estimates a log ratio, and those of the model."""
+        if not self.classifies:
+            return {}
+        return {REVISED: self.revised, MODEL: lambda batch: self.generator.draw(batch)[0]}
+
+    def revised(self, batch: Batch) -> Tensor:
+        r"""Draws of the generator closer to the data, by Metropolis independence sampling.
+
+        .. math:: x' \sim g(\epsilon), \qquad
+            a = \min\Big(1, \frac{e^{V(x')}}{e^{V(x)}}\Big), \qquad
+            V \approx \log \frac{p_{\text{data}}}{p_{\text{draws}}}
+
+        The draws are those of :math:`p_{\text{draws}} e^V`, up to a constant, once enough of the
+        proposals were accepted; a critic with a bound on its slope gives too small a ratio. If few
+        are accepted, there is a `ChainWarning`.
+
+        Args:
+            batch: B sequences, in whose shape they are, (B, T, D); frames are revised
+                individually.
+
+        Reference: Turner et al., Metropolis-Hastings generative adversarial networks, 2019. Chains
+        start at draws here, not at data, and the critic is not calibrated.
+        """
+        state = self._with_ratio(batch)
+        accepted = state.new_zeros(())
+        for _ in range(PROPOSALS):
+            proposed = self._with_ratio(batch)
+            state, probability = metropolis(state, proposed, proposed[..., -1] - state[..., -1])
+            accepted += frame_mean(probability, batch) / PROPOSALS
+        if accepted < LEAST_ACCEPTED:
+            warnings.warn(
+                f"{float(accepted):.2%} of the generator's draws are accepted by the critic, so "
+                "that few of them decide what is drawn: the generator is far from the data",
+                ChainWarning,
+                stacklevel=2,
+            )
+        return state[..., :-1]
+
+    def _with_ratio(self, batch: Batch) -> Tensor:
+        """Draws and the critic V at them, (B, T, D + 1)."""
+        with torch.no_grad():
+            x = self.generator.draw(batch)[0]
+            return torch.cat([x, self.critic(x, batch)[..., None]], -1)
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The critic's estimate on held-out rows, and how draws resemble them, without a score.

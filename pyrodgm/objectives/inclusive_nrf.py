@@ -14,6 +14,8 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.engine.kernels import SGHMC, SGLD
 from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.evaluate.prediction.samples import Sampler
+from pyrodgm.evaluate.samples.quality import GUIDE, REVISED
 from pyrodgm.guides.base import Guide
 from pyrodgm.guides.with_latents import GeneratorGuide
 from pyrodgm.models.base import Model
@@ -152,10 +154,12 @@ class InclusiveNRF(FieldWithGuide):
         where = self._rows()
         return self.revision(self.field, self.noise, where, self.chains["x"]), where
 
-    def samples(self, batch: Batch) -> dict[str, Tensor]:
-        """Draws of the guide, and other draws after their revision, in the shape of a batch."""
-        revised = self.revision(self.field, self.noise, batch)
-        return {"guide": self.noise.draw(batch), "revised": revised.x}
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Draws of the guide, and other draws after their revision."""
+        return {
+            GUIDE: self.noise.draw,
+            REVISED: lambda batch: self.revision(self.field, self.noise, batch).x,
+        }
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The exact log-likelihood where the normaliser is known; see `validate_energy`."""

@@ -111,8 +111,8 @@ class PairGame(Game):
         critic_dim: rectified units of every hidden layer of the critic; a number is a single layer.
         critic_lr: learning rate of the critic; that of model and guide is fit.lr.
         critic_betas: of the critic's Adam; those of model and guide are fit.betas.
-        bound: on the slope of the critic: "none", "clip", "penalty" or "spectral".
-        bound_by: its size; see `SlopeBound`.
+        bound: on the slope of the critic: see `SlopeBound`.
+        bound_by: its size.
 
     Raises:
         UsageError: pixels of data that has none.

@@ -16,7 +16,7 @@ from pyrodgm.objectives.slope import SlopeBound
 from pyrodgm.objectives.targets import Targets
 
 ESTIMATE = "wasserstein_estimate_in_sd"
-Bound = Literal["penalty", "clip", "spectral"]
+Bound = Literal["penalty", "zero-centred", "clip", "spectral"]
 
 
 @final
@@ -43,9 +43,9 @@ class WGAN(GeneratorGame):
         guide: the guide "none".
         penalty: weight of the gradient penalty, :math:`\lambda`, as bound="penalty".
         clip: bound on the weights of the critic, c, such as 0.01, as bound="clip".
-        bound: what bounds the slope of the critic, "penalty", "clip" or "spectral", see
-            `pyrodgm.objectives.slope.SlopeBound`; a penalty if nothing is given.
-        bound_by: its size; 10, 0.01 or 1 if not given.
+        bound: what bounds the slope of the critic, "penalty", "zero-centred", "clip" or
+            "spectral", see `pyrodgm.objectives.slope.SlopeBound`; a penalty if nothing is given.
+        bound_by: its size.
         critic_steps: turns of the critic per step.
         **options: of the critic, labels and bits, see `GeneratorGame`. The reference has learning
             rates of 0.0001 for both; the smaller networks here need ten times as much.

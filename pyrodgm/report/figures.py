@@ -185,7 +185,7 @@ def samples(run: Run, split: str, seed: int) -> Section:
         except MissingDataError:
             return Section("Samples", [])
     still = info.image_shape is None and length == 1
-    drawn = _can_draw(run.model) or run.sampler is not None
+    drawn = _can_draw(run.model) or bool(run.samplers)
     if not drawn or info.kind == "count":
         return Section("Samples", [])
     if still:

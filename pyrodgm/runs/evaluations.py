@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,7 @@ from pyrodgm.evaluate.prediction.forecast import Forecast, Start, forecast
 from pyrodgm.evaluate.prediction.impute import Imputation, impute
 from pyrodgm.evaluate.prediction.one_step import autoregressive_order, predictions
 from pyrodgm.evaluate.prediction.samples import Sampler, sample, sampled
-from pyrodgm.evaluate.samples.quality import Quality, quality
+from pyrodgm.evaluate.samples.quality import REVISED, Quality, quality
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.evaluate.words.predictors import word_scores
 from pyrodgm.evaluate.words.scores import WordScore
@@ -64,9 +64,9 @@ class Evaluations:
         self.data = data
 
     @property
-    def sampler(self) -> Sampler | None:
-        """Gives draws that stand for those of the model; None where the model has its own."""
-        return None
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Ways of drawing from the model by name; the last one stands for it."""
+        return {}
 
     @property
     def splits(self) -> Data:
@@ -183,7 +183,7 @@ class Evaluations:
         with suppress(MissingDataError):
             training = self.data.own.placed(self.info).train
         given: dict[str, Any] = {"split": name, "draws": draws, "seed": seed}
-        given["sampler"] = self.sampler
+        given["samplers"] = self.samplers
         return quality(self.model, self.guide, self.info, data[name], training, **given)
 
     def landscape(self) -> Landscape | None:
@@ -258,11 +258,16 @@ class Evaluations:
         split: DataChoice = None,
         conditions: np.ndarray | None = None,
         labels: Sequence[str] = (),
+        revised: bool = False,
         seed: int = 0,
     ) -> dict[str, Tensor]:
         """Ancestral draws from the model; see `pyrodgm.evaluate.prediction.samples.sample`.
 
         Labels are names of classes that were conditions in training; sequences have them in turn.
+        Draws of a generator may be revised by the critic of its game; see `GeneratorGame.revised`.
+
+        Raises:
+            UsageError: draws to be revised that cannot be.
         """
         if labels:
             if conditions is not None or prefix:
@@ -272,9 +277,15 @@ class Evaluations:
         needed = prefix or (self.info.num_conditions and conditions is None)
         sequences = self.sequences(split) if needed else None
         given: dict[str, Any] = {"num": num, "length": length, "conditions": conditions}
-        if self.sampler is not None and not prefix:
-            found = sampled(self.sampler, self.model, self.info, sequences, **given, seed=seed)
-            return {"x": [*found.values()][-1]}
+        if revised and (REVISED not in self.samplers or prefix):
+            raise UsageError(
+                f"draws of {type(self.model).__name__} cannot be revised: only those without a "
+                "prefix, of models that were trained by gan, f-gan or inclusive-nrf"
+            )
+        if self.samplers and not prefix:
+            sampler = self.samplers[REVISED if revised else [*self.samplers][-1]]
+            found = sampled(sampler, self.model, self.info, sequences, **given, seed=seed)
+            return {"x": found}
         given |= {"prefix": prefix, "seed": seed}
         return sample(self.model, self.guide, self.info, sequences, **given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,10 +102,9 @@ class Run(Evaluations):
         return self._is_main_process
 
     @property
-    def sampler(self) -> Sampler | None:
-        """The objective's, if it has one; see `Objective.samples`."""
-        has_own = type(self.objective).samples is not Objective.samples
-        return self.objective.samples if has_own else None
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Those of the objective by name; see `Objective.samplers`."""
+        return self.objective.samplers()
 
     @cached_property
     def chosen_by(self) -> str:

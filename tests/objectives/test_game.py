@@ -98,3 +98,12 @@ def test_draws_resemble_data_as_the_reference_has_it():
     assert found(torch.zeros(1000, 2)).draws_spread == 0
     few = Sequences(data[:9].numpy(), torch.ones(9, dtype=int).numpy())
     assert resemblance(Of(info, same), few, lambda x: x) is None
+
+
+def test_a_zero_centred_penalty_is_of_the_slopes_at_data_and_at_draws():
+    bound = SlopeBound("zero-centred")
+    data, draws = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    # The gradient of a square is twice its point: squared slopes of 4 and of 36.
+    found = bound.excess(lambda x: x.square().sum(-1), data, draws)
+    assert bound.penalises
+    torch.testing.assert_close(found, torch.tensor([20.0]))

@@ -13,7 +13,7 @@ from oracles import assert_mean, gradient, sample_gradients
 from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import ChainWarning, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import FeedForwardGenerator, Generator
 from pyrodgm.objectives import FGAN, GAN, WGAN
@@ -93,6 +93,42 @@ def exact(divergence, x):
     }[divergence]
 
 
+class Noise(Generator):
+    """A standard normal variable."""
+
+    def __init__(self, info):
+        super().__init__(info, noise_dim=1)
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def generate(self, noise, batch):
+        return self.weight * noise.double()
+
+
+def test_draws_revised_by_the_log_ratio_have_the_distribution_of_the_data():
+    torch.manual_seed(0)
+    game = objective(GAN, Noise(LINE))
+
+    def log_ratio(x, batch):
+        return (DATA.log_prob(x) - DRAWS.log_prob(x))[..., 0]
+
+    game.critic.forward = log_ratio
+    batch = Batch.of(torch.zeros(N, 1, 1).double())
+    distance = {}
+    for name, draw in game.samplers().items():
+        x = draw(batch).detach().flatten().sort().values
+        distance[name] = float((DATA.cdf(x) - QUANTILES).abs().max())
+    # Kolmogorov-Smirnov: beyond 1.95 / sqrt N once in a thousand.
+    assert distance["revised"] < 1.95 / N**0.5 < 0.1 < distance["draws"]
+    assert not objective(WGAN, Noise(LINE)).samplers()
+
+
+def test_a_sure_critic_is_named_where_it_revises():
+    game = objective(GAN, Noise(LINE))
+    game.critic.forward = lambda x, batch: 1e4 * x[..., 0]
+    with pytest.warns(ChainWarning, match="accepted by the critic"):
+        game.revised(Batch.of(torch.zeros(500, 1, 1).double()))
+
+
 @pytest.mark.parametrize("name", ["kl", "reverse-kl", "js", "pearson", "hellinger", "gan"])
 def test_the_best_critic_finds_the_divergence_and_is_the_log_ratio(name):
     made, batch = fitted(name)
@@ -145,11 +181,15 @@ CRITICS = [
 ]
 
 
-@pytest.mark.parametrize("options", CRITICS, ids=lambda o: f"{o['critic']}-{o['labels']}")
+CRITICS = [{"bound": "penalty", **each} for each in CRITICS]
+CRITICS += [{**each, "bound": "zero-centred"} for each in (CRITICS[0], CRITICS[-1])]
+
+
+@pytest.mark.parametrize("options", CRITICS, ids=lambda o: "-".join(map(str, o.values())))
 def test_the_gradient_of_every_critic_with_its_penalty_is_that_of_finite_differences(options):
     torch.manual_seed(2)
     model = FeedForwardGenerator(PICTURES, noise_dim=2, hidden_dim=3)
-    made = objective(GAN, model, critic_dim=3, bound="penalty", **options).double()
+    made = objective(GAN, model, critic_dim=3, **options).double()
     if made.critic.maps is not None and options["critic"] == "attention":
         nn.init.constant_(made.critic.maps.layers[2].weight, 0.7)
     batch = labelled()

@@ -79,7 +79,7 @@ def test_independence_sampling_leaves_the_field_unchanged(guide):
 def test_many_moves_from_the_guide_reach_the_field(revision):
     torch.manual_seed(2)
     objective = of_bits(steps=60, revision=revision)
-    x = objective.samples(Batch.of(torch.zeros(10_000, 1, D).double()))["revised"]
+    x = objective.samplers()["revised"](Batch.of(torch.zeros(10_000, 1, D).double()))
     hot = (x[:, 0, None] == STATES).all(-1).double()
     assert_mean(hot, log_p(objective.model).exp().detach(), power=0.1)
 
@@ -220,7 +220,7 @@ def test_revised_rows_climb(revision):
         guide.program.network[-1].bias.fill_(3.0)
     objective = InclusiveNRF(model, guide, revision=revision, step_size=0.01)
     batch = Batch.of(torch.zeros(300, 1, 2).double())
-    found = objective.samples(batch)
+    found = {name: draw(batch) for name, draw in objective.samplers().items()}
     nats = [float(model.potential(x, batch).mean().detach()) for x in found.values()]
     assert nats[1] > nats[0] + 0.5
     assert not found["revised"].requires_grad

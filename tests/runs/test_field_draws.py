@@ -43,7 +43,7 @@ def test_draws_beside_data_are_revised_ones_and_those_of_the_guide(runs, name):
     keys = ["draws", *(["guide"] if name == "inclusive" else []), "train"]
     assert list(found.looks) == keys
     words = {
-        "inclusive": {"draws": "revised draws of the guide", "guide": "draws of the guide"},
+        "inclusive": {"draws": "revised draws", "guide": "draws of the guide"},
         "exclusive": {"draws": "draws of the guide"},
     }
     assert found.names == words[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from pyrodgm.seeds import forked
 
 PROPOSALS = 50  # draws of the noise for each sequence of a field
 
-Sampler = Callable[[Batch], Mapping[str, Tensor]]
+Sampler = Callable[[Batch], Tensor]  # draws in the shape of a batch, (B, T, D)
 
 
 def sample(
@@ -110,8 +110,8 @@ def sampled(
     length: int | None = None,
     conditions: np.ndarray | None = None,
     seed: int = 0,
-) -> dict[str, Tensor]:
-    """Draws of a sampler by name, the best ones last, (num, length, D) each, in the data's units.
+) -> Tensor:
+    """Draws of a sampler, (num, length, D), in the units of the data.
 
     Args:
         sampler: gives draws in the shape of a batch.
@@ -133,8 +133,8 @@ def sampled(
     like = next(model.parameters())
     with torch.no_grad(), forked(seed, "sample"):
         known = None if known is None else known.to(like.device)
-        found = sampler(Batch.of(like.new_zeros(num, frames, info.dim), known))
-    return {name: _uncentred(x, info) for name, x in found.items()}
+        x = sampler(Batch.of(like.new_zeros(num, frames, info.dim), known))
+    return _uncentred(x, info)
 
 
 def _refuse_prefix(model: Model, conditions: np.ndarray | None) -> None:

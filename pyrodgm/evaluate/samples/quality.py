@@ -33,7 +33,8 @@ TESTED = 1000  # rows of each set in a kernel test
 PORTION = 500  # rows drawn together
 MODEL, TRAIN, EXACT = "draws", "train", "exact"  # what is measured
 GUIDE = "guide"  # draws of a guide over observations, before their revision
-SAMPLERS = {GUIDE: "draws of the guide", "revised": "revised draws of the guide"}  # in words
+REVISED = "revised"  # draws after Markov moves
+SAMPLERS = {GUIDE: "draws of the guide", REVISED: "revised draws"}  # in words
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def quality(
     *,
     split: str = "test",
     draws: int | None = None,
-    sampler: Sampler | None = None,
+    samplers: Mapping[str, Sampler] = MappingProxyType({}),
     seed: int = 0,
 ) -> Quality:
     """Compare draws from a model with held-out rows, and with training rows if they are there.
@@ -149,7 +150,7 @@ def quality(
         training: the rows it was fitted on; without them there is no classifier and no reference.
         split: name of the held-out rows.
         draws: number of draws; by default 2000, or 10,000 where modes are known.
-        sampler: gives draws that stand for those of the model, by name, the best ones last.
+        samplers: what draws in the place of the model, by name; the last one stands for it.
         seed: of all draws; the global generator is left alone.
 
     Raises:
@@ -162,8 +163,8 @@ def quality(
     if num < 2:
         raise UsageError(f"draws is {num}; give at least 2")
     given: dict[str, Any] = {"split": split, "seed": seed}
-    if sampler is not None:
-        return _of_sampler(sampler, model, info, held_out, training, num=num, **given)
+    if samplers:
+        return _of_samplers(samplers, model, info, held_out, training, num=num, **given)
     x = drawn_rows(model, guide, info, held_out, num, seed)
     found = compared(x, info, held_out, training, **given)
     if not has_reconstructions(model, guide, info):
@@ -226,8 +227,8 @@ def drawn_rows(
     return torch.cat(parts).cpu().double().numpy()
 
 
-def _of_sampler(
-    sampler: Sampler,
+def _of_samplers(
+    samplers: Mapping[str, Sampler],
     model: Model,
     info: DataInfo,
     held_out: Sequences,
@@ -237,14 +238,18 @@ def _of_sampler(
     split: str,
     seed: int,
 ) -> Quality:
-    """The same of a sampler's draws: the best ones, and the others beside."""
-    found = sampled(sampler, model, info, held_out, num=num, length=1, seed=seed)
-    rows = {name: x[:, 0].cpu().double().numpy() for name, x in found.items()}
-    *others, best = rows
+    """The same of the draws of samplers: those that stand for the model, and the others beside."""
+    given: dict[str, Any] = {"num": num, "length": 1, "seed": seed}
+    rows = {
+        name: sampled(sampler, model, info, held_out, **given)[:, 0].cpu().double().numpy()
+        for name, sampler in samplers.items()
+    }
+    *others, chosen = rows
     beside = {name: rows[name] for name in others}
-    names = {MODEL: best, **dict(zip(others, others, strict=True))}
-    result = compared(rows[best], info, held_out, training, beside=beside, split=split, seed=seed)
-    return replace(result, names={key: SAMPLERS.get(name, name) for key, name in names.items()})
+    result = compared(rows[chosen], info, held_out, training, beside=beside, split=split, seed=seed)
+    names = {MODEL: chosen, **dict(zip(others, others, strict=True))}
+    words = {key: SAMPLERS.get(name, name) for key, name in names.items() if name != MODEL}
+    return replace(result, names=words)
 
 
 def rows_of(sequences: Sequences, seed: int) -> np.ndarray:
