@@ -33,8 +33,8 @@ def command(
     Differences are paired by sequence, so they can be significant even if the errors overlap.
     Runs without a density are ranked by the validation score of their objective.
     """
-    from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.evaluate.likelihood.compare import ranked
+    from pyrodgm.evaluate.likelihood.weights import has_bound
     from pyrodgm.runs.run import Run
     from pyrodgm.runs.tables import comparison_table
 

@@ -141,8 +141,8 @@ def _show_likelihood(
     **of_ais: Any,
 ) -> None:
     """Print the log-likelihood or bounds on it, as far as the model has them."""
-    from pyrodgm.evaluate.likelihood.bounds import has_bound
     from pyrodgm.evaluate.likelihood.importance import uses_noise
+    from pyrodgm.evaluate.likelihood.weights import has_bound
 
     if uses_noise(run.model, estimator):
         _show_field(run, split, as_json, draws=draws, estimator=estimator, seed=seed)
@@ -228,7 +228,7 @@ def _show_annealed(
 ) -> None:
     """Print a bound by annealing the latents, and the bracket on simulated sequences."""
     from pyrodgm.evaluate.likelihood.ais import Chains
-    from pyrodgm.evaluate.likelihood.bounds import scores_table
+    from pyrodgm.evaluate.likelihood.bound import scores_table
     from pyrodgm.runs.tables import likelihood_table
 
     from .progress import showing_progress

@@ -27,7 +27,7 @@ def command(
     run: Path, out: Path | None, data: str | None, split: str, with_check: bool, seed: int
 ) -> None:
     """Write one HTML file that opens offline: results, figures, checks and configuration."""
-    from pyrodgm.evaluate.likelihood.bounds import has_weights
+    from pyrodgm.evaluate.likelihood.weights import has_weights
     from pyrodgm.report import write_report
     from pyrodgm.runs.check import last_check
     from pyrodgm.runs.run import Run

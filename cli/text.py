@@ -45,7 +45,7 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     if as_json:
         print_json(run.results().to_dict())
         return
-    from pyrodgm.evaluate.likelihood.bounds import has_bound
+    from pyrodgm.evaluate.likelihood.weights import has_bound
     from pyrodgm.runs.tables import likelihood_table, objective_table, shown_table, word_table
 
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
@@ -77,7 +77,7 @@ def _advice(run: Run, *, worse: bool) -> Iterator[str]:
             "The first of several evaluations was the best: a smaller fit.evaluate_every evaluates "
             "earlier, and may find better weights"
         )
-    from pyrodgm.evaluate.likelihood.bounds import has_weights
+    from pyrodgm.evaluate.likelihood.weights import has_weights
 
     path = shlex.quote(str(run.folder.path))
     check = f"pyrodgm check {path}; and " if has_weights(run.model, run.guide) else ""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import Validation, validate
+from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.evaluate.prediction.samples import Sampler
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import MissingDataError, UsageError
-from pyrodgm.evaluate.likelihood.bounds import has_weights
+from pyrodgm.evaluate.likelihood.weights import has_weights
 from pyrodgm.models import FrameEnergyModel
 from pyrodgm.report import facts, figures, latents, machines
 from pyrodgm.report.blocks import Page, Section, Text

@@ -13,7 +13,8 @@ from pyrodgm.data.base import Splits
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.terms import terms
 from pyrodgm.evaluate.latents.activity import ACTIVE, activities
-from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator
+from pyrodgm.evaluate.likelihood.bound import Bound
+from pyrodgm.evaluate.likelihood.bounds import Estimator
 from pyrodgm.evaluate.likelihood.parts import excess
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.evaluate.prediction.errors import Prediction

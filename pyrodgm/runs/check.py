@@ -17,7 +17,7 @@ from pyrodgm.engine.particles import beginning
 from pyrodgm.errors import RunFolderError, UsageError
 from pyrodgm.evaluate.latents.activity import activities, expected_latents
 from pyrodgm.evaluate.latents.classes import ClassUse, class_use
-from pyrodgm.evaluate.likelihood.bounds import (
+from pyrodgm.evaluate.likelihood.weights import (
     importance_weights,
     latent_nats,
     refuse_without_weights,

@@ -12,7 +12,7 @@ from pyrodgm.data import load
 from pyrodgm.data.base import SPLITS, DataInfo, Sequences, Splits
 from pyrodgm.data.evaluation import Data, EvaluationData, Given, given_data
 from pyrodgm.errors import ChangedWarning, DataWarning, MissingDataError, UsageError
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.trivial.likelihoods import predictors, scores
 from pyrodgm.evaluate.trivial.predictors import Predictor
 from pyrodgm.evaluate.trivial.predictors import predictors as baseline_predictors

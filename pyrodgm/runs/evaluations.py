@@ -17,7 +17,8 @@ from pyrodgm.errors import MissingDataError, UsageError
 from pyrodgm.evaluate.landscape import Landscape, has_landscape, landscape
 from pyrodgm.evaluate.latents.states import States, states
 from pyrodgm.evaluate.likelihood.ais import Annealed, Chains, annealed
-from pyrodgm.evaluate.likelihood.bounds import Bound, Estimator, bound, sequence_scores
+from pyrodgm.evaluate.likelihood.bound import Bound
+from pyrodgm.evaluate.likelihood.bounds import Estimator, bound, sequence_scores
 from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
 from pyrodgm.evaluate.likelihood.field import FieldLikelihood, field_likelihood

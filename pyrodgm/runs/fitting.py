@@ -14,7 +14,7 @@ from pyrodgm.data import DATASETS
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
-from pyrodgm.evaluate.likelihood.bounds import has_bound
+from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.objectives import Objective
 from pyrodgm.runs.data import RunData
 from pyrodgm.runs.loading import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 
 
 @dataclass(frozen=True)

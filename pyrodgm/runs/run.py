@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pyrodgm.access import access_in_words
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
-from pyrodgm.evaluate.likelihood.bounds import has_bound
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
+from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.evaluate.prediction.samples import Sampler
 from pyrodgm.objectives import AVB, Objective
 from pyrodgm.runs.data import DataChoice, RunData

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.compare import Fitted, Scored, score
 from pyrodgm.storage.files import replacing
 from pyrodgm.storage.folder import RunFolder

@@ -9,7 +9,7 @@ from itertools import chain
 from pyrodgm.data.base import DataInfo
 from pyrodgm.display import counted
 from pyrodgm.evaluate.latents.states import States
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
 from pyrodgm.evaluate.likelihood.parts import Parts
 from pyrodgm.evaluate.likelihood.validation import Validation, choice

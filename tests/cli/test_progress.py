@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.loop import Progress

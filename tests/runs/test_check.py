@@ -9,7 +9,7 @@ import pyrodgm as dgm
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.latents.activity import activities
-from pyrodgm.evaluate.likelihood.bounds import importance_weights, latent_nats
+from pyrodgm.evaluate.likelihood.weights import importance_weights, latent_nats
 from pyrodgm.evaluate.posterior import diagnostics, kept, predictive
 from pyrodgm.evaluate.work import weighing
 from pyrodgm.runs import check as module

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pyrodgm.data.base import Sequences
-from pyrodgm.display import json_number
-from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
+from pyrodgm.evaluate.likelihood.bound import Bound, scores_table
 from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
 from pyrodgm.evaluate.likelihood.importance import choose_exact, uses_noise, weigh
 from pyrodgm.evaluate.likelihood.normaliser import (
@@ -23,8 +19,14 @@ from pyrodgm.evaluate.likelihood.normaliser import (
     potentials,
     refuse_other,
 )
-from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
-from pyrodgm.evaluate.passes import Progress, chunks, drawing, sequence_evidence, silent
+from pyrodgm.evaluate.likelihood.quadrature import quadrature
+from pyrodgm.evaluate.likelihood.weights import (
+    has_bound,
+    has_weights,
+    importance_weights,
+    refuse_without_weights,
+)
+from pyrodgm.evaluate.passes import sequence_evidence
 from pyrodgm.guides import Guide
 from pyrodgm.models import EnergyModel, FrameEnergyModel, Model
 
@@ -32,109 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Estimator = Literal["auto", "elbo", "iwae", "fivo", "exact", "quadrature", "ais", "importance"]
-LIKELIHOODS = ("exact", "quadrature")  # estimators of the log-likelihood itself
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A lower bound on the log-likelihood of a split; higher is better.
-
-    Args:
-        estimator: "elbo", "iwae", "fivo" or "ais" for bounds; "exact" or "quadrature" for the
-            log-likelihood itself.
-        particles: draws per sequence, K; 1 for exact values, quadrature and ais.
-        nats_per_example: mean over sequences.
-        standard_error_nats_per_example: of that mean, over sequences.
-        nats_per_frame: total over all frames, divided by their number (frame-weighted).
-        standard_error_nats_per_frame: of that ratio, over sequences.
-        nats_per_frame_sequence_weighted: mean over sequences of each sequence's mean per frame.
-        standard_error_nats_per_frame_sequence_weighted: of that mean, over sequences.
-        examples: number of sequences.
-        frames: number of frames.
-    """
-
-    estimator: str
-    particles: int
-    nats_per_example: float
-    standard_error_nats_per_example: float
-    nats_per_frame: float
-    standard_error_nats_per_frame: float
-    nats_per_frame_sequence_weighted: float
-    standard_error_nats_per_frame_sequence_weighted: float
-    examples: int
-    frames: int
-
-    @classmethod
-    def of(
-        cls, per_sequence: np.ndarray, lengths: np.ndarray, estimator: str, particles: int = 1
-    ) -> Bound:
-        """The bound in both weightings, from one number per sequence.
-
-        Args:
-            per_sequence: nats of each sequence, (N,).
-            lengths: frames of each sequence, (N,).
-            estimator: name of the estimator.
-            particles: draws per sequence, K; 1 for exact values, quadrature and ais.
-        """
-        count = len(per_sequence)
-        per_frame = per_sequence.sum() / lengths.sum()
-        # Long sequences have more nats and more frames: their ratio varies less than either.
-        each = per_sequence / lengths
-        beside = (per_sequence - per_frame * lengths) / lengths.mean()
-        return cls(
-            estimator=estimator,
-            particles=1 if estimator in (*LIKELIHOODS, "ais") else particles,
-            nats_per_example=float(per_sequence.mean()),
-            standard_error_nats_per_example=standard_error(per_sequence),
-            nats_per_frame=float(per_frame),
-            standard_error_nats_per_frame=standard_error(beside),
-            nats_per_frame_sequence_weighted=float(each.mean()),
-            standard_error_nats_per_frame_sequence_weighted=standard_error(each),
-            examples=count,
-            frames=int(lengths.sum()),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; a standard error of a single sequence is null."""
-        return {name: json_number(value) for name, value in asdict(self).items()}
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean of independent numbers; NaN for a single number."""
-    if len(values) < 2:
-        return math.nan
-    if not np.ptp(values):
-        return 0.0  # where the computed deviation would be a rounding error
-    return float(values.std(ddof=1)) / math.sqrt(len(values))
-
-
-def has_weights(model: Model, guide: Guide) -> bool:
-    """Whether the guide's draws have importance weights: both must have normalised densities."""
-    return model.traits.density == "normalised" and guide.traits.has_density
-
-
-def has_bound(model: Model, guide: Guide) -> bool:
-    """Whether the log-likelihood, or a bound on it, is computed by default.
-
-    By importance weights, or by quadrature if there are few latents and little data; see
-    `pyrodgm.evaluate.likelihood.quadrature`.
-    """
-    return has_weights(model, guide) or (model.traits.density == "normalised" and integrates(model))
-
-
-def refuse_without_weights(model: Model, guide: Guide) -> None:
-    """Raise if draws from the guide have no importance weights.
-
-    Raises:
-        UsageError: the model or the guide has no density.
-    """
-    if not has_weights(model, guide):
-        without = guide if model.traits.density == "normalised" else model
-        raise UsageError(
-            f"{type(without).__name__} has no density that can be computed, and bounds on the "
-            "log-likelihood and checks are made of importance weights, which need one; pyrodgm "
-            "evaluate without options, sample and report show what there is"
-        )
 
 
 def bound(
@@ -269,33 +168,6 @@ def sequence_scores(
     return scores_table(nats, sequences.lengths, used)
 
 
-def scores_table(
-    nats: np.ndarray, lengths: np.ndarray, estimator: str, *, rows: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Log-likelihoods of sequences as a table.
-
-    Columns: ``sequence`` (row in the split), ``frames``, ``nats``, ``nats_per_frame`` and
-    ``estimator``.
-
-    Args:
-        nats: of every sequence, (N,).
-        lengths: frames of each, (N,).
-        estimator: its name.
-        rows: of the sequences in the split, (N,); 0, 1, 2 and so on if not given.
-    """
-    import pandas as pd  # slow to import
-
-    return pd.DataFrame(
-        {
-            "sequence": np.arange(len(nats)) if rows is None else rows,
-            "frames": lengths,
-            "nats": nats,
-            "nats_per_frame": nats / lengths,
-            "estimator": estimator,
-        }
-    )
-
-
 def _is_exact(model: Model) -> bool:
     """Whether the log-likelihood needs no draws."""
     return model.traits.latents == "none" and model.traits.density == "normalised"
@@ -338,53 +210,3 @@ def _chosen(model: Model, guide: Guide, estimator: Estimator, particles: int) ->
     if estimator != "auto":
         return estimator
     return "elbo" if particles == 1 else "iwae"
-
-
-def importance_weights(
-    model: Model,
-    guide: Guide,
-    sequences: Sequences,
-    *,
-    particles: int,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Tensor:
-    """Log importance weights of K draws for every sequence, (K, N), in double precision.
-
-    `progress` is called with the share done, in [0, 1].
-
-    Raises:
-        UsageError: no particles, or no densities.
-    """
-    refuse_without_weights(model, guide)
-    if particles < 1:
-        raise UsageError(f"particles is {particles}; give at least 1")
-    log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
-    with drawing(model, seed, "importance weights") as device:
-        for rows, part in chunks(
-            sequences.lengths, particles, width=model.frame_size, progress=progress
-        ):
-            batch = sequences.batch(rows).to(device)
-            drawn = terms(model, guide, batch, part.stop - part.start)
-            log_w[part, torch.from_numpy(rows)] = drawn.log_w.sum(-1).double().cpu()
-    return log_w
-
-
-def latent_nats(
-    model: Model, guide: Guide, sequences: Sequences, *, draws: int = 10, seed: int = 0
-) -> float:
-    r"""KL divergence from the prior to the guide, in nats per frame.
-
-    .. math:: E_q \Big[\sum_t \log q(z_t \mid z_{<t}, x) - \log p(z_t \mid z_{<t}, x_{<t})\Big]
-        \Big/ T
-
-    This is the part of the ELBO that is not reconstruction. It is zero if the guide equals the
-    prior: the latents are then unused (posterior collapse).
-    """
-    nats = 0.0
-    with drawing(model, seed, "latent nats") as device:
-        for rows, part in chunks(sequences.lengths, draws, width=model.frame_size):
-            batch = sequences.batch(rows).to(device)
-            kl = terms(model, guide, batch, part.stop - part.start).kl
-            nats += sum(float(each.double().sum()) for each in kl.values())
-    return nats / (draws * sequences.num_frames)

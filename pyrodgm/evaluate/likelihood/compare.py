@@ -12,7 +12,8 @@ from pyrodgm.data.evaluation import Data
 from pyrodgm.data.local import content_sha256
 from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.bounds import Bound, sequence_bounds, standard_error
+from pyrodgm.evaluate.likelihood.bound import Bound, standard_error
+from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,

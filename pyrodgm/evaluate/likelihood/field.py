@@ -12,7 +12,7 @@ import torch
 from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.errors import NonFiniteError
-from pyrodgm.evaluate.likelihood.bounds import Bound, standard_error
+from pyrodgm.evaluate.likelihood.bound import Bound, standard_error
 from pyrodgm.evaluate.likelihood.importance import (
     FieldEstimator,
     Weighed,

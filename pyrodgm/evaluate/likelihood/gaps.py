@@ -13,9 +13,10 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.display import counted, json_number
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.likelihood.ais import Chains, annealed
-from pyrodgm.evaluate.likelihood.bounds import importance_weights, standard_error
+from pyrodgm.evaluate.likelihood.bound import standard_error
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.likelihood.refine import Refinement, refine
+from pyrodgm.evaluate.likelihood.weights import importance_weights
 from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model

@@ -20,7 +20,7 @@ from pyrodgm.engine.draws import draw, score
 from pyrodgm.engine.grid import POINTS_AT_ONCE, log_volume, points, refined
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CriticWarning, QuadratureWarning
-from pyrodgm.evaluate.likelihood.bounds import standard_error
+from pyrodgm.evaluate.likelihood.bound import standard_error
 from pyrodgm.evaluate.likelihood.quadrature import MASS, distinct, log_probs, refuse_without_grid
 from pyrodgm.evaluate.passes import drawing
 from pyrodgm.guides import Guide, StepGuide

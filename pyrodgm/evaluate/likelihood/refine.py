@@ -22,7 +22,8 @@ from pyrodgm.engine.refinement import (
     sampled_bounds,
 )
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.bounds import refuse_without_weights, standard_error
+from pyrodgm.evaluate.likelihood.bound import standard_error
+from pyrodgm.evaluate.likelihood.weights import refuse_without_weights
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model

@@ -11,8 +11,10 @@ import torch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import pair_factors
 from pyrodgm.errors import NonFiniteError
-from pyrodgm.evaluate.likelihood.bounds import LIKELIHOODS, Bound, Estimator, bound, has_weights
+from pyrodgm.evaluate.likelihood.bound import LIKELIHOODS, Bound
+from pyrodgm.evaluate.likelihood.bounds import Estimator, bound
 from pyrodgm.evaluate.likelihood.quadrature import quadrature
+from pyrodgm.evaluate.likelihood.weights import has_weights
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model

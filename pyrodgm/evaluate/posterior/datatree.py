@@ -17,7 +17,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.data.evaluation import Data
 from pyrodgm.engine.draws import pair_factors
-from pyrodgm.evaluate.likelihood.bounds import refuse_without_weights
+from pyrodgm.evaluate.likelihood.weights import refuse_without_weights
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.evaluate.posterior.compact import (
     BLANK,

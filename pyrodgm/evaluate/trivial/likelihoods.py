@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
-from pyrodgm.evaluate.likelihood.bounds import Bound
+from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.frame_scores import (
     Score,
     bernoulli,

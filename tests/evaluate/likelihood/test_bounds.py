@@ -7,7 +7,8 @@ import torch
 from oracles import assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.evaluate.likelihood.bounds import Bound, latent_nats, standard_error
+from pyrodgm.evaluate.likelihood.bound import Bound, standard_error
+from pyrodgm.evaluate.likelihood.weights import latent_nats
 from variants import frames, latent_paths, pair, path_log_probs
 
 

@@ -12,9 +12,10 @@ from oracles import ppca_log_prob
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.engine.grid import log_integral
 from pyrodgm.errors import CompatibilityError, QuadratureWarning, UsageError
-from pyrodgm.evaluate.likelihood.bounds import bound, has_bound, has_weights, sequence_bounds
+from pyrodgm.evaluate.likelihood.bounds import bound, sequence_bounds
 from pyrodgm.evaluate.likelihood.quadrature import integrates, quadrature
 from pyrodgm.evaluate.likelihood.validation import EXACT, validate
+from pyrodgm.evaluate.likelihood.weights import has_bound, has_weights
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit
 from pyrodgm.models import SBN, VAE, VRNN, FeedForwardGenerator, ModelTraits, Site, StepModel
 

@@ -5,7 +5,7 @@ from arviz_stats.base import array_stats
 
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.bounds import importance_weights
+from pyrodgm.evaluate.likelihood.weights import importance_weights
 from pyrodgm.evaluate.posterior.diagnostics import (
     effective_sample_size,
     gap_per_frame,
