@@ -7,80 +7,22 @@ shape (B, T).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
-from pyro.distributions import TorchDistribution
-from pyro.distributions.util import scale_and_mask
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
 from pyrodgm.engine.auxiliary import extended
+from pyrodgm.engine.factors import Draws, Factor, Factors, num_draws, refuse_other_sites
 from pyrodgm.engine.implicit import NOISE, NoiseProgram
 from pyrodgm.engine.rollout import Rollout, SequenceProgram, Surrogate
+from pyrodgm.engine.traced import Program, conditioned, traced
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.turns import PROCESS
-
-Program = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Factor:
-    """One site's factor of a joint density, in all frames of K draws.
-
-    Args:
-        value: what was drawn or observed, (K, B, T, D).
-        distribution: of every frame, given what the draws before it were.
-        log_prob: nats, (K, B, T), zero where a frame is padding.
-        log_score: the same without the scale of a subsampled plate or of `poutine.scale`.
-        pathwise: whether gradients flow through the draw.
-    """
-
-    value: Tensor
-    distribution: TorchDistribution
-    log_prob: Tensor
-    log_score: Tensor
-    pathwise: bool
-
-
-Factors = dict[str, Factor]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """K draws of every site of a program on a batch.
-
-    Args:
-        values: of every site that was drawn, (K, B, T, D).
-        noise: that they are a function of, (K, B, T, D), by site, where it was kept: standard
-            logistic for binary sites, see `noise` of the distribution.
-        states: deterministic states along the draws, (K, B, T, S), by name; only of draws that
-            carry gradients, whose recurrence need not run again.
-        factors_of: gives the factors of all sites.
-    """
-
-    values: Mapping[str, Tensor]
-    noise: Mapping[str, Tensor]
-    states: Mapping[str, Tensor]
-    factors_of: Callable[[], Factors]
-
-    @cached_property
-    def factors(self) -> Factors:
-        """The factor of every site, computed at the first use."""
-        return self.factors_of()
-
-    @property
-    def log_probs(self) -> dict[str, Tensor]:
-        """Nats of every site, (K, B, T), zero where a frame is padding."""
-        return {name: factor.log_prob for name, factor in self.factors.items()}
 
 
 def draw(
@@ -145,10 +87,7 @@ def draw(
                 f"{_name(program)} is not a sequence program, and its draws of "
                 f"{', '.join(noise)} cannot be made from given noise"
             )
-        sites = _traced(program, batch, particles)
-        factors = {n: _factor(s, pathwise=pathwise) for n, s in sites.items()}
-        values = {n: factors[n].value for n, s in sites.items() if not s["is_observed"]}
-        return Draws(values, {}, {}, lambda: factors)
+        return traced(program, batch, particles, pathwise=pathwise)
 
 
 def score(
@@ -188,10 +127,10 @@ def factors(
         if isinstance(program, NoiseProgram):
             return _without_density(program)
         if not isinstance(program, SequenceProgram):
-            return _conditioned(program, batch, values)
+            return conditioned(program, batch, values)
         refuse_other_sites(set(program.latents), set(values))
         known = {**values, **dict.fromkeys(program.observed, batch.x)}
-        rollout = Rollout.over(program, batch, known, _particles(values), states)
+        rollout = Rollout.over(program, batch, known, num_draws(values), states)
         return _factors_of(rollout, batch)
 
 
@@ -359,52 +298,6 @@ def _factors_of(
         carries = pathwise and (all_carry or program.carries_gradients(name))
         result[name] = Factor(value, distribution, nats, nats, carries)
     return result
-
-
-def _conditioned(program: Program, batch: Batch, values: Mapping[str, Tensor]) -> Factors:
-    """The sites of any other Pyro program at given values."""
-    particles = _particles(values)
-    sites = _traced(poutine.condition(program, data=dict(values)), batch, particles)
-    latent = {name for name, site in sites.items() if not site["is_observed"]}
-    refuse_other_sites(latent | (values.keys() & sites.keys()), set(values))
-    return {name: _factor(site) for name, site in sites.items()}
-
-
-def _traced(program: Program, batch: Batch, particles: int) -> dict[str, dict[str, Any]]:
-    """Sample sites of any Pyro program on a batch, as Pyro's trace has them."""
-    with pyro.plate("particles", particles, dim=-3):
-        nodes: dict[str, Any] = dict(poutine.trace(program).get_trace(batch).nodes)
-    return {
-        name: site
-        for name, site in nodes.items()
-        if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
-    }
-
-
-def _factor(site: dict[str, Any], *, pathwise: bool = True) -> Factor:
-    carries = pathwise and bool(getattr(site["fn"], "has_rsample", False))
-    value = site["value"] if carries or site["is_observed"] else site["value"].detach()
-    nats = scale_and_mask(site["fn"].log_prob(value), mask=site["mask"])
-    return Factor(value, site["fn"], scale_and_mask(nats, site["scale"]), nats, carries)
-
-
-def _particles(values: Mapping[str, Tensor]) -> int:
-    """How many draws there are of every site; one where there are no sites."""
-    return max((len(value) for value in values.values()), default=1)
-
-
-def refuse_other_sites(latent: set[str], given: set[str]) -> None:
-    """Raise unless the sites that are given are a program's latent sites.
-
-    Raises:
-        CompatibilityError: they are others.
-    """
-    if latent != given:
-        raise CompatibilityError(
-            f"the guide draws {sorted(given - latent) or 'nothing'} that the model does not "
-            f"know, and the model draws {sorted(latent - given) or 'nothing'} that the guide "
-            "does not; both must draw the same sites"
-        )
 
 
 def _name(program: Program | NoiseProgram) -> str:

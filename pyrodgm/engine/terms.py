@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.auxiliary import extended
-from pyrodgm.engine.draws import Factors, draw, factors, pair_factors
+from pyrodgm.engine.draws import draw, factors, pair_factors
+from pyrodgm.engine.factors import Factors
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.rollout import Surrogate
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.engine.draws import Factor, draw, pair_factors
+from pyrodgm.engine.draws import draw, pair_factors
+from pyrodgm.engine.factors import Factor
 from pyrodgm.engine.sites import sizes
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.guides import Guide

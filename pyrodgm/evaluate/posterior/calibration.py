@@ -20,7 +20,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.engine.draws import Factors, factors, pair_factors, simulate, simulated_batch
+from pyrodgm.engine.draws import factors, pair_factors, simulate, simulated_batch
+from pyrodgm.engine.factors import Factors
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.passes import FRAMES_AT_ONCE, Progress, drawing, silent
 from pyrodgm.guides import Guide
