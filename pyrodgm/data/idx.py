@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -27,6 +27,7 @@ SPLIT_NAMES |= {"test": "test"}
 NAME = re.compile(
     rf"(?:^|.*[-_])({'|'.join(SPLIT_NAMES)})[-_](images|labels)[-._]idx\d[-_]ubyte(?:\.gz)?$"
 )
+Values = Literal["grey", "sampled", "dynamic"]
 BYTES, WIDTH = 8, 4  # the code of unsigned bytes, and the bytes of a size in the header
 AXES = {"images": 3, "labels": 1}
 
@@ -34,7 +35,7 @@ AXES = {"images": 3, "labels": 1}
 def read(
     path: str | Path,
     *,
-    values: Literal["grey", "sampled"] = "grey",
+    values: Values = "grey",
     labels: bool = False,
     split_seed: int = 0,
 ) -> Splits:
@@ -43,7 +44,8 @@ def read(
     Args:
         path: the folder.
         values: "grey" for values in [0, 1]; "sampled" for bits, every pixel drawn once with its
-            grey value as probability, the same bits every time.
+            grey value as probability, the same bits every time; "dynamic" for bits that are drawn
+            anew for every batch of training.
         labels: whether the class of every picture is a condition, with a column of zeros and ones
             for each. Otherwise it is used in evaluation alone.
         split_seed: for holding out a missing valid or test split.
@@ -52,8 +54,8 @@ def read(
         DataError: a file is missing, damaged or not of bytes, or labels do not fit the pictures.
         UsageError: other values.
     """
-    if values not in ("grey", "sampled"):
-        raise UsageError(f"idx files: values is '{values}'; give grey or sampled")
+    if values not in get_args(Values):
+        raise UsageError(f"idx files: values is '{values}'; give {', '.join(get_args(Values))}")
     folder = Path(path).expanduser()
     files = dict(files_of(folder))
     if ("train", "images") not in files:
@@ -73,7 +75,7 @@ def read(
     notes = [note for note in splits.notes if "train_lengths" not in note]
     digest = local.folder_sha256(folder, sorted(files.values()))
     splits = replace(splits, sha256=digest, notes=tuple(notes))
-    return splits if values == "grey" else as_bits(splits, "idx")
+    return splits if values == "grey" else as_bits(splits, "idx", redrawn=values == "dynamic")
 
 
 def is_idx(path: Path) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pyrodgm.data.base import Splits
 from pyrodgm.data.pictures import as_bits
 from pyrodgm.data.published import Published
 from pyrodgm.errors import UsageError
+
+Values = Literal["static", "sampled", "dynamic", "grey"]
 
 BINARISED = Published(
     name="mnist",
@@ -42,7 +44,7 @@ GREY = Published(
 def load(
     *,
     path: str | None = None,
-    values: Literal["static", "sampled", "grey"] = "static",
+    values: Values = "static",
     labels: bool = False,
 ) -> Splits:
     r"""Handwritten digits, black and white or grey.
@@ -51,11 +53,12 @@ def load(
     - "sampled": every pixel is drawn once as a bit, with its grey value as probability, and the
       same bits every time. The distribution is that of "static"; the bits, and the split into
       training and validation, are others.
+    - "dynamic": as "sampled", but in training the bits are drawn anew for every batch.
     - "grey": grey values in [0,1], which emission "bernoulli" scores by cross-entropy.
 
     Args:
         path: the npz file, if it is not in a usual place.
-        values: "static", "sampled" or "grey".
+        values: "static", "sampled", "dynamic" or "grey".
         labels: whether the digit of every row is a condition, with a column of zeros and ones for
             each of the ten; not for "static". Otherwise it is used in evaluation alone.
 
@@ -63,8 +66,8 @@ def load(
         DataError: it is not on this machine, or not what was published.
         UsageError: labels of data that has none.
     """
-    if values not in ("static", "sampled", "grey"):
-        raise UsageError(f"mnist: values is '{values}'; give static, sampled or grey")
+    if values not in get_args(Values):
+        raise UsageError(f"mnist: values is '{values}'; give {', '.join(get_args(Values))}")
     if values == "static":
         if labels:
             raise UsageError(
@@ -73,4 +76,4 @@ def load(
             )
         return BINARISED.load(path)
     splits = GREY.load(path, labels=labels)
-    return splits if values == "grey" else as_bits(splits, "mnist")
+    return splits if values == "grey" else as_bits(splits, "mnist", redrawn=values == "dynamic")

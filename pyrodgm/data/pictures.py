@@ -10,6 +10,7 @@ import numpy as np
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.data.facts import CHANNELS, is_image_shape
 from pyrodgm.data.info import ImageShape
+from pyrodgm.data.redrawn import RedrawnBits
 from pyrodgm.errors import DataError
 from pyrodgm.seeds import numpy_generator
 
@@ -109,12 +110,13 @@ def grey_bytes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.divide(x, WHITE, dtype=np.float32) for name, x in arrays.items()}
 
 
-def as_bits(splits: Splits, stream: str) -> Splits:
+def as_bits(splits: Splits, stream: str, *, redrawn: bool = False) -> Splits:
     """Grey pictures as bits: every pixel drawn once, with its grey value as probability.
 
     Args:
         splits: grey values in [0, 1].
         stream: name of the random stream, so that the bits are the same every time.
+        redrawn: whether the bits of training are drawn anew for every batch.
     """
     info, parts = splits.info, {}
     for split, part in splits.items():
@@ -125,4 +127,7 @@ def as_bits(splits: Splits, stream: str) -> Splits:
     facts = {"image_shape": info.image_shape, "classes": info.classes}
     drawn = Splits.of(info.name, "binary", parts, **facts)
     note = "every pixel is drawn once, with its grey value as probability"
+    if redrawn:
+        note += ", but anew for every batch of training"
+        drawn = replace(drawn, augmented=RedrawnBits(drawn.train, splits.train.x))
     return replace(drawn, sha256=splits.sha256, notes=(*splits.notes, note))

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 from pyrodgm import data
 from pyrodgm.data.inspect import inspect
@@ -54,8 +55,26 @@ def test_values_may_be_bits_and_labels_conditions(folder):
     assert np.array_equal(splits.test.x, data.load(folder, values="sampled").test.x)
     other = read_other(folder, splits.info)
     assert np.array_equal(other["test"].x, splits.test.x)
-    with pytest.raises(UsageError, match="give grey or sampled"):
+    with pytest.raises(UsageError, match="give grey, sampled, dynamic"):
         data.load(folder, values="black")
+
+
+def test_dynamic_bits_are_new_in_every_batch_of_training_alone(folder):
+    grey, once = (data.load(folder, values=values) for values in ("grey", "sampled"))
+    splits = data.load(folder, values="dynamic")
+    for split, part in splits.items():
+        assert torch.equal(part.x, once[split].x)
+        assert torch.equal(part.batch([0, 2]).x, once[split].batch([0, 2]).x)
+    chosen = splits.training.select([3, 1])
+    torch.manual_seed(0)
+    bits = torch.stack([chosen.batch([0, 1]).x for _ in range(4000)])
+    assert set(bits.unique().tolist()) == {0.0, 1.0}
+    expected = grey.train.x[[3, 1], None]
+    # Five standard errors for each of the 24 pixels: once in 70,000 by chance.
+    error = (expected * (1 - expected) / len(bits)).sqrt()
+    assert ((bits.mean(0) - expected).abs() <= 5 * error + 1e-6).all()
+    torch.manual_seed(0)
+    assert torch.equal(chosen.batch([0, 1]).x, bits[0])
 
 
 @pytest.mark.parametrize(
