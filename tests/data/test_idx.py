@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from killing import Killed, Killer, assert_same_run
 from pyrodgm import data
 from pyrodgm.data.inspect import inspect
 from pyrodgm.errors import DataError, UsageError
+from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.runs.loading import read_other
+from pyrodgm.setup.config import resolve
+from tiny import tiny_values
 
 rng = np.random.default_rng(0)
 PICTURES = {"train": rng.integers(0, 256, (30, 4, 3)), "t10k": rng.integers(0, 256, (6, 4, 3))}
@@ -121,3 +125,14 @@ def test_constant_pictures_are_noted(folder):
         (folder / f"{split}-images-idx3-ubyte").write_bytes(encoded(0 * x + 7))
     assert data.load(folder).info.std == (0.0,) * 12
     assert any("never change" in note for note in inspect(folder)["notes"])
+
+
+def test_training_on_dynamic_bits_is_resumed_bit_for_bit(folder, tmp_path):
+    values = tiny_values(folder)
+    values["model"] |= {"name": "sbn"}
+    values["data"] |= {"values": "dynamic"}
+    fit_config(resolve(values), tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit_config(resolve(values), tmp_path / "killed", Killer(7))
+    resume(tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
