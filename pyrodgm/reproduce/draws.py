@@ -11,12 +11,14 @@ from pyrodgm.data.base import Splits
 from pyrodgm.errors import DataError
 from pyrodgm.evaluate.likelihood.ais import Chains
 from pyrodgm.evaluate.samples.modes import SETS, SIZE
-from pyrodgm.evaluate.samples.quality import GUIDE, MODEL, TRAIN, Quality, compared
+from pyrodgm.evaluate.samples.quality import GUIDE, MODEL, REVISED, TRAIN, Quality, compared
 from pyrodgm.evaluate.trivial.normal_mixture import NormalMixture, fit_mixture
 from pyrodgm.reproduce.table import Numbers
 from pyrodgm.runs.run import Run
 from pyrodgm.seeds import numpy_generator
 from pyrodgm.tables import Measured
+
+OF_MODES = ("covered", "realistic")
 
 
 def draws(run: Run, *, error_at_most: float = math.inf) -> Numbers:
@@ -28,10 +30,13 @@ def draws(run: Run, *, error_at_most: float = math.inf) -> Numbers:
 
     Returns:
         "covered" modes and "realistic" share if modes are known, "score" of a classifier if there
-        are classes, "mmd" (squared, times 1000), and "error" of reconstructions if there are
-        latents.
+        are classes, "mmd" (squared, times 1000), "error" of reconstructions if there are latents,
+        and "revised covered" and "revised realistic" of draws that a critic has revised.
     """
-    numbers = dict(numbers_of(run.sample_quality("test"), MODEL))
+    quality = run.sample_quality("test")
+    numbers = dict(numbers_of(quality, MODEL))
+    if REVISED in quality.looks:
+        numbers |= _named("revised", numbers_of(quality, REVISED))
     if "error" in numbers and not numbers["error"].value <= error_at_most:
         numbers["error"] = Measured(error_at_most)
     return numbers
@@ -79,15 +84,18 @@ def fields(run: Run) -> Numbers:
         "kl" from the true density to that of the field, and "reverse kl", in nats.
     """
     quality, plane = run.sample_quality("test"), run.landscape()
-    kept = ("covered", "realistic")
-    numbers = {k: v for k, v in numbers_of(quality, MODEL).items() if k in kept}
+    numbers = {k: v for k, v in numbers_of(quality, MODEL).items() if k in OF_MODES}
     if GUIDE in quality.looks:
-        own = numbers_of(quality, GUIDE)
-        numbers |= {f"guide {name}": own[name] for name in kept}
+        numbers |= _named("guide", numbers_of(quality, GUIDE))
     if plane is not None and plane.kl_to_learned is not None and plane.kl_to_true is not None:
         numbers["kl"] = Measured(plane.kl_to_learned)
         numbers["reverse kl"] = Measured(plane.kl_to_true)
     return numbers
+
+
+def _named(whose: str, numbers: Numbers) -> Numbers:
+    """The numbers of known modes, under names that say whose draws they are of."""
+    return {f"{whose} {name}": numbers[name] for name in OF_MODES if name in numbers}
 
 
 def numbers_of(found: Quality, name: str) -> Numbers:
