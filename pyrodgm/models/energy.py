@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 import pyro
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
+from pyrodgm.carried import Before
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
@@ -23,6 +25,7 @@ from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.networks.lengths import LogNormaliser
 
+STATE = "state"  # what a model of frames given the past carries from chunk to chunk
 ChainKind = Literal["gibbs", "gibbs-with-gradients", "discrete-langevin", "sgld", "sghmc", "mala"]
 
 
@@ -314,8 +317,19 @@ class FrameEnergyModel(EnergyModel):
     def states(self, batch: Batch, num: int = 1) -> Tensor:
         """The state before every frame and after the last, (num, B, T + 1, S).
 
-        States that are drawn have `num` independent paths.
+        States that are drawn have `num` independent paths. The first state is `carried(batch)`
+        where the batch continues other frames.
         """
+
+    def carried(self, batch: Batch) -> Tensor | None:
+        """The state after the frames that the batch continues, (B, S); None if there are none."""
+        return batch.before.states.get(STATE)
+
+    def end(self, batch: Batch) -> Before:
+        """What lies before the frame that follows a batch: a state, without gradients."""
+        with torch.no_grad():
+            state = self.states(batch)[0, :, -1]
+        return Before(batch.before.frames + batch.length, states={STATE: state})
 
     @abstractmethod
     def frames(self, states: Tensor) -> FrameEnergies:

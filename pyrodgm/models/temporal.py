@@ -71,7 +71,8 @@ class TemporalRBM(FrameEnergyModel):
     def states(self, batch: Batch, num: int = 1) -> Tensor:
         """The state before every frame and after the last, (num, B, T + 1, H)."""
         drive = F.linear(batch.x, self.weight, self.hidden)
-        states = [self.start.expand(num, batch.size, -1)]
+        carried = self.carried(batch)
+        states = [(self.start if carried is None else carried).expand(num, batch.size, -1)]
         for now in drive.unbind(1):
             states.append(self.state(now + F.linear(states[-1], self.hidden_drive)))
         return torch.stack(states, 2)

@@ -16,7 +16,8 @@ from pyrodgm.engine.chunks import end_of, pieces
 from pyrodgm.engine.draws import draw, score
 from pyrodgm.errors import ChunkWarning, CompatibilityError
 from pyrodgm.guides import StepGuide
-from pyrodgm.models import StepModel
+from pyrodgm.models import FrameEnergyModel, StepModel
+from pyrodgm.models.energy import STATE
 from pyrodgm.objectives import Objective
 from pyrodgm.objectives.state import RowCache
 from pyrodgm.seeds import forked
@@ -76,6 +77,9 @@ def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
     tried = copy.deepcopy(objective).eval()
     _check_objective(tried)
     model, guide = tried.model, tried.guide
+    if isinstance(model, FrameEnergyModel):
+        _check_states(model, _beginnings(tried, splits, rows))
+        return
     if not (isinstance(model, StepModel) and isinstance(guide, StepGuide)):
         raise CompatibilityError(
             f"fit.chunk is {longest}, but {type(model).__name__} with {type(guide).__name__} does "
@@ -102,6 +106,27 @@ def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:
             "remains a bound; whole sequences are validated",
             ChunkWarning,
             stacklevel=2,
+        )
+
+
+def _check_states(model: FrameEnergyModel, batch: Batch) -> None:
+    """Raise unless a model of frames given the past goes on from the state of the frames before.
+
+    Raises:
+        CompatibilityError: it starts again at every chunk.
+    """
+    with forked(0, "chunks"), torch.no_grad():
+        head, tail = batch.chunk(0, EACH), batch.chunk(EACH, batch.length)
+        goes_on = batch.lengths > EACH
+        before = model.end(head).rows(goes_on.nonzero()[:, 0])
+        found = model.states(replace(tail, before=before))[0]
+        whole = model.states(batch)[0, goes_on, EACH:]
+        # States that are drawn agree in the first frame alone.
+        expected = before.states[STATE][:, None] if model.filtered else whole
+    if not _close(found[:, : expected.shape[1]], expected):
+        raise CompatibilityError(
+            f"{type(model).__name__} does not continue from one chunk to the next: its "
+            "states(batch) must start from carried(batch), where there is one; leave fit.chunk out"
         )
 
 

@@ -19,6 +19,7 @@ from pyrodgm.data.loader import BatchSampler
 from pyrodgm.engine.chunks import end_of
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.models import FrameEnergyModel
 from pyrodgm.objectives import Loss, Objective
 from pyrodgm.objectives.state import OwnState, RowCache, Running
 from pyrodgm.seeds import Stream
@@ -179,10 +180,12 @@ class Training:
         return next(self.batches)
 
     def _end_of(self, chunk: Batch) -> Before:
-        """What lies before the next chunk, on a draw from the guide; both are step programs."""
-        model, guide = cast("Any", self.objective.model), cast("Any", self.objective.guide)
+        """What lies before the next chunk; of step programs, on a draw from the guide."""
+        model, guide = self.objective.model, cast("Any", self.objective.guide)
         with self.fabric.autocast():
-            return end_of(model, guide, chunk)
+            if isinstance(model, FrameEnergyModel):
+                return model.end(chunk)
+            return end_of(cast("Any", model), guide, chunk)
 
     def _turn(self, stepping: Stepping, batch: Batch) -> Loss:
         """One phase on one batch: the gradient of its surrogate for its own parameters only."""

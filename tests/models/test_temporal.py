@@ -95,6 +95,21 @@ def test_states_continue_frame_by_frame():
         torch.testing.assert_close(state, all_of_them[1, :, t + 1])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [RTRBM, TRBM])
+def test_a_chunk_goes_on_from_the_state_of_the_one_before(kind):
+    model, batch = machine(kind), Batch.of(all_sequences(3)[[77, 200, 301]])
+    before = model.end(batch.chunk(0, 1))
+    following = replace(batch.chunk(1, 3), before=before)
+    found = model.states(following, 2)
+    torch.testing.assert_close(found[:, :, 0], before.states["state"].expand(2, -1, -1))
+    assert model.end(following).frames == 3
+    if kind is RTRBM:
+        torch.testing.assert_close(found, model.states(batch, 2)[:, :, 1:])
+        whole, parts = (model.given(part).log_normaliser() for part in (batch, following))
+        torch.testing.assert_close(parts, whole[:, 1:])
+
+
 @pytest.mark.parametrize("steps", [1, 40])
 def test_the_mean_update_goes_back_through_time(steps):
     """With many sweeps it is the gradient of the log-likelihood of ragged sequences."""

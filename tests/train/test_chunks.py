@@ -90,6 +90,23 @@ def test_a_run_killed_inside_a_sequence_is_resumed_bit_for_bit(splits, tmp_path)
     assert_same_run(whole, killed)
 
 
+@pytest.mark.parametrize("kind", ["RTRBM", "TRBM"])
+def test_a_machine_of_frames_is_resumed_inside_a_sequence(splits, tmp_path, kind):
+    def made():
+        torch.manual_seed(0)
+        model = getattr(dgm.models, kind)(splits.info, hidden_dim=3)
+        return dgm.objectives.CD(model, dgm.guides.NoGuide(model))
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    dgm.fit(made(), splits, out=whole, **OPTIONS)
+    with pytest.raises(Killed):
+        dgm.fit(made(), splits, out=killed, watcher=Killer(5), **OPTIONS)
+    state = torch.load(killed / "checkpoints" / "step-00000003" / "state.pt", weights_only=True)
+    assert state["chunk"]["states"].keys() == {"state"}
+    dgm.resume(killed, objective=made(), splits=splits)
+    assert_same_run(whole, killed)
+
+
 def refused(splits, model, guide, objective, **options):
     torch.manual_seed(0)
     model = model(splits.info, **options)
@@ -106,6 +123,11 @@ def test_what_cannot_continue_is_refused_before_training(splits):
         )
     with pytest.raises(CompatibilityError, match="train on different batches"):
         refused(splits, dgm.models.VRNN, dgm.guides.VRNNGuide, dgm.objectives.AVRNN, **SMALL)
+    machine = dgm.models.RTRBM(splits.info, hidden_dim=3)
+    torch.nn.init.normal_(machine.weight)
+    machine.carried = lambda batch: None
+    with pytest.raises(CompatibilityError, match="must start from carried"):
+        check_runs(dgm.objectives.CD(machine, dgm.guides.NoGuide(machine)), splits, chunk=4)
     with pytest.raises(UsageError, match="single process"):
         check_devices(FitOptions(chunk=4, devices=2, batch_size=4))
 
