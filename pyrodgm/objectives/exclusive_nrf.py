@@ -136,11 +136,15 @@ class ExclusiveNRF(FieldWithGuide):
 
     def _by_path(self, batch: Batch) -> Found:
         """Real numbers of a generator, through which gradients go."""
-        x, _ = cast("GeneratorGuide", self.guide).joint(batch)
+        guide = cast("GeneratorGuide", self.guide)
+        x, _ = guide.joint(batch)
         with frozen(self.model.parameters()):
             climbed = frame_mean(self.field.potential(x, batch), batch)
         if self.entropy == "nearest-neighbour":
-            entropy = nearest_neighbour_entropy(without_padding(x, batch))
+            rows = without_padding(x, batch)
+            if len(rows) == 1:  # has no neighbour without another draw
+                rows = torch.cat([rows, without_padding(guide.joint(batch)[0], batch)])
+            entropy = nearest_neighbour_entropy(rows)
         else:
             entropy = batch_norm_entropy(self.guide)
         return x.detach(), climbed + self.entropy_weight * entropy, entropy

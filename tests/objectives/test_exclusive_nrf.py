@@ -123,3 +123,13 @@ def test_what_does_not_fit_is_refused_in_words():
         compat.check(bits, VAEGuide(bits), ExclusiveNRF)
     with pytest.raises(CompatibilityError, match="not known"):
         ExclusiveNRF(bits, VAEGuide(bits))
+
+
+def test_the_entropy_of_a_batch_of_one_row_has_a_gradient():
+    torch.manual_seed(2)
+    model = Bowl(REAL)
+    objective = ExclusiveNRF(model, GeneratorGuide(model), entropy_weight=1e6).double()
+    weight = objective.guide.program.network[-1].weight
+    one = objective(Batch.of(torch.zeros(1, 1, 2).double())).surrogate
+    gradient_of_weight = gradient(one, [weight])
+    assert gradient_of_weight.abs().max() > 1e3  # of the entropy, by its weight
