@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import ChainWarning
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means, spread
-from pyrodgm.objectives.state import Running, RunningFromFirst
+from pyrodgm.objectives.state import Apply, OwnState, Running, RunningFromFirst
 
 if TYPE_CHECKING:
     from pyrodgm.objectives.moves import Moves
@@ -22,12 +23,15 @@ LEAST_MOBILITY = 0.01  # mobility below which there is a warning; of chains of r
 LEAST_MOBILITY_OF_REALS = 0.0005
 LEAST_ACCEPTANCE = 0.02
 FAR = 100.0  # mean square of standardised features beyond which chains have left the data
-DECAY = 0.95
+EVERY = 10  # steps, of which one is measured
+DECAY, DECAY_OF_ALL = 0.8, 0.95  # of averages over measured steps, and over all
 SIZED = ("sgld", "sghmc", "mala", "discrete-langevin")  # kernels with a step size
 
 
-class ChainHealth(nn.Module):
+class ChainHealth(OwnState):
     r"""Averages over training steps of what the chains of an energy model do in a step.
+
+    Every tenth step is measured, as this costs as much as a small model.
 
     - mobility: squared distance between the codes of states before and after a step, relative to
       that of two independent rows of the data. For bits this is the number of bits that changed.
@@ -50,7 +54,8 @@ class ChainHealth(nn.Module):
         self.likeness_of_steps = RunningFromFirst(DECAY)
         self.acceptance = RunningFromFirst(DECAY)
         self.distance = Running(DECAY)
-        self.undone = Running(DECAY)
+        self.undone = Running(DECAY_OF_ALL)
+        self.steps = 0  # of training
 
     def finite(self, before: Tensor, after: Tensor) -> Tensor:
         """The states after a step, and those before it where they are not finite."""
@@ -59,7 +64,6 @@ class ChainHealth(nn.Module):
         lost = ~after.isfinite().all(-1, keepdim=True)
         if self.training:
             self.undone.update(lost.to(after.dtype).mean())
-            self.distance.update(self.codes(after).square().nan_to_num(0.0).mean())
         return torch.where(lost, before, after)
 
     def measure(self, before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
@@ -75,11 +79,57 @@ class ChainHealth(nn.Module):
         scale = ((first.square() * weight).sum() * (second.square() * weight).sum()).sqrt()
         return (both / scale).clamp(0.0, 1.0).nan_to_num(1.0)
 
-    def update(self, mobility: Tensor, likeness: Tensor, acceptance: Tensor) -> None:
-        """Update the averages with those of a training step."""
-        self.mobility.update(mobility)
-        self.likeness_of_steps.update(likeness)
+    def due(self) -> bool:
+        """Count a training step; whether it is one that is measured."""
+        self.steps += 1
+        return self.steps % EVERY == 1
+
+    def update(
+        self,
+        states: tuple[Tensor, Tensor],
+        potentials: tuple[Tensor, Tensor],
+        mask: Tensor,
+        acceptance: Tensor,
+    ) -> None:
+        """Update the averages with those of a training step.
+
+        Args:
+            states: before and after it, (B, T, D).
+            potentials: of the two, (B, T).
+            mask: of frames, (B, T).
+            acceptance: mean probability of acceptance.
+        """
+        self.mobility.update(self.measure(*states, mask))
+        self.likeness_of_steps.update(self.likeness(*potentials, mask))
         self.acceptance.update(acceptance)
+        if self.kind == "real":
+            self.distance.update(self.codes(states[1]).square().mean())
+
+    def report(self, draws: Tensor, *, rejects: bool) -> dict[str, Tensor]:
+        """The averages, as numbers of a training step.
+
+        Args:
+            draws: number of chains.
+            rejects: whether proposals may be rejected.
+        """
+        likeness = self.likeness_of_steps.value
+        found = {
+            "chain_mobility": self.mobility.value,
+            "chain_effective_draws": draws * (1 - likeness) / (1 + likeness),
+        }
+        return found | ({"chain_acceptance": self.acceptance.value} if rejects else {})
+
+    def own_state(self) -> dict[str, Any]:
+        """The number of training steps."""
+        return {"steps": self.steps}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Restore it."""
+        self.steps = state["steps"]
+
+    def move(self, change: Apply) -> None:
+        """There are no tensors but buffers."""
+        del change
 
     def warn(self, moves: Moves) -> None:
         """Warn of chains that do not represent the model.

@@ -72,15 +72,14 @@ class Contrastive(Objective):
         counted = where.mask.to(at_chains)
         own, drawn = at_data.sum() / frames, (at_chains * counted).sum() / counted.sum()
         each = at_chains.detach()
-        moved = self.health.measure(self._first(before), self._first(after), where.mask)
-        likeness = self.health.likeness(self.earlier(at_data.detach()), each, where.mask)
         if self.training:
-            self.health.update(moved, likeness, accepted)
+            if self.health.due():
+                states = self._first(before), self._first(after)
+                potentials = self.earlier(at_data.detach()), each
+                self.health.update(states, potentials, where.mask, accepted)
             self.keep(after, each)
-        report = {self.headline: (own - drawn).detach(), "chain_mobility": moved}
-        report["chain_effective_draws"] = counted.sum() * (1 - likeness) / (1 + likeness)
-        if self.moves.rejects:
-            report["chain_acceptance"] = accepted
+        report = {self.headline: (own - drawn).detach()}
+        report |= self.health.report(counted.sum(), rejects=self.moves.rejects)
         sites = {"potential of the data": own.detach(), "potential of the chains": drawn.detach()}
         return Loss((drawn - own) * frames / batch.size, report, sites)
 

@@ -96,8 +96,10 @@ class NoiseContrast(FieldWithGuide):
         around = batch.repeated(number)
         with torch.no_grad():
             drawn = self.noise.draw(around)
-        of_data = self.log_ratios(batch.x, batch) - math.log(number)
-        of_noise = self.log_ratios(drawn, around) - math.log(number)
+        both = batch.repeated(1 + number)
+        nats = self._by_frame(torch.cat([batch.x, drawn]), both)
+        of_data = self._examples(nats[: batch.size], batch) - math.log(number)
+        of_noise = self._examples(nats[batch.size :], around) - math.log(number)
         value = _value(of_data, of_noise, number, self.interpolation)
         right = ((of_data > 0).sum() + (of_noise <= 0).sum()) / (len(of_data) + len(of_noise))
         report = {self.headline: value.detach(), "classified_correctly": right.detach()}
@@ -111,7 +113,14 @@ class NoiseContrast(FieldWithGuide):
             x: observations, (B, T, D).
             batch: with mask and conditions.
         """
-        nats = self.field.log_ratio(x, batch, self.noise) - self.log_z(batch)
+        return self._examples(self._by_frame(x, batch), batch)
+
+    def _by_frame(self, x: Tensor, batch: Batch) -> Tensor:
+        """The log density ratio by frame, (B, T)."""
+        return self.field.log_ratio(x, batch, self.noise) - self.log_z(batch)
+
+    def _examples(self, nats: Tensor, batch: Batch) -> Tensor:
+        """Numbers by frame, (B, T), as those of examples, (E,)."""
         if self.field.of_sequences:
             return nats.masked_fill(~batch.mask, 0.0).sum(-1)
         return without_padding(nats, batch)
