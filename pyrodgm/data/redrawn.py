@@ -16,8 +16,8 @@ from pyrodgm.data.sequences import Sequences
 class RedrawnBits(Sequences):
     r"""Sequences of bits :math:`x \sim \mathrm{Bernoulli}(g)` that are new in every batch.
 
-    This is the dynamic binarisation of training data: no picture is seen twice as the same bits, so
-    that models overfit later. Draws come from torch's global generator, whose state belongs to a
+    This is the dynamic binarisation of training data: a picture is other bits every time, so that
+    models overfit later. Draws come from torch's global generator, whose state belongs to a
     checkpoint.
 
     Args:

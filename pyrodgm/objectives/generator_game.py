@@ -63,7 +63,7 @@ class GeneratorGame(Game):
     r"""A generator g against a critic V of its draws, over a divergence in variational form.
 
     .. math::
-        \text{critic: } & \max_V \; F(V, g) = E\, a(V(x)) - E\, b(V(g(\epsilon))) \
+        \text{critic: } & \max_V \; F(V, g) = E\, a(V(x)) - E\, b(V(g(\epsilon))) \\
         \text{generator: } & \min_g \; -E\, b(V(g(\epsilon))), \quad
             \text{or directly } -E\, a(V(g(\epsilon)))
 

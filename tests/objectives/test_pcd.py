@@ -190,3 +190,8 @@ def test_the_commands(tiny, tmp_path, cli):
         said = cli(command, out)
         assert (said.code, "sample and report show what there is" in said.err) == (2, True), said
     assert cli("evaluate", out, "--particles", 3).code == 2
+
+
+def test_every_tenth_step_is_measured():
+    objective = PCD(RBM(INFO, hidden_dim=2), NoGuide(RBM(INFO, hidden_dim=2)))
+    assert [objective.health.due() for _ in range(21)] == [True, *[False] * 9] * 2 + [True]
