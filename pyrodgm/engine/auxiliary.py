@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.engine.past import Draw, Past
 from pyrodgm.engine.programs import fused
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.carried import Before, Ends
 from pyrodgm.engine.auxiliary import extended
-from pyrodgm.engine.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.engine.rollout import Rollout
+from pyrodgm.engine.sequence_program import SequenceProgram, seen_values
 from pyrodgm.lags import Lags, tail
 
 

@@ -19,7 +19,8 @@ from pyrodgm.distributions import partial
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.factors import Draws, Factor, Factors, num_draws, refuse_other_sites
 from pyrodgm.engine.implicit import NOISE, NoiseProgram
-from pyrodgm.engine.rollout import Rollout, SequenceProgram, Surrogate
+from pyrodgm.engine.rollout import Rollout, Surrogate
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.traced import Program, conditioned, traced
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.turns import PROCESS

@@ -17,7 +17,7 @@ from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.cells import Cell
 from pyrodgm.engine.particles import of_ancestors
 from pyrodgm.engine.past import Drive, Past, computed
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling
 from pyrodgm.engine.twist import Twist, TwistedFilter, log_twist, twist_changes
 

@@ -13,7 +13,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions import BernoulliVector, logits_of, partial
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.past import Draw
-from pyrodgm.engine.rollout import Rollout, SequenceProgram
+from pyrodgm.engine.rollout import Rollout
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.terms import Terms
 
 

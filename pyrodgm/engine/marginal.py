@@ -37,7 +37,7 @@ from pyrodgm.engine.filtered import (
     windows,
 )
 from pyrodgm.engine.particles import Particles
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling, Values
 from pyrodgm.errors import CompatibilityError
 

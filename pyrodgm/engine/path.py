@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
-from pyrodgm.engine.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.engine.rollout import Rollout
+from pyrodgm.engine.sequence_program import SequenceProgram, seen_values
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
 

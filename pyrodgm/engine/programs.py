@@ -27,7 +27,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.distributions import MOST_BITS, bit_vectors, is_bits, numbered, partial
 from pyrodgm.engine.past import Draw, Past, ShiftedPast, join
 from pyrodgm.engine.path import FusedRun
-from pyrodgm.engine.rollout import Rollout, SequenceProgram, seen_values
+from pyrodgm.engine.rollout import Rollout
+from pyrodgm.engine.sequence_program import SequenceProgram, seen_values
 from pyrodgm.engine.sites import sizes
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError, UsageError

@@ -8,10 +8,7 @@ frames (`engine.smc`, `engine.filtered`); and `pyro.markov` states every frame t
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from functools import cached_property
-from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -20,68 +17,13 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.engine.chains import ChainPast, only_chains
 from pyrodgm.engine.expectation import expected
-from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast, seen_key
+from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast
+from pyrodgm.engine.recorded import FrameRecord, ScoredPath
 from pyrodgm.engine.sampler import Sampler
-from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.engine.sequence_program import SequenceProgram, seen_values
 from pyrodgm.lags import Lags
 
 Surrogate = Callable[[TorchDistribution], TorchDistribution]
-
-
-class SequenceProgram:
-    """A program given by what happens in one frame; sequence models and sequence guides are these.
-
-    Attributes:
-        history: how many past frames a step may look at, n.
-        latents: name, dimension and kind of every site that is drawn.
-        observed: name and dimension of every site whose values the batch gives.
-        states: names of the deterministic states that a step carries.
-        chained: whether every site is drawn by ``past.chain``, given nothing but observations and
-            the paths of sites before it.
-    """
-
-    history: int
-    latents: dict[str, Site]
-    observed: dict[str, int]
-    states: tuple[str, ...] = ()
-    chained: bool = False
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """Name and dimension of every site, latents first."""
-        return sizes(self.latents) | self.observed
-
-    @property
-    def reparameterised(self) -> bool:
-        """Whether gradients flow through some of the draws."""
-        return any(site.pathwise for site in self.latents.values())
-
-    @property
-    def scored(self) -> frozenset[str]:
-        """The latent sites whose draws carry no gradients."""
-        return frozenset(name for name, site in self.latents.items() if not site.pathwise)
-
-    def carries_gradients(self, name: str) -> bool:
-        """Whether gradients flow through the draw of a site; of an observed one, if through any."""
-        site = self.latents.get(name)
-        return self.reparameterised if site is None else site.pathwise
-
-    @abstractmethod
-    def encode(self, batch: Batch) -> Tensor | None:
-        """Features of the whole batch, (B, T, E), computed once; None where there are none."""
-
-    @abstractmethod
-    def step(self, draw: Draw, past: Past, encoded: Tensor | None, t: Tensor) -> None:
-        """Draw every site of one frame, or of all frames at once: leading dimensions broadcast.
-
-        Args:
-            draw: ``draw(name, distribution)`` returns the value of a site.
-            past: ``past[name]`` holds the last n values of a site side by side, (..., n D), newest
-                first, zero before the first frame of a sequence; ``past.carry(name, drive, cell)``
-                moves a deterministic state on, see `pyrodgm.engine.past.Past.carry`.
-            encoded: this frame's features, (..., E).
-            t: frame number from zero, a scalar or (T,).
-        """
 
 
 class Rollout:
@@ -128,7 +70,7 @@ class Rollout:
         self.before = self.lags.before
         self.states_along = dict(states or {})
         self.sampler = Sampler(leading, length)
-        self._scored = _Scored({}, dict)
+        self._scored = ScoredPath({}, dict)
 
     @classmethod
     def over(
@@ -205,7 +147,7 @@ class Rollout:
         """One site after the other; what drives each is also what scores it."""
         past = ChainPast(self.values, self.program.history, start, sampler, self.lags)
         self._step(only_chains, past)
-        self._scored = _Scored(dict(self.values), past.distributions)
+        self._scored = ScoredPath(dict(self.values), past.distributions)
 
     def _draw_frames(
         self,
@@ -224,7 +166,7 @@ class Rollout:
                 carry gradients, and need not be computed again where the path is scored.
             surrogate: what sites without path gradients are drawn from, as in `draw`.
         """
-        program, record = self.program, _Record(start, keep=keep)
+        program, record = self.program, FrameRecord(start, keep=keep)
         past = Past({name: value.flatten(-2) for name, value in start.items()}, self.before.states)
         given = ShiftedPast(self.values, program.history, lags=self.lags)
         given_past = {name: given[name].unbind(-2) for name in self.values}
@@ -256,7 +198,7 @@ class Rollout:
         self.values |= {name: sampler.path(path) for name, path in record.paths.items()}
         self.states_along |= {name: sampler.path(path) for name, path in record.states.items()}
         if not known and record.can_score:
-            self._scored = _Scored(dict(self.values), record.distributions)
+            self._scored = ScoredPath(dict(self.values), record.distributions)
 
     def visit(self, draw: Draw, path_states: Mapping[str, Tensor] | None = None) -> None:
         """Run the step for all frames at once, each with its past on the paths drawn so far."""
@@ -293,74 +235,5 @@ class Rollout:
                 return self.values[name]
 
             self.visit(draw)
-            self._scored = _Scored(dict(self.values), lambda: found)
+            self._scored = ScoredPath(dict(self.values), lambda: found)
         return self._scored.distributions
-
-
-class _Record:
-    """What was drawn in the frames so far, and what need not be computed again to score it.
-
-    Args:
-        names: of the sites that are drawn.
-        keep: whether states and distributions are kept.
-    """
-
-    def __init__(self, names: Collection[str], *, keep: bool) -> None:
-        self.keep = keep
-        self.paths: dict[str, list[Tensor]] = {name: [] for name in names}
-        self.states: dict[str, list[Tensor]] = {}
-        self._drawn_from: dict[str, list[Any]] = {name: [] for name in names}
-
-    def add(self, name: str, value: Tensor, distribution: TorchDistribution) -> None:
-        """The draw of a site in the frame that is next."""
-        self.paths[name].append(value)
-        if self.keep:
-            self._drawn_from[name].append(distribution)
-
-    def end_frame(self, past: Past) -> None:
-        """Let the frame's draws enter the past, and keep its states."""
-        for name, path in self.paths.items():
-            past.push(name, path[-1], path[-1].shape[-1])
-        if self.keep:
-            for name, state in past.states.items():
-                self.states.setdefault(name, []).append(state)
-
-    @property
-    def can_score(self) -> bool:
-        """Whether the distributions of frames can be put side by side."""
-        return self.keep and all(hasattr(d[0], "over_time") for d in self._drawn_from.values())
-
-    def distributions(self) -> dict[str, TorchDistribution]:
-        """Of every site in all frames."""
-        return {name: each[0].over_time(each) for name, each in self._drawn_from.items()}
-
-
-class _Scored:
-    """Distributions at every frame, and the paths that they were computed on.
-
-    Args:
-        paths: value of every site.
-        score: gives the distribution of every site; called at the first use.
-    """
-
-    def __init__(
-        self, paths: Mapping[str, Tensor], score: Callable[[], dict[str, TorchDistribution]]
-    ) -> None:
-        self.paths, self.score = paths, score
-        self.with_gradient = torch.is_grad_enabled()
-
-    @cached_property
-    def distributions(self) -> dict[str, TorchDistribution]:
-        return self.score()
-
-    def holds(self, values: Mapping[str, Tensor]) -> bool:
-        """Whether they belong to these paths, and carry gradients if gradients are enabled."""
-        same = all(self.paths.get(name) is value for name, value in values.items())
-        return same and self.with_gradient == torch.is_grad_enabled()
-
-
-def seen_values(program: SequenceProgram, batch: Batch) -> dict[str, Tensor]:
-    """Masks of the observed features, by site, for `Past.seen`; empty if all were observed."""
-    if batch.seen is None:
-        return {}
-    return {seen_key(name): batch.seen for name in program.observed}

@@ -15,7 +15,7 @@ from pyrodgm.distributions import partial
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.particles import Particles, systematic
 from pyrodgm.engine.past import seen_key
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 
 THRESHOLD = 0.5
 

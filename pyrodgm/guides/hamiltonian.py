@@ -16,7 +16,7 @@ from pyrodgm.engine.auxiliary import AuxiliaryProgram, ReverseModel
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.past import Past, join
 from pyrodgm.engine.programs import Draw
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, Target

@@ -13,7 +13,7 @@ from pyrodgm.distributions import NormalVector
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
 from pyrodgm.engine.refinement import Posterior, moved, no_moves, sampled_bounds
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import GuideTraits, StepGuide, Target

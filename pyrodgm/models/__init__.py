@@ -7,7 +7,9 @@ from pyrodgm.models.darn import DARN
 from pyrodgm.models.dlgm import DLGM
 from pyrodgm.models.dmm import DMM
 from pyrodgm.models.dtsbn import DTSBND
-from pyrodgm.models.energy import Annealing, EnergyModel, FrameEnergyModel
+from pyrodgm.models.energies import Annealing
+from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.frame_energy import FrameEnergyModel
 from pyrodgm.models.generator import FeedForwardGenerator
 from pyrodgm.models.hmm import HMM
 from pyrodgm.models.implicit import Generator

@@ -6,92 +6,24 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import pyro
-import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.carried import Before
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.weights import Weights
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
+from pyrodgm.models.energies import Annealing, Energies, Noise
 from pyrodgm.networks.codes import Codes
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
 from pyrodgm.networks.lengths import LogNormaliser
 
-STATE = "state"  # what a model of frames given the past carries from chunk to chunk
 ChainKind = Literal["gibbs", "gibbs-with-gradients", "discrete-langevin", "sgld", "sghmc", "mala"]
-
-
-class Annealing(Protocol):
-    r"""A path of distributions from a known one, at beta = 0, to a wanted one, at beta = 1.
-
-    .. math:: p_\beta(x) = \exp(\phi_\beta(x)) / Z_\beta
-
-    The end is an energy model of rows, or the posterior of latents given every sequence of a batch.
-    The shapes below are those of rows; a path of latents has (num, B, T, J) and (num, B).
-    """
-
-    def log_normaliser(self) -> Tensor:
-        """Log Z at the start, beta = 0, in nats, a scalar."""
-        ...
-
-    def start(self, num: int) -> Tensor:
-        """Independent draws at beta = 0, (num, D)."""
-        ...
-
-    def log_ratio(self, x: Tensor, low: float, high: float) -> Tensor:
-        """The potential at beta = high minus that at beta = low, of rows (num, D), (num,)."""
-        ...
-
-    def move(self, x: Tensor, beta: float) -> Tensor:
-        """A draw given rows (num, D) that satisfies detailed balance with p at beta."""
-        ...
-
-
-class Energies(Protocol):
-    """The unnormalised distributions of the frames of one batch, to evaluate them several times."""
-
-    def potential(self, x: Tensor) -> Tensor:
-        """The unnormalised log-density by frame, (..., B, T), of observations (..., B, T, D)."""
-        ...
-
-    def gibbs(self, x: Tensor) -> Tensor:
-        """One sweep of draws, which leaves the distributions unchanged, (..., B, T, D)."""
-        ...
-
-
-class FrameEnergies(Energies, Protocol):
-    """The distributions of frames given those before them, each with a normaliser of its own.
-
-    Frames may have any leading dimensions (...) instead of (B, T).
-    """
-
-    def log_normaliser(self) -> Tensor:
-        """The exact log Z of every frame, (...), in nats, in double precision."""
-        ...
-
-    def annealing(self) -> Annealing:
-        """A path for all frames at once: from a known distribution of each, (num, ..., D)."""
-        ...
-
-    def emission(self, x: Tensor) -> TorchDistribution:
-        """The distribution from which a sweep from x draws frames, of batch shape (...)."""
-        ...
-
-
-class Noise(Protocol):
-    """A distribution of observations in the shape of a batch, such as a guide over observations."""
-
-    def log_prob(self, x: Tensor, batch: Batch) -> Tensor:
-        """Log-probabilities by frame, (B, T), in nats, of observations (B, T, D)."""
-        ...
 
 
 class EnergyModel(Model):
@@ -295,73 +227,3 @@ class BatchEnergies:
     def gibbs(self, x: Tensor) -> Tensor:
         """One sweep of draws, (..., B, T, D)."""
         return self.model.gibbs(x, self.batch)
-
-
-class FrameEnergyModel(EnergyModel):
-    r"""A model whose frames are normalised one by one, each given the frames before it.
-
-    .. math::
-        p(x) = \prod_t p(x_t \mid x_{<t}), \qquad
-        p(x_t \mid x_{<t}) = \frac{1}{Z_t(s_{t-1})} \exp \phi(x_t; s_{t-1})
-
-    where the state s summarises the past. In contrast to other energy models, the potential uses
-    the observations of the batch: as the past of every frame. `filtered` says whether states are
-    drawn, by a filter; then the mean of :math:`\sum_t \log p(x_t \mid s_{t-1})` is a lower bound on
-    the log-likelihood.
-    """
-
-    filtered: ClassVar[bool] = False
-    history = 1
-
-    @abstractmethod
-    def states(self, batch: Batch, num: int = 1) -> Tensor:
-        """The state before every frame and after the last, (num, B, T + 1, S).
-
-        States that are drawn have `num` independent paths. The first state is `carried(batch)`
-        where the batch continues other frames.
-        """
-
-    def carried(self, batch: Batch) -> Tensor | None:
-        """The state after the frames that the batch continues, (B, S); None if there are none."""
-        return batch.before.states.get(STATE)
-
-    def end(self, batch: Batch) -> Before:
-        """What lies before the frame that follows a batch: a state, without gradients."""
-        with torch.no_grad():
-            state = self.states(batch)[0, :, -1]
-        return Before(batch.before.frames + batch.length, states={STATE: state})
-
-    @abstractmethod
-    def frames(self, states: Tensor) -> FrameEnergies:
-        """The distributions of frames given the states before them, (..., S)."""
-
-    @abstractmethod
-    def advance(self, states: Tensor, x: Tensor) -> Tensor:
-        """The states after frames x (..., D) from those before, (..., S)."""
-
-    def given(self, batch: Batch) -> FrameEnergies:
-        """The distributions of all frames given the frames of the batch before them."""
-        return self.frames(self.states(batch)[0, :, :-1])
-
-    def potential(self, x: Tensor, batch: Batch) -> Tensor:
-        """The unnormalised log-density by frame, (..., B, T), given the batch's frames before."""
-        return self.given(batch).potential(x)
-
-    def gibbs(self, x: Tensor, batch: Batch) -> Tensor:
-        """One sweep of draws of every frame given the batch's frames before, (..., B, T, D)."""
-        return self.given(batch).gibbs(x)
-
-    def log_normaliser(self) -> Tensor:
-        """Refused: there is none that all frames share.
-
-        Raises:
-            CompatibilityError: always; `log_normalisers` are those of the frames of a batch.
-        """
-        raise CompatibilityError(
-            f"log Z of {type(self).__name__} differs from frame to frame; log_normalisers(batch) "
-            "gives those of a batch"
-        )
-
-    def log_normalisers(self, batch: Batch) -> Tensor:
-        """The exact log Z of every frame given the batch's frames before, (B, T)."""
-        return self.given(batch).log_normaliser()

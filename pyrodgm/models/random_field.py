@@ -25,7 +25,8 @@ from pyrodgm.engine.grid import (
 from pyrodgm.errors import QuadratureWarning
 from pyrodgm.models.base import Companions, ModelTraits
 from pyrodgm.models.bitwise import BitwisePath, states_of_bits
-from pyrodgm.models.energy import Annealing, ChainKind, EnergyModel
+from pyrodgm.models.energies import Annealing
+from pyrodgm.models.energy import ChainKind, EnergyModel
 from pyrodgm.models.kernel_path import KernelPath
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.marginals import Marginals, refuse_other_data

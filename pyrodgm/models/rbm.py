@@ -12,7 +12,8 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.errors import DataError
 from pyrodgm.models.base import Companions, ModelTraits
-from pyrodgm.models.energy import Annealing, EnergyModel
+from pyrodgm.models.energies import Annealing
+from pyrodgm.models.energy import EnergyModel
 from pyrodgm.models.gaussian_machine import GaussianMachine
 from pyrodgm.models.machine import Machine
 from pyrodgm.models.symbol_machine import SymbolMachine

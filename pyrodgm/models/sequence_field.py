@@ -16,7 +16,8 @@ from pyrodgm.engine.past import join
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.models.base import Companions, ModelTraits
 from pyrodgm.models.bitwise import MOST_BITS, states_of_bits
-from pyrodgm.models.energy import EnergyModel, Noise
+from pyrodgm.models.energies import Noise
+from pyrodgm.models.energy import EnergyModel
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes, layer_sizes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.models.base import Companions, ModelTraits
-from pyrodgm.models.energy import FrameEnergyModel
+from pyrodgm.models.frame_energy import FrameEnergyModel
 from pyrodgm.models.machine import Machine, bits
 from pyrodgm.models.rbm import log_odds_of_bits
 

@@ -16,7 +16,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pyrodgm.distributions import Implicit
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.stepwise import SharedSubsamples, TracePair, site_kind
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.objectives.critic_term import CriticTerm, DistanceTerm

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.engine.filtered import Filtered
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model

@@ -26,7 +26,8 @@ from pyrodgm.engine.kernels import (
 )
 from pyrodgm.engine.kernels.tempering import refuse_betas
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.models.energy import BatchEnergies, ChainKind, Energies, EnergyModel
+from pyrodgm.models.energies import Energies
+from pyrodgm.models.energy import BatchEnergies, ChainKind, EnergyModel
 
 KernelName = Literal["auto"] | ChainKind
 Betas = Annotated[

@@ -9,7 +9,7 @@ from pydantic import Field
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.local import frame_terms
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import Validation, validate

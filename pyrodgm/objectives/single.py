@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.programs import unrolled
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.stepwise import stepwise_terms
 from pyrodgm.engine.terms import Terms, terms
 from pyrodgm.errors import CompatibilityError, UsageError

@@ -12,7 +12,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.draws import score, simulate, simulated_batch
 from pyrodgm.engine.frozen import frozen
-from pyrodgm.engine.rollout import SequenceProgram
+from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.objectives.base import Loss, Objective
 from pyrodgm.objectives.single import sequence_mean

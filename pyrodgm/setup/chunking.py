@@ -17,7 +17,7 @@ from pyrodgm.engine.draws import draw, score
 from pyrodgm.errors import ChunkWarning, CompatibilityError
 from pyrodgm.guides import StepGuide
 from pyrodgm.models import FrameEnergyModel, StepModel
-from pyrodgm.models.energy import STATE
+from pyrodgm.models.frame_energy import STATE
 from pyrodgm.objectives import Objective
 from pyrodgm.objectives.state import RowCache
 from pyrodgm.seeds import forked

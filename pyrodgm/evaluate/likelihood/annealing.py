@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyrodgm.evaluate.passes import Progress, silent
-from pyrodgm.models.energy import Annealing
+from pyrodgm.models.energies import Annealing
 
 
 def forward_weights(

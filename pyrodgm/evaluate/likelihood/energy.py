@@ -23,7 +23,8 @@ from pyrodgm.evaluate.likelihood.normaliser import (
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.base import Model
-from pyrodgm.models.energy import EnergyModel, FrameEnergyModel
+from pyrodgm.models.energy import EnergyModel
+from pyrodgm.models.frame_energy import FrameEnergyModel
 from pyrodgm.networks.codes import Codes
 
 CROSSED = (

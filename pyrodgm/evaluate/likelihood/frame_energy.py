@@ -20,7 +20,8 @@ from pyrodgm.evaluate.likelihood.normaliser import (
     error_of_mean,
 )
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
-from pyrodgm.models.energy import FrameEnergies, FrameEnergyModel
+from pyrodgm.models.energies import FrameEnergies
+from pyrodgm.models.frame_energy import FrameEnergyModel
 
 CHAINS, TEMPERATURES = 4, 500  # of every frame
 NUMBERS_AT_ONCE = 2**17  # chains x frames x features annealed together: they stay in the cache

@@ -16,7 +16,8 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws
 from pyrodgm.evaluate.passes import Progress, drawing, silent
 from pyrodgm.evaluate.prediction.errors import Prediction, sequence_errors
-from pyrodgm.models.energy import FrameEnergies, FrameEnergyModel
+from pyrodgm.models.energies import FrameEnergies
+from pyrodgm.models.frame_energy import FrameEnergyModel
 
 SWEEPS = 100  # of the chain of every frame; the first half is annealed
 NUMBERS_AT_ONCE = 2**20  # draws x frames x features together: bounds memory
