@@ -240,8 +240,12 @@ def _of_samplers(
 ) -> Quality:
     """The same of the draws of samplers: those that stand for the model, and the others beside."""
     given: dict[str, Any] = {"num": num, "length": 1, "seed": seed}
+    source = held_out
+    if info.num_conditions:  # at random, since rows may be sorted by class
+        rng = numpy_generator(seed, "drawn rows")
+        source = held_out.select(rng.integers(len(held_out), size=num))
     rows = {
-        name: sampled(sampler, model, info, held_out, **given)[:, 0].cpu().double().numpy()
+        name: sampled(sampler, model, info, source, **given)[:, 0].cpu().double().numpy()
         for name, sampler in samplers.items()
     }
     *others, chosen = rows

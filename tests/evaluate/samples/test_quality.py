@@ -109,6 +109,23 @@ def test_exact_draws_look_like_data():
     assert alone.looks["test"].tests["test"].rows == 400
 
 
+def test_draws_of_a_sampler_have_the_classes_of_random_rows():
+    """The rows of many test sets are sorted by class."""
+    x = np.repeat(np.eye(2), 300, 0)
+    rows = Sequences(x, np.ones(600, int), conditions=x, labels=np.repeat(["a", "b"], 300))
+    splits = Splits.of("sorted", "real", dict.fromkeys(("train", "valid", "test"), rows))
+    model = dgm.models.FeedForwardGenerator(splits.info)
+    guide, seen = dgm.guides.NoGuide(model), []
+
+    def sampler(batch):
+        seen.append(batch.conditions[:, 0, 0].mean())
+        return batch.x
+
+    given = {"draws": 200, "samplers": {"own": sampler, "draws": sampler}}
+    quality(model, guide, splits.info, splits.test, splits.train, **given)
+    assert seen[0] == seen[1] == pytest.approx(0.5, abs=4.3 * 0.5 / 200**0.5)
+
+
 def test_sequences_are_refused(save_data):
     splits = dgm.data.load(save_data(**ragged()))
     model = dgm.models.TSBN(splits.info, hidden_dim=2)
