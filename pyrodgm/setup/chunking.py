@@ -52,8 +52,11 @@ def _loses_nothing(objective: Objective, splits: Splits, rows: np.ndarray) -> bo
     if not (isinstance(model, StepModel) and isinstance(guide, StepGuide)):
         return False
     batch = _beginnings(tried, splits, rows)
-    with forked(0, "chunks"), torch.no_grad():
-        return not end_of(model, guide, batch).states and all(_agree(model, guide, batch))
+    try:
+        with forked(0, "chunks"), torch.no_grad():
+            return not end_of(model, guide, batch).states and all(_agree(model, guide, batch))
+    except (RuntimeError, TypeError):  # of programs that start nowhere but at the first frame
+        return False
 
 
 def check_chunks(objective: Objective, splits: Splits, longest: int) -> None:

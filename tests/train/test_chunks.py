@@ -10,7 +10,9 @@ import pyrodgm as dgm
 from continuous import Recurrent, SharedGuide
 from killing import Killed, Killer, assert_same_run
 from pyrodgm.data.base import Splits
+from pyrodgm.distributions import BernoulliVector
 from pyrodgm.errors import ChunkWarning, CompatibilityError, UsageError
+from pyrodgm.guides import GuideTraits, StepGuide
 from pyrodgm.objectives import Loss, Objective
 from pyrodgm.setup.chunking import with_chunk
 from pyrodgm.setup.dry_run import check_runs
@@ -166,6 +168,25 @@ def test_auto_is_a_quarter_of_the_mean_length_within_limits(lengths, expected):
     assert with_chunk(FitOptions(), tsbn(splits), splits).chunk == "whole"
 
 
+class FromZero(StepGuide):
+    """It knows no frames before a batch."""
+
+    traits = GuideTraits(latents="binary", sequential=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 1
+        self.log_odds = torch.nn.Linear(model.info.dim, model.latents["z"].dim)
+
+    def encode(self, batch):
+        if batch.before.frames:
+            raise RuntimeError("there must be no frames before")
+        return self.log_odds(batch.x)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+
+
 def test_auto_is_whole_where_chunks_would_lose_gradients():
     splits, auto = sequences_of(80, 120), FitOptions(chunk="auto", batch_size=4)
     objectives = dgm.objectives
@@ -179,6 +200,7 @@ def test_auto_is_whole_where_chunks_would_lose_gradients():
         vrnn(splits, objectives.RWS),
     ]
     assert [with_chunk(auto, each, splits).chunk for each in paths] == ["whole"] * 5
+    assert with_chunk(auto, tsbn(splits, guide=FromZero), splits).chunk == "whole"
     two = FitOptions(chunk="auto", batch_size=4, devices=2)
     assert with_chunk(two, tsbn(splits), splits).chunk == "whole"
 
