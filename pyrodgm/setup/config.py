@@ -189,7 +189,7 @@ def with_defaults(model: object, objective: object, given: Mapping[str, Any]) ->
         objective: the objective or its class; its defaults take precedence, and those of the model
             with it before both.
         given: options by name; default betas and decay in epochs are ignored for optimisers other
-            than Adam.
+            than Adam, and the decay also where a weight decay is given, such as 0 for none.
     """
     usual = {**getattr(model, "fit_defaults", {}), **getattr(objective, "fit_defaults", {})}
     companions = getattr(model, "companions", None)
@@ -197,6 +197,8 @@ def with_defaults(model: object, objective: object, given: Mapping[str, Any]) ->
         usual |= companions.fit
     if given.get("optimizer", "adam") != "adam":
         usual = {key: usual[key] for key in usual.keys() - {"betas", "decay_epochs"}}
+    elif "weight_decay" in given:
+        usual = {key: usual[key] for key in usual.keys() - {"decay_epochs"}}
     return {**usual, **given}
 
 

@@ -46,7 +46,8 @@ class FitOptions(OptimizerOptions):
         weight_decay: weight-decay coefficient; under "adam" decoupled, and not applied to biases.
         decay_epochs: the weight decay of "adam" in epochs: without a gradient, weights shrink by a
             factor e in this many passes over the data; see `pyrodgm.setup.decay.with_decay`. 0 is
-            no such decay, and a `weight_decay` above 0 takes precedence.
+            no such decay; a `weight_decay` above 0 takes precedence, and any that is given, 0 too,
+            replaces the default of a model.
         clip_norm: largest norm of the gradient of a step; larger gradients are scaled down. None by
             default.
         per_frame: whether the loss of a step is a mean over frames, as in the published protocol,

@@ -45,6 +45,15 @@ def test_a_given_weight_decay_takes_precedence(splits):
         assert with_decay(options, splits.training).weight_decay == decay
 
 
+@pytest.mark.parametrize("decay", [0.03, 0.0])
+def test_a_given_weight_decay_replaces_the_default_of_a_model(decay):
+    assert resolve({}).fit.decay_epochs == 28
+    fit = resolve({"fit": {"weight_decay": decay}}).fit
+    assert (fit.weight_decay, fit.decay_epochs) == (decay, 0)
+    both = resolve({"fit": {"weight_decay": decay, "decay_epochs": 5.0}}).fit
+    assert both.decay_epochs == 5
+
+
 def test_it_is_for_adam():
     with pytest.raises(UsageError, match="decay_epochs is 3, which is for the optimizer 'adam'"):
         FitOptions(optimizer="rmsprop", decay_epochs=3.0)
