@@ -111,11 +111,13 @@ class Batch:
         return self.lags(name, value, history)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on another device.
+        """The batch on another device, or itself if it is there.
 
         A copy from the CPU to a GPU is made from pinned memory, so that the host does not wait for
         it. Torch does not use that memory for anything else before the copy is done.
         """
+        if device == self.x.device:
+            return self
 
         def moved(part: Tensor) -> Tensor:
             if device.type == "cuda" and part.device.type == "cpu":

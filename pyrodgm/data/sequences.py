@@ -98,14 +98,16 @@ class Sequences:
     def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """The given rows, centred, as a padded batch of torch's default dtype."""
         index = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[index]
         frames, mask = self._frames(index)
         x, seen = self.centred(self.x[frames]), None
         if self.has_missing:
             seen = mask[..., None] & ~x.isnan()
             x = x.where(seen, self.centred(torch.from_numpy(self.fill)))
-        x = x.masked_fill_(~mask[..., None], 0)
+        if lengths.min() < lengths.max():
+            x = x.masked_fill_(~mask[..., None], 0)
         given = None if self.conditions is None else self.conditions[frames]
-        return Batch(x, mask, torch.from_numpy(index), seen, given, self.lengths[index])
+        return Batch(x, mask, torch.from_numpy(index), seen, given, lengths)
 
     def centred(self, x: Tensor) -> Tensor:
         """Numbers of the data, (..., D), as in batches: centred, then in torch's default dtype."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -160,10 +161,19 @@ def join(*parts: Tensor) -> Tensor:
     torch.Size([5, 3, 6])
     """
     shapes = {part.shape[:-1] for part in parts}
-    if len(shapes) > 1:  # finding out what they broadcast to takes as long as an operation on them
-        leading = torch.broadcast_shapes(*shapes)
+    if len(shapes) > 1:
+        leading = _broadcast(shapes)
         parts = tuple(part.expand(*leading, part.shape[-1]) for part in parts)
     return torch.cat(parts, -1)
+
+
+def _broadcast(shapes: Iterable[torch.Size]) -> list[int]:
+    """What shapes that fit together broadcast to.
+
+    `torch.broadcast_shapes` checks that they do, and takes longer than an operation on a frame.
+    """
+    dims = zip_longest(*map(reversed, shapes), fillvalue=1)
+    return [next((size for size in each if size != 1), 1) for each in dims][::-1]
 
 
 def push(window: Tensor, value: Tensor, dim: int) -> Tensor:

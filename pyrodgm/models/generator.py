@@ -118,7 +118,7 @@ class FeedForwardGenerator(BitGenerator):
         """Real numbers, or logits, (..., B, T, D) from latents and noise, (..., B, T, J + N)."""
         given = self.conditions(batch)
         inputs = noise if given is None else join(noise, given)
-        found = self.mean + self.scale * self.network(inputs)
+        found = torch.addcmul(self.mean, self.scale, self.network(inputs))
         return found.sigmoid() if self.kind == "unit" else found
 
 

@@ -87,10 +87,12 @@ class Critic(nn.Module):
 
     def features(self, inputs: Tensor, given: Tensor | None) -> Tensor:
         """The features below the output, (..., H)."""
-        below = inputs if self.maps is None else self.maps(inputs)
+        units = inputs if self.maps is None else self.maps(inputs)
         if self.labels == "concat" and given is not None:
-            below = join(below, given)
-        return self.network[:-1](below)
+            units = join(units, given)
+        for layer in list(self.network)[:-1]:
+            units = layer(units)
+        return units
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Of frames (..., B, T, D) under the conditions of a batch, (..., B, T)."""

@@ -135,8 +135,10 @@ class Watch(OwnState):
 
 def frame_mean(values: Tensor, batch: Batch) -> Tensor:
     """The mean over draws and frames of values (B, T) or (K, B, T), without padding."""
-    draws = values.numel() // batch.mask.numel()
-    return (values * batch.mask).sum() / (batch.mask.sum() * draws)
+    frames, all_frames = batch.num_frames, batch.mask.numel()
+    if frames == all_frames:
+        return values.mean()
+    return (values * batch.mask).sum() / (frames * (values.numel() // all_frames))
 
 
 def accuracy(of_data: Tensor, of_draws: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -66,9 +66,9 @@ class FiniteCheck:
         sums = [p.grad.sum() for p in with_gradient if p.grad is not None]
         finite = torch.isfinite(torch.stack([loss.surrogate.detach(), *sums]).sum())
         failed = self.over_processes((~finite).to(self._failed))
-        torch.maximum(self._failed, failed.clamp(max=1), out=self._failed)
-        names = [self.names[id(p)] for p in with_gradient]
-        turn = _Turn(stepping.phase, loss, batch, step, names, sums, _Flag(self._failed))
+        if self.deferred:
+            failed = torch.maximum(self._failed, failed.clamp(max=1), out=self._failed)
+        turn = _Turn(stepping.phase, loss, batch, step, with_gradient, sums, _Flag(failed))
         if self.deferred:
             self.settle()
         self._pending = turn
@@ -84,7 +84,7 @@ class FiniteCheck:
         pending, self._pending = self._pending, None
         if pending is not None and pending.failed.read():
             self._failed.zero_()
-            raise pending.error()
+            raise pending.error(self.names)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class _Turn:
         loss: its loss.
         batch: its batch.
         step: number of the step, counted from one.
-        names: of the parameters with a gradient.
+        parameters: those with a gradient.
         sums: of their gradients.
         failed: whether it is not finite.
     """
@@ -105,14 +105,15 @@ class _Turn:
     loss: Loss
     batch: Batch
     step: int
-    names: list[str]
+    parameters: list[nn.Parameter]
     sums: list[Tensor]
     failed: _Flag
 
-    def error(self) -> NonFiniteLoss:
-        """The error of a turn that is not finite."""
+    def error(self, names: Mapping[int, str]) -> NonFiniteLoss:
+        """The error of a turn that is not finite; names are those of parameters, by identity."""
         finite = torch.isfinite(torch.stack(self.sums)).tolist() if self.sums else []
-        bad = [name for name, fine in zip(self.names, finite, strict=True) if not fine]
+        found = zip(self.parameters, finite, strict=True)
+        bad = [names[id(parameter)] for parameter, fine in found if not fine]
         return NonFiniteLoss(self.phase, self.loss, self.batch, self.step, bad)
 
 

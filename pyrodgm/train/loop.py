@@ -85,6 +85,8 @@ class Training:
         self.steppings = Stepping.all_of(objective, options)
         self.optimizers = [stepping.optimizer for stepping in self.steppings]
         self._module, *wrapped = cast("Any", fabric.setup(objective, *self.optimizers))
+        if fabric.world_size == 1 and options.precision == "32":
+            self._module = objective  # its wrapper would do nothing, in a tenth of a small step
         for stepping, optimizer in zip(self.steppings, wrapped, strict=True):
             stepping.optimizer = optimizer
         self.finite = FiniteCheck(
