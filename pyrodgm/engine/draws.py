@@ -122,8 +122,13 @@ def factors(
     values: Mapping[str, Tensor],
     *,
     states: Mapping[str, Tensor] | None = None,
+    encoded: Tensor | None = None,
 ) -> Factors:
-    """The factor of every site at given values; see `score`."""
+    """The factor of every site at given values; see `score`.
+
+    With the features of `Draws`, which are used again, the distributions are those that its values
+    were drawn from, although a program drops units at random.
+    """
     with PROCESS.taken():
         if isinstance(program, NoiseProgram):
             return _without_density(program)
@@ -131,7 +136,7 @@ def factors(
             return conditioned(program, batch, values)
         refuse_other_sites(set(program.latents), set(values))
         known = {**values, **dict.fromkeys(program.observed, batch.x)}
-        rollout = Rollout.over(program, batch, known, num_draws(values), states)
+        rollout = Rollout.over(program, batch, known, num_draws(values), states, encoded)
         return _factors_of(rollout, batch)
 
 
@@ -276,6 +281,7 @@ def _rolled(
         rollout.sampler.noise,
         dict(rollout.states_along),
         lambda: _factors_of(rollout, batch, pathwise=pathwise, all_carry=surrogate is not None),
+        rollout.encoded,
     )
 
 

@@ -45,12 +45,15 @@ class Draws:
         states: deterministic states along the draws, (K, B, T, S), by name; only of draws that
             carry gradients, whose recurrence need not run again.
         factors_of: gives the factors of all sites.
+        encoded: features of the batch that a sequence program computed for them, (B, T, E), with
+            units dropped as they were; None if there are none.
     """
 
     values: Mapping[str, Tensor]
     noise: Mapping[str, Tensor]
     states: Mapping[str, Tensor]
     factors_of: Callable[[], Factors]
+    encoded: Tensor | None = None
 
     @cached_property
     def factors(self) -> Factors:

@@ -80,12 +80,16 @@ class Rollout:
         known: Mapping[str, Tensor],
         particles: int | None = None,
         states: Mapping[str, Tensor] | None = None,
+        encoded: Tensor | None = None,
     ) -> Rollout:
-        """A rollout over the frames of a batch, of K draws or of one without a dimension."""
+        """A rollout over the frames of a batch, of K draws or of one without a dimension.
+
+        Features of the batch, (B, T, E), are computed if they are not given.
+        """
         draws = [] if particles is None else [particles]
         return cls(
             program,
-            program.encode(batch),
+            program.encode(batch) if encoded is None else encoded,
             {**known, **seen_values(program, batch)},
             leading=torch.Size([*draws, batch.size]),
             length=batch.length,

@@ -226,7 +226,11 @@ def scored_terms(
 
 
 def path_terms(
-    model: nn.Module, guide: nn.Module, batch: Batch, values: Mapping[str, Tensor]
+    model: nn.Module,
+    guide: nn.Module,
+    batch: Batch,
+    values: Mapping[str, Tensor],
+    encoded: Tensor | None = None,
 ) -> Terms:
     r"""Log-probabilities by site of given draws, where log q has the gradient of its draws alone.
 
@@ -237,10 +241,13 @@ def path_terms(
         guide: the guide q, over the same latent sites.
         batch: B sequences of T frames.
         values: of every latent site, (K, B, T, D), draws from the guide that carry gradients.
+        encoded: the guide's features of the batch for these draws, see `Draws`; if they are not
+            given, they are computed again, and a guide that drops units drops others.
     """
     particles = max((len(value) for value in values.values()), default=1)
+    encoded = None if encoded is None else encoded.detach()
     with frozen([*model.parameters(), *guide.parameters()]):
-        q = factors(guide, batch, values)
+        q = factors(guide, batch, values, encoded=encoded)
     p = factors(extended(model, guide), batch, values)
     found = _of_factors(p, q, batch, particles)
     return replace(found, path=found.q, score={})

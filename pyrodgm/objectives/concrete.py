@@ -124,7 +124,7 @@ class Concrete(SinglePhase):
         kind = partial(concrete, temperature=temperature, hard=self.hard)
         if self.hard:
             draws = draw(self.guide, batch, self.particles, surrogate=kind)
-            return path_terms(self.model, self.guide, batch, draws.values)
+            return path_terms(self.model, self.guide, batch, draws.values, draws.encoded)
         if self.density == "discrete":
             return terms(self.model, self.guide, batch, self.particles, surrogate=kind)
         return self._relaxed(batch, kind)

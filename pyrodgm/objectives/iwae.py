@@ -80,7 +80,7 @@ class IWAE(SinglePhase):
             return super().trace(batch)
         draws = draw(self.guide, batch, self.particles)
         values = {name: value.clone() for name, value in draws.values.items()}
-        terms = path_terms(self.model, self.guide, batch, values)
+        terms = path_terms(self.model, self.guide, batch, values, draws.encoded)
         share = shares(terms)
         for value in values.values():
             if value.requires_grad:  # the second factor of the square of the weights

@@ -48,7 +48,7 @@ class PathELBO(SinglePhase):
     def trace(self, batch: Batch) -> Terms:
         """Log-probabilities of K draws, with the weights of the guide held fixed in its own."""
         draws = draw(self.guide, batch, self.particles, surrogate=type(self).surrogate)
-        return path_terms(self.model, self.guide, batch, draws.values)
+        return path_terms(self.model, self.guide, batch, draws.values, draws.encoded)
 
     def estimate(self, terms: Terms) -> Loss:
         """Minus the bound, per sequence."""

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from continuous_pairs import made
 
 from continuous import Recurrent, SharedGuide
 from oracles import assert_mean
@@ -14,7 +15,7 @@ from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import straight_through
 from pyrodgm.distributions.surrogates import MeanFieldBits
 from pyrodgm.engine.draws import draw, factors, score, simulate, simulated_batch
-from pyrodgm.engine.terms import terms
+from pyrodgm.engine.terms import path_terms, terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import VAE
 from variants import SEQUENTIAL, D, frames, output_log_probs, pair, path_log_probs, randomised
@@ -155,6 +156,19 @@ def test_a_recurrence_that_model_and_guide_share_runs_once():
     one, other = (torch.autograd.grad(each.sum(), weights) for each in (once.log_w, log_w))
     for first, second in zip(one, other, strict=True):
         torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("name", ["vrnn", "srnn"])
+def test_draws_are_scored_by_what_they_were_drawn_from_where_units_are_dropped(name):
+    torch.manual_seed(0)
+    model, guide = made(name, dropout=0.5)
+    batch = Batch.of(frames("bernoulli", 3, 4))
+    found = draw(guide, batch, 2)
+    nats = found.log_probs["z"]
+    along = path_terms(model, guide, batch, found.values, found.encoded)
+    torch.testing.assert_close(along.q["z"], nats)
+    again = path_terms(model, guide, batch, found.values)
+    assert not torch.allclose(again.q["z"], nats, atol=1e-3)
 
 
 def test_draws_without_path_gradients():
