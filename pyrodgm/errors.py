@@ -51,7 +51,7 @@ class NonFiniteError(PyrodgmError, ArithmeticError):
 
 
 class ChangedWarning(UserWarning):
-    """Data or code has changed since a run was fitted."""
+    """Data, code or the length of a run has changed since it was fitted."""
 
 
 class LeftOutWarning(UserWarning):

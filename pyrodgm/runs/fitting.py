@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,14 @@ from pyrodgm.access import access_in_words
 from pyrodgm.data import DATASETS
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
-from pyrodgm.errors import DataError, DataWarning, PyrodgmError, RunFolderError, UsageError
+from pyrodgm.errors import (
+    ChangedWarning,
+    DataError,
+    DataWarning,
+    PyrodgmError,
+    RunFolderError,
+    UsageError,
+)
 from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.objectives import Objective
 from pyrodgm.runs.data import RunData
@@ -40,6 +47,7 @@ from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.devices import check_devices, is_first_process, launch
 from pyrodgm.train.kept import read_kept, read_state
 from pyrodgm.train.loop import Training
+from pyrodgm.train.rates import SHAPES
 from pyrodgm.train.recorder import Recorder, Watcher
 
 CHANGEABLE = ("steps", "time_limit", "patience", "device")
@@ -151,6 +159,7 @@ def resume(
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
         _check_changes(changes, options)
+        _warn_of_rates(folder.values.get("fit", {}), changes, options)
         if objective is None:
             full_config(folder, config)
         splits, config = _data_again(folder, config, splits)
@@ -204,6 +213,22 @@ def _check_changes(changes: dict[str, Any], options: FitOptions) -> None:
         raise RunFolderError(
             f"{', '.join(fixed)} cannot change with several restarts, because the earlier ones "
             "would have ended differently; only device can"
+        )
+
+
+def _warn_of_rates(
+    before: Mapping[str, Any], changes: Mapping[str, Any], options: FitOptions
+) -> None:
+    """Say that falling learning rates follow the new end of a run, if it has one."""
+    ends = changes.keys() & {"steps", "time_limit"}
+    new = [f"fit.{key}" for key in sorted(ends) if changes[key] != before.get(key)]
+    if new and options.lr_schedule in SHAPES:
+        warnings.warn(
+            f"{' and '.join(new)} changed, and fit.lr_schedule is '{options.lr_schedule}': the "
+            "learning rate goes on as in a run of the new length, after steps with the rates of "
+            "the old one; a new run of that length may end better",
+            ChangedWarning,
+            stacklevel=3,
         )
 
 

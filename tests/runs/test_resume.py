@@ -16,7 +16,13 @@ from safetensors.torch import load_file, save_file
 from killing import Killed, Killer, assert_same_run, contents
 from processes import started, wait_for
 from pyrodgm.data import ragged as ragged_files
-from pyrodgm.errors import CheckpointError, DataError, Interrupted, RunFolderError
+from pyrodgm.errors import (
+    ChangedWarning,
+    CheckpointError,
+    DataError,
+    Interrupted,
+    RunFolderError,
+)
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import NVIL, RLOO
@@ -152,12 +158,22 @@ def test_a_finished_run_stays_as_it_is(tiny, tmp_path):
 
 def test_a_run_that_stopped_early_stays_as_it_is(tiny, tmp_path):
     values = tiny_values(tiny, steps=500, evaluate_every=2, patience=2, lr=0.5)
+    values["fit"]["lr_schedule"] = "plateau"
     stopped = fit_config(resolve(values), tmp_path / "run").steps
     assert stopped < 500
     before = contents(tmp_path / "run")
     assert resume(tmp_path / "run").steps == stopped
     assert contents(tmp_path / "run") == before
     assert resume(tmp_path / "run", patience=500, steps=stopped + 4).steps == stopped + 4
+
+
+def test_it_is_said_that_rates_that_fall_follow_the_new_length(tiny, tmp_path):
+    fit_config(resolve(tiny_values(tiny, lr_schedule="linear")), tmp_path / "run")
+    assert resume(tmp_path / "run", steps=12).steps == 12
+    with pytest.warns(
+        ChangedWarning, match=r"fit\.steps changed, and fit\.lr_schedule is 'linear'"
+    ):
+        assert resume(tmp_path / "run", steps=14).steps == 14
 
 
 def test_more_steps_end_where_a_longer_run_ends(tiny, tmp_path):
