@@ -17,7 +17,7 @@ from pyrodgm.models.temporal import TemporalRBM
 from pyrodgm.report.blocks import Picture, Section, png_uri
 from pyrodgm.runs.run import Run
 
-CHAINS = 10  # drawn below each other
+CHAINS = 10  # drawn below each other; fewer if there are fewer rows
 SWEEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # after which a chain is drawn
 
 
@@ -57,8 +57,10 @@ def hidden_probabilities(model: RBM | TemporalRBM, batch: Batch) -> Tensor:
 
 def chains(run: Run, model: RBM, split: str, seed: int) -> Section:
     """States of Gibbs chains that start at rows of a split."""
+    sequences = run.splits[split]
+    count = min(CHAINS, len(sequences))
     with drawing(model, seed, "chains") as device:
-        x = run.splits[split].batch(range(CHAINS)).x.to(device)
+        x = sequences.batch(range(count)).x.to(device)
         shown = [x]
         for before, after in pairwise(SWEEPS):
             for _ in range(after - before):
@@ -66,7 +68,7 @@ def chains(run: Run, model: RBM, split: str, seed: int) -> Section:
             shown.append(x)
     rows = {
         f"chain {number}": torch.stack([x[number - 1, 0] for x in shown]).cpu().numpy()
-        for number in range(1, CHAINS + 1)
+        for number in range(1, count + 1)
     }
     caption = (
         f"Gibbs chains that start at rows of the {split} split, after "

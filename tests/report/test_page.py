@@ -239,6 +239,15 @@ def test_rows_without_time_have_samples_and_no_prediction(tmp_path):
 
 
 @pytest.mark.usefixtures("without_drawing")
+def test_chains_start_at_every_row_of_a_short_split(tmp_path):
+    data = splits("binary", length=1, image_shape=(2, 3))
+    p = dgm.models.RBM(data.info, hidden_dim=3)
+    objective = dgm.objectives.PCD(p, dgm.guides.NoGuide(p))
+    run = dgm.fit(objective, data, steps=5, out=tmp_path / "toy")
+    assert {"Filters", "Chains"} < set(Reader(write_report(run).read_text()).headings)
+
+
+@pytest.mark.usefixtures("without_drawing")
 def test_a_model_without_latents_says_nothing_of_them(tmp_path):
     data = splits("real")
     p = dgm.models.AR(data.info)
