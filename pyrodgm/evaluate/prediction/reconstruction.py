@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -95,7 +96,8 @@ def reconstruction_error(
             seen = batch.observed.cpu().expand_as(off)
             errors.append((off * seen).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1))
     found = torch.cat(errors).double()
-    return Measured(float(found.mean()), float(found.std()) / len(found) ** 0.5)
+    error = float(found.std()) / len(found) ** 0.5 if len(found) > 1 else math.nan
+    return Measured(float(found.mean()), error)
 
 
 def _expected(model: Model, guide: Guide, batch: Batch, samples: int) -> Tensor:

@@ -1,5 +1,8 @@
 """Reconstructions are the means of the decoder at latents of the guide, in the data's units."""
 
+import math
+import warnings
+
 import numpy as np
 import torch
 
@@ -7,7 +10,7 @@ from oracles import assert_mean
 from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import bit_vectors
 from pyrodgm.engine.draws import draw
-from pyrodgm.evaluate.prediction.reconstruction import reconstruct
+from pyrodgm.evaluate.prediction.reconstruction import reconstruct, reconstruction_error
 from pyrodgm.guides import AutoregressiveBernoulli, DiagonalNormal
 from pyrodgm.models import DARN, VAE
 from pyrodgm.seeds import forked
@@ -40,6 +43,17 @@ def test_missing_features_are_reconstructed_and_all_rows_are_used_where_there_ar
     np.testing.assert_array_equal(found.observed, x)
     assert found.expected.shape == (3, 3)
     assert np.isfinite(found.expected).all()
+
+
+def test_the_error_of_a_single_row_has_no_standard_error():
+    row = Sequences(np.eye(1, 3, dtype=np.float32), np.ones(1, np.int64))
+    info = Splits.of("row", "binary", dict.fromkeys(("train", "valid", "test"), row)).info
+    model = VAE(info, latent_dim=1, hidden_dim=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = reconstruction_error(model, DiagonalNormal(model, hidden_dim=2), row)
+    assert math.isfinite(found.value)
+    assert math.isnan(found.error)
 
 
 def test_dependent_features_are_averaged_over_draws():
