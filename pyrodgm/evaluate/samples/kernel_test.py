@@ -16,7 +16,7 @@ from pyrodgm.seeds import numpy_generator
 from pyrodgm.tables import Measured
 
 PERMUTATIONS = 500
-ROUNDING = 1e-12  # of the largest squared distance
+ROUNDING = 1e-12  # of the largest squared distance, and of kernels
 
 
 @dataclass(frozen=True)
@@ -118,4 +118,5 @@ def _standard_error(kernel: Tensor, n: int) -> float:
     """Of the estimate, from the contributions of single pairs of rows (x_i, y_i)."""
     xx, yy, xy = kernel[:n, :n], kernel[n:, n:], kernel[:n, n:]
     each = (xx.sum(1) + yy.sum(1) - xy.sum(1) - xy.sum(0)) / n
-    return 2 * float(each.std()) / math.sqrt(n)
+    error = 2 * float(each.std()) / math.sqrt(n)
+    return error if error > ROUNDING else 0.0  # of sets of the same rows

@@ -61,6 +61,8 @@ def test_the_standard_error_is_that_of_repeated_estimates():
 
 def test_equal_rows_and_wrong_sizes():
     assert kernel_test(np.ones((5, 2)), np.ones((5, 2))).p_value == 1
+    rows = np.repeat(np.eye(4), [5, 7, 9, 11], axis=0)  # the same ones, in another order
+    assert kernel_test(rows, rows[::-1]).discrepancy.error == 0
     for shapes in (((3, 2), (4, 2)), ((1, 2), (1, 2)), ((3, 2), (3, 1))):
         with pytest.raises(UsageError, match="two sets of rows of one size"):
             kernel_test(*map(np.zeros, shapes))
