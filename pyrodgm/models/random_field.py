@@ -196,8 +196,9 @@ def _warn_of_grid(nats: LogDensity, dim: int, log_z: Tensor, change: float) -> N
     beyond = nats(edge).double().logsumexp((0, 1)) + log_volume(dim, FINEST)
     share = float((beyond - log_z).exp()) * FINEST / (2 * EDGE)
     if share > OUTSIDE:
+        part = share / (1 + share)  # of the mass within and beyond
         warnings.warn(
-            f"about {min(share, 1.0):.1%} of the density, or more, lies beyond {EDGE:g} standard "
+            f"about {part:.1%} or more of the density lies beyond {EDGE:g} standard "
             "deviations of the data, and log Z does not include it: the potential does not fall "
             "there; set model.reference=marginals",
             QuadratureWarning,
