@@ -21,6 +21,7 @@ from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.data.names import SYNONYMS
 from pyrodgm.data.sound import check_frame_size, splits_of
 from pyrodgm.data.splitting import held_out
+from pyrodgm.display import counted
 from pyrodgm.errors import DataError
 
 Unusable = Literal["refuse", "skip"]
@@ -198,7 +199,7 @@ def _hold_out(named: dict[str, list[str]], folder: Path, seed: int) -> list[str]
     names = named["train"]
     if len(names) <= len(missing):
         raise DataError(
-            f"'{folder}' has {len(names)} recordings for training, and no folder "
+            f"'{folder}' has {counted(len(names), 'recording')} for training, and no folder "
             f"{' and no folder '.join(missing)}; add recordings"
         )
     if missing:

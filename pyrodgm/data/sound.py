@@ -61,7 +61,7 @@ def remarks(recordings: Recordings, audio: Audio) -> tuple[str, ...]:
         f"{audio.nats_of_units:.1f} nats per frame lower",
     ]
     if silent:
-        found.append(f"{silent} of {len(every)} recordings are silent")
+        found.append(f"silent recordings: {silent} of {len(every)}")
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,10 +95,16 @@ def gather(run: Run, *, split: str, with_check: bool, seed: int, files: Path) ->
     names = facts.names(run)
     return Page(
         title=f"{names['model']} on {names['data']}",
-        lead=f"{names['guide']} guide, trained by {names['objective']}; run {run.folder.path.name}",
+        lead=f"{_trained(names)}; run {run.folder.path.name}",
         tiles=facts.tiles(run, results, found),
         sections=[section for section in sections if section.blocks],
     )
+
+
+def _trained(names: Mapping[str, str]) -> str:
+    """The guide, if there is one, and the objective."""
+    by = f"trained by {names['objective']}"
+    return by if names["guide"] in ("none", "NoGuide") else f"{names['guide']} guide, {by}"
 
 
 def _of_rows(run: Run, split: str, seed: int) -> list[Section]:

@@ -122,7 +122,7 @@ def test_they_can_be_left_out(folder):
 def test_silence_is_not_scaled(folder):
     write(folder / "silent.wav", np.zeros(900, np.int16))
     splits = data.load(folder)
-    assert "1 of 13 recordings are silent" in splits.notes
+    assert "silent recordings: 1 of 13" in splits.notes
     for path in folder.glob("*.wav"):
         write(path, np.zeros(900, np.int16))
     with pytest.raises(DataError, match="silent: all their samples are equal"):
