@@ -58,7 +58,8 @@ class Fitted:
 
     def resume(self):
         path = self.new()
-        fit_config(resolve(tiny_values(self.files["bits"], **LITTLE)), path)
+        values = tiny_values(self.files["bits"], **LITTLE, lr_schedule="plateau")
+        fit_config(resolve(values), path)
         return dgm.resume(path, steps=4)
 
 

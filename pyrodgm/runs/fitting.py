@@ -159,7 +159,6 @@ def resume(
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
         _check_changes(changes, options)
-        _warn_of_rates(folder.values.get("fit", {}), changes, options)
         if objective is None:
             full_config(folder, config)
         splits, config = _data_again(folder, config, splits)
@@ -174,6 +173,7 @@ def resume(
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
         check_runs(objective, splits, chunk=options.longest)
+        _warn_of_rates(folder.values.get("fit", {}), changes, options)
         text = config.to_toml() if config else to_toml(values)
         return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
 

@@ -33,7 +33,8 @@ def whole():
         top = Path(folder)
         top.chmod(0o777)
         np.savez(top / "tiny.npz", **ragged())
-        fit_config(resolve(tiny_values(top / "tiny.npz")), top / "whole")
+        values = tiny_values(top / "tiny.npz", lr_schedule="plateau")
+        fit_config(resolve(values), top / "whole")
         with blank_figures():
             check(dgm.Run.load(top / "whole"), **LITTLE)  # what is imported late is imported now
             write_report(dgm.Run.load(top / "whole"), top / "warm.html", with_check=False)

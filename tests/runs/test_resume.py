@@ -267,7 +267,7 @@ def test_a_long_way_between_evaluations_has_checkpoints_too(tiny, tmp_path, monk
 
 
 def test_a_damaged_best_checkpoint_is_done_without(tiny, tmp_path):
-    fit_config(resolve(tiny_values(tiny, steps=15)), tmp_path / "run")
+    fit_config(resolve(tiny_values(tiny, steps=15, lr_schedule="plateau")), tmp_path / "run")
     folder = RunFolder.open(tmp_path / "run")
     folder.mark_best(10)
     (folder.checkpoint(10) / checkpoint.WEIGHTS).write_bytes(b"nothing")
@@ -300,7 +300,7 @@ def stored(folder):
 
 def test_what_is_refused_has_written_nothing(tiny, tmp_path):
     """Neither beside a training, nor where the newest checkpoint turns out to be damaged."""
-    fit_config(resolve(tiny_values(tiny)), tmp_path / "run")
+    fit_config(resolve(tiny_values(tiny, lr_schedule="plateau")), tmp_path / "run")
     before = stored(tmp_path / "run")
     with alone(tmp_path / "run"), pytest.raises(RunFolderError, match="another process is"):
         resume(tmp_path / "run", steps=10)

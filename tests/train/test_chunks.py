@@ -213,6 +213,8 @@ def test_the_default_of_a_tsbn_is_trained_in_chunks(cli, tmp_path):
     words = [
         "--set",
         "model.hidden_dim=2",
+        "--set",
+        "fit.lr_schedule=plateau",
         "--steps",
         4,
         "--device",
