@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from pyrodgm.data import DATASETS
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import (
-    ChangedWarning,
     DataError,
     DataWarning,
     PyrodgmError,
@@ -23,6 +22,7 @@ from pyrodgm.errors import (
 )
 from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.objectives import Objective
+from pyrodgm.runs.changes import refuse_after_restarts, refuse_changes, warn_of_rates
 from pyrodgm.runs.data import RunData
 from pyrodgm.runs.loading import (
     check_same_pieces,
@@ -47,10 +47,8 @@ from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.devices import check_devices, is_first_process, launch
 from pyrodgm.train.kept import read_kept, read_state
 from pyrodgm.train.loop import Training
-from pyrodgm.train.rates import SHAPES
 from pyrodgm.train.recorder import Recorder, Watcher
 
-CHANGEABLE = ("steps", "time_limit", "patience", "device")
 FORMER = {"fit": {"chunk": "whole", "decay_epochs": 0.0}}  # of folders from before they had names
 
 
@@ -148,17 +146,13 @@ def resume(
         DataError: the data has changed.
     """
     folder = RunFolder.open(Path(path))
-    if fixed := [f"fit.{key}" for key in changes if key not in CHANGEABLE]:
-        raise RunFolderError(
-            f"{', '.join(fixed)} cannot change when a run is resumed; "
-            f"only {', '.join(CHANGEABLE)} can"
-        )
+    refuse_changes(changes)
     with _held(folder):
         values = merge(FORMER, folder.values, {"fit": changes})
         config = resolved(folder, values)
         options = config.fit if config else fit_options(values["fit"])
         check_devices(options)
-        _check_changes(changes, options)
+        refuse_after_restarts(changes, options)
         if objective is None:
             full_config(folder, config)
         splits, config = _data_again(folder, config, splits)
@@ -173,7 +167,7 @@ def resume(
             _check_same_data(folder, splits)
             check_same_pieces(folder, objective)
         check_runs(objective, splits, chunk=options.longest)
-        _warn_of_rates(folder.values.get("fit", {}), changes, options)
+        warn_of_rates(folder.values.get("fit", {}), changes, options)
         text = config.to_toml() if config else to_toml(values)
         return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
 
@@ -204,32 +198,6 @@ def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
     return lambda restart: build_objective(
         replace(config, fit=replace(config.fit, seed=seed + restart)), splits.info
     )
-
-
-def _check_changes(changes: dict[str, Any], options: FitOptions) -> None:
-    """Refuse changes that would have changed earlier ones of several restarts."""
-    fixed = [f"fit.{key}" for key in changes if key != "device"]
-    if options.restarts > 1 and fixed:
-        raise RunFolderError(
-            f"{', '.join(fixed)} cannot change with several restarts, because the earlier ones "
-            "would have ended differently; only device can"
-        )
-
-
-def _warn_of_rates(
-    before: Mapping[str, Any], changes: Mapping[str, Any], options: FitOptions
-) -> None:
-    """Say that falling learning rates follow the new end of a run, if it has one."""
-    ends = changes.keys() & {"steps", "time_limit"}
-    new = [f"fit.{key}" for key in sorted(ends) if changes[key] != before.get(key)]
-    if new and options.lr_schedule in SHAPES:
-        warnings.warn(
-            f"{' and '.join(new)} changed, and fit.lr_schedule is '{options.lr_schedule}': the "
-            "learning rate goes on as in a run of the new length, after steps with the rates of "
-            "the old one; a new run of that length may end better",
-            ChangedWarning,
-            stacklevel=3,
-        )
 
 
 def _folder_at(out: str | Path | None) -> RunFolder:

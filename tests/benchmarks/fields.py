@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import click
@@ -130,6 +130,15 @@ def milliseconds(step: Step) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
+def compare(rows: Mapping[str, tuple[Step, Step]], rounds: int) -> None:
+    """Print the median times of the library's steps and of those by hand, and of their ratio."""
+    for name, (own, floor) in rows.items():
+        times = [(milliseconds(own), milliseconds(floor)) for _ in range(rounds)]
+        ratio = statistics.median(a / b for a, b in times)
+        first, second = (statistics.median(each) for each in zip(*times, strict=True))
+        click.echo(f"{name}: {first:.2f} ms, by hand {second:.2f} ms, ratio {ratio:.2f}")
+
+
 @click.command()
 @click.option("--rounds", default=200, help="Steps of each, in alternation.")
 def main(rounds: int) -> None:
@@ -147,11 +156,7 @@ def main(rounds: int) -> None:
             contrast_by_hand(plane),
         ),
     }
-    for name, (own, floor) in rows.items():
-        times = [(milliseconds(own), milliseconds(floor)) for _ in range(rounds)]
-        ratio = statistics.median(a / b for a, b in times)
-        first, second = (statistics.median(each) for each in zip(*times, strict=True))
-        click.echo(f"{name}: {first:.2f} ms, by hand {second:.2f} ms, ratio {ratio:.2f}")
+    compare(rows, rounds)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
     python tests/benchmarks/games.py --rounds 200
 
 Both take a turn of the critic and one of the others, each on a new batch of rows of the plane; the
-library's step is that of its training loop, with its checks, its reports and its averages.
+library's step is that of its training loop, with its checks and its reports.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -17,6 +15,7 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fields import Step, compare
 from torch import Tensor, nn
 
 from pyrodgm.data.base import DataInfo, Sequences, Splits
@@ -31,7 +30,6 @@ ROWS, BATCH, UNITS, LR, BETAS = 4096, 128, (128, 128), 1e-3, (0.5, 0.999)
 PLANE = DataInfo("plane", "real", 2, (0.0, 0.0), 1.0, 1, (1.0, 1.0))
 CRITIC = {"critic_dim": UNITS, "critic_betas": BETAS}
 
-Step = Callable[[], None]
 Loss = Callable[[], Tensor]
 
 
@@ -130,13 +128,6 @@ def svae_by_hand(x: Tensor) -> Step:
     )
 
 
-def milliseconds(step: Step) -> float:
-    """Time of a step."""
-    start = time.perf_counter()
-    step()
-    return 1000 * (time.perf_counter() - start)
-
-
 @click.command()
 @click.option("--rounds", default=200, help="Steps of each, in alternation.")
 def main(rounds: int) -> None:
@@ -146,11 +137,7 @@ def main(rounds: int) -> None:
         "gan": (library(x, "gan", None), gan_by_hand(x)),
         "svae": (library(x, "svae", "implicit"), svae_by_hand(x)),
     }
-    for name, (own, floor) in rows.items():
-        times = [(milliseconds(own), milliseconds(floor)) for _ in range(rounds)]
-        ratio = statistics.median(a / b for a, b in times)
-        first, second = (statistics.median(each) for each in zip(*times, strict=True))
-        click.echo(f"{name}: {first:.2f} ms, by hand {second:.2f} ms, ratio {ratio:.2f}")
+    compare(rows, rounds)
 
 
 if __name__ == "__main__":

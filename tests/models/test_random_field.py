@@ -95,8 +95,10 @@ def test_the_normaliser_of_real_numbers_is_an_integral():
 
 def test_mass_beyond_the_grid_and_detail_within_it_are_told():
     one = replace(REAL, dim=1, mean=(3.0,), std=(2.0,), centre=(3.0,))
-    told = r"about 11\.1% or more of the density lies beyond 8 standard deviations.*reference=marg"
-    with pytest.warns(QuadratureWarning, match=told):
+    warning = (
+        r"about 11\.1% or more of the density lies beyond 8 standard deviations.*reference=marg"
+    )
+    with pytest.warns(QuadratureWarning, match=warning):
         field(one, 0.0, reference="none").log_normaliser()
     with pytest.warns(QuadratureWarning, match=r"too narrow for the grid"):
         field(one, 0.0, reference_scale=1e-3).log_normaliser()
