@@ -134,8 +134,10 @@ def loader(collection: Collection) -> Callable[..., Splits]:
         return collection.load(path, transpose=transpose)
 
     load.__doc__ = (
-        f"Polyphonic music as piano rolls: {collection.name}.\n\n`path` is a file with it; "
-        "training also uses its pieces transposed by up to `transpose` semitones."
+        f"Polyphonic music as piano rolls: {collection.name}.\n\n"
+        "Args:\n"
+        "    path: a ragged npz, or a pickle of lists of notes as published.\n"
+        "    transpose: semitones up and down that training pieces are also moved by.\n"
     )
     return load
 

@@ -20,7 +20,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "objective": OBJECTIVES,
     "data": DATASETS,
 }
-_BASES: dict[str, type] = {"model": Model, "guide": Guide, "objective": Objective}
+BASES: dict[str, type] = {"model": Model, "guide": Guide, "objective": Objective}
 
 
 def find(kind: str, name: str) -> Any:
@@ -61,7 +61,7 @@ def absolute(kind: str, name: str) -> str:
 
 
 def _own(kind: str, name: str) -> type:
-    found, base = userfile.load_class(name), _BASES[kind]
+    found, base = userfile.load_class(name), BASES[kind]
     if not issubclass(found, base):
         raise UsageError(
             f"{kind} '{name}': class {found.__name__} is not a {kind}; derive it from "

@@ -142,7 +142,24 @@ def test_list_shows_names_and_what_fits(cli):
     assert {"model": "tsbn", "guide": "recurrent-bernoulli", "objective": "nvil"} in fits
     assert cli("list", "data").out.startswith("data\n")
     assert "fits" not in json.loads(cli("list", "models", "--json").out)
-    assert cli("list", "model").code == 2
+    unknown = cli("list", "model")
+    assert unknown.code == 2
+    assert "did you mean 'models'" in unknown.err
+
+
+def test_list_shows_the_options_of_a_name(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = cli("list", "vrnn").out
+    assert "model vrnn: The variational recurrent neural network." in said
+    assert "guide vrnn: " in said
+    assert "  latent_dim   32     size of a frame's latent vector, J.\n" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert "fit: Options of training" in cli("list", "fit").out
+    assert "No options" in cli("list", "none").out
+    (found,) = json.loads(cli("list", "rws", "--json").out)
+    particles = {"name": "particles", "default": 16, "meaning": "number of draws K, at least 2."}
+    assert particles in found["options"]
+    assert "leave 'rws' out" in cli("list", "rws", "--grid").err
 
 
 def test_the_grid_is_that_of_the_documentation(cli, monkeypatch):
