@@ -23,7 +23,7 @@ from pyrodgm.setup.userfile import is_own
 _BLOCK = re.compile(r"^Args:\n((?:    .*\n?|\n)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
 _REFERENCE = re.compile(r"^References?: (.*(?:\n.+)*)", re.MULTILINE)
-_ROLE = re.compile(r":math:`([^`]*)`")
+_FORMULA = re.compile(r":math:`([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -172,5 +172,10 @@ def meanings(target: Callable[..., Any]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Text on one line, where formulas have no markup."""
-    return _ROLE.sub(r"\1", " ".join(text.split())).replace("``", "`")
+    r"""Text on one line, where formulas have no markup.
+
+    >>> print(_plain(r"the ``factor`` :math:`\gamma`"))
+    the `factor` gamma
+    """
+    found = " ".join(text.split()).replace("``", "`")
+    return _FORMULA.sub(lambda formula: formula[1].replace("\\", ""), found)
