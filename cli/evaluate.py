@@ -325,7 +325,7 @@ def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
     print_table(objective_table(run.model, {split: found.numbers}, run.chosen_by))
     if quality is not None:
         click.echo()
-        print_table(quality_table(run.model, quality))
+        print_table(quality_table(quality))
 
 
 def _show_samples(
@@ -342,4 +342,4 @@ def _show_samples(
     if as_json:
         print_json({"split": split, "chosen_by": run.chosen_by, "samples": found.to_dict()})
         return
-    print_table(quality_table(run.model, found))
+    print_table(quality_table(found))

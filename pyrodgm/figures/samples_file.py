@@ -136,7 +136,7 @@ def _write_png(
     shown = (x if probabilities is None else probabilities)[:PANELS]
     rows = {str(number + 1): sequence for number, sequence in enumerate(shown)}
     if info.audio:
-        plots.save(waveforms(rows, info.audio), path)
+        plots.save(waveforms(rows, info.audio, observed=0), path)
         return [path]
     lines = info.kind == "real" and not info.image_shape and info.dim <= LINES
     if lines and x.shape[1] == 1:

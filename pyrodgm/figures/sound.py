@@ -36,7 +36,9 @@ def wav_of(samples: np.ndarray, audio: Audio) -> bytes:
     return buffer.getvalue()
 
 
-def waveforms(rows: Mapping[str, np.ndarray], audio: Audio, *, mark: int | None = None) -> Figure:
+def waveforms(
+    rows: Mapping[str, np.ndarray], audio: Audio, *, observed: int = 1, mark: int | None = None
+) -> Figure:
     """Waveforms and spectrograms of sequences below each other, all on the same scales.
 
     Colours span 60 dB below the strongest component of the first sequence, and amplitudes its
@@ -45,6 +47,7 @@ def waveforms(rows: Mapping[str, np.ndarray], audio: Audio, *, mark: int | None 
     Args:
         rows: standardised frames, (T, D), by label; at least one.
         audio: the constants of the data.
+        observed: number of sequences, the first ones, that are data; their waveforms are black.
         mark: frame before which a line is drawn, such as the first forecast frame.
     """
     sounds = {name: audio.samples(np.nan_to_num(frames)) for name, frames in rows.items()}
@@ -55,7 +58,7 @@ def waveforms(rows: Mapping[str, np.ndarray], audio: Audio, *, mark: int | None 
     axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
     for number, (name, x) in enumerate(sounds.items()):
         left, right = axes[number]
-        colour = ONE_STEP if number else DATA
+        colour = DATA if number < observed else ONE_STEP
         left.plot(np.arange(len(x)) / audio.rate, x, color=colour, lw=0.5)
         left.set(ylim=(-height, height), yticks=[])
         left.set_ylabel(name, fontsize=8)

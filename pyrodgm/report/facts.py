@@ -162,7 +162,7 @@ def draws_beside_data(run: Run, split: str, seed: int) -> Section:
     title = "Draws beside data"
     if why_not(run.model, run.info, run.sequences(split)):
         return Section(title, [])
-    return Section(title, [quality_table(run.model, run.sample_quality(split, seed=seed))])
+    return Section(title, [quality_table(run.sample_quality(split, seed=seed))])
 
 
 def words(run: Run, split: str, seed: int) -> Section:

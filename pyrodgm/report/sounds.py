@@ -16,7 +16,12 @@ from pyrodgm.runs.run import Run
 
 
 def heard(
-    rows: Mapping[str, np.ndarray], audio: Audio, caption: str, *, mark: int | None = None
+    rows: Mapping[str, np.ndarray],
+    audio: Audio,
+    caption: str,
+    *,
+    observed: int = 1,
+    mark: int | None = None,
 ) -> list[Block]:
     """Waveforms and spectrograms of sequences, and the same as files.
 
@@ -24,6 +29,7 @@ def heard(
         rows: standardised frames, (T, D), by label.
         audio: the constants of the data.
         caption: of the figure.
+        observed: number of sequences, the first ones, that are data.
         mark: frame before which a line is drawn.
     """
     files, clipped = [], 0
@@ -34,7 +40,7 @@ def heard(
             (f"{'-'.join(name.split())}.wav", data_uri(wav_of(samples, audio), "audio/wav"))
         )
     blocks: list[Block] = [
-        Picture(png_uri(waveforms(rows, audio, mark=mark)), caption),
+        Picture(png_uri(waveforms(rows, audio, observed=observed, mark=mark)), caption),
         Download(files, "To listen to:"),
     ]
     if clipped:
@@ -54,11 +60,11 @@ def drawn(run: Run, split: str, x: np.ndarray, audio: Audio, given: str) -> list
         given: the conditions of samples, in words.
     """
     caption = f"{counted(len(x), 'sequence')} of {counted(x.shape[1], 'frame')} drawn from the "
-    caption += f"model{given} Black: the first sequence of {split}. Left: waveforms; right: "
+    caption += f"model{given} Black: sequences of {split}. Left: waveforms; right: "
     caption += "spectrograms over 60 dB. All have the same scales."
-    rows = _observed(run, split, len(x))
-    rows |= {f"sample {number}": frames for number, frames in enumerate(x, start=1)}
-    return heard(rows, audio, caption)
+    data = _observed(run, split, len(x))
+    samples = {f"sample {number}": frames for number, frames in enumerate(x, start=1)}
+    return heard({**data, **samples}, audio, caption, observed=len(data))
 
 
 def _observed(run: Run, split: str, num: int) -> dict[str, np.ndarray]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from pyrodgm.evaluate.samples.kernel_test import KernelTest
 from pyrodgm.evaluate.samples.modes import WITHIN
 from pyrodgm.evaluate.samples.quality import MODEL, TRAIN, Looks, Quality
-from pyrodgm.models import Model
 from pyrodgm.tables import Cell, Column, Measured, Table
 
 
-def quality_table(model: Model, found: Quality) -> Table:
+def quality_table(found: Quality) -> Table:
     """Draws from a model beside training rows, by known modes, a classifier and kernel tests.
 
     Args:
-        model: the model.
         found: from `Run.sample_quality`.
     """
-    named = {MODEL: f"draws of {type(model).__name__}", TRAIN: "training rows", **found.names}
+    named = {MODEL: "draws", TRAIN: "training rows", **found.names}
     others = [name for name in found.looks if name not in named]
     named |= {name: f"{name} rows" for name in others}
     rows = [[named[name], *_looks(each, found.split)] for name, each in found.looks.items()]

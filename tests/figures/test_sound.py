@@ -60,6 +60,13 @@ def test_the_spectrogram_shows_the_pitch():
     waveforms({"short": np.zeros((1, 100))}, AUDIO)  # shorter than a window, and silent
 
 
+def test_recordings_are_black_and_draws_are_not():
+    rows = {name: AUDIO.frames(tone(4000, 1000)) for name in ("test 0", "test 1", "sample 1")}
+    figure = waveforms(rows, AUDIO, observed=2)
+    colours = [axes.lines[0].get_color() for axes in figure.axes[::2]]
+    assert colours[0] == colours[1] != colours[2]
+
+
 def test_other_data_is_not_written_as_sound(tmp_path):
     info = DataInfo("toy", "real", 100, (0.0,) * 100, 5.0, 9)
     assert fitting(INFO) == [".npz", ".png", ".wav"]
