@@ -137,7 +137,15 @@ class Batch:
         known = None if self.host_lengths is None else np.tile(self.host_lengths, copies)
         index = self.index.repeat(copies)
         whole = self._each(index, known, lambda part: part.repeat(copies, *(1,) * (part.dim() - 1)))
-        return replace(whole, before=self.before.repeated(copies))
+        return replace(whole, before=self.before.repeated(copies)) if self.before.frames else whole
+
+    def without(self, number: int) -> Batch:
+        """The sequences but the first ones; their values are not copied."""
+        known = None if self.host_lengths is None else self.host_lengths[number:]
+        rest = self._each(self.index[number:], known, lambda part: part[number:])
+        if not self.before.frames:
+            return rest
+        return replace(rest, before=self.before.rows(torch.arange(number, self.size)))
 
     def chunk(self, first: int, last: int) -> Batch:
         """Frames `first` to `last` - 1 of the sequences that have any of them."""

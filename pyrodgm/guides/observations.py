@@ -119,11 +119,13 @@ class Marginals(ObservationGuide):
     @torch.no_grad()
     def draw(self, batch: Batch) -> Tensor:
         """One draw of every frame, (B, T, D)."""
-        return self.frame().sample(batch.mask.shape).masked_fill(~batch.mask[..., None], 0.0)
+        drawn = self.frame().sample(batch.mask.shape)
+        return drawn if batch.length == 1 else drawn.masked_fill(~batch.mask[..., None], 0.0)
 
     def log_prob(self, x: Tensor, batch: Batch) -> Tensor:
         """Log-probability of frames, (..., B, T)."""
-        return self.frame().log_prob(x).masked_fill(~batch.mask, 0.0)
+        nats = self.frame().log_prob(x)
+        return nats if batch.length == 1 else nats.masked_fill(~batch.mask, 0.0)  # rows have none
 
     def forward(self, batch: Batch) -> None:
         """Sample the site ``x``, of batch shape (B, T)."""

@@ -93,10 +93,10 @@ class NoiseContrast(FieldWithGuide):
     def contrast(self, batch: Batch) -> Loss:
         """Minus J, per sequence of the batch."""
         number = self.noise_per_datum
-        around = batch.repeated(number)
+        both = batch.repeated(1 + number)
+        around = both.without(batch.size)
         with torch.no_grad():
             drawn = self.noise.draw(around)
-        both = batch.repeated(1 + number)
         nats = self._by_frame(torch.cat([batch.x, drawn]), both)
         of_data = self._examples(nats[: batch.size], batch) - math.log(number)
         of_noise = self._examples(nats[batch.size :], around) - math.log(number)

@@ -72,7 +72,7 @@ def with_slope(potential: Potential, x: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         nats = potential(x)
-        (slope,) = torch.autograd.grad(nats.sum(), x)
+        (slope,) = torch.autograd.grad(nats, x, torch.ones_like(nats))
     return nats.detach(), slope
 
 
