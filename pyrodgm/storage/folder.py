@@ -80,7 +80,7 @@ class RunFolder:
         """
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is not a directory; choose another --out")
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and not all(map(_left_by_a_start, path.iterdir())):
             is_run = RunFolder(path).config.is_file()
             hint = (
                 f", or continue that run with --resume {shlex.quote(str(path))}" if is_run else ""
@@ -290,3 +290,10 @@ def _unwritable(path: Path, error: OSError) -> CheckpointError:
         f"cannot write {path}: {error.strerror}. The checkpoints are intact; make room and "
         "continue with --resume"
     )
+
+
+def _left_by_a_start(entry: Path) -> bool:
+    """Whether a run that was stopped before it had a configuration leaves such an entry."""
+    if entry.is_dir():
+        return entry.name == "checkpoints" and not any(entry.iterdir())
+    return ".partial" in entry.suffixes

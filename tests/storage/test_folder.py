@@ -35,6 +35,15 @@ def test_an_empty_folder_may_become_a_run(tmp_path):
     assert RunFolder.create(tmp_path / "empty").checkpoints.is_dir()
 
 
+def test_what_a_stopped_start_leaves_is_no_run(tmp_path):
+    RunFolder.create(tmp_path / "run")
+    (tmp_path / "run" / ".config.0a1b2c3d.partial.toml").touch()
+    RunFolder.create(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "step-1").mkdir()
+    with pytest.raises(RunFolderError, match="not empty"):
+        RunFolder.create(tmp_path / "run")
+
+
 def test_only_a_run_can_be_continued(tmp_path):
     (tmp_path / "note.txt").write_text("")
     with pytest.raises(RunFolderError, match=r"not empty; choose another --out$"):
