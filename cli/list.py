@@ -133,13 +133,13 @@ def _lines(found: Description, width: int) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """A value as it is typed after `--set NAME=`.
+    """A value as it is typed after `--set NAME=`, or a dash where none is given.
 
     >>> [_value(value) for value in (0.5, True, (1, 2), "auto", None)]
-    ['0.5', 'true', '[1,2]', 'auto', 'none']
+    ['0.5', 'true', '[1,2]', 'auto', '–']
     """
     if value is None:
-        return "none"
+        return "–"
     return value if isinstance(value, str) else dumps(value, separators=(",", ":"))
 
 

@@ -15,6 +15,7 @@ from pyrodgm.models import Model
 from pyrodgm.objectives import OBJECTIVES
 from pyrodgm.schema import schema
 from pyrodgm.setup.compat import companions_of, conflicts, registered
+from pyrodgm.setup.config import with_defaults
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.registry import BASES, REGISTRIES, find
 from pyrodgm.setup.userfile import is_own
@@ -57,7 +58,7 @@ class Description:
         reference: where it was published; empty if its documentation does not say.
         options: that it takes.
         companions: of a model, its default guide, objective and data, by group.
-        training: defaults of training that it changes, by name.
+        training: defaults of training that it changes, by name; of a model, with its objective.
         fits: of a model, the objectives that fit it; of a guide or an objective, the models.
     """
 
@@ -124,7 +125,7 @@ def _description(group: str, name: str, target: Callable[..., Any]) -> Descripti
     if isinstance(target, type) and issubclass(target, Model):
         usual = companions_of(target.form())
         companions = {"guide": usual.guide, "objective": usual.objective, "data": usual.data}
-        training |= usual.fit
+        training = with_defaults(target, OBJECTIVES[usual.objective], {})
     return Description(
         group=group,
         name=name,

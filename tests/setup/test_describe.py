@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pyrodgm.errors import UsageError
+from pyrodgm.models import MODELS
+from pyrodgm.setup.config import resolve
 from pyrodgm.setup.describe import describe
+from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.registry import REGISTRIES
 
 NAMES = sorted({name for registry in REGISTRIES.values() for name in registry})
@@ -27,6 +30,16 @@ def test_options_of_a_base_class_are_described_too():
     meaning = {option.name: option.meaning for option in found.options}
     assert meaning["critic_steps"]
     assert found.training["lr"] == 0.001
+
+
+def test_defaults_of_training_are_those_of_a_fit():
+    for name in MODELS:
+        found = describe(name)[0]
+        config = resolve({"model": {"name": name}})
+        assert found.training.items() <= config.fit.to_dict().items()
+        usual = FitOptions().to_dict()
+        changed = {key for key, value in config.fit.to_dict().items() if value != usual[key]}
+        assert changed <= found.training.keys(), name
 
 
 def test_what_fits_is_what_can_be_trained():
