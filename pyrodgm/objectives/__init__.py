@@ -43,6 +43,7 @@ from pyrodgm.objectives.straight_through import StraightThrough
 from pyrodgm.objectives.svae import SymmetricVAE
 from pyrodgm.objectives.svi import ObjectiveELBO
 from pyrodgm.objectives.targets import Targets
+from pyrodgm.objectives.tvo import TVO
 from pyrodgm.objectives.vimco import VIMCO
 from pyrodgm.objectives.vq import VQ
 from pyrodgm.objectives.wake_sleep import WakeSleep
@@ -84,6 +85,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "svae": SymmetricVAE,
     "trace-elbo": TraceELBO,
     "tracegraph-elbo": TraceGraphELBO,
+    "tvo": TVO,
     "vimco": VIMCO,
     "vq": VQ,
     "wake-sleep": WakeSleep,
@@ -113,6 +115,7 @@ __all__ = [
     "RWS",
     "SIXO",
     "STL",
+    "TVO",
     "VIMCO",
     "VQ",
     "WGAN",
