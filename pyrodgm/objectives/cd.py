@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, final
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.contrastive import Contrastive
 from pyrodgm.objectives.moves import KernelName, Moves, Size
+from pyrodgm.objectives.state import RowCache
 from pyrodgm.objectives.targets import Targets
 
 
@@ -30,6 +33,10 @@ class CD(Contrastive):
     the model is the distribution of the data, because the moves leave that unchanged, if they are
     exact.
 
+    Persistent chains do not start at the batch again: every frame of the training data has a chain
+    that continues whenever its frame is trained on, given the frames of the data before it. This is
+    the form of `PCD` for models of sequences, each of whose frames has a distribution of its own.
+
     Args:
         model: a model with an unnormalised density.
         guide: the guide "none".
@@ -37,6 +44,8 @@ class CD(Contrastive):
         steps: moves k; by default 1 for "gibbs" and "sghmc", and otherwise 10.
         step_size: of moves that have one, as in `PCD`.
         noise: of "sgld" and "sghmc", as in `PCD`.
+        persistent: whether the chain of a frame continues in the next epoch; they take the memory
+            of a copy of the training data.
 
     Raises:
         CompatibilityError: the kernel does not move such data.
@@ -60,11 +69,26 @@ class CD(Contrastive):
         steps: Annotated[int, Field(ge=1)] | None = None,
         step_size: Size | None = None,
         noise: Annotated[float, Field(ge=0)] | None = None,
+        persistent: bool = False,
     ) -> None:
         super().__init__(model, guide)
         sizes = {"steps": steps, "step_size": step_size, "noise": noise}
         self.moves = Moves.of(self.energy, kernel, **sizes)
+        dtype = torch.uint8 if model.info.kind == "binary" else torch.float32
+        self.cache = RowCache(model.info.dim, dtype=dtype, in_chunks=True) if persistent else None
+
+    def begin(self, training: Sequences) -> None:
+        """Start persistent chains at the frames of the training data."""
+        if self.cache is not None:
+            self.cache.begin(training, training.centred(training.x))
 
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
-        """The frames of the batch."""
-        return batch.x, batch
+        """The frames of the batch, or the states of their chains."""
+        if self.cache is None or not self.training:
+            return batch.x, batch
+        return self.cache.read(batch).to(batch.x), batch
+
+    def keep(self, states: Tensor, batch: Batch) -> None:
+        """Persistent chains continue from these states."""
+        if self.cache is not None:
+            self.cache.write(batch, states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, cast
 
+import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
@@ -49,15 +50,8 @@ class Contrastive(Objective):
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
         """States of chains before the moves of a step, (..., B, T, D), and their batch."""
 
-    def keep(self, states: Tensor, potential: Tensor) -> None:
-        """Store the states of the chains and their potential after a training step.
-
-        By default they are dropped.
-        """
-
-    def earlier(self, own: Tensor) -> Tensor:
-        """The potential of the chains before the moves, (B, T); that of the data by default."""
-        return own
+    def keep(self, states: Tensor, batch: Batch) -> None:
+        """Store the states of the chains after a training step; by default they are dropped."""
 
     def loss(self, batch: Batch) -> Loss:
         """Mean potential of the chains minus that of the data, per sequence."""
@@ -71,13 +65,14 @@ class Contrastive(Objective):
         at_chains = of_chains.potential(self._first(after))
         counted = where.mask.to(at_chains)
         own, drawn = at_data.sum() / frames, (at_chains * counted).sum() / counted.sum()
-        each = at_chains.detach()
         if self.training:
             if self.health.due():
                 states = self._first(before), self._first(after)
-                potentials = self.earlier(at_data.detach()), each
+                with torch.no_grad():
+                    earlier = of_chains.potential(states[0])
+                potentials = earlier, at_chains.detach()
                 self.health.update(states, potentials, where.mask, accepted)
-            self.keep(after, each)
+            self.keep(after, batch)
         report = {self.headline: (own - drawn).detach()}
         report |= self.health.report(counted.sum(), rejects=self.moves.rejects)
         sites = {"potential of the data": own.detach(), "potential of the chains": drawn.detach()}

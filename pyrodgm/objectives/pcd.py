@@ -99,9 +99,6 @@ class PCD(Contrastive):
             x = random_rows(self.energy, copies * self.particles).to(like)
         x = x[:, None] if copies == 1 else x.unflatten(0, (copies, -1))[:, :, None]
         self.chains["x"] = x
-        first = self._first(x)
-        with torch.no_grad():
-            self.chains["potential"] = self.energy.given(Batch.of(first)).potential(first)
 
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
         """The states of the chains, (K, 1, D), as rows of a batch; with copies (R, K, 1, D)."""
@@ -109,14 +106,10 @@ class PCD(Contrastive):
         states = self.chains["x"]
         return states, Batch.of(self._first(states))
 
-    def keep(self, states: Tensor, potential: Tensor) -> None:
+    def keep(self, states: Tensor, batch: Batch) -> None:
         """The chains continue from these states."""
-        self.chains["x"], self.chains["potential"] = states, potential
-
-    def earlier(self, own: Tensor) -> Tensor:
-        """The potential of the chains after the step before, (K, 1)."""
-        del own
-        return self.chains["potential"]
+        del batch
+        self.chains["x"] = states
 
 
 def random_rows(model: EnergyModel, num: int) -> Tensor:

@@ -145,6 +145,7 @@ class RowCache(OwnState):
         shape: of one value, such as the size of a latent vector.
         per_frame: whether there is a value per frame, or one per row.
         dtype: of the values.
+        in_chunks: whether batches may be chunks of rows, of whose frames each has its value.
 
     >>> cache, batch = RowCache(per_frame=False), Batch.of(torch.ones(2, 3, 4))
     >>> cache.begin(Sequences(torch.ones(6, 4).numpy(), torch.tensor([3, 3]).numpy()))
@@ -154,16 +155,26 @@ class RowCache(OwnState):
     """
 
     def __init__(
-        self, *shape: int, per_frame: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        *shape: int,
+        per_frame: bool = True,
+        dtype: torch.dtype = torch.float32,
+        in_chunks: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.per_frame, self.dtype = shape, per_frame, dtype
+        self.in_chunks = in_chunks
         self._lengths = self._starts = torch.zeros(0, dtype=torch.int64)
         self._written = torch.zeros(0, dtype=torch.bool)
         self._values = torch.zeros(1, *shape, dtype=dtype)
 
-    def begin(self, training: Sequences) -> None:
-        """Allocate the cache for all rows of the training data, without values."""
+    def begin(self, training: Sequences, values: Tensor | None = None) -> None:
+        """Allocate the cache for all rows of the training data.
+
+        Args:
+            training: the training data.
+            values: of all frames, or of all rows, one after the other; zero if not given.
+        """
         device = self._values.device
         lengths = torch.from_numpy(training.lengths).to(device)
         self._lengths = lengths if self.per_frame else torch.ones_like(lengths)
@@ -172,6 +183,8 @@ class RowCache(OwnState):
         # One more place, into which padding is written.
         size = int(self._lengths.sum()) + 1
         self._values = torch.zeros(size, *self.shape, dtype=self.dtype, device=device)
+        if values is not None:
+            self._values[:-1] = values.to(self._values)
 
     def written(self, batch: Batch) -> Tensor:
         """Whether each row of a batch has values, (B,)."""
@@ -245,7 +258,9 @@ class RowCache(OwnState):
                 f"row {int(rows.max())} is not in a row cache of {len(self._lengths)} rows; "
                 f"{KNOWN_ROWS}"
             )
-        if self.per_frame and not torch.equal(self._lengths[rows], batch.lengths):
+        ends, lengths = batch.before.frames + batch.lengths, self._lengths[rows]
+        fits = bool((ends <= lengths).all()) if self.in_chunks else torch.equal(ends, lengths)
+        if self.per_frame and not fits:
             raise UsageError(
                 "rows of a batch differ in length from the same rows of the training data; "
                 f"{KNOWN_ROWS}"
@@ -256,8 +271,8 @@ class RowCache(OwnState):
         starts = self._starts[self._rows(batch)]
         if not self.per_frame:
             return starts
-        time = torch.arange(batch.length, device=starts.device)
-        return torch.where(batch.mask, starts[:, None] + time, len(self._values) - 1)
+        places = starts[:, None] + batch.frames.to(starts.device)
+        return torch.where(batch.mask, places, len(self._values) - 1)
 
     def _all_places(self, rows: Tensor) -> Tensor:
         """Places of the values of rows, one row after the other."""

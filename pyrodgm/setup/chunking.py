@@ -143,7 +143,7 @@ def _check_objective(objective: Objective) -> None:
     reason = ""
     if any(phase.fresh for phase in objective.built_phases):
         reason = "its phases train on different batches"
-    if any(isinstance(part, RowCache) for part in objective.modules()):
+    if any(isinstance(part, RowCache) and not part.in_chunks for part in objective.modules()):
         reason = "it stores values of whole sequences"
     if reason:
         raise CompatibilityError(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models.test_rbm import INFO, number, states
+from models.test_rbm import INFO, number, one_hot, states
 
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
@@ -133,6 +133,48 @@ def test_the_mean_update_goes_back_through_time(steps):
     many = Batch(batch.x.repeat(300, 1, 1), mask.repeat(300, 1), torch.arange(600))
     samples = sample_gradients(lambda: -objective(many).surrogate, parameters, 200 // steps + 60)
     assert_mean(samples, exact)
+
+
+def persistent(copies):
+    """An objective with a chain for each frame of copies of two ragged sequences, and a batch."""
+    model, x = machine(), all_sequences(3)[[77, 402]]
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    batch = Batch(x * mask[..., None], mask, torch.arange(2))
+    many = Batch(batch.x.repeat(copies, 1, 1), mask.repeat(copies, 1), torch.arange(2 * copies))
+    objective = CD(model, NoGuide(model), persistent=True).double()
+    objective.begin(Sequences(many.x[many.mask].numpy(), many.lengths.numpy()))
+    return objective, batch, many
+
+
+def test_persistent_chains_in_equilibrium_have_the_gradient_of_the_log_likelihood():
+    """One sweep of chains that have the distribution of their frame leaves no bias."""
+    objective, batch, many = persistent(300)
+    model = objective.model
+    p = [joint(model, s).detach().logsumexp(1).exp() for s in model.states(batch)[0, 0, :3]]
+
+    def surrogate():
+        drawn = [states(D)[each.multinomial(600, replacement=True)] for each in p]
+        objective.cache.write(many, torch.stack(drawn, 1))
+        return -objective(many).surrogate
+
+    parameters = list(model.parameters())
+    log_p = recurrent_log_p(model, batch.x[0]).sum() + recurrent_log_p(model, batch.x[1, :1]).sum()
+    assert_mean(sample_gradients(surrogate, parameters, 300), gradient(log_p / 2, parameters))
+
+
+def test_persistent_chains_continue_for_every_frame():
+    objective, batch, many = persistent(20_000)
+    model = objective.model
+    for _ in range(2):
+        objective(many)
+    reached = objective.cache.read(many).double()
+    objective.eval()(many)
+    assert torch.equal(objective.cache.read(many).double(), reached)  # they move in training alone
+    for row, t in batch.mask.nonzero():
+        p = joint(model, model.states(batch)[0, row, t]).detach()
+        sweep = p.softmax(1) @ p.softmax(0).T
+        expected = (sweep @ sweep)[number(batch.x[row, t])]
+        assert_mean(one_hot(reached[row::2, t]), expected)
 
 
 @pytest.fixture

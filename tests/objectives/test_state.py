@@ -1,12 +1,14 @@
 """The homes of state: averages, chains, rows and schedules, against what they should hold."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from pyrodgm.batch import Batch
+from pyrodgm.carried import Before
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.objectives.schedule import Schedule
@@ -53,6 +55,27 @@ def test_rows_come_back_in_any_company(training):
     for rows in ([3, 2, 1, 0], [1], [0, 2]):
         batch = training.batch(rows)
         assert torch.equal(cache.read(batch), numbered(batch).nan_to_num(0))
+
+
+def test_chunks_of_rows_have_the_values_of_their_frames():
+    values = torch.arange(20).reshape(10, 2)
+    data = Sequences(values.numpy().astype(np.uint8), LENGTHS)
+    cache, batch = RowCache(2, in_chunks=True), data.batch([2, 0])
+    cache.begin(data, values)
+    assert torch.equal(cache.read(batch), batch.x)
+    part = replace(batch.chunk(1, 3), before=Before(1))
+    assert torch.equal(cache.read(part), part.x)
+    cache.write(part, part.x + 100)
+    rest = batch.x + 100 * ((batch.frames > 0) & (batch.frames < 3) & batch.mask)[..., None]
+    assert torch.equal(cache.read(batch), rest)
+    other = data.batch([1, 3])
+    assert torch.equal(cache.read(other), other.x)
+    again = RowCache(2, in_chunks=True)
+    again.begin(data, values)
+    again.load_own_state(cache.own_state())
+    assert torch.equal(again.read(batch), rest)
+    with pytest.raises(UsageError, match="rows of a batch differ in length"):
+        cache.read(replace(batch.chunk(1, 3), before=Before(3)))
 
 
 def test_a_row_can_have_one_value(training):

@@ -92,12 +92,14 @@ def test_a_run_killed_inside_a_sequence_is_resumed_bit_for_bit(splits, tmp_path)
     assert_same_run(whole, killed)
 
 
-@pytest.mark.parametrize("kind", ["RTRBM", "TRBM"])
-def test_a_machine_of_frames_is_resumed_inside_a_sequence(splits, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "persistent"), [("RTRBM", False), ("RTRBM", True), ("TRBM", True)]
+)
+def test_a_machine_of_frames_is_resumed_inside_a_sequence(splits, tmp_path, kind, persistent):
     def made():
         torch.manual_seed(0)
         model = getattr(dgm.models, kind)(splits.info, hidden_dim=3)
-        return dgm.objectives.CD(model, dgm.guides.NoGuide(model))
+        return dgm.objectives.CD(model, dgm.guides.NoGuide(model), persistent=persistent)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     dgm.fit(made(), splits, out=whole, **OPTIONS)
