@@ -79,7 +79,7 @@ class Contrastive(Objective):
         return Loss((drawn - own) * frames / batch.size, report, sites)
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """The exact log-likelihood if the normaliser can be enumerated, else pseudo-likelihood."""
+        """The exact log-likelihood if log Z can be enumerated; else as `validate_energy`."""
         self.health.warn(self.moves)
         return validate_energy(self.energy, sequences, seed=seed)
 

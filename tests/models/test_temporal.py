@@ -11,7 +11,12 @@ from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import CompatibilityError, DataError
-from pyrodgm.evaluate.likelihood.energy import energy_likelihood, pseudo_likelihood
+from pyrodgm.evaluate.likelihood.energy import (
+    energy_likelihood,
+    pseudo_likelihood,
+    validate_energy,
+)
+from pyrodgm.evaluate.likelihood.frame_energy import annealed_bound
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import RTRBM, TRBM
 from pyrodgm.objectives import CD
@@ -225,6 +230,34 @@ def test_the_exact_log_likelihood_and_the_pseudo_likelihood_are_those_of_enumera
                 pseudo += float(of_rows[number(v)] - torch.logaddexp(of_rows[number(v)], flipped))
             state = p[number(v)].softmax(0) @ states(2)
     assert pseudo_likelihood(model, DATA) == pytest.approx(pseudo / DATA.num_frames)
+
+
+@pytest.mark.usefixtures("double")
+@torch.no_grad()
+def test_the_annealed_bound_is_below_the_log_likelihood_and_close_with_long_chains():
+    model = machine()
+    sequences = [DATA.batch([row]).x[0] for row in range(len(DATA))]
+    by_frame = torch.cat([recurrent_log_p(model, x) for x in sequences])
+    short, long = (annealed_bound(model, DATA, temperatures=n) for n in (2, 4000))
+    assert short < long == pytest.approx(float(by_frame.mean()), abs=0.02)
+    singles = torch.tensor(
+        [annealed_bound(model, DATA, frames=1, temperatures=2000, seed=n) for n in range(40)]
+    )
+    apart = (singles[:, None] - by_frame).abs()
+    assert apart.min(1).values.max() < 0.1  # every number is that of a frame
+    assert len(apart.argmin(1).unique()) > 3
+
+
+def test_weights_of_large_machines_are_chosen_by_the_annealed_bound():
+    torch.manual_seed(0)
+    info = replace(THREE, dim=12, mean=(0.5,) * 12)
+    model, x = RTRBM(info, hidden_dim=11), torch.rand(20, 12).round()
+    data = Sequences(x.numpy(), np.array([12, 8]))
+    found = validate_energy(model, data)
+    assert found.by == "annealed bound"
+    assert found.score == found.numbers["annealed_nats_per_frame"] == annealed_bound(model, data)
+    assert found.numbers["pseudo_nats_per_frame"] == pseudo_likelihood(model, data)
+    assert validate_energy(model, data) == found
 
 
 def test_what_there_is_not_is_refused():

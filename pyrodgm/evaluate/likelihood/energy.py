@@ -13,14 +13,14 @@ from torch import Tensor
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
 from pyrodgm.evaluate.likelihood.bound import Bound
-from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
+from pyrodgm.evaluate.likelihood.frame_energy import annealed_bound, frame_likelihood
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,
     NormaliserEstimator,
     normaliser,
     potentials,
 )
-from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.evaluate.likelihood.validation import ANNEALED, Validation
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
@@ -228,14 +228,16 @@ def _alternatives(codes: Codes, x: Tensor, feature: Tensor) -> Iterator[tuple[Te
 
 
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:
-    """Validation score of an energy model: the exact log-likelihood, or the pseudo-likelihood.
+    """Validation score of an energy model: the exact log-likelihood, or what stands in for it.
 
-    The latter is for bits and symbols; other models without an exact normaliser have no score.
+    For a model of frames given those before it is a lower bound by annealing, since the
+    pseudo-likelihood, which is shown beside it, may rise while the log-likelihood falls. For other
+    models of bits and symbols it is the pseudo-likelihood, and otherwise there is no score.
 
     Args:
         model: the model.
         sequences: a split.
-        seed: of the choice of features in the pseudo-likelihood.
+        seed: of the draws of both.
 
     Raises:
         NonFiniteError: the score is not finite.
@@ -247,6 +249,9 @@ def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) 
     else:
         nats = pseudo_likelihood(model, sequences, seed=seed)
         found = Validation("pseudo-likelihood", nats, {"pseudo_nats_per_frame": nats})
+        if isinstance(model, FrameEnergyModel):
+            bound = annealed_bound(model, sequences, seed=seed)
+            found = Validation(ANNEALED, bound, {"annealed_nats_per_frame": bound, **found.numbers})
     if found.score is None or not math.isfinite(found.score):
         raise NonFiniteError(f"the {found.by} score on validation is {found.score}")
     return found
