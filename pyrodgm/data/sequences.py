@@ -100,14 +100,20 @@ class Sequences:
         index = np.asarray(rows, dtype=np.int64)
         lengths = self.lengths[index]
         frames, mask = self._frames(index)
-        x, seen = self.centred(self.x[frames]), None
+        x, seen = self.observations(frames), None
         if self.has_missing:
-            seen = mask[..., None] & ~x.isnan()
-            x = x.where(seen, self.centred(torch.from_numpy(self.fill)))
+            seen = mask[..., None] & ~self.x[frames].isnan()
         if lengths.min() < lengths.max():
             x = x.masked_fill_(~mask[..., None], 0)
         given = None if self.conditions is None else self.conditions[frames]
         return Batch(x, mask, torch.from_numpy(index), seen, given, lengths)
+
+    def observations(self, frames: Tensor) -> Tensor:
+        """Frames by their numbers, (..., D), as in batches: centred, and filled where missing."""
+        x = self.centred(self.x[frames])
+        if not self.has_missing:
+            return x
+        return x.where(~x.isnan(), self.centred(torch.from_numpy(self.fill)))
 
     def centred(self, x: Tensor) -> Tensor:
         """Numbers of the data, (..., D), as in batches: centred, then in torch's default dtype."""

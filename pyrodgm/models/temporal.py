@@ -46,7 +46,9 @@ class TemporalRBM(FrameEnergyModel):
         latents="none", sequential=True, density="unnormalised", by_frame=True
     )
     companions: ClassVar[Companions] = Companions("none", "cd", "jsb")
-    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"lr": 0.01, "batch_size": 16})
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"lr": 0.01, "batch_size": 16, "evaluate_every": 1000}
+    )
     base: Tensor
 
     def __init__(

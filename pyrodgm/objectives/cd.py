@@ -29,13 +29,14 @@ class CD(Contrastive):
     where T is one move, such as a Gibbs sweep of the model. For a model of sequences, chains are
     those of every frame given the frames of the data before it, and gradients go back through time.
 
-    The update is biased as a gradient of the log-likelihood, less so the larger k. It is zero where
-    the model is the distribution of the data, because the moves leave that unchanged, if they are
+    This is a biased gradient of the log-likelihood, less so the larger k. It is zero where the
+    model is the distribution of the data, because the moves leave that unchanged, if they are
     exact.
 
-    Persistent chains do not start at the batch again: every frame of the training data has a chain
-    that continues whenever its frame is trained on, given the frames of the data before it. This is
-    the form of `PCD` for models of sequences, each of whose frames has a distribution of its own.
+    With `persistent`, chains start at the data only once: every frame of the training data has a
+    chain that continues whenever its frame is trained on, given the frames of the data before it.
+    The update is the gradient of the log-likelihood if the chains are in equilibrium. This is the
+    form of `PCD` for models of sequences, each of whose frames has a distribution of its own.
 
     Args:
         model: a model with an unnormalised density.
@@ -80,7 +81,8 @@ class CD(Contrastive):
     def begin(self, training: Sequences) -> None:
         """Start persistent chains at the frames of the training data."""
         if self.cache is not None:
-            self.cache.begin(training, training.centred(training.x))
+            frames = torch.arange(training.num_frames)
+            self.cache.begin(training, training.observations(frames))
 
     def starts(self, batch: Batch) -> tuple[Tensor, Batch]:
         """The frames of the batch, or the states of their chains."""

@@ -69,8 +69,8 @@ class Contrastive(Objective):
             if self.health.due():
                 states = self._first(before), self._first(after)
                 with torch.no_grad():
-                    earlier = of_chains.potential(states[0])
-                potentials = earlier, at_chains.detach()
+                    earlier = at_data if before is batch.x else of_chains.potential(states[0])
+                potentials = earlier.detach(), at_chains.detach()
                 self.health.update(states, potentials, where.mask, accepted)
             self.keep(after, batch)
         report = {self.headline: (own - drawn).detach()}

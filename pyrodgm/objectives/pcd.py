@@ -94,7 +94,7 @@ class PCD(Contrastive):
         copies = 1 if self.moves.betas is None else len(self.moves.betas)
         if self.start == "data":
             frames = torch.randint(training.num_frames, (copies * self.particles,))
-            x = training.centred(training.x[frames]).to(like)
+            x = training.observations(frames).to(like)
         else:
             x = random_rows(self.energy, copies * self.particles).to(like)
         x = x[:, None] if copies == 1 else x.unflatten(0, (copies, -1))[:, :, None]

@@ -145,7 +145,7 @@ class RowCache(OwnState):
         shape: of one value, such as the size of a latent vector.
         per_frame: whether there is a value per frame, or one per row.
         dtype: of the values.
-        in_chunks: whether batches may be chunks of rows, of whose frames each has its value.
+        in_chunks: whether a batch may hold a part of each row (`fit.chunk`).
 
     >>> cache, batch = RowCache(per_frame=False), Batch.of(torch.ones(2, 3, 4))
     >>> cache.begin(Sequences(torch.ones(6, 4).numpy(), torch.tensor([3, 3]).numpy()))
@@ -187,11 +187,11 @@ class RowCache(OwnState):
             self._values[:-1] = values.to(self._values)
 
     def written(self, batch: Batch) -> Tensor:
-        """Whether each row of a batch has values, (B,)."""
+        """Whether values of each row of a batch were written, (B,)."""
         return self._written[self._rows(batch)]
 
     def read(self, batch: Batch) -> Tensor:
-        """The values of a batch, (B, T, ...) or (B, ...); zero in padding and if never written."""
+        """The values of a batch, (B, T, ...) or (B, ...); zero in padding."""
         values = self._values[self._places(batch)]
         if not self.per_frame:
             return values

@@ -41,7 +41,8 @@ class TVO(SinglePhase):
     The gradient of the model is an unbiased gradient of the mean estimate. For every K, this is a
     lower bound between the evidence lower bound and that of `IWAE`, because the integral of the
     estimates is :math:`\log \frac1K \sum_k e^{l^k}`. The gradient of the guide has a bias of order
-    1/K where beta is not 0. With P = 1, and one frame, it is `RLOO`.
+    1/K where beta is not 0. With P = 1 and draws without gradients it is `RLOO` of
+    whole paths. For long sequences see `rws` and `fivo`, whose weights are not those of whole ones.
 
     Args:
         model: the model p.
@@ -61,7 +62,6 @@ class TVO(SinglePhase):
     )
     needs: ClassVar[Needs] = Needs()
     headline: ClassVar[str] = "tvo_nats_per_frame"
-    one_weight: ClassVar[bool] = True
     betas: Tensor
     widths: Tensor
 
@@ -75,7 +75,7 @@ class TVO(SinglePhase):
         first: Annotated[float, Field(gt=0, lt=1)] = 0.3,
     ) -> None:
         super().__init__(model, guide, particles=particles, execution="fused")
-        self.validation_draws = particles
+        self.validation_draws = particles if partitions > 1 else 1
         rising = geometric(first, partitions)
         betas = torch.cat([torch.zeros(1), rising])
         self.register_buffer("betas", betas[:-1, None, None], persistent=False)

@@ -16,7 +16,7 @@ from pyrodgm.evaluate.likelihood.energy import (
     pseudo_likelihood,
     validate_energy,
 )
-from pyrodgm.evaluate.likelihood.frame_energy import annealed_bound
+from pyrodgm.evaluate.likelihood.frame_energy import annealed_estimate, frame_likelihood
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import RTRBM, TRBM
 from pyrodgm.objectives import CD
@@ -234,29 +234,45 @@ def test_the_exact_log_likelihood_and_the_pseudo_likelihood_are_those_of_enumera
 
 @pytest.mark.usefixtures("double")
 @torch.no_grad()
-def test_the_annealed_bound_is_below_the_log_likelihood_and_close_with_long_chains():
+def test_the_annealed_estimate_is_close_with_long_chains():
     model = machine()
     sequences = [DATA.batch([row]).x[0] for row in range(len(DATA))]
     by_frame = torch.cat([recurrent_log_p(model, x) for x in sequences])
-    short, long = (annealed_bound(model, DATA, temperatures=n) for n in (2, 4000))
-    assert short < long == pytest.approx(float(by_frame.mean()), abs=0.02)
-    singles = torch.tensor(
-        [annealed_bound(model, DATA, frames=1, temperatures=2000, seed=n) for n in range(40)]
-    )
-    apart = (singles[:, None] - by_frame).abs()
-    assert apart.min(1).values.max() < 0.1  # every number is that of a frame
-    assert len(apart.argmin(1).unique()) > 3
+    exact = float(by_frame.mean())
+    assert annealed_estimate(model, DATA, temperatures=4000) == pytest.approx(exact, abs=0.02)
+    ends = by_frame[[0, -1]].mean()  # two frames that are spread evenly
+    found = annealed_estimate(model, DATA, frames=2, temperatures=4000)
+    assert found == pytest.approx(float(ends), abs=0.1)
+    assert abs(float(ends) - exact) > 0.2
 
 
-def test_weights_of_large_machines_are_chosen_by_the_annealed_bound():
+@torch.no_grad()
+def test_forward_chains_find_a_mode_that_reverse_chains_from_the_data_do_not():
+    info = replace(THREE, dim=12, mean=(0.1,) * 12)
+    model = RTRBM(info, hidden_dim=11)
+    for parameter in (model.hidden_drive, model.visible_drive):
+        parameter.zero_()
+    model.weight.fill_(3.0)
+    model.hidden.fill_(-24.0)
+    x = np.zeros((12, 12), np.uint8)
+    x[:, 0] = 1
+    data = Sequences(x, np.array([12]))
+    found = frame_likelihood(model, data, chains=50, temperatures=200)
+    exact = energy_likelihood(model, data, estimator="exact").lower.nats_per_frame
+    assert exact == pytest.approx(found.upper.sum() / 12, rel=0.1)
+    assert found.lower.sum() / 12 > -6 > -100 > exact
+    estimates = [annealed_estimate(model, data, seed=seed) for seed in range(20)]
+    assert np.mean(estimates) < -10
+
+
+def test_weights_of_large_machines_are_chosen_by_the_annealed_estimate():
     torch.manual_seed(0)
     info = replace(THREE, dim=12, mean=(0.5,) * 12)
     model, x = RTRBM(info, hidden_dim=11), torch.rand(20, 12).round()
     data = Sequences(x.numpy(), np.array([12, 8]))
     found = validate_energy(model, data)
-    assert found.by == "annealed bound"
-    assert found.score == found.numbers["annealed_nats_per_frame"] == annealed_bound(model, data)
-    assert found.numbers["pseudo_nats_per_frame"] == pseudo_likelihood(model, data)
+    assert found.by == "annealed estimate"
+    assert found.score == found.numbers["annealed_nats_per_frame"] == annealed_estimate(model, data)
     assert validate_energy(model, data) == found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
 from pyrodgm.evaluate.likelihood.bound import Bound
-from pyrodgm.evaluate.likelihood.frame_energy import annealed_bound, frame_likelihood
+from pyrodgm.evaluate.likelihood.frame_energy import annealed_estimate, frame_likelihood
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,
     NormaliserEstimator,
@@ -230,14 +230,14 @@ def _alternatives(codes: Codes, x: Tensor, feature: Tensor) -> Iterator[tuple[Te
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:
     """Validation score of an energy model: the exact log-likelihood, or what stands in for it.
 
-    For a model of frames given those before it is a lower bound by annealing, since the
-    pseudo-likelihood, which is shown beside it, may rise while the log-likelihood falls. For other
-    models of bits and symbols it is the pseudo-likelihood, and otherwise there is no score.
+    For bits and symbols it is the pseudo-likelihood, or an estimate by short annealing for a model
+    of frames given those before, whose pseudo-likelihood can rise while the log-likelihood falls.
+    For real numbers there is no score.
 
     Args:
         model: the model.
         sequences: a split.
-        seed: of the draws of both.
+        seed: of the draws.
 
     Raises:
         NonFiniteError: the score is not finite.
@@ -246,12 +246,12 @@ def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) 
         found = Validation.of(energy_likelihood(model, sequences, estimator="exact").lower)
     elif model.info.kind not in ("binary", "categorical"):
         return Validation()
+    elif isinstance(model, FrameEnergyModel):
+        nats = annealed_estimate(model, sequences, seed=seed)
+        found = Validation(ANNEALED, nats, {"annealed_nats_per_frame": nats})
     else:
         nats = pseudo_likelihood(model, sequences, seed=seed)
         found = Validation("pseudo-likelihood", nats, {"pseudo_nats_per_frame": nats})
-        if isinstance(model, FrameEnergyModel):
-            bound = annealed_bound(model, sequences, seed=seed)
-            found = Validation(ANNEALED, bound, {"annealed_nats_per_frame": bound, **found.numbers})
     if found.score is None or not math.isfinite(found.score):
         raise NonFiniteError(f"the {found.by} score on validation is {found.score}")
     return found

@@ -22,13 +22,13 @@ from pyrodgm.models import Model
 ADVERSARIAL_ESTIMATE = "adversarial_estimate_nats_per_frame"  # of the bound, by a critic
 COARSE = 256  # cells along every latent, of quadrature in training
 EXACT, BOUND, FILTER = "exact", "bound", "filter bound"
-ANNEALED = "annealed bound"
+ANNEALED = "annealed estimate"
 HELD_OUT, NOTHING = "held-out tokens", "nothing"
 WORDS = {
     EXACT: "the log-likelihood on validation",
     BOUND: "the bound on validation",
     FILTER: "the bound of a particle filter on validation",
-    ANNEALED: "a lower bound by short annealing on validation",
+    ANNEALED: "an estimate by short annealing on validation",
     HELD_OUT: "the log-likelihood of the tokens held out of validation",
 }
 
@@ -39,9 +39,9 @@ class Validation:
 
     Args:
         by: name of the score: "exact" (the log-likelihood), "bound" (on it, with one draw), "bound
-            with 10 draws", "filter bound" (on it, by a particle filter), "annealed bound" (a lower
-            one, by short chains of some frames), "held-out tokens", a phrase of an objective such
-            as "pseudo-likelihood", or "nothing".
+            with 10 draws", "filter bound" (on it, by a particle filter), "annealed
+            estimate" (by short chains of some frames), "held-out tokens", a phrase of an objective
+            such as "pseudo-likelihood", or "nothing".
         score: higher is better; None if there is no score, and then the last weights are kept.
         numbers: shown and recorded, by key, each with its unit in the key.
         shown: keys of those that are worth seeing beside the score in training.
