@@ -18,7 +18,7 @@ from pyrodgm.engine.cells import Cell
 from pyrodgm.engine.particles import of_ancestors
 from pyrodgm.engine.past import Drive, Past, computed
 from pyrodgm.engine.sequence_program import SequenceProgram
-from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling
+from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling, Values
 from pyrodgm.engine.twist import Twist, TwistedFilter, log_twist, twist_changes
 
 
@@ -94,11 +94,12 @@ def run_filter(
     twist: Twist | None = None,
     pathwise: bool = True,
 ) -> Filtered:
-    """Run a particle filter, and score all its frames at once, with gradients.
+    """Run a particle filter whose weights carry gradients.
 
-    The loop over time draws, weighs and resamples. If no draw carries a gradient it records none;
-    the log-probabilities are then computed for all frames together from the pasts that the
-    particles had, and only deterministic recurrences run along the ancestors once more.
+    The loop over time draws, weighs and resamples. If draws carry gradients it records them, and
+    those of all log-probabilities. If none does it records no gradients; log-probabilities are then
+    computed for all frames together from the pasts that the particles had, and only deterministic
+    recurrences run along the ancestors once more.
 
     Args:
         model: a sequence model.
@@ -110,18 +111,20 @@ def run_filter(
         twist: of the weights, by what follows every frame; see `pyrodgm.engine.twist`.
         pathwise: whether gradients flow through draws that can carry them.
     """
-    with torch.set_grad_enabled(torch.is_grad_enabled() and guide.reparameterised and pathwise):
+    wanted = torch.is_grad_enabled()
+    recorded = wanted and guide.reparameterised and pathwise
+    with torch.set_grad_enabled(recorded):
         found = _filter(model, guide, batch, particles, threshold, twist)
         run = _Record()
         while found.t < batch.length:
-            run.resamplings.append(found.resample())
-            run.p.append(dict(found.p.past))
-            run.q.append(dict(found.q.past))
-            run.values.append(found.take_in())
+            run.advance(found)
     values = {name: over_time([now[name] for now in run.values]) for name in guide.latents}
-    lineage = partial(LineagePast, resamplings=run.resamplings, start=batch.before.states)
-    log_p = scores(extended(model, guide), batch, values, lineage(windows(run.p)))
-    log_q = scores(guide, batch, values, lineage(windows(run.q)))
+    if recorded or not wanted:
+        log_p, log_q = (_table(nats, found.shape, batch) for nats in (run.log_p, run.log_q))
+    else:
+        lineage = partial(LineagePast, resamplings=run.resamplings, start=batch.before.states)
+        log_p = scores(extended(model, guide), batch, values, lineage(windows(run.p)))
+        log_q = scores(guide, batch, values, lineage(windows(run.q)))
     blind = blind_frames(batch)
     ratios = difference(log_p, log_q, blind)
     if twist is not None:
@@ -152,13 +155,30 @@ def _filter(
 
 
 class _Record:
-    """What a filter had before and drew in each frame."""
+    """What a filter had before each frame, drew in it, and its log-probabilities."""
 
     def __init__(self) -> None:
         self.resamplings: list[Resampling | None] = []
-        self.p: list[dict[str, Tensor]] = []
-        self.q: list[dict[str, Tensor]] = []
-        self.values: list[dict[str, Tensor]] = []
+        self.p: list[Values] = []
+        self.q: list[Values] = []
+        self.values: list[Values] = []
+        self.log_p: list[Values] = []
+        self.log_q: list[Values] = []
+
+    def advance(self, found: ParticleFilter) -> None:
+        """One frame of the filter."""
+        self.resamplings.append(found.resample())
+        self.p.append(dict(found.p.past))
+        self.q.append(dict(found.q.past))
+        self.values.append(found.take_in())
+        self.log_p.append(found.log_p)
+        self.log_q.append(found.log_q)
+
+
+def _table(frames: Sequence[Values], shape: torch.Size, batch: Batch) -> dict[str, Tensor]:
+    """(K, B, T) by site of the numbers of every frame, (K, B) or less; zero in padding."""
+    every = {name: [now[name].expand(shape) for now in frames] for name in frames[0]}
+    return {name: torch.stack(e, -1).where(batch.mask, 0.0) for name, e in every.items()}
 
 
 def blind_frames(batch: Batch) -> Tensor | None:

@@ -59,9 +59,9 @@ class MarginalFilter(ParticleFilter):
         self.parents = self.p.fork(), self.q.fork(), self.log_weights
         return super().resample()
 
-    def weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
+    def weigh(self, values: Values, moving: Tensor | None) -> tuple[Values, Tensor]:
         """As of `ParticleFilter`, with the ratio of mixtures over all ancestors."""
-        values, _ = super().weigh(values, log_q, moving)
+        values, _ = super().weigh(values, moving)
         refuse_states(self.p, self.q)
         p, q, before = self.parents
         log_p, log_q = (self._pairs(each, values) for each in (p, q))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -71,15 +72,22 @@ class Particles:
         other.past.states = {name: of_ancestors(s, index) for name, s in self.past.states.items()}
         return other
 
-    def step(self, draw: Draw, t: Tensor, alive: Tensor | None = None) -> None:
+    def step(
+        self,
+        draw: Draw,
+        t: Tensor,
+        alive: Tensor | None = None,
+        moved: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         """One frame of every particle.
 
         Args:
             draw: as a program wants it.
             t: the frame of the batch, a scalar, or one of every sequence, (B,).
             alive: sequences (B,) whose states move; None for all.
+            moved: states in this frame that are known; their recurrence does not run.
         """
-        before = dict(self.past.states)
+        before, self.past.moved = dict(self.past.states), moved
         self.program.step(draw, self.past, self._encoded(t), t + self.first if self.first else t)
         for name, state in self.past.states.items():
             self.past.states[name] = _moved(before.get(name), state, alive)
@@ -99,8 +107,9 @@ class Particles:
         """
         for name, dim in self.dims.items():
             value, old = values[name], self.past[name]
-            leading = torch.broadcast_shapes(value.shape[:-1], old.shape[:-1])
-            value, old = value.expand(*leading, -1), old.expand(*leading, -1)
+            if value.shape != old.shape:
+                leading = torch.broadcast_shapes(value.shape[:-1], old.shape[:-1])
+                value, old = value.expand(*leading, -1), old.expand(*leading, -1)
             self.past[name] = _moved(old, push(old, value, dim), alive)
 
 

@@ -22,6 +22,10 @@ class Past(dict[str, Tensor]):
     Args:
         windows: these values by name, (..., n D).
         start: deterministic states before the first frame, (B, S), by name; zeros for others.
+
+    Attributes:
+        states: deterministic states so far, (..., S), by name.
+        moved: those that another program with the same recurrence has moved on to this frame.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class Past(dict[str, Tensor]):
         super().__init__(windows)
         self.start = start or {}
         self.states: dict[str, Tensor] = {}
+        self.moved: Mapping[str, Tensor] = {}
 
     def carry(self, name: str, drive: Drive, cell: Cell) -> Tensor:
         """Move a deterministic state on by one frame and return its output, (..., H).
@@ -44,6 +49,9 @@ class Past(dict[str, Tensor]):
                 are known, it is not called.
             cell: the recurrence.
         """
+        if (moved := self.moved.get(name)) is not None:
+            self.states[name] = moved
+            return moved[..., : cell.dim]
         drive, state = computed(drive), self.states.get(name)
         if state is None and (start := self.start.get(name)) is not None:
             state = start.expand(*drive.shape[:-1], -1)

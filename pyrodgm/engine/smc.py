@@ -58,6 +58,8 @@ class ParticleFilter:
         log_weights: normalised, (K, B), in double precision.
         increments: :math:`\log \hat p(x_t \mid x_{<t})` of the frames so far, each (B,), in nats;
             zero after a sequence's end.
+        log_p, log_q: of every site in the last frame, each (K, B) or less, in nats.
+        shared: states of model and guide that are the same recurrence, which runs once.
 
     Reference: Doucet and Johansen, A tutorial on particle filtering and smoothing, 2009,
     section 3.5.
@@ -78,8 +80,11 @@ class ParticleFilter:
         self.shape = torch.Size([particles, batch.size])
         self.p = Particles(self.model, batch, particles)
         self.q = Particles(guide, batch, particles)
+        self.shared = tuple(name for name in guide.states if name in self.model.states)
         self.log_weights = batch.x.new_full(self.shape, -math.log(particles), dtype=torch.float64)
         self.increments: list[Tensor] = []
+        self.log_p: dict[str, Tensor] = {}
+        self.log_q: dict[str, Tensor] = {}
         self._whole = batch.shortest  # frames in which no sequence has ended
 
     @property
@@ -107,9 +112,8 @@ class ParticleFilter:
         """Draw and weigh one frame; returns the value of every site, each (..., B, D)."""
         alive = self._alive()
         moving = None if self.t < self._whole else alive
-        values, log_q = self._propose(moving)
-        values, log_ratio = self.weigh(values, log_q, moving)
-        joint = self.log_weights + log_ratio.double().masked_fill(~alive, 0.0)
+        values, log_ratio = self.weigh(self._propose(moving), moving)
+        joint = self.log_weights + log_ratio.detach().double().masked_fill(~alive, 0.0)
         increment = joint.logsumexp(0).masked_fill(~alive, 0.0)
         self.log_weights = joint - increment
         self.increments.append(increment)
@@ -119,7 +123,7 @@ class ParticleFilter:
 
     def resample(self) -> Resampling | None:
         """Resample sequences with a small effective sample size; None if there are none."""
-        weights = self.weights.detach()
+        weights = self.weights
         # Drawn even if not needed, so that resampling does not change the draws of other frames.
         index = systematic(weights, len(weights))
         effective = 1 / weights.square().sum(0)
@@ -187,37 +191,36 @@ class ParticleFilter:
         """
         return partial(distribution, seen).log_prob(x)
 
-    def weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
+    def weigh(self, values: Values, moving: Tensor | None) -> tuple[Values, Tensor]:
         """Values for the windows, and the log-ratio by which this frame is weighed, (K, B).
 
         Args:
             values: latents from the guide, by site, (K, B, J).
-            log_q: their log-probabilities, (K, B).
             moving: sequences whose states move, (B,); None for all.
         """
         batch, t = self.batch, self.t
         seen = None if batch.seen is None else batch.seen[:, t]
         blind = None if seen is None else ~seen.any(-1)
-        latent: list[Tensor] = []
-        observed: list[Tensor] = []
+        self.log_p = {}
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
             if name in self.model.observed:
                 values[name] = self.fed_back(distribution, batch.x[:, t], seen)
-                observed.append(self.log_seen(distribution, values[name], seen))
+                self.log_p[name] = self.log_seen(distribution, values[name], seen)
                 return values[name]
             if blind is not None:
                 fresh = distribution.expand(self.shape).sample()
                 values[name] = torch.where(blind[:, None], fresh, values[name])
-            latent.append(distribution.log_prob(values[name]))
+            self.log_p[name] = distribution.log_prob(values[name])
             return values[name]
 
-        self.p.step(draw, self._frame(), moving)
-        log_ratio = sum(latent, -log_q)
+        moved = {name: self.q.past.states[name] for name in self.shared}
+        self.p.step(draw, self._frame(), moving, moved)
+        log_ratio = sum(self.log_p.values()) - sum(self.log_q.values(), batch.x.new_zeros(()))
         if seen is not None and blind is not None:
             log_ratio = log_ratio.masked_fill(blind, 0.0)
             values |= {seen_key(name): seen for name in self.model.observed}
-        return values, sum(observed, log_ratio)
+        return values, log_ratio
 
     def _frame(self) -> Tensor:
         return torch.full((), self.t, device=self.batch.x.device)
@@ -227,20 +230,20 @@ class ParticleFilter:
         at_end = self.t == self.batch.length
         return torch.ones_like(self.batch.mask[:, 0]) if at_end else self.batch.mask[:, self.t]
 
-    def _propose(self, moving: Tensor | None) -> tuple[Values, Tensor]:
-        """Latents of this frame from the guide, and their log-probabilities (K, B)."""
+    def _propose(self, moving: Tensor | None) -> Values:
+        """Latents of this frame from the guide."""
         values: Values = {}
-        nats: list[Tensor] = []
+        self.log_q = {}
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
             here = distribution.expand(self.shape)
             pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
             values[name] = here.rsample() if pathwise else here.sample()
-            nats.append(distribution.log_prob(values[name]))
+            self.log_q[name] = distribution.log_prob(values[name])
             return values[name]
 
         self.q.step(draw, self._frame(), moving)
-        return values, sum(nats, self.batch.x.new_zeros(self.shape))
+        return values
 
 
 def frame_evidence(

@@ -100,10 +100,11 @@ class TwistedFilter(ParticleFilter):
         super().choose(index)
         self.log_r = self.log_r.gather(0, index)
 
-    def weigh(self, values: Values, log_q: Tensor, moving: Tensor | None) -> tuple[Values, Tensor]:
+    def weigh(self, values: Values, moving: Tensor | None) -> tuple[Values, Tensor]:
         """As of `ParticleFilter`, with the change of the twist."""
-        values, log_ratio = super().weigh(values, log_q, moving)
+        values, log_ratio = super().weigh(values, moving)
         before, t = self.log_r, self.t
-        here = self.twist(values, self.encoded[:, t])
+        with torch.no_grad():  # only gradients of densities are recorded
+            here = self.twist(values, self.encoded[:, t])
         self.log_r = here.masked_fill(~self.followed[:, t], 0.0)
         return values, log_ratio + self.log_r - before

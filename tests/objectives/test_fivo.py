@@ -1,15 +1,18 @@
 """Particle filters with gradients: unbiased for the likelihood, and their mean gradients."""
 
+import pyro.distributions as dist
 import pytest
 import torch
+import torch.nn.functional as F
 
 from continuous import Recurrent, SharedGuide
 from oracles import Enumerated, assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.engine.filtered import run_filter
-from pyrodgm.engine.smc import frame_evidence
+from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.guides import GuideTraits, StepGuide
 from pyrodgm.objectives import FIVO
 from variants import VARIANTS, frames, mild, output_log_probs, pair, randomised
 
@@ -116,6 +119,52 @@ def test_draws_with_gradients_are_differentiated_through():
     off = (one.mean(0) - other.mean(0)).abs() / error
     assert off.max() < 6.2  # 2e-5 over a hundred coordinates, with the heavier tails of 24 calls
     assert (one.mean(0).abs() > 8 * error).any()
+
+
+def test_a_shared_recurrence_runs_once_with_the_same_result():
+    torch.manual_seed(9)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    batch = copies(frames("bernoulli", 4), 3)
+    increments = []
+    for share in (True, False):
+        torch.manual_seed(10)
+        found = ParticleFilter(model, guide, batch, 4, threshold=ALWAYS)
+        found.shared = found.shared if share else ()
+        calls = model.cell.calls
+        increments.append(torch.stack(found.run().increments, -1))
+        assert model.cell.calls - calls == batch.length * (1 if share else 2)
+    torch.testing.assert_close(*increments)
+    calls = model.cell.calls
+    found = run_filter(model, guide, batch, 4)
+    assert model.cell.calls - calls == batch.length
+    assert found.log_ratios.requires_grad
+
+
+class Dropping(StepGuide):
+    """A guide whose means are zero or 2000, at random, with a standard deviation of 0.01."""
+
+    traits = GuideTraits(latents="continuous", sequential=True, reparameterised=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 0
+        self.mean = torch.nn.Parameter(torch.full((2,), 1000.0))
+
+    def encode(self, batch):
+        return F.dropout(torch.ones(*batch.mask.shape, 2), 0.5)
+
+    def step(self, draw, past, encoded, t):
+        mean = F.dropout(encoded * self.mean, 0.5)
+        draw("z", dist.Normal(mean, 0.01).to_event(1))
+
+
+def test_draws_are_scored_with_the_units_that_were_dropped_when_they_were_drawn():
+    torch.manual_seed(11)
+    model = randomised(Recurrent())
+    found = run_filter(model, Dropping(model), copies(frames("bernoulli", 5), 8, padding=0), 4)
+    assert found.log_q["z"].requires_grad
+    assert (found.log_q["z"] > -30).all()
 
 
 def test_more_particles_raise_the_bound():

@@ -94,6 +94,7 @@ class CompletingFilter(ParticleFilter):
         whole = replace(batch, x=bridged(batch)) if ordered else batch
         super().__init__(model, guide, whole, particles)
         self.p = Particles(model, replace(batch, seen=None), particles)  # its past is complete
+        self.shared = self.shared if batch.seen is None else ()  # the guide's past is not
         self.means = means
         self.lag = lag
         self.frames: dict[int, Completion] = {}
