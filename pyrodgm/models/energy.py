@@ -45,6 +45,7 @@ class EnergyModel(Model):
     Attributes:
         codes: of observations, on which Markov kernels act.
         chain: the kind of kernel that its chains have where an objective leaves the choice.
+        gibbs_steps: usual Gibbs sweeps of a chain in a step of training.
         sweeps: moves of a chain that draws a sample along the path of `annealing`.
         exactly_by: how log Z is computed where it is exact, "enumeration" or "integration".
         smooth: whether the potential of real numbers has second derivatives that say how it curves;
@@ -55,6 +56,7 @@ class EnergyModel(Model):
 
     traits: ModelTraits = ModelTraits(latents="none", sequential=None, density="unnormalised")
     chain: ChainKind = "gibbs"
+    gibbs_steps: int = 1
     sweeps: int = 2000
     exactly_by: str = "enumeration"
     smooth: bool = True

@@ -47,8 +47,15 @@ class TemporalRBM(FrameEnergyModel):
     )
     companions: ClassVar[Companions] = Companions("none", "cd", "jsb")
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"lr": 0.01, "batch_size": 16, "evaluate_every": 1000}
+        {
+            "lr": 0.005,
+            "lr_schedule": "linear",
+            "weight_decay": 0.1,
+            "batch_size": 32,
+            "evaluate_every": 1000,
+        }
     )
+    gibbs_steps = 5
     base: Tensor
 
     def __init__(

@@ -42,7 +42,8 @@ class CD(Contrastive):
         model: a model with an unnormalised density.
         guide: the guide "none".
         kernel: how chains move, as in `PCD`.
-        steps: moves k; by default 1 for "gibbs" and "sghmc", and otherwise 10.
+        steps: moves k; by default 5 for "gibbs" of `rtrbm` and `trbm`, 1 for that of other models
+            and for "sghmc", and otherwise 10.
         step_size: of moves that have one, as in `PCD`.
         noise: of "sgld" and "sghmc", as in `PCD`.
         persistent: whether the chain of a frame continues in the next epoch; they take the memory

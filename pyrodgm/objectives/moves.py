@@ -41,7 +41,7 @@ FITTING: dict[ChainKind, tuple[Kind, ...]] = {  # kinds of data whose codes a ke
     "sghmc": ("real",),
     "mala": ("real",),
 }
-STEPS: dict[ChainKind, int] = {"gibbs": 1, "sghmc": 1}  # usual moves a step; of others
+STEPS: dict[ChainKind, int] = {"sghmc": 1}  # usual moves a step; of others but "gibbs"
 OTHERS = 10
 STEP_SIZES: dict[ChainKind, float] = {"discrete-langevin": 0.2}  # usual ones; of others
 SMALL = 0.01
@@ -86,11 +86,12 @@ class Moves:
         """
         kind = model.chain if kernel == "auto" else kernel
         refuse(kind, model.info.kind, step_size, noise)
+        usual = model.gibbs_steps if kind == "gibbs" else STEPS.get(kind, OTHERS)
         if betas is not None:
             refuse_betas(betas)
         return cls(
             kind,
-            STEPS.get(kind, OTHERS) if steps is None else steps,
+            usual if steps is None else steps,
             STEP_SIZES.get(kind, SMALL) if step_size is None else step_size,
             noise,
             betas,
