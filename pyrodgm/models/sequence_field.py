@@ -30,6 +30,7 @@ from pyrodgm.networks.lengths import (
 from pyrodgm.networks.sequence_potentials import PotentialName, make_potential
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Nats = Annotated[float, Field(gt=0)]
 
 
 @final
@@ -43,11 +44,12 @@ class SequenceField(EnergyModel):
     with f a network over time. :math:`\pi` are the frequencies of lengths in training, smoothed by
     one more observation that is spread over all lengths (`pyrodgm.networks.lengths.Lengths`). With
     ``log_z="shared"``, one Z takes the place of all :math:`Z_l`; the probability of a length then
-    depends on u too.
+    depends on u too. With a `limit` c, :math:`c \tanh(f / c)` takes the place of f.
 
     With ``reference="noise"`` the field is a residual of the noise distribution q, that is, of the
     guide: f = 0, which is where it starts, is exactly q. With a q that learns, the field changes
-    with it. Otherwise it starts at the uniform distribution.
+    with it. With a limit, the weights of its draws are between :math:`e^{-c}` and :math:`e^c`, and
+    Z can be estimated by them. Otherwise it starts at the uniform distribution.
 
     Where frames have conditions, u is also a function of those, and Z of every sequence depends on
     them.
@@ -68,6 +70,7 @@ class SequenceField(EnergyModel):
             training.
         reference: "noise" for a residual of the noise distribution, or "none".
         log_z: "by-length", or "shared" for all lengths.
+        limit: bound c of f in nats per sequence; none if not given.
 
     Shapes: ``x`` (B, T, D).
 
@@ -79,7 +82,7 @@ class SequenceField(EnergyModel):
     Reference: Wang, Ou and Tan, Learning trans-dimensional random fields with applications to
     language modeling, 2017; Wang and Ou, Language modeling with neural trans-dimensional random
     fields, 2017; residual fields: Deng et al., Residual energy-based models for text generation,
-    2020. The potential as a sum over frames of a network is ours.
+    2020. The potential as a sum over frames of a network, and its limit, are ours.
     """
 
     traits: ModelTraits = ModelTraits(
@@ -98,11 +101,13 @@ class SequenceField(EnergyModel):
         dropout: Share = 0.0,
         reference: Literal["noise", "none"] = "noise",
         log_z: Literal["by-length", "shared"] = "by-length",
+        limit: Nats | None = None,
     ) -> None:
         super().__init__(info)
         _refuse(info, network, reference, log_z)
         self.history = 0
         self.log_z = log_z
+        self.limit = limit
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         dim, sizes = self.inputs.dim + self.conditions.dim, layer_sizes(hidden_dim)
         self.network = make_potential(network, dim, sizes, history=history, dropout=dropout)
@@ -204,7 +209,8 @@ class SequenceField(EnergyModel):
         """The network f of every sequence, (B,)."""
         given = self.conditions(batch)
         v = self.inputs(batch.x)
-        return self.network(v if given is None else join(v, given), batch)
+        nats = self.network(v if given is None else join(v, given), batch)
+        return nats if self.limit is None else self.limit * (nats / self.limit).tanh()
 
     def _reference(self) -> Noise:
         """The noise distribution q.

@@ -18,7 +18,7 @@ INFO = DataInfo("bits", "binary", 1, (0.4,), 3.0, 6)
 PAIRS = replace(INFO, dim=2, mean=(0.4, 0.7), max_length=3)
 NETWORKS = {
     "recurrent": {"hidden_dim": (3, 2)},
-    "bidirectional": {"hidden_dim": (3, 2)},
+    "bidirectional": {"hidden_dim": (3, 4)},
     "conv": {"hidden_dim": (3, 2), "history": 1},
     "features": {"history": 2},
 }
@@ -114,6 +114,23 @@ def test_every_sequence_has_the_probability_of_enumeration(network, reference, i
             torch.testing.assert_close(nats, log_probabilities(model, length, info.dim))
             total += (nats + model.lengths(torch.tensor(length))).exp().sum()
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("reference", ["none", "noise"])
+def test_a_limit_bounds_the_network_and_has_the_probabilities_of_enumeration(reference):
+    model, limit = field(reference=reference, limit=0.5), 0.5
+    every = all_sequences(4)
+    batch = Batch.of(every)
+    with torch.no_grad():
+        free = torch.stack([potential(model.network, x) for x in every])
+        u = limit * torch.tanh(free / limit)
+        assert (free.abs() > limit).any()
+        if reference == "noise":
+            ratios = model.log_ratio(every, batch, model._reference()).sum(-1)
+            torch.testing.assert_close(ratios, u)
+            u = u + Coins().log_prob(every, batch).sum(-1)
+        nats = model.potential(every, batch).sum(-1) - model.log_normalisers(batch)[:, 0]
+    torch.testing.assert_close(nats, u - u.logsumexp(0))
 
 
 def test_with_a_shared_normaliser_lengths_and_sequences_have_probability_one_together():
