@@ -16,7 +16,7 @@ from pyrodgm.distributions import NormalVector
 from pyrodgm.errors import CriticWarning, QuadratureWarning
 from pyrodgm.evaluate.likelihood import parts as module
 from pyrodgm.evaluate.likelihood.bounds import bound
-from pyrodgm.evaluate.likelihood.parts import bound_parts, excess, log_density
+from pyrodgm.evaluate.likelihood.parts import DRAWS, bound_parts, excess, log_density
 from pyrodgm.guides import Auxiliary, DiagonalNormal, GuideTraits, NormalFlow, StepGuide
 from pyrodgm.models import VAE
 
@@ -97,7 +97,7 @@ def test_with_auxiliary_sites_they_are_of_the_bound_that_includes_them():
     guide = Auxiliary(model, hidden_dim=4)
     found = bound_parts(model, guide, splits.test)
     many = bound(model, guide, splits.test, particles=2000, estimator="elbo")
-    error = math.hypot(found.elbo_standard_error, found.elbo_standard_error * 20_000**0.5 / 126)
+    error = math.hypot(found.elbo_standard_error, found.elbo_standard_error * 100_000**0.5 / 126)
     assert abs(found.elbo_nats_per_frame - many.nats_per_frame) < Z * error
 
 
@@ -145,10 +145,11 @@ def test_with_conditions_there_is_no_single_prior():
 
 
 def test_the_density_of_normal_draws_has_their_entropy():
-    z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    """Within 0.012 nats: five standard deviations of 0.0022 over seeds, and a bias of 0.001."""
+    z = torch.randn(DRAWS, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = z @ torch.tensor([[0.5, 0.0], [0.8, 2.0]], dtype=torch.float64).T
     entropy = 1 + math.log(2 * math.pi) + 0.5 * math.log(0.5**2 * 2.0**2)
-    assert float(-log_density(z).mean()) == pytest.approx(entropy, abs=0.05)
+    assert float(-log_density(z).mean()) == pytest.approx(entropy, abs=0.012)
 
 
 def test_the_log_density_of_few_uniform_draws_is_unbiased():
