@@ -13,9 +13,8 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial as seen_part
-from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.cells import Cell
-from pyrodgm.engine.particles import of_ancestors
+from pyrodgm.engine.particles import Particles, of_ancestors
 from pyrodgm.engine.past import Drive, Past, computed
 from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.engine.smc import THRESHOLD, ParticleFilter, Resampling, Values
@@ -113,9 +112,8 @@ def run_filter(
     """
     wanted = torch.is_grad_enabled()
     recorded = wanted and guide.reparameterised and pathwise
+    found, run = _filter(model, guide, batch, particles, threshold, twist), _Record()
     with torch.set_grad_enabled(recorded):
-        found = _filter(model, guide, batch, particles, threshold, twist)
-        run = _Record()
         while found.t < batch.length:
             run.advance(found)
     values = {name: over_time([now[name] for now in run.values]) for name in guide.latents}
@@ -123,8 +121,8 @@ def run_filter(
         log_p, log_q = (_table(nats, found.shape, batch) for nats in (run.log_p, run.log_q))
     else:
         lineage = partial(LineagePast, resamplings=run.resamplings, start=batch.before.states)
-        log_p = scores(extended(model, guide), batch, values, lineage(windows(run.p)))
-        log_q = scores(guide, batch, values, lineage(windows(run.q)))
+        log_p = scores(found.p, batch, values, lineage(windows(run.p)))
+        log_q = scores(found.q, batch, values, lineage(windows(run.q)))
     blind = blind_frames(batch)
     ratios = difference(log_p, log_q, blind)
     if twist is not None:
@@ -227,17 +225,17 @@ class LineagePast(Past):
 
 
 def scores(
-    program: SequenceProgram, batch: Batch, values: Mapping[str, Tensor], past: Past
+    particles: Particles, batch: Batch, values: Mapping[str, Tensor], past: Past
 ) -> dict[str, Tensor]:
     """Log-probabilities of every site in all frames, (..., B, T), each given a past of its own.
 
     Args:
-        program: the sequence program.
+        particles: of a program, whose features of the batch are used again.
         batch: B sequences of T frames.
         values: of every latent site, (..., B, T, J).
         past: of all frames at once, with leading dimensions that broadcast with those of values.
     """
-    nats: dict[str, Tensor] = {}
+    program, nats = particles.program, dict[str, Tensor]()
     zero = batch.x.new_zeros(())
 
     def draw(name: str, distribution: TorchDistribution) -> Tensor:
@@ -247,7 +245,7 @@ def scores(
         nats[name] = torch.where(batch.mask, scored.log_prob(value), zero)
         return value
 
-    program.step(draw, past, program.encode(batch), batch.frames)
+    program.step(draw, past, particles.encoded, batch.frames)
     return nats
 
 

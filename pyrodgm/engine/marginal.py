@@ -27,7 +27,6 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.distributions import partial
-from pyrodgm.engine.auxiliary import extended
 from pyrodgm.engine.filtered import (
     Filtered,
     LineagePast,
@@ -112,8 +111,8 @@ def run_marginal_filter(
     refuse_history(model)
     resamplings: list[Resampling | None] = []
     p, q, drawn = [], [], []
+    found = MarginalFilter(model, guide, batch, particles, threshold=threshold)
     with torch.set_grad_enabled(torch.is_grad_enabled() and guide.reparameterised):
-        found = MarginalFilter(model, guide, batch, particles, threshold=threshold)
         while found.t < batch.length:
             p.append(dict(found.p.past))
             q.append(dict(found.q.past))
@@ -122,8 +121,8 @@ def run_marginal_filter(
     values = {name: over_time([now[name] for now in drawn]) for name in guide.latents}
     blind = blind_frames(batch)
     log_p, log_q = (
-        _pair_scores(program, batch, values, windows(pasts))
-        for program, pasts in ((extended(model, guide), p), (guide, q))
+        _pair_scores(each, batch, values, windows(pasts))
+        for each, pasts in ((found.p, p), (found.q, q))
     )
     all_p, all_q = (torch.stack([*each.values()]).sum(0) for each in (log_p, log_q))
     return Filtered(
@@ -138,7 +137,7 @@ def run_marginal_filter(
 
 
 def _pair_scores(
-    program: SequenceProgram,
+    each: Particles,
     batch: Batch,
     values: Mapping[str, Tensor],
     pasts: Mapping[str, Tensor],
@@ -149,7 +148,7 @@ def _pair_scores(
     # States that follow from observations alone are those of all particles.
     shared: list[Resampling | None] = [None] * batch.length
     past = LineagePast(_as_ancestors(pasts, values), shared, batch.before.states)
-    return {name: nats.expand(shape) for name, nats in scores(program, batch, values, past).items()}
+    return {name: nats.expand(shape) for name, nats in scores(each, batch, values, past).items()}
 
 
 def _as_ancestors(pasts: Mapping[str, Tensor], latents: Collection[str]) -> dict[str, Tensor]:

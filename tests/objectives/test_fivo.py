@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from continuous import Recurrent, SharedGuide
 from oracles import Enumerated, assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
+from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.filtered import run_filter
 from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
@@ -165,6 +166,32 @@ def test_draws_are_scored_with_the_units_that_were_dropped_when_they_were_drawn(
     found = run_filter(model, Dropping(model), copies(frames("bernoulli", 5), 8, padding=0), 4)
     assert found.log_q["z"].requires_grad
     assert (found.log_q["z"] > -30).all()
+
+
+class DroppingBits(StepGuide):
+    """A guide whose bits are certain, and zero or one by features that are dropped at random."""
+
+    traits = GuideTraits(latents="binary", sequential=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 0
+        self.scale = torch.nn.Parameter(torch.full((), 60.0))
+
+    def encode(self, batch):
+        return F.dropout(batch.x.new_ones(*batch.mask.shape, self.latents["z"].dim), 0.5) - 1
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded * self.scale))
+
+
+def test_bits_are_scored_with_the_features_that_they_were_drawn_by():
+    torch.manual_seed(12)
+    model, _ = pair("tsbn")
+    batch = copies(frames("bernoulli", 5), 8, padding=0)
+    found = run_filter(model, DroppingBits(model), batch, 4)
+    assert found.log_q["z"].requires_grad
+    assert (found.log_q["z"] > -1).all()
 
 
 def test_more_particles_raise_the_bound():
