@@ -9,9 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pyrodgm.data.base import Sequences
 from pyrodgm.engine.filtered import Filtered
 from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs, Objective
@@ -70,6 +72,11 @@ class FilterObjective(Objective):
         if scored:
             surrogate = surrogate + self._score_term(found, increments.detach(), scored)
         return Loss(-surrogate, self.report(found, increments), by_name(found))
+
+    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
+        """The bound of a particle filter with K particles, without a twist."""
+        pair = self.model, self.guide
+        return validate(*pair, sequences, particles=self.particles, estimator="fivo", seed=seed)
 
     def report(self, found: Filtered, increments: Tensor) -> dict[str, Tensor]:
         """The bound in nats per frame, by the key that is the headline."""

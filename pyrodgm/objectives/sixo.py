@@ -10,13 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import simulate, simulated_batch
 from pyrodgm.engine.filtered import Filtered, run_filter
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.twist import followed
 from pyrodgm.errors import UsageError
-from pyrodgm.evaluate.likelihood.validation import Validation, validate
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.critics import FutureCritic
@@ -169,11 +167,6 @@ class SIXO(FilterObjective):
             log_q = log_q.masked_fill(found.blind, 0.0)
         surrogate = (share * (log_p + log_q)).sum((0, -1)).mean()
         return Loss(-surrogate, self.report(found, found.increments()), by_name(found))
-
-    def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """The bound of a particle filter without the twist."""
-        pair = self.model, self.guide
-        return validate(*pair, sequences, particles=self.particles, estimator="fivo", seed=seed)
 
 
 def _total(nats: Mapping[str, Tensor]) -> Tensor:

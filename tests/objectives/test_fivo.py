@@ -1,5 +1,6 @@
 """Particle filters with gradients: unbiased for the likelihood, and their mean gradients."""
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
@@ -8,13 +9,15 @@ import torch.nn.functional as F
 from continuous import Recurrent, SharedGuide
 from oracles import Enumerated, assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
+from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.filtered import run_filter
 from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
+from pyrodgm.evaluate.likelihood import bound
 from pyrodgm.guides import GuideTraits, StepGuide
-from pyrodgm.objectives import FIVO
+from pyrodgm.objectives import FIVO, SIXO
 from variants import VARIANTS, frames, mild, output_log_probs, pair, randomised
 
 COPIES, ALWAYS, NEVER = 1500, 1.1, 0.0
@@ -204,6 +207,19 @@ def test_more_particles_raise_the_bound():
         ]
         exact = output_log_probs(model, batch.x[:1, :3]) / 3
     assert bounds[0] < bounds[1] < bounds[2] < exact + 0.01
+
+
+@pytest.mark.parametrize("objective", [FIVO, SIXO])
+def test_weights_are_chosen_by_the_bound_of_the_filter(objective):
+    torch.manual_seed(13)
+    model = randomised(Recurrent(), 0.5).float()
+    guide = randomised(SharedGuide(model), 0.5).float()
+    valid = Sequences(frames("bernoulli", 5).numpy(), np.array([2, 3]))
+    found = objective(model, guide, particles=16).validate(valid, seed=1)
+    expected = bound(model, guide, valid, particles=16, estimator="fivo", seed=1)
+    assert found.score == expected.nats_per_example
+    single = bound(model, guide, valid, estimator="elbo", seed=1)
+    assert found.score > single.nats_per_example + 0.05
 
 
 def test_programs_without_frames_are_refused():
