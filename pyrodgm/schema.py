@@ -102,11 +102,21 @@ def _reasons(error: ValidationError) -> list[str]:
 
 def _reason(detail: Mapping[str, Any]) -> str:
     """One reason, where pydantic's words are not those of a configuration."""
-    if detail["type"] == "tuple_type":
-        return "Input should be a list"
+    if detail["type"] in WORDS:
+        return f"Input should be {WORDS[detail['type']]}"
     if detail["type"] == "too_short":
         return f"Input should be a list of at least {detail['ctx']['min_length']}"
     return detail["msg"]
+
+
+WORDS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "tuple_type": "a list",
+}
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ def test_every_mistake_is_named_in_python_too():
     message = str(caught.value)
     assert "3 mistakes" in message
     assert "TSBN: hidden_dim = -3: Input should be greater than or equal to 1" in message
-    assert "TSBN: history = 1.5: Input should be a valid integer" in message
+    assert "TSBN: history = 1.5: Input should be a whole number" in message
     assert "TSBN: emission = 'nad': Input should be 'auto', 'bernoulli'" in message
 
 
@@ -40,7 +40,7 @@ def test_every_mistake_is_named_in_python_too():
         ({"betas": [0.5]}, "betas = [0.5]: Input should be a list of at least 2"),
         ({"betas": [1, 0]}, "betas = [1, 0]: Input should be greater than 0"),
         ({"betas": 3}, "betas = 3: Input should be a list"),
-        ({"sizes": []}, "sizes = []: Input should be a valid integer, or Input should be a list"),
+        ({"sizes": []}, "sizes = []: Input should be a whole number, or Input should be a list"),
     ],
 )
 def test_lists_are_described_as_in_a_configuration(option, words):
