@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,8 +20,7 @@ from pyrodgm.guides.from_models import ModelGuide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Needs
 from pyrodgm.objectives.field import FieldWithGuide, without_padding
-from pyrodgm.storage import checkpoint
-from pyrodgm.storage.folder import RunFolder
+from pyrodgm.storage.best import read_best
 
 
 class NoiseContrast(FieldWithGuide):
@@ -85,10 +83,7 @@ class NoiseContrast(FieldWithGuide):
                 f"noise_from is {self.noise_from}, but guide {type(self.guide).__name__} is not a "
                 "model of observations; take rnn, rnn-nade or nade, or leave noise_from out"
             )
-        best = RunFolder.open(Path(self.noise_from).expanduser()).best()
-        averaged = checkpoint.read_state(best).get("num_averaged") is not None
-        whole = "averaged" if averaged else "objective"
-        checkpoint.read_weights(best, {f"{whole}.model": self.guide.program})
+        read_best(self.noise_from, {"model": self.guide.program})
 
     def contrast(self, batch: Batch) -> Loss:
         """Minus J, per sequence of the batch."""

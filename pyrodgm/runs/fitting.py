@@ -39,7 +39,7 @@ from pyrodgm.setup.build import build_data, build_objective
 from pyrodgm.setup.chunking import with_chunk
 from pyrodgm.setup.config import RunConfig, fit_options, to_toml, with_defaults
 from pyrodgm.setup.decay import with_decay
-from pyrodgm.setup.dry_run import check_runs
+from pyrodgm.setup.dry_run import check_runs, initialise
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
 from pyrodgm.storage.files import alone, temporary_folder
@@ -86,7 +86,7 @@ def fit(
     check_devices(chosen)
     objective, fresh = _starts(objective, chosen)
     chosen = fit_options(with_defaults(getattr(objective, "model", None), objective, options))
-    check_runs(objective, splits, restarts=chosen.restarts, chunk=chosen.longest)
+    _check(objective, splits, chosen)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
     with _begun(lambda: _folder_at(out), text) as folder:
         return _train(
@@ -112,7 +112,7 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
-    check_runs(objective, splits, restarts=config.fit.restarts, chunk=config.fit.longest)
+    _check(objective, splits, config.fit)
     stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
     with _begun(
         lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
@@ -170,6 +170,17 @@ def resume(
         warn_of_rates(folder.values.get("fit", {}), changes, options)
         text = config.to_toml() if config else to_toml(values)
         return _train(objective, splits, options, folder, watcher, fresh=fresh, text=text)
+
+
+def _check(objective: Objective, splits: Splits, options: FitOptions) -> None:
+    """Raise unless a new training can begin; see `check_runs`."""
+    check_runs(
+        objective,
+        splits,
+        restarts=options.restarts,
+        chunk=options.longest,
+        start_from=options.start_from,
+    )
 
 
 def _starts(
@@ -284,7 +295,7 @@ def _train(
     if kept.has_checkpoint():
         restart = read_state(kept.latest())["restart"]
     else:
-        objective.initialise()
+        initialise(objective, options.start_from)
         objective.model.begin(splits, options.seed)
     training = Training(objective, splits, options, fabric, restart=restart or 0)
     recorder = Recorder(training, kept, watcher, fresh)

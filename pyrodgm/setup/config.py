@@ -159,6 +159,8 @@ def resolve(values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     given_to_fit = with_defaults(found.get("model"), found.get("objective"), groups["fit"])
     fit = validate("fit", FitOptions, given_to_fit, mistakes)
     mistakes.raise_if_any()
+    if fit.get("start_from"):
+        fit["start_from"] = str(Path(fit["start_from"]).expanduser().resolve())
     form = found["model"].form(components["model"].options)
     compat.check_classes(form, found["guide"], found["objective"])
     return RunConfig(**components, fit=FitOptions(**fit))

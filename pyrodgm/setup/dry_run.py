@@ -24,13 +24,19 @@ from pyrodgm.setup import compat
 from pyrodgm.setup.chunking import check_chunks
 from pyrodgm.setup.phase_check import check_headline, check_phases
 from pyrodgm.setup.program_check import check_program, check_registered, errors_in_words
+from pyrodgm.storage.best import read_best
 
 FRAMES = 3
 SEQUENCES = 2
 
 
 def check_runs(
-    objective: Objective, splits: Splits, *, restarts: int = 1, chunk: int | None = None
+    objective: Objective,
+    splits: Splits,
+    *,
+    restarts: int = 1,
+    chunk: int | None = None,
+    start_from: str | None = None,
 ) -> None:
     """Raise unless objective, model, guide and data fit, and a dry run on a few frames succeeds.
 
@@ -42,6 +48,7 @@ def check_runs(
         splits: the data.
         restarts: number of trainings, of which the best is kept.
         chunk: frames of a chunk that sequences are trained in; None for whole sequences.
+        start_from: the run whose weights model and guide start from, if any.
 
     Raises:
         UsageError: an argument has the wrong type, or several restarts cannot be compared because
@@ -62,7 +69,7 @@ def check_runs(
         of_few = warnings.catch_warnings(action="ignore")  # training repeats those that matter
         with of_few, errors_in_words(model, guide, data=splits.info.name, objective=objective):
             tried = copy.deepcopy(objective)
-            tried.initialise()
+            initialise(tried, start_from)
             tried.begin(training)
             reported = check_phases(tried, batch)
             with suppress(NonFiniteError):  # training will report its cause
@@ -75,6 +82,18 @@ def check_runs(
                     )
         if chunk is not None:
             check_chunks(objective, splits, chunk)
+
+
+def initialise(objective: Objective, start_from: str | None) -> None:
+    """Set the weights before the first step, as far as they are those of other runs.
+
+    Raises:
+        RunFolderError: there is no such run.
+        CheckpointError: its weights are of other classes or sizes.
+    """
+    objective.initialise()
+    if start_from is not None:
+        read_best(start_from, {"model": objective.model, "guide": objective.guide})
 
 
 def _beginnings(sequences: Sequences) -> Sequences:

@@ -60,6 +60,8 @@ class FitOptions(OptimizerOptions):
         averaging: weight of the past in the exponential average of the weights that is evaluated
             and kept; 0 keeps the last weights themselves.
         evaluate_every: steps between evaluations on validation, each followed by a checkpoint.
+        start_from: folder of a run with the same model and guide, whose best weights these have
+            before the first step, such as one by another objective or on other data.
         seed: of everything random.
         device: "auto" uses a GPU if there is one.
         precision: "32", or "bf16" for mixed precision.
@@ -80,6 +82,7 @@ class FitOptions(OptimizerOptions):
     restarts: Count = 1
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.995
     evaluate_every: Count = 200
+    start_from: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32", "bf16"] = "32"

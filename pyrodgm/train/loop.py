@@ -23,6 +23,7 @@ from pyrodgm.models import FrameEnergyModel
 from pyrodgm.objectives import Loss, Objective
 from pyrodgm.objectives.state import OwnState, RowCache, Running
 from pyrodgm.seeds import Stream
+from pyrodgm.setup.dry_run import initialise
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.averaging import Average
 from pyrodgm.train.chunks import Batches
@@ -122,7 +123,7 @@ class Training:
 
     def again(self, objective: Objective) -> Training:
         """The training of the next restart; it continues the counts of steps and seconds."""
-        objective.initialise()
+        initialise(objective, self.options.start_from)
         objective.model.begin(self.splits, self.options.seed + 1)
         options = replace(self.options, seed=self.options.seed - self.restart)
         following = Training(objective, self.splits, options, self.fabric, restart=self.restart + 1)
