@@ -117,7 +117,12 @@ def _check(plan: Plan, jobs: list[Job]) -> None:
         config = candidate.config(plan.seeds[0])
         splits = splits or build_data(config)
         try:
-            check_runs(build_objective(config, splits.info), splits, chunk=config.fit.longest)
+            check_runs(
+                build_objective(config, splits.info),
+                splits,
+                chunk=config.fit.longest,
+                start_from=config.fit.start_from,
+            )
         except PyrodgmError as error:
             error.args = (f"candidate '{candidate.name}': {error}",)
             raise
