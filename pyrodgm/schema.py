@@ -19,6 +19,15 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _ABSTRACT = "__isabstractmethod__"
 _PLAIN = (bool, int, float, str, np.number, np.ndarray, type(None))
 
+WORDS = {  # for errors of pydantic, where its own are not those of a configuration
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "tuple_type": "a list",
+}
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -107,16 +116,6 @@ def _reason(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "too_short":
         return f"Input should be a list of at least {detail['ctx']['min_length']}"
     return detail["msg"]
-
-
-WORDS = {
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "tuple_type": "a list",
-}
 
 
 def _plain(value: Any) -> Any:
