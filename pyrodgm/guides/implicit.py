@@ -106,8 +106,10 @@ class FeedForwardImplicit(ImplicitGuide):
         model: the model p, whose latent sites are continuous.
         noise_dim: noise variables of a row, or of every basis, N.
         bases: M, functions of noise that are summed; 0 for a network of row and noise.
-        hidden_dim: rectified units of every hidden layer of every network; a number is a single
-            layer.
+        basis_dim: rectified units of every hidden layer of every basis; a number is a single layer.
+            The bases are most of the work of a step: their networks are M times as many.
+        hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
+            single layer.
         network: "dense"; or, for rows that are pictures, "conv" or the channels of convolutions,
             which come before the hidden layers.
 
@@ -124,6 +126,7 @@ class FeedForwardImplicit(ImplicitGuide):
         *,
         noise_dim: Annotated[int, Field(ge=1)] = 32,
         bases: Annotated[int, Field(ge=0)] = 0,
+        basis_dim: LayerSizes = (128, 128),
         hidden_dim: LayerSizes = (128, 128),
         network: Network = "dense",
     ) -> None:
@@ -133,7 +136,7 @@ class FeedForwardImplicit(ImplicitGuide):
         self.pictures = PictureEncoder(model.info, convolved) if convolved else None
         seen = self.inputs if self.pictures is None else self.pictures
         features, total = seen.dim + self.conditions.dim, sum(sizes(self.latents).values())
-        self.bases = NoiseBases(noise_dim, bases, hidden_dim, total) if bases else None
+        self.bases = NoiseBases(noise_dim, bases, basis_dim, total) if bases else None
         inputs = features if bases else features + noise_dim
         self.network = relu_network(inputs, hidden_dim, total * (1 + bases))
 
