@@ -20,6 +20,7 @@ from pyrodgm.engine.implicit import NOISE, NoiseProgram
 from pyrodgm.engine.past import join
 from pyrodgm.engine.sites import sizes
 from pyrodgm.engine.weights import Weights
+from pyrodgm.errors import UsageError
 from pyrodgm.guides.base import Guide, GuideTraits, Target
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
@@ -27,6 +28,7 @@ from pyrodgm.networks.layers import LayerSizes, layer_sizes
 from pyrodgm.networks.mlp import relu_network
 from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
 
+BASIS_UNITS = (128, 128)
 Moments = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
@@ -106,14 +108,15 @@ class FeedForwardImplicit(ImplicitGuide):
         model: the model p, whose latent sites are continuous.
         noise_dim: noise variables of a row, or of every basis, N.
         bases: M, functions of noise that are summed; 0 for a network of row and noise.
-        basis_dim: rectified units of every hidden layer of every basis; a number is a single layer.
-            The bases are most of the work of a step: their networks are M times as many.
+        basis_dim: rectified units of every hidden layer of every basis, a number for a single layer;
+            (128, 128) if not given.
         hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
             single layer.
         network: "dense"; or, for rows that are pictures, "conv" or the channels of convolutions,
             which come before the hidden layers.
 
     Raises:
+        UsageError: `basis_dim` without bases.
         DataError: rows are not pictures for "conv".
 
     Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, figure 1; bases
@@ -126,17 +129,20 @@ class FeedForwardImplicit(ImplicitGuide):
         *,
         noise_dim: Annotated[int, Field(ge=1)] = 32,
         bases: Annotated[int, Field(ge=0)] = 0,
-        basis_dim: LayerSizes = (128, 128),
+        basis_dim: LayerSizes | None = None,
         hidden_dim: LayerSizes = (128, 128),
         network: Network = "dense",
     ) -> None:
+        if basis_dim is not None and not bases:
+            raise UsageError("basis_dim is for the networks of bases; give bases too")
         super().__init__(model, noise_dim=noise_dim * max(1, bases))
         self.inputs, self.conditions = Inputs(model.info), Conditions(model.info)
         convolved = conv_channels(network)
         self.pictures = PictureEncoder(model.info, convolved) if convolved else None
         seen = self.inputs if self.pictures is None else self.pictures
         features, total = seen.dim + self.conditions.dim, sum(sizes(self.latents).values())
-        self.bases = NoiseBases(noise_dim, bases, basis_dim, total) if bases else None
+        units = basis_dim or BASIS_UNITS
+        self.bases = NoiseBases(noise_dim, bases, units, total) if bases else None
         inputs = features if bases else features + noise_dim
         self.network = relu_network(inputs, hidden_dim, total * (1 + bases))
 

@@ -7,6 +7,7 @@ import pyrodgm as dgm
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.draws import draw
+from pyrodgm.errors import UsageError
 from pyrodgm.guides import FeedForwardImplicit
 from pyrodgm.models import VAE
 from pyrodgm.objectives.critic_term import LEAST_SCALE, AdaptiveContrast
@@ -21,7 +22,7 @@ def pair(**options):
 
 
 def test_bases_are_functions_of_noises_of_their_own_that_rows_combine():
-    guide, batch = pair(bases=5)
+    guide, batch = pair(bases=5, basis_dim=6)
     noise = torch.randn(2, 4, 1, 15)
     v = guide.bases(noise)
     (first, second), (shift, last) = guide.bases.weights, guide.bases.biases
@@ -32,6 +33,13 @@ def test_bases_are_functions_of_noises_of_their_own_that_rows_combine():
     assert (scale > 0).all()
     expected = start + (scale * v).sum(-2)
     torch.testing.assert_close(guide.generate(noise, batch)["z"], expected)
+
+
+def test_networks_of_bases_have_sizes_of_their_own():
+    guide, _ = pair(bases=5, basis_dim=(6, 7))
+    assert [tuple(w.shape) for w in guide.bases.weights] == [(5, 6, 3), (5, 7, 6), (5, 2, 7)]
+    with pytest.raises(UsageError, match="give bases too"):
+        pair(basis_dim=6)
 
 
 def test_moments_by_bases_are_those_of_draws():
