@@ -108,8 +108,8 @@ class FeedForwardImplicit(ImplicitGuide):
         model: the model p, whose latent sites are continuous.
         noise_dim: noise variables of a row, or of every basis, N.
         bases: M, functions of noise that are summed; 0 for a network of row and noise.
-        basis_dim: rectified units of every hidden layer of every basis, a number for a single layer;
-            (128, 128) if not given.
+        basis_dim: rectified units of every hidden layer of every basis, a number for a single
+            layer; (128, 128) if not given.
         hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
             single layer.
         network: "dense"; or, for rows that are pictures, "conv" or the channels of convolutions,

@@ -24,6 +24,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.critics import InnerProductCritic, JointCritic
 from pyrodgm.networks.layers import LayerSizes
+from pyrodgm.networks.quadratic_critic import QuadraticCritic
 from pyrodgm.objectives.base import Loss, Needs, Phase
 from pyrodgm.objectives.critic_term import AdaptiveContrast, Contrast, CriticTerm, PriorContrast
 from pyrodgm.objectives.divergences import DIVERGENCES, DivergenceName
@@ -74,7 +75,8 @@ class AVB(Game):
             the `bases` of an implicit guide they are shared by the rows of a batch.
         kl_weight: of :math:`\log \hat q - \log p(z)` in the second line, a number or a schedule.
         divergence: of the critic's game.
-        critic: "joint", a network of x and z together, or "inner-product", of two networks.
+        critic: "joint", a network of x and z together; "inner-product", of two networks; or
+            "quadratic", that and a quadratic function of z, see `QuadraticCritic`.
         critic_own: whether an inner-product critic also has terms of x and of z alone, as in the
             published code.
         critic_steps: turns of the critic in each step.
@@ -84,7 +86,7 @@ class AVB(Game):
         critic_betas: of the critic's Adam; those of model and guide are fit.betas.
 
     Raises:
-        UsageError: `critic_own` with a joint critic.
+        UsageError: `critic_own` with another critic than "inner-product".
 
     Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3,
     3.9 and 5.10; adaptive contrast is of the later version.
@@ -114,17 +116,21 @@ class AVB(Game):
         contrast_particles: Annotated[int, Field(ge=2)] = 32,
         kl_weight: NonNegative = 1.0,
         divergence: DivergenceName = "gan",
-        critic: Literal["joint", "inner-product"] = "joint",
+        critic: Literal["joint", "inner-product", "quadratic"] = "joint",
         critic_own: bool = False,
         critic_steps: Size = 2,
         critic_dim: LayerSizes = (128, 128),
         critic_lr: Positive = 1e-3,
         critic_betas: tuple[Decay, Decay] = (0.5, 0.999),
     ) -> None:
-        if critic_own and critic == "joint":
-            raise UsageError("critic_own is for critic=inner-product: a joint critic has all terms")
-        kind = JointCritic if critic == "joint" else partial(InnerProductCritic, own=critic_own)
-        network = kind(model.info, model.latents, critic_dim)
+        if critic_own and critic != "inner-product":
+            raise UsageError("critic_own is for critic=inner-product: others have all terms")
+        kinds = {
+            "joint": JointCritic,
+            "inner-product": partial(InnerProductCritic, own=critic_own),
+            "quadratic": QuadraticCritic,
+        }
+        network = kinds[critic](model.info, model.latents, critic_dim)
         super().__init__(
             model,
             guide,

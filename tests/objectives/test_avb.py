@@ -17,6 +17,7 @@ from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE as ESTIMATE
 from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, LayeredBernoulli, VRNNGuide
 from pyrodgm.models import SBN, VAE, VRNN
+from pyrodgm.networks.quadratic_critic import products
 from pyrodgm.objectives import AVB, ELBO, CriticELBO, CriticTerm
 from pyrodgm.objectives.divergences import DIVERGENCES
 from pyrodgm.setup import compat
@@ -222,7 +223,33 @@ def test_an_inner_product_critic_has_terms_of_both_and_of_each():
         plain(batch, z=z), (plain.of_x(plain.inputs(batch.x)) * plain.of_z(z)).sum(-1)
     )
     with pytest.raises(UsageError, match="critic_own is for critic=inner-product"):
-        tiny(splits, critic_own=True)
+        tiny(splits, critic="quadratic", critic_own=True)
+
+
+def test_a_quadratic_critic_has_the_log_ratio_of_two_normals():
+    """A distribution of two correlated latents beside a standard normal one."""
+    splits = points()
+    critic, batch = tiny(splits, critic="quadratic").critic.critic, splits.train.batch(range(3))
+    mean, covariance = torch.tensor([0.4, -1.0]), torch.tensor([[0.5, 0.3], [0.3, 0.9]])
+    q, r = (
+        dist.MultivariateNormal(m, c) for m, c in ((mean, covariance), (mean * 0, torch.eye(2)))
+    )
+    inverse = covariance.inverse()
+    quadratic = 0.5 * (torch.eye(2) - inverse)
+    linear = torch.stack([quadratic[0, 0], 2 * quadratic[0, 1], quadratic[1, 1]])
+    z = 3 * torch.randn(5, 3, 1, 2)
+    with torch.no_grad():
+        before = critic(batch, z=z)
+        f, g = critic.of_x(critic.inputs(batch.x)), critic.of_z(products(z))
+        own = (critic.coefficients(f) * products(z)).sum(-1)
+        torch.testing.assert_close(before, own + (f * g).sum(-1))
+        for part in (critic.of_x, critic.of_z):
+            part[-1].weight.zero_()
+            part[-1].bias.zero_()[0] = 1.0
+        critic.of_z[-1].bias[0] = q.log_prob(0 * mean) - r.log_prob(0 * mean)
+        critic.coefficients.weight.zero_()
+        critic.coefficients.bias.copy_(torch.cat([inverse @ mean, linear]))
+        torch.testing.assert_close(critic(batch, z=z), q.log_prob(z) - r.log_prob(z))
 
 
 def test_the_weight_of_the_kl_term_is_that_of_the_critic():
