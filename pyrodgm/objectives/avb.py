@@ -26,9 +26,15 @@ from pyrodgm.networks.critics import InnerProductCritic, JointCritic
 from pyrodgm.networks.layers import LayerSizes
 from pyrodgm.networks.quadratic_critic import QuadraticCritic
 from pyrodgm.objectives.base import Loss, Needs, Phase
-from pyrodgm.objectives.critic_term import AdaptiveContrast, Contrast, CriticTerm, PriorContrast
+from pyrodgm.objectives.critic_term import (
+    AdaptiveContrast,
+    Contrast,
+    CriticTerm,
+    PriorContrast,
+    Values,
+)
 from pyrodgm.objectives.divergences import DIVERGENCES, DivergenceName
-from pyrodgm.objectives.game import Game, explodes, frame_mean
+from pyrodgm.objectives.game import Game, accuracy, degenerates, explodes, frame_mean
 from pyrodgm.objectives.kl import KLTerm
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.schedule import NonNegative
@@ -156,12 +162,15 @@ class AVB(Game):
 
     def critic_loss(self, batch: Batch) -> Loss:
         """The loss of telling draws of q from draws of r."""
-        with torch.no_grad():
-            r = self.contrast_of(batch)
-            of_q = r.seen(draw(self.guide, batch, self.particles, pathwise=False).values)
-            of_r = r.draws(self.particles)
-        mean = frame_mean(self.critic.loss(of_q, of_r, batch), batch)
+        mean = frame_mean(self.critic.loss(*self._compared(batch), batch), batch)
         return Loss(mean, {"critic_loss": mean.detach()})
+
+    @torch.no_grad()
+    def _compared(self, batch: Batch) -> tuple[Values, Values]:
+        """Draws of q and of r as the critic sees them."""
+        r = self.contrast_of(batch)
+        of_q = r.seen(draw(self.guide, batch, self.particles, pathwise=False).values)
+        return of_q, r.draws(self.particles)
 
     def trace(self, batch: Batch, particles: int | None = None) -> Terms:
         """Log-probabilities of K draws of q, where those of q are estimated.
@@ -183,7 +192,8 @@ class AVB(Game):
         """The log-likelihood by quadrature where it is possible, beside the critic's estimate."""
         found = super().validate(sequences, seed=seed)
         estimate, seen = self._estimates(sequences, seed)
-        self.watch.see([explodes(seen)])
+        right = self._accuracy(sequences, seed) if self.contrast == "adaptive" else 0.5
+        self.watch.see([explodes(seen), degenerates(right)])
         return replace(found, numbers={**found.numbers, ADVERSARIAL_ESTIMATE: estimate})
 
     def adversarial_estimate(self, sequences: Sequences, *, seed: int = 0) -> float:
@@ -206,6 +216,16 @@ class AVB(Game):
                 total += [float(each.double().sum()) for each in (terms.log_w, kl)]
         estimate, seen = total / (draws * sequences.num_frames)
         return float(estimate), float(seen)
+
+    def _accuracy(self, sequences: Sequences, seed: int) -> float:
+        """How often the critic tells draws of q from draws of r, on draws for every frame."""
+        right = 0.0
+        with drawing(self.model, seed, "critic's accuracy") as device:
+            for rows, _ in chunks(sequences.lengths, 1, width=self.model.frame_size):
+                batch = sequences.batch(rows).to(device)
+                of_q, of_r = (self.critic.ratio(z, batch) for z in self._compared(batch))
+                right += float(frame_mean(accuracy(of_q, of_r), batch)) * batch.num_frames
+        return right / sequences.num_frames
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The loss of model and guide."""

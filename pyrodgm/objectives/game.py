@@ -23,6 +23,7 @@ from pyrodgm.objectives.state import Apply, OwnState
 ACCURACY = "critic_accuracy"
 LARGEST = 1e4  # difference of a critic's numbers beyond which it has no bound in practice
 SURE = 0.99  # accuracy from which on a critic leaves nothing to learn
+ABNORMAL = 0.95  # accuracy from which on a guide is hardly like a normal distribution
 NOTABLE = 0.1  # nats of KL per frame that a critic should notice
 TELLING = 2.0  # standard errors by which a critic must tell two distributions apart
 SEEN = 0.01  # share of the KL term that a critic must see of it
@@ -177,6 +178,20 @@ def wins(share: float, *, between: str = "data and draws") -> Symptom | None:
         f"the critic tells {between} apart in {share:.1%} of cases at {PATIENCE} evaluations in a "
         "row, so that what it teaches may vanish: fewer objective.critic_steps, a smaller "
         "objective.critic_lr, or an objective.bound on its slope may help",
+    )
+
+
+def degenerates(share: float) -> Symptom | None:
+    """A guide whose draws hardly overlap with normal ones of the same moments."""
+    if share < ABNORMAL:
+        return None
+    return Symptom(
+        "degenerates",
+        "the critic tells draws of the guide from normal ones with the same moments in "
+        f"{share:.1%} of cases at {PATIENCE} evaluations in a row: the guide's draws may have "
+        "collapsed to a line, or to a point with rare distant ones, which the estimate of the "
+        "critic hardly counts; "
+        "objective.critic=quadratic, more objective.critic_steps or a smaller fit.lr may help",
     )
 
 

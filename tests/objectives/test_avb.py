@@ -1,6 +1,7 @@
 """Adversarial variational Bayes: its two phases, its gradient with an exact critic, and runs."""
 
 import json
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -15,7 +16,13 @@ from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE as ESTIMATE
-from pyrodgm.guides import DiagonalNormal, FeedForwardImplicit, LayeredBernoulli, VRNNGuide
+from pyrodgm.guides import (
+    DiagonalNormal,
+    FeedForwardImplicit,
+    ImplicitGuide,
+    LayeredBernoulli,
+    VRNNGuide,
+)
 from pyrodgm.models import SBN, VAE, VRNN
 from pyrodgm.networks.quadratic_critic import products
 from pyrodgm.objectives import AVB, ELBO, CriticELBO, CriticTerm
@@ -250,6 +257,34 @@ def test_a_quadratic_critic_has_the_log_ratio_of_two_normals():
         critic.coefficients.weight.zero_()
         critic.coefficients.bias.copy_(torch.cat([inverse @ mean, linear]))
         torch.testing.assert_close(critic(batch, z=z), q.log_prob(z) - r.log_prob(z))
+
+
+class Line(ImplicitGuide):
+    """Two latents that are equal."""
+
+    def generate(self, noise, batch):
+        return {"z": noise.expand(*noise.shape[:-1], 2) + 0 * batch.x[..., :1]}
+
+
+class Apart(nn.Module):
+    """A critic that sees how far two latents are apart."""
+
+    def forward(self, batch, z):
+        return 1 - 1e6 * (z[..., 0] - z[..., 1]).square() + 0 * batch.x[..., 0]
+
+
+@pytest.mark.parametrize("contrast", ["prior", "adaptive"])
+def test_a_guide_that_collapses_to_a_line_is_named(contrast):
+    splits = points()
+    model = VAE(splits.info, hidden_dim=4)
+    made = AVB(model, Line(model, noise_dim=1), contrast=contrast)
+    made.critic = CriticTerm(Apart())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(3):
+            made.validate(splits.valid, seed=seed)
+    named = [str(each.message) for each in caught if "collapsed to a line" in str(each.message)]
+    assert len(named) == (contrast == "adaptive")
 
 
 def test_the_weight_of_the_kl_term_is_that_of_the_critic():

@@ -10,7 +10,15 @@ from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import CriticWarning, UsageError
 from pyrodgm.evaluate.resemblance import resemblance
 from pyrodgm.models import Generator
-from pyrodgm.objectives.game import Symptom, Watch, collapses, explodes, stalls, wins
+from pyrodgm.objectives.game import (
+    Symptom,
+    Watch,
+    collapses,
+    degenerates,
+    explodes,
+    stalls,
+    wins,
+)
 from pyrodgm.objectives.slope import SlopeBound
 
 BAD = Symptom("bad", "this is bad")
@@ -56,6 +64,8 @@ def test_a_distance_that_is_tiny_beside_the_kl_term_is_a_stalled_game():
 def test_rules_name_what_they_see():
     assert wins(0.98) is None
     assert "in 99.5% of cases" in wins(0.995).words
+    assert degenerates(0.94) is None
+    assert "in 97.0% of cases" in degenerates(0.97).words
     assert explodes(-2e4).at_once
     assert explodes(10.0) is None
     assert "barely differ" in collapses(0.01, 0.0, 0.0).words
