@@ -81,8 +81,8 @@ class AVB(Game):
             the `bases` of an implicit guide they are shared by the rows of a batch.
         kl_weight: of :math:`\log \hat q - \log p(z)` in the second line, a number or a schedule.
         divergence: of the critic's game.
-        critic: "joint", a network of x and z together; "inner-product", of two networks; or
-            "quadratic", that and a quadratic function of z, see `QuadraticCritic`.
+        critic: "quadratic", a quadratic function of z and an inner product of two networks, see
+            `QuadraticCritic`; "inner-product" alone; or "joint", a network of x and z together.
         critic_own: whether an inner-product critic also has terms of x and of z alone, as in the
             published code.
         critic_steps: turns of the critic in each step.
@@ -122,7 +122,7 @@ class AVB(Game):
         contrast_particles: Annotated[int, Field(ge=2)] = 32,
         kl_weight: NonNegative = 1.0,
         divergence: DivergenceName = "gan",
-        critic: Literal["joint", "inner-product", "quadratic"] = "joint",
+        critic: Literal["quadratic", "inner-product", "joint"] = "quadratic",
         critic_own: bool = False,
         critic_steps: Size = 2,
         critic_dim: LayerSizes = (128, 128),
@@ -132,9 +132,9 @@ class AVB(Game):
         if critic_own and critic != "inner-product":
             raise UsageError("critic_own is for critic=inner-product: others have all terms")
         kinds = {
-            "joint": JointCritic,
-            "inner-product": partial(InnerProductCritic, own=critic_own),
             "quadratic": QuadraticCritic,
+            "inner-product": partial(InnerProductCritic, own=critic_own),
+            "joint": JointCritic,
         }
         network = kinds[critic](model.info, model.latents, critic_dim)
         super().__init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from pyrodgm.evaluate.likelihood.compare import Scored, score
 from pyrodgm.evaluate.likelihood.energy import EnergyLikelihood, energy_likelihood
 from pyrodgm.evaluate.likelihood.field import FieldLikelihood, field_likelihood
 from pyrodgm.evaluate.likelihood.parts import Parts, bound_parts
+from pyrodgm.evaluate.likelihood.regression import FEWEST, by_regression, guide_scores
 from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.evaluate.posterior.kept import spread_rows
 from pyrodgm.evaluate.prediction.completing_filter import LAG
@@ -170,6 +172,10 @@ class Evaluations:
         rows = spread_rows(len(part), sequences)
         given = {"simulated": simulated, "seed": seed, "progress": progress}
         found = annealed(self.model, self.guide, part.select(rows), chains, **given)
+        if FEWEST <= len(rows) < len(part):
+            cheap = guide_scores(self.model, self.guide, part, seed=seed)
+            if cheap is not None:
+                found = replace(found, whole=by_regression(found.nats, cheap[rows], cheap))
         return found, Bound.of(found.nats, part.lengths[rows], "ais"), rows
 
     def sample_quality(

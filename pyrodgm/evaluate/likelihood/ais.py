@@ -29,6 +29,7 @@ from pyrodgm.evaluate.likelihood.latent_path import LatentPath, refuse_without_p
 from pyrodgm.evaluate.passes import FRAMES_AT_ONCE, Progress, drawing, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StepModel
+from pyrodgm.tables import Measured
 
 CHAINS, TEMPERATURES = 16, 500
 TUNING = 4  # chains by which step sizes are chosen
@@ -116,18 +117,23 @@ class Annealed:
         acceptance: mean probability with which transitions were accepted, of every sequence, (N,).
         chains: how they were computed.
         simulated: the bracket on simulated sequences; None if there are none.
+        whole: the mean over all sequences of the data, in nats of each, where these are some of
+            them; see `by_regression`.
     """
 
     nats: np.ndarray
     acceptance: np.ndarray
     chains: Chains
     simulated: Simulated | None = None
+    whole: Measured | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON, without the bound itself."""
         acceptance = float(self.acceptance.mean())
         bracket = None if self.simulated is None else self.simulated.to_dict()
-        return {**asdict(self.chains), "acceptance": acceptance, "simulated": bracket}
+        whole = None if self.whole is None else self.whole._asdict()
+        found = {**asdict(self.chains), "acceptance": acceptance, "simulated": bracket}
+        return {**found, "all_sequences_nats_per_example": whole}
 
     def text(self) -> str:
         """Sentences that explain the numbers."""
@@ -136,7 +142,14 @@ class Annealed:
             f"temperatures from the {self.chains.start}; {100 * self.acceptance.mean():.0f} % of "
             "the transitions were accepted."
         )
-        return how if self.simulated is None else f"{how}\n{self.simulated.text()}"
+        parts = [how] if self.simulated is None else [how, self.simulated.text()]
+        if self.whole is not None:
+            parts.append(
+                f"Over all sequences of the split it is {self.whole.value:.2f} nats per sequence "
+                f"(standard error {self.whole.error:.2f}), by regression on what the guide tells "
+                "of each."
+            )
+        return "\n".join(parts)
 
 
 def annealed(
