@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, final
 
 from pydantic import Field
@@ -65,6 +67,8 @@ class InclusiveNRF(FieldWithGuide):
         revision: "sgld" or "sghmc" for real numbers, "gibbs", or "mis"; by default sgld for real
             numbers, and for others gibbs with guide `generator`, and mis with other guides.
         steps: moves, sweeps or proposals of a draw.
+        sampling_steps: the same outside training, where draws stand for those of the model; as many
+            as in training if not given.
         step_size: of sgld and sghmc, in units of standardised features as in `PCD`; 0.001 if not
             given.
         noise: standard deviation of the noise of a move, in the same units; that of Langevin
@@ -84,13 +88,14 @@ class InclusiveNRF(FieldWithGuide):
 
     targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "KL(p, q)", "alg. 8, eq. 42-44"),)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the signature is the schema of the options
         self,
         model: Model,
         guide: Guide,
         *,
         revision: Revision | None = None,
         steps: Annotated[int, Field(ge=1)] = 10,
+        sampling_steps: Annotated[int, Field(ge=1)] | None = None,
         step_size: Positive | None = None,
         noise: Annotated[float, Field(ge=0)] | None = None,
         friction: Annotated[float, Field(gt=0, le=1)] | None = None,
@@ -102,15 +107,10 @@ class InclusiveNRF(FieldWithGuide):
         given = {"step_size": step_size, "noise": noise, "friction": friction, "latents": latents}
         refuse_others(by, {**given, "particles": particles})
         self._refuse_unless_fitting(by)
-        step = STEP if step_size is None else step_size
-        path = SGHMC(step, friction or FRICTION, leaps=steps, noise=noise)
-        moves = latents == "revised"
-        self.revision = {
-            "sgld": Langevin(SGLD(step, noise), steps, latents=moves),
-            "sghmc": Langevin(path, steps, latents=moves),
-            "gibbs": Sweeps(steps),
-            "mis": Independent(steps),
-        }[by]
+        kernel = SGLD if by == "sgld" else partial(SGHMC, friction=friction or FRICTION)
+        langevin = kernel(STEP if step_size is None else step_size, noise=noise)
+        revised_by = partial(revision_by, by, langevin, latents=latents == "revised")
+        self.revision, self.sampling = revised_by(steps), revised_by(sampling_steps or steps)
         rows = model.traits.sequential is False and not model.info.num_conditions
         self.chains = Chains() if by == "mis" and rows else None
         self.particles = particles or CHAINS
@@ -158,7 +158,7 @@ class InclusiveNRF(FieldWithGuide):
         """Draws of the guide, and other draws after their revision."""
         return {
             GUIDE: self.noise.draw,
-            REVISED: lambda batch: self.revision(self.field, self.noise, batch).x,
+            REVISED: lambda batch: self.sampling(self.field, self.noise, batch).x,
         }
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
@@ -213,6 +213,25 @@ class InclusiveNRF(FieldWithGuide):
                 f"guide generator is not known; give objective.revision={usual}, or use guide nade "
                 "or vae"
             )
+
+
+def revision_by(
+    by: Revision, kernel: SGLD | SGHMC, steps: int, *, latents: bool
+) -> Langevin | Sweeps | Independent:
+    """A revision of a number of steps.
+
+    Args:
+        by: its name.
+        kernel: of sgld and sghmc; a path of sghmc gets as many leaps.
+        steps: moves, sweeps or proposals.
+        latents: whether sgld and sghmc move the noise of a generator too.
+    """
+    if by == "mis":
+        return Independent(steps)
+    if by == "gibbs":
+        return Sweeps(steps)
+    path = replace(kernel, leaps=steps) if isinstance(kernel, SGHMC) else kernel
+    return Langevin(path, steps, latents=latents)
 
 
 def refuse_others(by: Revision, given: Mapping[str, Any]) -> None:
