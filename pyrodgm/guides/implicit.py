@@ -28,7 +28,6 @@ from pyrodgm.networks.layers import LayerSizes, layer_sizes
 from pyrodgm.networks.mlp import relu_network
 from pyrodgm.networks.pictures import Network, PictureEncoder, conv_channels
 
-BASIS_UNITS = (128, 128)
 Moments = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
@@ -109,7 +108,7 @@ class FeedForwardImplicit(ImplicitGuide):
         noise_dim: noise variables of a row, or of every basis, N.
         bases: M, functions of noise that are summed; 0 for a network of row and noise.
         basis_dim: rectified units of every hidden layer of every basis, a number for a single
-            layer; (128, 128) if not given.
+            layer; `hidden_dim` if not given.
         hidden_dim: rectified units of every hidden layer of the network of the row; a number is a
             single layer.
         network: "dense"; or, for rows that are pictures, "conv" or the channels of convolutions,
@@ -141,7 +140,7 @@ class FeedForwardImplicit(ImplicitGuide):
         self.pictures = PictureEncoder(model.info, convolved) if convolved else None
         seen = self.inputs if self.pictures is None else self.pictures
         features, total = seen.dim + self.conditions.dim, sum(sizes(self.latents).values())
-        units = basis_dim or BASIS_UNITS
+        units = hidden_dim if basis_dim is None else basis_dim
         self.bases = NoiseBases(noise_dim, bases, units, total) if bases else None
         inputs = features if bases else features + noise_dim
         self.network = relu_network(inputs, hidden_dim, total * (1 + bases))

@@ -26,8 +26,8 @@ class QuadraticCritic(nn.Module):
 
     where u are conditions, if any. The log ratio of two normal distributions is of this form with a
     constant g: g has to find only how far the distributions are from normal. T grows with the
-    square of a distant z, as log ratios do, where a network of z alone grows linearly, and a guide
-    can escape from it. There are J (J + 3) / 2 products.
+    square of a distant z, as log ratios of normal distributions do; a rectified network of z alone
+    grows linearly. There are J (J + 3) / 2 products.
 
     Args:
         info: the data's facts.
@@ -35,7 +35,7 @@ class QuadraticCritic(nn.Module):
         hidden_dim: rectified units of every hidden layer of f and of g, whose last is also the size
             of f and g; a number is a single layer.
 
-    It is not in the literature that we know.
+    No reference is known.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class QuadraticCritic(nn.Module):
         super().__init__()
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         dim, size = sum(sizes(latents).values()), layer_sizes(hidden_dim)[-1]
-        products = dim * (dim + 3) // 2
+        count = dim * (dim + 3) // 2
         self.of_x = relu_network(self.inputs.dim + self.conditions.dim, hidden_dim, size)
-        self.of_z = relu_network(products, hidden_dim, size)
-        self.coefficients = nn.Linear(size, products)
+        self.of_z = relu_network(count, hidden_dim, size)
+        self.coefficients = nn.Linear(size, count)
 
     def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
         """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""

@@ -187,7 +187,7 @@ def degenerates(share: float) -> Symptom | None:
         return None
     return Symptom(
         "degenerates",
-        "the critic tells draws of the guide from normal ones with the same moments in "
+        "the critic separates draws of the guide from normal ones of the same moments in "
         f"{share:.1%} of cases at {PATIENCE} evaluations in a row: the guide's draws may have "
         "collapsed to a line, or to a point with rare distant ones, which the estimate of the "
         "critic hardly counts; "

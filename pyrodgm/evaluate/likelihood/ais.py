@@ -146,8 +146,8 @@ class Annealed:
         if self.whole is not None:
             parts.append(
                 f"Over all sequences of the split it is {self.whole.value:.2f} nats per sequence "
-                f"(standard error {self.whole.error:.2f}), by regression on what the guide tells "
-                "of each."
+                f"(standard error {self.whole.error:.2f}), by regression on a "
+                "cheaper score of each by the guide."
             )
         return "\n".join(parts)
 
