@@ -218,7 +218,7 @@ class AVB(Game):
         return float(estimate), float(seen)
 
     def _accuracy(self, sequences: Sequences, seed: int) -> float:
-        """The share of draws of q and of r, for every frame, that the critic classifies correctly."""
+        """The share of draws of q and of r, for every frame, that the critic is right about."""
         right = 0.0
         with drawing(self.model, seed, "critic's accuracy") as device:
             for rows, _ in chunks(sequences.lengths, 1, width=self.model.frame_size):
