@@ -31,7 +31,7 @@ def command(
     """Rank runs on the same data, with the standard error of every difference to the best.
 
     Differences are paired by sequence, so they can be significant even if the errors overlap.
-    Runs without a density are ranked by the validation score of their objective.
+    Runs without a normalised density are ranked by the score of their objective on the split.
     """
     from pyrodgm.evaluate.likelihood.compare import ranked
     from pyrodgm.evaluate.likelihood.weights import has_bound
@@ -69,4 +69,4 @@ def _show_validations(runs: dict[str, Run], split: str, seed: int, as_json: bool
         ]
         print_json({"split": split, "runs": rows})
         return
-    print_table(validation_table(found))
+    print_table(validation_table(found, split))

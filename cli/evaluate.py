@@ -152,7 +152,7 @@ def _show_likelihood(
         _show_validation(run, split, seed, as_json)
     else:
         given: dict[str, Any] = {"particles": particles, "estimator": estimator, "seed": seed}
-        _show_bound(run, split, as_json, **given)
+        _show_bound(run, split, as_json, draws, **given)
 
 
 def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> None:
@@ -173,8 +173,11 @@ def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> Non
         raise click.UsageError(f"{', '.join(f'--{name}' for name in unused)}: {why}")
 
 
-def _show_bound(run: Run, split: str, as_json: bool, *, seed: int, **given: Any) -> None:
+def _show_bound(
+    run: Run, split: str, as_json: bool, draws: int | None, *, seed: int, **given: Any
+) -> None:
     """Print a bound, and the prediction of held-out tokens if there are any."""
+    from pyrodgm.evaluate.likelihood.bound import LIKELIHOODS
     from pyrodgm.evaluate.likelihood.parts import excess
     from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE
     from pyrodgm.runs.tables import likelihood_table, parts_table, word_table
@@ -182,6 +185,8 @@ def _show_bound(run: Run, split: str, as_json: bool, *, seed: int, **given: Any)
     from .text import print_json, print_table
 
     bound = run.evaluate(split, seed=seed, **given)
+    if draws is not None and bound.estimator in LIKELIHOODS:
+        click.echo("note: --particles is not used: the log-likelihood needs no draws", err=True)
     trivial = run.trivial_bounds(split)
     words = run.word_scores(split, seed=seed)
     parts = run.parts(split, seed=seed) if bound.estimator == "quadrature" else None

@@ -45,6 +45,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     if as_json:
         print_json(run.results().to_dict())
         return
+    from pyrodgm.evaluate.likelihood.bound import LIKELIHOODS
+    from pyrodgm.evaluate.likelihood.validation import EXACT
     from pyrodgm.evaluate.likelihood.weights import has_bound
     from pyrodgm.runs.tables import likelihood_table, objective_table, shown_table, word_table
 
@@ -54,6 +56,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
         print_table(objective_table(run.model, numbers, run.chosen_by))
         return
     valid, trivial = run.evaluate("valid"), run.trivial_bounds("valid")
+    if run.chosen_by == EXACT and valid.estimator not in LIKELIHOODS:
+        valid = run.evaluate("valid", estimator="quadrature")
     print_table(likelihood_table(run.model, {"valid": valid}, {"valid": trivial}))
     if run.objective.shown:
         click.echo()

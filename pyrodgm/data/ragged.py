@@ -39,7 +39,7 @@ from pyrodgm.data.pictures import as_tables, grey_bytes
 from pyrodgm.data.splitting import held_out
 from pyrodgm.errors import DataError
 
-NO_LENGTHS = "no 'train_lengths' in the file: its {} frames are independent rows, not sequences"
+NO_LENGTHS = "no 'train_lengths': rows are independent, and not the frames of sequences"
 PIANO_KEYS, LOWEST_PIANO_PITCH = 88, 21
 TEXT = {".csv": ",", ".tsv": "\t", ".txt": None}  # separators of numbers
 CONVERT = "numpy.savez_compressed('data.npz', train=frames, train_lengths=lengths)"
@@ -142,7 +142,7 @@ def splits_of(
             "or use kind 'unit', 'binary' or 'real'"
         )
     notes = [] if labels else doubts
-    notes += [] if "train_lengths" in arrays else [NO_LENGTHS.format(len(frames["train"]))]
+    notes += [] if "train_lengths" in arrays else [NO_LENGTHS]
     notes += _doubts(frames, chosen) if kind == "auto" else []
     notes += _hold_out(parts, split_seed)
     notes += constant_conditions(parts["train"].conditions)

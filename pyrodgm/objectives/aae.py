@@ -43,6 +43,7 @@ from pyrodgm.objectives.targets import Targets
 
 MMD = "squared_mmd_of_latents"
 KL = "kl_of_aggregate_estimate_nats"
+USUAL = ("logd", 1, (128, 128), 1e-3, (0.5, 0.999))  # options of the critic
 UNCOMPARED = Symptom(
     "uncompared",
     "no batch had two rows, so that the latents were never compared with the prior; give a larger "
@@ -95,7 +96,7 @@ class AAE(Game):
         critic_betas: of the critic's Adam; those of model and guide are fit.betas.
 
     Raises:
-        UsageError: options of a kernel without one.
+        UsageError: options of a kernel without one, or of a critic without one.
         CompatibilityError: the likelihood of a model without a density.
 
     Reference: Makhzani et al., Adversarial autoencoders, 2015; Tolstikhin et al., Wasserstein
@@ -113,6 +114,7 @@ class AAE(Game):
     )
     needs: ClassVar[Needs] = NEEDS
     headline: ClassVar[str] = "cost_per_frame"
+    shown: ClassVar[tuple[str, ...]] = (RECONSTRUCTION, ACTIVE_UNITS)
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
     )
@@ -152,6 +154,12 @@ class AAE(Game):
             raise UsageError(
                 "kernel and kernel_scale are of by='mmd', but by is 'critic'; leave them out"
             )
+        of_critic = (generator_loss, critic_steps, critic_dim, critic_lr, critic_betas)
+        if by == "mmd" and of_critic != USUAL:
+            raise UsageError(
+                "generator_loss and critic_* are of by='critic', but by is 'mmd', which has no "
+                "critic; leave them out"
+            )
         self.by = by
         self.generator_loss: GeneratorLoss = generator_loss
         self.weight = weight or (1.0 if by == "critic" else 100.0)
@@ -171,7 +179,7 @@ class AAE(Game):
         Raises:
             DataError: values are missing, or there is one row.
         """
-        refuse_missing(training, "aae")
+        refuse_missing(training)
         if self.by == "mmd" and training.num_frames < 2:
             raise DataError(
                 "aae with by='mmd' compares latents of rows, but the data has only one; "
@@ -246,8 +254,7 @@ class AAE(Game):
         else:
             between = "latents of the guide and of the prior"
             self.watch.see([explodes(found[KL]), wins(found[ACCURACY], between=between)])
-        shown = (RECONSTRUCTION, ACTIVE_UNITS)
-        return validated(self.model, self.guide, sequences, found, shown=shown, seed=seed)
+        return validated(self.model, self.guide, sequences, found, shown=self.shown, seed=seed)
 
     def _numbers(self, batch: Batch) -> dict[str, Tensor]:
         """What is reported of a held-out batch."""

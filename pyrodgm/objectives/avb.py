@@ -41,6 +41,7 @@ from pyrodgm.objectives.schedule import NonNegative
 from pyrodgm.objectives.single import sequence_mean
 from pyrodgm.objectives.targets import Targets
 
+MOMENT_DRAWS = 32
 VALIDATION_DRAWS = 10_000  # over all sequences, at least one for each
 Size = Annotated[int, Field(ge=1)]
 
@@ -92,7 +93,8 @@ class AVB(Game):
         critic_betas: of the critic's Adam; those of model and guide are fit.betas.
 
     Raises:
-        UsageError: `critic_own` with another critic than "inner-product".
+        UsageError: `critic_own` with another critic than "inner-product", or `contrast_particles`
+            with another contrast than "adaptive".
 
     Reference: Mescheder, Nowozin and Geiger, Adversarial variational Bayes, 2017, equations 3.3,
     3.9 and 5.10; adaptive contrast is of the later version.
@@ -119,7 +121,7 @@ class AVB(Game):
         *,
         particles: Size = 1,
         contrast: Literal["prior", "adaptive"] = "prior",
-        contrast_particles: Annotated[int, Field(ge=2)] = 32,
+        contrast_particles: Annotated[int, Field(ge=2)] = MOMENT_DRAWS,
         kl_weight: NonNegative = 1.0,
         divergence: DivergenceName = "gan",
         critic: Literal["quadratic", "inner-product", "joint"] = "quadratic",
@@ -131,6 +133,11 @@ class AVB(Game):
     ) -> None:
         if critic_own and critic != "inner-product":
             raise UsageError("critic_own is for critic=inner-product: others have all terms")
+        if contrast_particles != MOMENT_DRAWS and contrast != "adaptive":
+            raise UsageError(
+                "contrast_particles is for contrast=adaptive: the prior needs no moments; leave it "
+                "out"
+            )
         kinds = {
             "quadratic": QuadraticCritic,
             "inner-product": partial(InnerProductCritic, own=critic_own),

@@ -145,9 +145,10 @@ class ChainHealth(OwnState):
         found = []
         mobility, acceptance = float(self.mobility.value), float(self.acceptance.value)
         least = LEAST_MOBILITY_OF_REALS if self.kind == "real" else LEAST_MOBILITY
-        if mobility < least:
+        rejected = moves.rejects and acceptance < LEAST_ACCEPTANCE
+        if mobility < least and not rejected:
             found.append(_immobile(self.kind, mobility, moves))
-        if moves.rejects and acceptance < LEAST_ACCEPTANCE:
+        if rejected:
             smaller = " Lower objective.step_size." if moves.kind in SIZED else ""
             found.append(
                 f"the Markov chains hardly accept: {acceptance:.2%} of the proposals of "
@@ -181,6 +182,18 @@ def _immobile(kind: str, mobility: float, moves: Moves) -> str:
         f"the Markov chains hardly move: {what}, so they do not represent the model. "
         f"Lower fit.lr, set fit.weight_decay, or increase {more}"
     )
+
+
+def spread_of(model: EnergyModel, x: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared distance between frames, relative to that of independent rows of the data.
+
+    Args:
+        model: whose codes of states are compared.
+        x: frames, (B, T, D).
+        mask: of frames, (B, T).
+    """
+    codes = model.codes(x)[mask]
+    return 2 * codes.var(0, correction=0).sum() / _apart(model.info).to(codes.device)
 
 
 def _apart(info: DataInfo) -> Tensor:

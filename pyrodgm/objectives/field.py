@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.frozen import frozen
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.errors import ChainWarning, CompatibilityError
 from pyrodgm.evaluate.likelihood.energy import validate_energy
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.evaluate.passes import drawing
 from pyrodgm.guides.base import Guide
 from pyrodgm.guides.observations import ObservationGuide
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.objectives.base import Needs, Objective
+from pyrodgm.objectives.chain_health import spread_of
 from pyrodgm.objectives.game import refuse_missing
+
+COMPARED = 100  # sequences whose draws are compared
+BARELY = 0.01  # squared distance between draws, relative to data, below which they barely differ
 
 
 class FieldWithGuide(Objective):
@@ -88,10 +95,25 @@ class FieldWithGuide(Objective):
         Raises:
             DataError: values are missing.
         """
-        refuse_missing(training, type(self).__name__)
+        refuse_missing(training)
 
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
-        """The exact log-likelihood where the normaliser is known; see `validate_energy`."""
+        """The exact log-likelihood where the normaliser is known; see `validate_energy`.
+
+        Warns:
+            ChainWarning: draws of the guide barely differ.
+        """
+        with drawing(self.field, seed, "spread of draws") as device:
+            batch = sequences.batch(np.arange(min(len(sequences), COMPARED))).to(device)
+            spread = float(spread_of(self.field, self.noise.draw(batch), batch.mask))
+        if spread < BARELY:
+            warnings.warn(
+                "draws of the guide barely differ: their squared distance is "
+                f"{spread:.2g} of that between independent rows of the data, so that the field "
+                "learns from few states; lower fit.lr, or choose another guide",
+                ChainWarning,
+                stacklevel=2,
+            )
         return validate_energy(self.field, sequences, seed=seed)
 
 

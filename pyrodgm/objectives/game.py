@@ -21,7 +21,7 @@ from pyrodgm.objectives.slope import SlopeBound
 from pyrodgm.objectives.state import Apply, OwnState
 
 ACCURACY = "critic_accuracy"
-LARGEST = 1e4  # difference of a critic's numbers beyond which it has no bound in practice
+LARGEST = 1e4  # difference of a critic's values from which on it has diverged
 SURE = 0.99  # accuracy from which on a critic leaves nothing to learn
 ABNORMAL = 0.95  # accuracy from which on a guide is hardly like a normal distribution
 NOTABLE = 0.1  # nats of KL per frame that a critic should notice
@@ -152,20 +152,16 @@ def accuracy(of_data: Tensor, of_draws: Tensor) -> Tensor:
     return 0.5 * ((of_data > 0).to(of_data) + (of_draws < 0).to(of_data))
 
 
-def refuse_missing(training: Sequences, name: str) -> None:
+def refuse_missing(training: Sequences) -> None:
     """Raise where training data has missing values, which no draw has.
-
-    Args:
-        training: the data.
-        name: of the objective.
 
     Raises:
         DataError: values are missing.
     """
     if training.has_missing:
         raise DataError(
-            f"{name} compares whole frames, but the training data has missing values; fill them "
-            "in, or leave these frames out"
+            "the objective compares whole frames, but the training data has missing values; fill "
+            "them in, or leave these frames out"
         )
 
 
@@ -196,13 +192,14 @@ def degenerates(share: float) -> Symptom | None:
 
 
 def explodes(difference: float) -> Symptom | None:
-    """A critic whose numbers have no bound in practice."""
+    """A critic whose values, or the draws that it sees, have diverged."""
     if abs(difference) < LARGEST:
         return None
     return Symptom(
         "explodes",
-        f"the critic's numbers differ by {difference:.3g}, without a bound in practice; bound it "
-        "more, by objective.bound and objective.bound_by, or lower objective.critic_lr",
+        f"the critic's values for the two kinds of draws differ by {difference:.3g}: the critic, "
+        "or what it sees, has diverged; an objective.bound on its slope, a smaller "
+        "objective.critic_lr or a smaller fit.lr may help",
         at_once=True,
     )
 

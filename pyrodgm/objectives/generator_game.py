@@ -157,7 +157,7 @@ class GeneratorGame(Game):
         Raises:
             DataError: values are missing.
         """
-        refuse_missing(training, type(self).__name__.lower())
+        refuse_missing(training)
 
     def critic_loss(self, batch: Batch) -> Loss:
         """Minus the variational value, and the gradient penalty between draws and data."""

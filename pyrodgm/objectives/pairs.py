@@ -34,7 +34,7 @@ from pyrodgm.objectives.game import (
 )
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.pathwise import Pixels, drawable, surrogate_of
-from pyrodgm.objectives.reconstructed import RECONSTRUCTION, validated
+from pyrodgm.objectives.reconstructed import ACTIVE_UNITS, RECONSTRUCTION, validated
 from pyrodgm.objectives.slope import BoundKind, SlopeBound
 
 EXCESS = "slope_excess"
@@ -121,7 +121,7 @@ class PairGame(Game):
 
     critic: PairCritic
     needs: ClassVar[Needs] = NEEDS
-    shown: ClassVar[tuple[str, ...]] = (ACCURACY, RECONSTRUCTION)
+    shown: ClassVar[tuple[str, ...]] = (ACCURACY, RECONSTRUCTION, ACTIVE_UNITS)
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"lr": 1e-3, "betas": (0.5, 0.999), "batch_size": 128, "evaluate_every": 500}
     )
@@ -172,7 +172,7 @@ class PairGame(Game):
         Raises:
             DataError: values are missing.
         """
-        refuse_missing(training, type(self).__name__.lower())
+        refuse_missing(training)
 
     def of_data(self, batch: Batch) -> Pair:
         """Data, and latents of the guide."""

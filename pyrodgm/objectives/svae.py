@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.draws import score
-from pyrodgm.errors import CompatibilityError
+from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.cycle import Cycle, CycleKind, Weight, observed, without_density
@@ -65,6 +65,7 @@ class SymmetricVAE(PairGame):
         gradient: "adversarial", or "exact" for that of the symmetric KL divergence.
 
     Raises:
+        UsageError: a kind of cycle terms whose weight is 0.
         CompatibilityError: the likelihood or the exact gradient of a model or guide without a
             density, or the exact gradient where observations are not real numbers.
 
@@ -91,6 +92,11 @@ class SymmetricVAE(PairGame):
         super().__init__(model, guide, **game)
         self.cycle = Cycle(cycle, cycle_weight, latent_cycle_weight)
         self.cycle.refuse(model, guide)
+        if cycle != "likelihood" and not any(self.cycle.weights):
+            raise UsageError(
+                f"cycle is '{cycle}', but the weight of the cycle terms is 0; give "
+                "objective.cycle_weight, such as 1"
+            )
         self.gradient = gradient
         if gradient == "exact" and (unknown := without_density(model, guide)):
             raise CompatibilityError(

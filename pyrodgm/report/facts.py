@@ -11,7 +11,7 @@ from typing import Any
 
 from pyrodgm.display import counted, number
 from pyrodgm.evaluate.likelihood.gaps import gaps_words
-from pyrodgm.evaluate.likelihood.validation import choice
+from pyrodgm.evaluate.likelihood.validation import NOTHING, choice
 from pyrodgm.evaluate.posterior.calibration import calibration_words
 from pyrodgm.evaluate.posterior.predictive import FEATURE_MEANS
 from pyrodgm.evaluate.posterior.summary import STATISTICS
@@ -130,7 +130,8 @@ def results_section(run: Run, results: Results | None) -> Section:
     if results is None:
         return Section("Results", [])
     if results.valid is None or results.test is None:
-        return Section("Results", [objective_table(run.model, results.numbers, results.chosen_by)])
+        table = objective_table(run.model, results.numbers, results.chosen_by)
+        return Section("Results", [table] if table.rows else [Text(" ".join(table.notes))])
     bounds = {"valid": results.valid, "test": results.test}
     trivial = {"valid": results.valid_trivial, "test": results.test_trivial}
     return Section("Results", [likelihood_table(run.model, bounds, trivial)])
@@ -143,10 +144,8 @@ def learning(run: Run) -> Section:
     if len(run.objective.phases()) > 1:
         return Section("Learning", _game(run))
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
-    caption = (
-        f"On training batches and on validation. {choice(run.chosen_by)} The first steps may be "
-        "outside the axes."
-    )
+    where = "On training batches" + (" and on validation" if run.chosen_by != NOTHING else "")
+    caption = f"{where}. {choice(run.chosen_by)} The first steps may be outside the axes."
     return Section("Learning", [Picture(curve, caption, narrow=True)])
 
 

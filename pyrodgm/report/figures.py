@@ -252,7 +252,7 @@ def between(run: Run, split: str, seed: int) -> Section:
     info, title = run.splits.info, "Between draws"
     if not can_interpolate(run.model, info) or not (info.image_shape or info.kind == "real"):
         return Section(title, [])
-    what = "noise" if isinstance(run.model, Generator) else "latents"
+    what = _path_ends(run.model)
     found = interpolations(
         run.model, run.guide, info, run.splits[split], pairs=PATHS, steps=STEPS, seed=seed
     )
@@ -262,6 +262,15 @@ def between(run: Run, split: str, seed: int) -> Section:
         return Section(title, [Picture(png_uri(pictures(rows, info)), caption)])
     rows = {f"{split} rows": run.splits[split].x.double().numpy()}
     return Section(title, [Picture(png_uri(scatter(rows, paths=found)), caption, narrow=True)])
+
+
+def _path_ends(model: Model) -> str:
+    """What a path between draws goes through: latents, noise, or both."""
+    if not isinstance(model, Generator):
+        return "latents"
+    latent_dim = sum(site.dim for site in model.latents.values())
+    named = {"latents": latent_dim, "noise": model.noise_dim - latent_dim}
+    return " and ".join(name for name, dim in named.items() if dim)
 
 
 def latents(run: Run, split: str, seed: int) -> Section:

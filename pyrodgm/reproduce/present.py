@@ -73,7 +73,7 @@ def _rank(sign: int) -> Callable[[list[Cell]], float]:
         printed, *here = row[1:4]
         numbers = [cell.value for cell in here if isinstance(cell, Measured)]
         if isinstance(printed, str):
-            numbers.append(float(printed.partition(" ")[0]))
+            numbers.append(float(printed.removeprefix("≈").partition(" ")[0]))
         return min((sign * value for value in numbers), default=math.inf)
 
     return best

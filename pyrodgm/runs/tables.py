@@ -12,7 +12,7 @@ from pyrodgm.evaluate.latents.states import States
 from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
 from pyrodgm.evaluate.likelihood.parts import Parts
-from pyrodgm.evaluate.likelihood.validation import Validation, choice
+from pyrodgm.evaluate.likelihood.validation import Validation, choice, in_words
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
 from pyrodgm.evaluate.prediction.imputation_scores import ImputationScores
@@ -119,18 +119,21 @@ def parts_table(parts: Parts, estimate: float | None, excess: float | None) -> T
     error = parts.elbo_standard_error or math.nan
     named: dict[str, Cell] = {
         "evidence lower bound": None if elbo is None else Measured(elbo, error),
-        "reconstruction error per pixel": parts.reconstruction_error_nats_per_pixel,
+        "reconstruction error per feature": parts.reconstruction_error_nats_per_pixel,
         "KL(q(z), p(z)) of the aggregate posterior": parts.aggregate_kl_nats,
         "critic's estimate of the bound, no bound": estimate,
         "the estimate less the log-likelihood": excess,
     }
-    note = (
-        "Exact, by quadrature."
-        if parts.by == "quadrature"
-        else "Means over draws of the guide; KL(q(z), p(z)) is estimated by distances between them."
-    )
+    drawn = parts.by == "draws"
+    notes = ["Means over draws of the guide." if drawn else "Parts of the bound by quadrature."]
+    if estimate is not None and not drawn:
+        notes.append("The critic's estimate is a mean over draws of the guide.")
+    if parts.aggregate_kl_nats is None:
+        notes.append("KL(q(z), p(z)) is left out: the prior depends on conditions.")
+    elif drawn:
+        notes.append("KL(q(z), p(z)) is estimated by distances between draws.")
     shown = [[name, value] for name, value in named.items() if value is not None]
-    return Table([Column("parts of the bound"), Column("", "nats", 4)], shown, notes=[note])
+    return Table([Column("parts of the bound"), Column("", "nats", 4)], shown, notes=notes)
 
 
 def objective_table(
@@ -163,12 +166,14 @@ def shown_table(found: Mapping[str, Validation]) -> Table:
     )
 
 
-def validation_table(found: Mapping[str, Validation]) -> Table:
-    """Runs without bounds on the same data, by validation score, the best first."""
+def validation_table(found: Mapping[str, Validation], split: str) -> Table:
+    """Runs without bounds on the same split, by the score of their objective, the best first."""
     keys = dict.fromkeys(key for each in found.values() for key in each.numbers)
     return Table(
         [Column("run"), Column("score"), *(Column(key.replace("_", " ")) for key in keys)],
         [[name, x.score, *(x.numbers.get(key) for key in keys)] for name, x in found.items()],
+        title=f"Runs by {in_words(next(iter(found.values())).by, split)}",
+        notes=["Higher scores are better. These scores have no standard errors."],
     ).without_blanks()
 
 

@@ -267,7 +267,8 @@ def _advice(model: Form, guide: type[Guide], objective: type[Objective]) -> Iter
     if objectives:
         yield f"objectives that fit this model and guide: {', '.join(objectives)}"
     if guides:
-        yield f"guides that fit this model and objective: {', '.join(guides)}"
+        known = ", ".join("none (there is no guide)" if g == "none" else g for g in guides)
+        yield f"guides that fit this model and objective: {known}"
     elif forms:
         options = " ".join(f"--set model.{name}={x}" for name, x in forms[0].options.items())
         yield f"the model fits this objective with other options: {options}"

@@ -43,7 +43,13 @@ class NonFiniteLoss(NonFiniteError):
         else:
             where = "every site is finite, so the cause is in the objective itself"
         rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
-        super().__init__(f"{what}; {where}. Lower {rate}, or inspect the batch")
+        advice = (
+            f"Lower {rate}"
+            if step > 1
+            else "Nothing has been learned yet: an option, such as objective.step_size, or the "
+            "data has too large a scale. Change it"
+        )
+        super().__init__(f"{what}; {where}. {advice}, or inspect the batch")
 
     def kept(self, path: Path) -> NonFiniteLoss:
         """The same error, with the path of the saved batch."""

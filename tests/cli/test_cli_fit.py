@@ -322,7 +322,7 @@ def test_what_decides_a_fit_is_said_before_it_trains(cli, save_data, tmp_path, a
     told = [
         f"rows: binary, 3 features; train {len(x) - 2 * round(len(x) / 10)} rows",
         "note: ignored arrays: extra",
-        f"note: no 'train_lengths' in the file: its {len(x)} frames are independent rows",
+        "note: no 'train_lengths': rows are independent, and not the frames of sequences",
         f"note: no 'valid' in the file: {round(len(x) / 10)} of {len(x)} train sequences",
         "note: no 'test' in the file",
         "note: 1 of 3 features never change in train: 1",

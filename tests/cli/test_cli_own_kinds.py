@@ -40,10 +40,21 @@ def test_a_generator_and_an_objective_of_two_phases_in_one_file(cli, here):
     assert cli("sample", "r", "--num", 2, "--out", "drawn.npz").code == 0
 
 
+def test_what_chose_the_weights_is_compared_with_trivial_predictors(cli, here):
+    """And not the bound of one draw, which this objective does not maximise."""
+    words = ["--model", "vae", "--objective", "aae", "--data", "avb-points", "--steps", 2]
+    said = cli("fit", *words, "--set", "data.copies=8", "--out", "r")
+    assert said.code == 0
+    assert "VAE, log-likelihood by quadrature" in said.out
+    assert "active units" in said.out
+    assert "1-sample lower bound" in cli("evaluate", "r").out
+
+
 @pytest.mark.filterwarnings("ignore:the critic's estimate")  # after two steps it means nothing
 def test_a_guide_without_a_density(cli, here):
     words = ["--model", "vae", "--guide", f"{IMPLICIT}:Mixed", "--objective", "avb", "--steps", 2]
     assert cli("fit", *words, "--data", "avb-points", "--out", "r").code == 0
     assert "by quadrature" in cli("evaluate", "r").out
+    assert "--particles is not used" in cli("evaluate", "r", "--particles", 5).err
     refused = cli("fit", *words, "--data", "avb-points", "--set", "objective.name=elbo")
     assert refused.code == 2

@@ -139,6 +139,9 @@ def test_what_does_not_fit_is_refused_in_words():
     splits = points()
     with pytest.raises(UsageError, match="kernel and kernel_scale are of by='mmd', but by is 'cri"):
         tiny(splits, kernel="rbf")
+    for option in ({"critic_dim": 7}, {"critic_steps": 2}, {"generator_loss": "minimax"}):
+        with pytest.raises(UsageError, match="by is 'mmd', which has no critic"):
+            tiny(splits, by="mmd", **option)
     with pytest.raises(CompatibilityError, match=r"has no density; take objective.cost=l2 or l1"):
         tiny(splits, cost="likelihood")
     assert tiny(splits).cost == "l2"

@@ -75,7 +75,8 @@ def test_the_mean_gradient_with_the_exact_ratio_is_that_of_the_bound(contrast):
     model = LinearRows()
     guide = NormalOfNoise(model)
     known = NormalOfNoise(model).requires_grad_(False)
-    made = AVB(model, guide, contrast=contrast, contrast_particles=5)
+    own = {"contrast_particles": 5} if contrast == "adaptive" else {}
+    made = AVB(model, guide, contrast=contrast, **own)
     made.critic = CriticTerm(ExactRatio(known))
     if contrast == "adaptive":
         kept = []
@@ -136,13 +137,17 @@ def test_what_does_not_fit_is_refused_in_words():
         with pytest.raises(CompatibilityError, match=words):
             compat.check_classes(model.form(), guide, objective)
     compat.check_classes(VAE.form(), DiagonalNormal, AVB)
+    model = VAE(points().info, latent_dim=2)
+    with pytest.raises(UsageError, match="contrast_particles is for contrast=adaptive"):
+        AVB(model, DiagonalNormal(model), contrast_particles=4)
     fit = resolve({"model": {"name": "vae"}, "objective": {"name": "avb"}}).fit
     assert (fit.lr, fit.betas) == (1e-3, (0.5, 0.999))
 
 
 @pytest.mark.parametrize(("step", "contrast"), [(1, "prior"), (3, "adaptive")])
 def test_a_killed_run_is_resumed_bit_for_bit(tmp_path, step, contrast):
-    splits, own = points(), {"contrast": contrast, "contrast_particles": 3}
+    splits, own = points(), {"contrast": contrast}
+    own |= {"contrast_particles": 3} if contrast == "adaptive" else {}
     dgm.fit(tiny(splits, **own), splits, out=tmp_path / "whole", **OPTIONS)
     killed = {"out": tmp_path / "killed", "watcher": Killer(step), **OPTIONS}
     with pytest.raises(Killed):

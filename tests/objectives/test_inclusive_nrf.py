@@ -192,6 +192,17 @@ def test_chains_that_hardly_accept_are_told():
         objective.float().eval().validate(Sequences(STATES.numpy(), np.array([16])))
 
 
+def test_a_guide_with_equal_draws_is_named():
+    objective = of_bits()
+    objective.begin(Sequences(STATES.numpy(), np.array([16])))
+    rows = Sequences(STATES.numpy(), np.ones(16, np.int64))
+    objective.float().eval().validate(rows)  # no warning
+    with torch.no_grad():
+        objective.guide.program.bias.fill_(200.0)
+    with pytest.warns(ChainWarning, match="draws of the guide barely differ"):
+        objective.validate(rows)
+
+
 def test_what_does_not_fit_is_refused_in_words():
     model = Pairs(BITS)
     nade, made = NADEGuide(model), GeneratorGuide(model)

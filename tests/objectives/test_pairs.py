@@ -312,6 +312,8 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
     for kind in (ALICE, SymmetricVAE):
         with pytest.raises(CompatibilityError, match=r"FeedForwardGenerator has no density.*=l2"):
             tiny(splits, kind, cycle="likelihood", cycle_weight=1.0)
+    with pytest.raises(UsageError, match="cycle is 'l1', but the weight of the cycle terms is 0"):
+        tiny(splits, SymmetricVAE, cycle="l1")
     with pytest.raises(CompatibilityError, match="gradient is 'exact', but FeedForwardG"):
         tiny(splits, SymmetricVAE, gradient="exact")
     bits = VAE(DataInfo("bits", "binary", 3, (0.5,) * 3, 1.0, 9))
@@ -323,7 +325,7 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
     ALICE(model, FeedForwardImplicit(model), cycle="likelihood", latent_cycle_weight=0.0)
     rows = torch.tensor([[1.5, 2.0], [torch.nan, 1.0], [0.2, 0.1]]).numpy()
     with_gap = dgm.data.load(str(save_data(train=rows, valid=rows[:1], test=rows[:1])))
-    with pytest.raises(DataError, match="alice compares whole frames, but the training data has"):
+    with pytest.raises(DataError, match="the objective compares whole frames, but"):
         dgm.fit(tiny(with_gap), with_gap, **OPTIONS)
 
 

@@ -212,7 +212,8 @@ def test_what_does_not_fit_is_refused_in_words(save_data):
     rows = np.array([[1.5, 2.0], [np.nan, 1.0], [0.2, 0.1]])
     splits = dgm.data.load(str(save_data(train=rows, valid=rows[:1], test=rows[:1])))
     with pytest.raises(
-        DataError, match=r"wgan compares whole frames, but the training data has missing values"
+        DataError,
+        match="the objective compares whole frames, but the training data",
     ):
         dgm.fit(tiny(splits), splits, **OPTIONS)
 

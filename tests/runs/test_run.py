@@ -302,7 +302,7 @@ def test_from_python_a_fit_warns_once_of_what_was_noticed(save_data):
         dgm.fit(objective(splits), splits, **OPTIONS)
     told = [str(each.message) for each in caught if each.category is DataWarning]
     assert len(told) == 1
-    assert "tiny: no 'train_lengths' in the file" in told[0]
+    assert "tiny: no 'train_lengths': rows are independent" in told[0]
     assert "no 'valid' in the file" in told[0]
     whole = ragged.read(save_data())
     with warnings.catch_warnings():

@@ -75,6 +75,7 @@ def test_both_ways_raise_the_same_and_move_nothing(splits, step, part, options):
     assert messages[0] == messages[1]
     assert batches[0] == batches[1]
     assert ("is not finite in model.x_bias" in messages[0]) == (part == "gradient")
+    assert ("Nothing has been learned yet" in messages[0]) == (step == 1)
 
 
 @pytest.mark.parametrize("read", [Training.validate, Training.state_dict, Training.settle])

@@ -88,7 +88,7 @@ class EnergyLikelihood:
         return (
             (SHARED if z.frames is None else BY_FRAME).format(**asdict(z), **errors)
             + " "
-            + ("More --temperatures narrow the bracket." if z.lower <= z.upper else CROSSED)
+            + (CROSSED if z.crossed else "More --temperatures narrow the bracket.")
             + self._filtered
         )
 

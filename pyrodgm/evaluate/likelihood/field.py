@@ -35,6 +35,7 @@ from pyrodgm.models.sequence_field import SequenceField
 ABOVE_NOISE = "above_noise_nats_per_example"
 IMPORTANCE = "a lower bound on the log-likelihood, by draws of the noise,"
 VALIDATION_DRAWS = 32  # for each normaliser
+APART = 10.0  # nats between the estimates of log Z from which on the upper one says nothing
 LEAST_ACCEPTED = 0.1  # acceptance below which the noise is called a poor proposal
 
 
@@ -80,9 +81,7 @@ class FieldLikelihood:
     def text(self) -> str:
         """Sentences that explain the numbers."""
         found = [
-            f"The field is {self.above_noise:+.3f} nats per sequence above {self._beside} "
-            f"(standard error {self.above_noise_error:.3f}, of paired differences"
-            + (")." if self.exact else " and of log Z), by the lower bound."),
+            self._difference(),
             "log Z is exact, by enumeration." if self.exact else self._estimates(),
         ]
         if self.length_nats is not None:
@@ -90,6 +89,30 @@ class FieldLikelihood:
                 f"The length of a sequence has {self.length_nats:.3f} nats, which are not included."
             )
         return " ".join(found)
+
+    def _difference(self) -> str:
+        """How far the field is above or below its noise."""
+        if self.upper.nats_per_frame - self.lower.nats_per_frame > APART / self._frames:
+            return (
+                "The halves of the draws give values of log Z that differ by many nats, so that "
+                "the lower bound says nothing."
+            )
+        side = "above" if self.above_noise >= 0 else "below"
+        return (
+            f"The field is {abs(self.above_noise):.3f} nats per sequence {side} {self._beside} "
+            f"(standard error {self.above_noise_error:.3f}, of paired differences"
+            + (")." if self.exact else " and of log Z), by the lower bound.")
+        )
+
+    @property
+    def _frames(self) -> float:
+        """Mean number of frames of a sequence."""
+        return self.lower.frames / self.lower.examples
+
+    @property
+    def _optimistic_above(self) -> float:
+        """Mean over sequences of the field's upper value minus the noise's, in nats."""
+        return self.upper.nats_per_example - self.noise.nats_per_example
 
     @property
     def _beside(self) -> str:
@@ -101,10 +124,11 @@ class FieldLikelihood:
         """How log Z is estimated, and whether that can be trusted."""
         accepted = self.acceptance or 0.0
         poor = "; the noise is a poor proposal, and samples are hardly those of the field"
+        each = "" if self.normalisers == 1 else f" for each of {self.normalisers} normalisers"
         return (
-            f"log Z is estimated by {self.draws} draws of the noise for each of "
-            f"{self.normalisers} normalisers: too low in expectation, which gives the upper bound, "
-            f"and too high, which gives the lower one. {self._reliability()} A Metropolis "
+            f"log Z is estimated by {self.draws} draws of the noise{each}: too low in "
+            "expectation, which gives the upper bound, and too high, which gives the lower one. "
+            f"{self._reliability()} A Metropolis "
             f"independence chain accepts {accepted:.1%} of the noise's draws"
             f"{poor if accepted < LEAST_ACCEPTED else ''}."
         )
@@ -113,6 +137,14 @@ class FieldLikelihood:
         """Whether the estimates of log Z can be trusted, by the tail of the weights."""
         known = self.k_hat[~np.isnan(self.k_hat)]
         share = f"The effective share of the draws is {self.efficiency or 0.0:.1%}"
+        covered = math.log(self.draws)
+        if self._optimistic_above > covered:
+            return (
+                f"{share}. The field is {self._optimistic_above:.4g} nats per sequence above its "
+                f"noise by the upper bound, more than the logarithm of the draws, {covered:.3g}: "
+                "they hardly reach the data, log Z is too low, and the log-likelihood too high. A "
+                "noise closer to the data helps, such as that of dnce."
+            )
         if not len(known):
             return f"{share}; k-hat of the weights needs at least {MIN_DRAWS} draws (--particles)."
         worst = float(known.max())
@@ -122,7 +154,7 @@ class FieldLikelihood:
         return (
             f"{share}. k-hat of the weights is above {THRESHOLD} for {bad} of {len(known)} "
             f"normalisers (at most {worst:.2f}): rare draws with large weights may be missing, and "
-            "then both estimates are too low, and the log-likelihoods too high. A noise closer to "
+            "then log Z is too low, and the log-likelihood too high. A noise closer to "
             "the field helps, such as that of dnce, or stronger regularisation of the field."
         )
 

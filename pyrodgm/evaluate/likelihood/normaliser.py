@@ -19,6 +19,7 @@ from pyrodgm.models.energy import EnergyModel
 from pyrodgm.seeds import forked, numpy_generator
 
 CHAINS, TEMPERATURES = 100, 1000
+NOTABLE = 0.01  # nats by which estimates may contradict each other
 NormaliserEstimator = Literal["auto", "exact", "ais"]
 
 
@@ -50,6 +51,12 @@ class Normaliser:
     temperatures: int = 0
     exactly_by: str = ""
     frames: int | None = None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the lower estimate is above the upper one by more than their errors explain."""
+        error = math.hypot(self.standard_error_lower, self.standard_error_upper)
+        return self.lower - self.upper > max(NOTABLE, 2 * (0.0 if math.isnan(error) else error))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; the standard error of a single chain is null."""

@@ -25,11 +25,11 @@ EXACT, BOUND, FILTER = "exact", "bound", "filter bound"
 ANNEALED = "annealed estimate"
 HELD_OUT, NOTHING = "held-out tokens", "nothing"
 WORDS = {
-    EXACT: "the log-likelihood on validation",
-    BOUND: "the bound on validation",
-    FILTER: "the bound of a particle filter on validation",
-    ANNEALED: "an estimate by short annealing on validation",
-    HELD_OUT: "the log-likelihood of the tokens held out of validation",
+    EXACT: "the log-likelihood on {}",
+    BOUND: "the bound on {}",
+    FILTER: "the bound of a particle filter on {}",
+    ANNEALED: "an estimate by short annealing on {}",
+    HELD_OUT: "the log-likelihood of the tokens held out of {}",
 }
 
 
@@ -82,10 +82,10 @@ class Validation:
         return cls(HELD_OUT, held_out, {**numbers, "nats_per_held_out_token": held_out})
 
 
-def in_words(by: str) -> str:
-    """The name of a validation score, as part of a sentence."""
+def in_words(by: str, split: str = "validation") -> str:
+    """The name of a validation score, as part of a sentence, on validation or another split."""
     article = "the " if by.startswith(BOUND) else ""
-    return WORDS.get(by, f"{article}{by} on validation")
+    return WORDS.get(by, f"{article}{by} on {{}}").format(split)
 
 
 def choice(by: str) -> str:

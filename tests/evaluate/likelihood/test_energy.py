@@ -18,6 +18,7 @@ from pyrodgm.evaluate.likelihood.energy import (
     pseudo_likelihood,
     validate_energy,
 )
+from pyrodgm.evaluate.likelihood.normaliser import Normaliser
 from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import LayeredBernoulli, NoGuide
 from pyrodgm.models import RBM, RTRBM, SBN, EnergyModel
@@ -143,6 +144,14 @@ def test_a_single_chain_has_no_standard_error(model):
     assert found.to_dict()["log_normaliser_nats"]["standard_error_lower"] is None
     by_frame = energy_likelihood(RTRBM(INFO, hidden_dim=2), ROWS, **given)
     assert "(standard error unknown: one chain)" in by_frame.text()
+
+
+@pytest.mark.parametrize(
+    ("lower", "error", "crossed"), [(5.001, 0.0, False), (5.1, 0.0, True), (5.1, 0.2, False)]
+)
+def test_estimates_contradict_each_other_beyond_their_errors(lower, error, crossed):
+    found = Normaliser("ais", lower, 5.0, error, error, 10, 10)
+    assert found.crossed == crossed
 
 
 REAL = replace(INFO, kind="real")
