@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.evaluate.latents.dictionary import Dictionary
 from pyrodgm.evaluate.passes import chunks, drawing
+from pyrodgm.evaluate.posterior.kept import spread_rows
 from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.units import draw_dictionary
 from pyrodgm.models import RBM
@@ -56,11 +57,11 @@ def hidden_probabilities(model: RBM | TemporalRBM, batch: Batch) -> Tensor:
 
 
 def chains(run: Run, model: RBM, split: str, seed: int) -> Section:
-    """States of Gibbs chains that start at rows of a split."""
+    """States of Gibbs chains that start at rows spread over a split, which may be sorted."""
     sequences = run.splits[split]
-    count = min(CHAINS, len(sequences))
+    starts = spread_rows(len(sequences), CHAINS)
     with drawing(model, seed, "chains") as device:
-        x = sequences.batch(range(count)).x.to(device)
+        x = sequences.batch(starts).x.to(device)
         shown = [x]
         for before, after in pairwise(SWEEPS):
             for _ in range(after - before):
@@ -68,7 +69,7 @@ def chains(run: Run, model: RBM, split: str, seed: int) -> Section:
             shown.append(x)
     rows = {
         f"chain {number}": torch.stack([x[number - 1, 0] for x in shown]).cpu().numpy()
-        for number in range(1, count + 1)
+        for number in range(1, len(starts) + 1)
     }
     caption = (
         f"Gibbs chains that start at rows of the {split} split, after "
