@@ -156,7 +156,7 @@ def over_time(model: Model, guide: Guide) -> tuple[StepModel, StepGuide]:
         )
     other = guide if isinstance(model, StepModel) else model
     raise UsageError(
-        f"{type(other).__name__} is not defined frame by frame, and prediction, imputation and "
-        "particle filtering need a sequence model and a sequence guide; pyrodgm evaluate without "
-        "options, sample and report show what there is"
+        f"{type(other).__name__} does not give the distribution of a frame given those before it, "
+        "which prediction, imputation and particle filtering need of the model, and of the guide "
+        "for its latents; pyrodgm evaluate without options, sample and report show what there is"
     )

@@ -228,7 +228,10 @@ class RunFolder:
             CheckpointError: there is none.
         """
         if not (found := self._checkpoints()):
-            raise CheckpointError(f"{self.path} holds no checkpoint yet; {self.how_to_resume()}")
+            raise CheckpointError(
+                f"{self.path} holds no checkpoint yet: training has not reached its first "
+                f"evaluation; {self.how_to_resume()}, or train again with other options"
+            )
         return found[-1]
 
     def how_to_resume(self) -> str:

@@ -300,7 +300,7 @@ def test_estimators_that_do_not_fit_are_refused(split):
     class Whole(torch.nn.Module):
         traits = model.traits
 
-    with pytest.raises(UsageError, match="Whole is not defined frame by frame"):
+    with pytest.raises(UsageError, match="Whole does not give the distribution of a frame"):
         sequence_bounds(Whole(), guide, split, estimator="fivo")
 
 
