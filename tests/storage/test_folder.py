@@ -122,7 +122,7 @@ def test_the_best_and_the_two_newest_checkpoints_stay(folder):
 
 
 def test_without_a_checkpoint_the_way_on_is_shown(folder):
-    with pytest.raises(CheckpointError, match="no checkpoint yet: .*; continue with: pyrodgm fit"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint yet: .*; continue with: pyrodgm fit"):
         folder.best()
     folder.write_config("[fit]\nsteps = 3\n")
     assert "pyrodgm.resume(" in folder.how_to_resume()
