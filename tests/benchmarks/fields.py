@@ -44,10 +44,12 @@ def training(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Step:
     return step
 
 
-def library(info: DataInfo, model: str, objective: str, guide: str, x: Tensor) -> Step:
-    """The library's step on rows (B, D)."""
+def library(
+    info: DataInfo, model: str, objective: str, guide: str, x: Tensor, **options: int
+) -> Step:
+    """The library's step on rows (B, D), with options of the objective."""
     made = MODELS[model](info)
-    found = OBJECTIVES[objective](made, GUIDES[guide](made))
+    found = OBJECTIVES[objective](made, GUIDES[guide](made), **options)
     found.begin(Sequences(x.numpy(), torch.ones(len(x), dtype=torch.int64).numpy()))
     batch = Batch.of(x[:, None])
     return training(list(found.parameters()), lambda: found(batch).surrogate)
