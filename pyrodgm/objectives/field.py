@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
@@ -24,7 +23,7 @@ from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.objectives.base import Needs, Objective
 from pyrodgm.objectives.chain_health import spread_of
-from pyrodgm.objectives.game import refuse_missing
+from pyrodgm.objectives.game import PATIENCE, Symptom, Watch, refuse_missing
 
 COMPARED = 100  # sequences whose draws are compared
 BARELY = 0.01  # squared distance between draws, relative to data, below which they barely differ
@@ -70,6 +69,7 @@ class FieldWithGuide(Objective):
                 "pyrodgm.guides.ObservationGuide"
             )
         self.field.over(self.noise)
+        self.watch = Watch(ChainWarning)
 
     @property
     def field(self) -> EnergyModel:
@@ -101,20 +101,25 @@ class FieldWithGuide(Objective):
         """The exact log-likelihood where the normaliser is known; see `validate_energy`.
 
         Warns:
-            ChainWarning: draws of the guide barely differ.
+            ChainWarning: draws of the guide barely differ, at three evaluations in a row.
         """
         with drawing(self.field, seed, "spread of draws") as device:
             batch = sequences.batch(np.arange(min(len(sequences), COMPARED))).to(device)
             spread = float(spread_of(self.field, self.noise.draw(batch), batch.mask))
-        if spread < BARELY:
-            warnings.warn(
-                "draws of the guide barely differ: their squared distance is "
-                f"{spread:.2g} of that between independent rows of the data, so that the field "
-                "learns from few states; lower fit.lr, or choose another guide",
-                ChainWarning,
-                stacklevel=2,
-            )
+        self.watch.see([_barely_differ(spread)])
         return validate_energy(self.field, sequences, seed=seed)
+
+
+def _barely_differ(spread: float) -> Symptom | None:
+    """Draws of a guide that are nearly the same."""
+    if spread >= BARELY:
+        return None
+    return Symptom(
+        "barely differ",
+        f"draws of the guide barely differ: their squared distance is {spread:.2g} of that between "
+        f"independent rows of the data, at {PATIENCE} evaluations in a row, so that the field "
+        "learns from few states; lower fit.lr, or choose another guide",
+    )
 
 
 def frame_mean(nats: Tensor, batch: Batch) -> Tensor:

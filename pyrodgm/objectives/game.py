@@ -97,7 +97,10 @@ class Symptom:
 
 
 class Watch(OwnState):
-    """Names failing games in a `CriticWarning`, once each, after several evaluations in a row.
+    """Names failing games in a warning, once each, after several evaluations in a row.
+
+    Args:
+        category: of the warning.
 
     >>> watch = Watch()
     >>> watch.see([Symptom("stalls", "nothing moves")])
@@ -105,8 +108,9 @@ class Watch(OwnState):
     {'in_a_row': {'stalls': 1}}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, category: type[Warning] = CriticWarning) -> None:
         super().__init__()
+        self._category = category
         self._in_a_row: dict[str, int] = {}
 
     def see(self, symptoms: Iterable[Symptom | None]) -> None:
@@ -119,7 +123,7 @@ class Watch(OwnState):
                 continue
             self._in_a_row[name] = PATIENCE if symptom.at_once else before.get(name, 0) + 1
             if self._in_a_row[name] >= PATIENCE:
-                warnings.warn(symptom.words, CriticWarning, stacklevel=4)
+                warnings.warn(symptom.words, self._category, stacklevel=4)
 
     def own_state(self) -> dict[str, Any]:
         """Evaluations in a row, by symptom."""

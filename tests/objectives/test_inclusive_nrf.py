@@ -199,6 +199,7 @@ def test_a_guide_with_equal_draws_is_named():
     objective.float().eval().validate(rows)  # no warning
     with torch.no_grad():
         objective.guide.program.bias.fill_(200.0)
+    objective.validate(rows), objective.validate(rows)
     with pytest.warns(ChainWarning, match="draws of the guide barely differ"):
         objective.validate(rows)
 
