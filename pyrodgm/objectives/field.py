@@ -25,7 +25,7 @@ from pyrodgm.objectives.base import Needs, Objective
 from pyrodgm.objectives.chain_health import spread_of
 from pyrodgm.objectives.game import PATIENCE, Symptom, Watch, refuse_missing
 
-COMPARED = 100  # sequences whose draws are compared
+COMPARED = 100  # draws that are compared
 BARELY = 0.01  # squared distance between draws, relative to data, below which they barely differ
 
 
@@ -104,7 +104,8 @@ class FieldWithGuide(Objective):
             ChainWarning: draws of the guide barely differ, at three evaluations in a row.
         """
         with drawing(self.field, seed, "spread of draws") as device:
-            batch = sequences.batch(np.arange(min(len(sequences), COMPARED))).to(device)
+            rows = np.arange(COMPARED) % len(sequences)  # a single row has many draws too
+            batch = sequences.batch(rows).to(device)
             spread = float(spread_of(self.field, self.noise.draw(batch), batch.mask))
         self.watch.see([_barely_differ(spread)])
         return validate_energy(self.field, sequences, seed=seed)

@@ -196,7 +196,9 @@ def test_a_guide_with_equal_draws_is_named():
     objective = of_bits()
     objective.begin(Sequences(STATES.numpy(), np.array([16])))
     rows = Sequences(STATES.numpy(), np.ones(16, np.int64))
-    objective.float().eval().validate(rows)  # no warning
+    objective.float().eval().validate(rows)
+    for _ in range(3):  # no warning, of a split of one row either
+        objective.validate(rows.select([0]))
     with torch.no_grad():
         objective.guide.program.bias.fill_(200.0)
     objective.validate(rows), objective.validate(rows)

@@ -79,15 +79,18 @@ def test_a_field_that_is_its_noise_has_equal_weights_and_the_noises_likelihood()
     assert "log Z can be trusted" in found.text()
 
 
-def test_a_noise_that_misses_the_field_is_found_out():
-    """A field with a heavy tail under its noise: a frame of ones is rare under it."""
+def of_flat_field(log_odds):
+    """A field of zero over a noise with few ones: they are rare under it, and not under the field."""
     objective = made(NCE)
-    objective.guide.log_odds.fill_(-4.0)
+    objective.guide.log_odds.fill_(log_odds)
     for parameter in objective.model.parameters():
         parameter.zero_()
-    found = field_likelihood(
-        objective.model, objective.guide, sequences(), estimator="importance", draws=400
-    )
+    pair = objective.model, objective.guide
+    return field_likelihood(*pair, sequences(), estimator="importance", draws=400)
+
+
+def test_a_noise_that_misses_the_field_is_found_out():
+    found = of_flat_field(-4.0)
     assert found.k_hat.max() > 0.7
     assert "rare draws with large weights may be missing" in found.text()
     assert found.to_dict()["log_normaliser_nats"]["k_hat_above_threshold"] > 0
@@ -95,13 +98,7 @@ def test_a_noise_that_misses_the_field_is_found_out():
 
 def test_equal_weights_of_a_noise_without_draws_where_the_data_is_are_not_trusted():
     """All draws are zeros: their weights are equal, and k-hat sees nothing."""
-    objective = made(NCE)
-    objective.guide.log_odds.fill_(-40.0)
-    for parameter in objective.model.parameters():
-        parameter.zero_()
-    found = field_likelihood(
-        objective.model, objective.guide, sequences(), estimator="importance", draws=400
-    )
+    found = of_flat_field(-40.0)
     assert found.k_hat.max() == 0
     assert "more than the logarithm of the draws, 5.99" in found.text()
     assert "can be trusted" not in found.text()
