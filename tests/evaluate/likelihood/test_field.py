@@ -80,7 +80,7 @@ def test_a_field_that_is_its_noise_has_equal_weights_and_the_noises_likelihood()
 
 
 def of_flat_field(log_odds):
-    """A field of zero over a noise with few ones: they are rare under it, and not under the field."""
+    """A field of zero over a noise with few ones: these are rare under the noise alone."""
     objective = made(NCE)
     objective.guide.log_odds.fill_(log_odds)
     for parameter in objective.model.parameters():
