@@ -66,15 +66,19 @@ class ChunkWarning(UserWarning):
     """The guide sees less of a sequence in chunks than of a whole one."""
 
 
-class ChainWarning(UserWarning):
+class TrainingWarning(UserWarning):
+    """What is learned may be worth little; such warnings of a training are kept with the run."""
+
+
+class ChainWarning(TrainingWarning):
     """A Markov chain hardly moves, so that its states do not represent its distribution."""
 
 
-class CodebookWarning(UserWarning):
+class CodebookWarning(TrainingWarning):
     """Codes of a codebook are not in use."""
 
 
-class CriticWarning(UserWarning):
+class CriticWarning(TrainingWarning):
     """A game with a critic stalls or explodes."""
 
 

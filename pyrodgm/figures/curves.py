@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pyrodgm.storage.files import read_records
 
 COLUMNS, WIDTH, HEIGHT = 3, 3.4, 2.4
-NOT_SHOWN = ("step", "seconds", "lr", "score", "chosen_by", "best", "restart")
+NOT_SHOWN = ("step", "seconds", "lr", "score", "chosen_by", "best", "restart", "warnings")
 VALID, WEIGHTED = "valid_", "_sequence_weighted"  # the other weighting is shown
 TRAINING_COLOUR, VALIDATION_COLOUR = "#9bbfdd", "#2a7ab9"
 

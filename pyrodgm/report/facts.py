@@ -138,15 +138,20 @@ def results_section(run: Run, results: Results | None) -> Section:
 
 
 def learning(run: Run) -> Section:
-    """The learning curve."""
+    """The learning curve, and warnings of the training."""
+    warned = [Text(f"Step {step}: {words}.", "warning") for step, words in run.training_warnings]
+    return Section("Learning", [*warned, *_curves(run)])
+
+
+def _curves(run: Run) -> list[Block]:
     if not run.folder.metrics.is_file() or not run.folder.metrics.stat().st_size:
-        return Section("Learning", [])
+        return []
     if len(run.objective.phases()) > 1:
-        return Section("Learning", _game(run))
+        return _game(run)
     curve = png_uri(learning_curve(run.folder.metrics, run.objective.headline))
     where = "On training batches" + (" and on validation" if run.chosen_by != NOTHING else "")
     caption = f"{where}. {choice(run.chosen_by)} The first steps may be outside the axes."
-    return Section("Learning", [Picture(curve, caption, narrow=True)])
+    return [Picture(curve, caption, narrow=True)]
 
 
 def _game(run: Run) -> list[Block]:

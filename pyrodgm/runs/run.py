@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from pyrodgm.train.kept import read_kept, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 
 class Run(Evaluations):
@@ -111,6 +114,15 @@ class Run(Evaluations):
         """Name of the validation score that chose the weights; see `Validation.by`."""
         evaluations = [record for record in read_records(self.folder.metrics) if "best" in record]
         return evaluations[-1]["chosen_by"] if evaluations else NOTHING
+
+    @cached_property
+    def training_warnings(self) -> list[tuple[int, str]]:
+        """Warnings of the training: step and words, the last of those that differ in numbers."""
+        last: dict[str, tuple[int, str]] = {}
+        for record in read_records(self.folder.metrics):
+            for words in record.get("warnings", ()):
+                last[NUMBERS.sub("", words)] = (record["step"], words)
+        return sorted(last.values())
 
     def validation(self, split: DataChoice = None, *, seed: int = 0) -> Validation:
         """The validation score of the objective on any sequences; see `Objective.validate`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from pyrodgm.train.interrupts import deferred_interrupts
 from pyrodgm.train.kept import read_state, read_weights
 from pyrodgm.train.loop import Progress, Training
 from pyrodgm.train.nonfinite import NonFiniteLoss, one_word_of_numbers
+from pyrodgm.train.warned import noted
 
 RECORD_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 300.0  # seconds of training between checkpoints, at most
@@ -222,11 +223,12 @@ class Recorder:
             if self.writes:
                 self._record(lr=self.training.lr, **numbers)
         if self.training.own_steps % self.training.options.evaluate_every == 0:
-            valid = self._evaluate()
-            best = self.selection.update(valid, progress.step)
-            self.training.end_of_evaluation(valid)
+            with noted() as words:
+                valid = self._evaluate()
+                best = self.selection.update(valid, progress.step)
+                self.training.end_of_evaluation(valid)
             # Recorded first: lines after the newest checkpoint are removed and written again.
-            self._report(valid, best)
+            self._report(valid, best, words)
             self._checkpoint(best=best)
         elif self.training.any_process(self._is_long_ago()):
             self._checkpoint()
@@ -242,10 +244,11 @@ class Recorder:
         """
         if self.training.own_steps % self.training.options.evaluate_every == 0:
             return None
-        valid = self._evaluate()
+        with noted() as words:
+            valid = self._evaluate()
         best = self.selection.prefers(valid)
         if not self.folder.has_evaluation(self.training.step):
-            self._report(valid, best)
+            self._report(valid, best, words)
         self._checkpoint()
         if best and self.writes:
             self.folder.mark_best(self.training.step)
@@ -264,10 +267,11 @@ class Recorder:
         # One score for all processes, so that they select and stop together.
         return training.fabric.broadcast(valid)
 
-    def _report(self, valid: Validation, best: bool) -> None:
+    def _report(self, valid: Validation, best: bool, words: Sequence[str]) -> None:
         if self.writes:
             numbers = {f"valid_{key}": value for key, value in valid.numbers.items()}
-            self._record(**numbers, score=valid.score, chosen_by=valid.by, best=best)
+            warned = {"warnings": list(words)} if words else {}
+            self._record(**numbers, score=valid.score, chosen_by=valid.by, best=best, **warned)
         if self.watcher is not None:
             self.watcher.on_evaluation(self.training.step, valid, best)
 
