@@ -82,7 +82,7 @@ class Particles:
         """One frame of every particle.
 
         Args:
-            draw: as a program wants it.
+            draw: as for a program.
             t: the frame of the batch, a scalar, or one of every sequence, (B,).
             alive: sequences (B,) whose states move; None for all.
             moved: states in this frame that are known; their recurrence does not run.

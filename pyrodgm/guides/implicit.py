@@ -64,7 +64,7 @@ class ImplicitGuide(NoiseProgram, Guide):
     def moments(self, batch: Batch, particles: int) -> Moments | None:
         """Mean and standard deviation of every site given each row, (B, T, J).
 
-        None, as here, where only draws for each row tell.
+        None, as here, where they can only be estimated from draws for each row.
 
         Args:
             batch: B rows.

@@ -221,7 +221,7 @@ def _shapes(info: DataInfo, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def _even(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """One where height or width is even: what halving, rounded up, does not tell."""
+    """One where height or width is even: lost by halving, rounded up."""
     _, height, width = shape
     return 1 - height % STRIDE, 1 - width % STRIDE
 

@@ -18,7 +18,7 @@ ESTIMATE = "jensen_shannon_estimate_nats"
 
 
 def against(kind: GeneratorLoss, of_q: Tensor, of_p: Tensor) -> Tensor:
-    """What is minimised against a critic that tells draws of q from draws of p, elementwise.
+    """What is minimised against a critic that separates draws of q and of p, elementwise.
 
     Args:
         kind: "minimax", minus the critic's loss; or "logd", its loss with the labels exchanged.

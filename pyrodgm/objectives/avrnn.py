@@ -207,7 +207,7 @@ class AVRNN(Game):
     def validate(self, sequences: Sequences, *, seed: int = 0) -> Validation:
         """The evidence lower bound, and what the game is about, on held-out sequences.
 
-        A critic that does not tell guide and prior apart although their KL term is not small, or
+        A critic that does not distinguish guide and prior although their KL term is not small, or
         whose numbers have no bound, is named in a `CriticWarning`, once.
         """
         own = self._summary(sequences, seed)

@@ -44,7 +44,7 @@ class DNCE(NoiseContrast):
         noise_per_datum: draws of noise for each example :math:`\nu`.
         noise_from: folder of a run of the guide's model alone, such as `rnn-nade` by `ml` on the
             same data, with whose weights the guide starts.
-        interpolation: share of data among what the noise is told from, :math:`\alpha`.
+        interpolation: share of data in what is contrasted with the noise, :math:`\alpha`.
         noise_steps: steps in which the noise alone learns, before the field's first.
         noise_ends: whether the noise ends learning with them, and stays as it is from then on.
         noise_lr: learning rate of the noise; that of the field if not given.

@@ -25,8 +25,8 @@ LARGEST = 1e4  # difference of a critic's values from which on it has diverged
 SURE = 0.99  # accuracy from which on a critic leaves nothing to learn
 ABNORMAL = 0.95  # accuracy from which on a guide is hardly like a normal distribution
 NOTABLE = 0.1  # nats of KL per frame that a critic should notice
-TELLING = 2.0  # standard errors by which a critic must tell two distributions apart
-SEEN = 0.01  # share of the KL term that a critic must see of it
+NOTICED = 2.0  # standard errors from which on an estimate of the critic differs from zero
+SEEN = 0.01  # share of the KL term that a critic must find of it
 FLAT = 0.1  # distance between draws, relative to data, below which they barely differ
 FEW = 0.3  # share of data with draws nearby, below which modes are missing
 PATIENCE = 3  # evaluations in a row
@@ -36,7 +36,7 @@ class Game(Objective):
     """An objective in which a critic has turns of its own.
 
     A game defines `critic_loss`, and `phases` with `critic_phase()` among them. Its `validate`
-    tells `watch` what looks like a failing game.
+    passes the signs of a failing game to `watch`.
 
     Args:
         model: the model p.
@@ -175,8 +175,8 @@ def wins(share: float, *, between: str = "data and draws") -> Symptom | None:
         return None
     return Symptom(
         "wins",
-        f"the critic tells {between} apart in {share:.1%} of cases at {PATIENCE} evaluations in a "
-        "row, so that what it teaches may vanish: fewer objective.critic_steps, a smaller "
+        f"the critic distinguishes {between} in {share:.1%} of cases at {PATIENCE} evaluations in "
+        "a row, so that what it teaches may vanish: fewer objective.critic_steps, a smaller "
         "objective.critic_lr, or an objective.bound on its slope may help",
     )
 
@@ -248,11 +248,11 @@ def stalls(estimate: float, error: float, kl: float, frames: float, *, advice: s
     """
     variance = error**2  # of the mean of N differences: s^2 of both sides, 2 s^2 / N
     seen = estimate**2 / variance if variance > 0 else 0.0  # nats that all sequences show together
-    if kl < NOTABLE or (abs(estimate) > TELLING * error and seen > SEEN * kl * frames):
+    if kl < NOTABLE or (abs(estimate) > NOTICED * error and seen > SEEN * kl * frames):
         return None
     return Symptom(
         "stalls",
-        f"the critic does not tell paths of the guide from those of the prior ({estimate:.3g}, "
+        f"the critic does not distinguish paths of the guide and of the prior ({estimate:.3g}, "
         f"standard error {error:.3g}), although they differ by {kl:.3g} nats of KL per frame: the "
         "game does not regularise; more objective.critic_steps, a larger objective.critic_lr, "
         f"another objective.bound{advice} may help",

@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a critic that tells data from draws as a classifier."""
+"""Generative adversarial networks: a critic that classifies data and draws."""
 
 from __future__ import annotations
 

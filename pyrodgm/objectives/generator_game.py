@@ -105,7 +105,7 @@ class GeneratorGame(Game):
     critic: Critic
     divergence: Divergence
     direct: bool = False  # whether the generator follows a in the place of b
-    classifies: ClassVar[bool] = True  # whether the sign of V tells data from draws
+    classifies: ClassVar[bool] = True  # whether the sign of V classifies data and draws
     shown: ClassVar[tuple[str, ...]] = (ACCURACY, "draws_coverage")
     needs: ClassVar[Needs] = Needs(
         latents=frozenset({"none"}),

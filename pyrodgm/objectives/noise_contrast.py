@@ -1,4 +1,4 @@
-"""Random fields that learn to tell data from draws of a noise distribution."""
+"""Random fields that learn by the classification of data and draws of a noise distribution."""
 
 from __future__ import annotations
 

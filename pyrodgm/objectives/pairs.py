@@ -78,7 +78,7 @@ class Pair(NamedTuple):
 
 
 class PairGame(Game):
-    r"""A critic of pairs (x, z), which tells q(x, z) = q(x) q(z | x) from p(x, z) = p(z) p(x | z).
+    r"""A critic that separates pairs (x, z) of q(x, z) = q(x) q(z | x) and p(x, z) = p(z) p(x | z).
 
     .. math::
         \text{critic: } & \min_V \; E_q\, \mathrm{softplus}(-V(x, z))
@@ -193,7 +193,7 @@ class PairGame(Game):
         return x
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """The logistic loss of telling the pairs apart, and the penalty on the slope, if any."""
+        """The logistic loss of separating the pairs, and the penalty on the slope, if any."""
         with torch.no_grad():
             q, p = self.of_data(batch), self.of_model(batch)
         of_q, of_p = self.critic(*q, batch), self.critic(*p, batch)

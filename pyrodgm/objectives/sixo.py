@@ -44,8 +44,8 @@ class SIXO(FilterObjective):
     :math:`E[\prod_t \hat p_t] = p(x)`. It equals log p(x) if :math:`r_t \propto
     p(x_{t+1:T} \mid z_t)` and the guide is the posterior :math:`p(z_t \mid z_{t-1}, x_{t:T})`; the
     bound of a filter without a twist does not. The twist has a phase of its own, in which
-    :math:`T_t = \log r_t` tells frames that follow latents in a draw :math:`(z', x')` of the model
-    from those of another draw :math:`x''` of the same length and conditions:
+    :math:`T_t = \log r_t` separates frames that follow latents in a draw :math:`(z', x')` of the
+    model and those of another draw :math:`x''` of the same length and conditions:
 
     .. math::
         \min_T \; E \sum_{t < T} \mathrm{softplus}(-T_t(z'_t, x'_{t+1:T}))

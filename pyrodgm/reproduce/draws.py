@@ -154,8 +154,8 @@ def trivial_reconstructions(splits: Splits) -> Mapping[str, Numbers]:
         \tfrac1D E \lVert x - x' \rVert^2 = \tfrac1D E \lVert x - \bar x \rVert^2
         + \tfrac1D \sum_d \mathrm{var}\, x'_d
 
-    with x' a random training row, as of a model whose draws are perfect and whose latents tell
-    nothing.
+    with x' a random training row, as of a model whose draws are perfect and whose latents hold no
+    information on x.
     """
     train, test = splits.train.x.double().numpy(), splits.test.x.double().numpy()
     each = np.square(test - train.mean(0)).mean(1)

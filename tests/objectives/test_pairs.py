@@ -301,7 +301,7 @@ def test_a_critic_that_always_wins_is_named_once():
         made.model.mean.expand(1, *batch.x.shape), {"z": torch.zeros(1, *batch.x.shape)}
     )
     made.validate(splits.valid), made.validate(splits.valid)
-    with pytest.warns(CriticWarning, match="tells pairs of the guide and of the model apart"):
+    with pytest.warns(CriticWarning, match="distinguishes pairs of the guide and of the model"):
         made.validate(splits.valid)
 
 
