@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +31,7 @@ from pyrodgm.runs.loading import (
     own_data,
     resolved,
 )
+from pyrodgm.runs.places import begun, folder_at, held, shared_path
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.stored import keep_results, score_splits
 from pyrodgm.seeds import seeded
@@ -42,7 +42,6 @@ from pyrodgm.setup.decay import with_decay
 from pyrodgm.setup.dry_run import check_runs, initialise
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.setup.settings import merge
-from pyrodgm.storage.files import alone, temporary_folder
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.train.devices import check_devices, is_first_process, launch
 from pyrodgm.train.kept import read_kept, read_state
@@ -88,10 +87,9 @@ def fit(
     chosen = fit_options(with_defaults(getattr(objective, "model", None), objective, options))
     _check(objective, splits, chosen)
     splits, text = _identified(splits), to_toml({"fit": chosen.to_dict()})
-    with _begun(lambda: _folder_at(out), text) as folder:
-        return _train(
-            objective, splits, chosen, folder, watcher, fresh=fresh, temporary=out is None
-        )
+    with begun(lambda: folder_at(out), text, chosen) as folder:
+        made_here = out is None and folder is not None
+        return _train(objective, splits, chosen, folder, watcher, fresh=fresh, temporary=made_here)
 
 
 @access_in_words(RunFolderError)
@@ -107,16 +105,18 @@ def fit_config(config: RunConfig, out: Path | None = None, watcher: Watcher | No
         PyrodgmError: an error in the configuration, raised before anything is written.
     """
     check_devices(config.fit)
-    if out is not None and is_first_process():
+    if out is not None and is_first_process(config.fit):
         RunFolder.check_free(out)
     text = config.to_toml()
     splits = build_data(config)
     objective = build_objective(config, splits.info)
     _check(objective, splits, config.fit)
     stem = f"{Path(config.model.name).stem}-{Path(config.data.name).stem}"
-    with _begun(
-        lambda: RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem), text
-    ) as folder:
+
+    def make() -> RunFolder:
+        return RunFolder.create(out) if out else RunFolder.create_next(Path("runs"), stem)
+
+    with begun(make, text, config.fit) as folder:
         fresh = _built(config, splits)
         return _train(objective, splits, config.fit, folder, watcher, fresh=fresh)
 
@@ -147,10 +147,10 @@ def resume(
     """
     folder = RunFolder.open(Path(path))
     refuse_changes(changes)
-    with _held(folder):
-        values = merge(FORMER, folder.values, {"fit": changes})
-        config = resolved(folder, values)
-        options = config.fit if config else fit_options(values["fit"])
+    values = merge(FORMER, folder.values, {"fit": changes})
+    config = resolved(folder, values)
+    options = config.fit if config else fit_options(values["fit"])
+    with held(folder, options):
         check_devices(options)
         refuse_after_restarts(changes, options)
         if objective is None:
@@ -211,27 +211,6 @@ def _built(config: RunConfig, splits: Splits) -> Callable[[int], Objective]:
     )
 
 
-def _folder_at(out: str | Path | None) -> RunFolder:
-    return RunFolder.create(Path(out) if out else temporary_folder())
-
-
-@contextmanager
-def _begun(make: Callable[[], RunFolder], text: str) -> Iterator[RunFolder | None]:
-    """A new, locked folder with a configuration, in the first process; None in the others."""
-    if not is_first_process():
-        yield None
-        return
-    folder = make()
-    with alone(folder.path):
-        folder.begin(text)
-        yield folder
-
-
-def _held(folder: RunFolder) -> AbstractContextManager[None]:
-    """Lock a folder against training by others; done by the first process."""
-    return alone(folder.path) if is_first_process() else nullcontext()
-
-
 def _data_again(
     folder: RunFolder, config: RunConfig | None, splits: Splits | str | Path | None
 ) -> tuple[Splits, RunConfig | None]:
@@ -290,7 +269,7 @@ def _train(
     """
     options = with_decay(with_chunk(options, objective, splits), splits.training)
     fabric = launch(options)
-    kept = RunFolder(Path(fabric.broadcast(str(folder.path) if folder else "")))
+    kept = RunFolder(shared_path(fabric, folder))
     restart = None
     if kept.has_checkpoint():
         restart = read_state(kept.latest())["restart"]
@@ -303,7 +282,7 @@ def _train(
         recorder.start()
     else:
         recorder.restore()
-    if text is not None and is_first_process():
+    if text is not None and fabric.is_global_zero:
         recorder.folder.write_config(text)
     recorder.run()
     fabric.barrier()

@@ -87,8 +87,12 @@ def _together() -> DDPStrategy:
     return DDPStrategy(**options)
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that the user started; valid before and after `launch`."""
+def is_first_process(options: FitOptions) -> bool:
+    """Whether this process is the only one of a run, or the first; valid before `launch` too.
+
+    Variables of a cluster number the processes of a job, which may be runs of their own.
+    """
     from lightning_fabric.utilities.rank_zero import rank_zero_only  # slow to import
 
-    return getattr(rank_zero_only, "rank", 0) == 0
+    alone = options.devices * options.num_nodes == 1
+    return alone or getattr(rank_zero_only, "rank", 0) == 0

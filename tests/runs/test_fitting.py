@@ -1,15 +1,20 @@
+import gc
+
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from pyrodgm.errors import DataError, NonFiniteError, RunFolderError
+from pyrodgm.data import ragged as ragged_files
+from pyrodgm.errors import DataError, NonFiniteError, RunFolderError, UsageError
 from pyrodgm.evaluate.likelihood.validation import Validation
+from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
-from pyrodgm.objectives import Objective
-from pyrodgm.runs import fitting
+from pyrodgm.objectives import RLOO, Objective
+from pyrodgm.runs import fitting, places
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage.folder import RunFolder
-from tiny import metrics, tiny_values
+from tiny import TINY_FIT, metrics, tiny_values
 
 
 class Listener:
@@ -37,6 +42,11 @@ class Listener:
 @pytest.fixture
 def values(tiny):
     return {**tiny_values(tiny), "objective": {"name": "rloo-local"}}
+
+
+@pytest.fixture
+def splits(tiny):
+    return ragged_files.read(tiny)
 
 
 def test_a_watcher_hears_of_everything(values, tmp_path):
@@ -181,3 +191,30 @@ def test_tracegraph_and_unrolled_execution_fit_too(values, tmp_path):
     for objective in ({"name": "trace-elbo"}, {"name": "elbo", "execution": "unrolled"}):
         values["objective"] = objective
         assert fit_config(resolve(values), tmp_path / objective["name"]).steps == 12
+
+
+@pytest.mark.parametrize("out", ["run", None])
+def test_the_number_of_a_cluster_job_leaves_a_fit_in_one_process_alone(
+    splits, tmp_path, monkeypatch, out
+):
+    """Independent fits of one job have the variables of its processes."""
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.txt").write_text("mine")
+    model = TSBN(splits.info, hidden_dim=2)
+    run = fitting.fit(RLOO(model, RecurrentBernoulli(model)), splits, out=out, **TINY_FIT)
+    assert run.is_main_process
+    assert (run.folder.path / "config.toml").is_file()
+    del run
+    gc.collect()
+    kept = {"thesis.txt", "tiny.npz", *([out] if out else [])}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_several_processes_without_a_first_one_do_not_begin(splits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "is_first_process", lambda _: False)
+    model = TSBN(splits.info, hidden_dim=2)
+    with pytest.raises(UsageError, match="no process of this run is the first"):
+        fitting.fit(RLOO(model, RecurrentBernoulli(model)), splits, **TINY_FIT)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.npz"]
