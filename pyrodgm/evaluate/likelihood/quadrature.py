@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,12 +15,13 @@ from pyrodgm.engine.draws import score
 from pyrodgm.engine.grid import COARSEST, EDGE, FINEST, log_integral, on_grid
 from pyrodgm.engine.sites import sizes
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.evaluate.passes import chunks
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model, StepModel
 
 MOST_DIM = 2
 MASS = 1e-4  # tolerance for the integral of the prior
+NUMBERS_AT_ONCE = 2_000_000  # bounds memory, not results
+LEAST_POINTS = 64  # of a portion, so that a decoder has a batch of them
 AFFORDABLE = 100_000  # largest number of training values for which quadrature is the default
 
 
@@ -113,7 +117,7 @@ def log_probs(
     """
     device = next(model.parameters()).device
     nats: dict[str, Tensor] = {}
-    for places, part in chunks(rows.lengths, len(z), width=model.frame_size):
+    for places, part in _portions(len(rows), len(z), model.frame_size):
         batch = rows.batch(places).to(device)
         values = _by_site(model, z[part], batch)
         if program is not model:  # a model needs every point once for all rows
@@ -123,6 +127,22 @@ def log_probs(
             shown = found.expand(-1, len(places), 1)[..., 0]
             of_site[part, torch.from_numpy(places)] = shown.double().cpu()
     return nats
+
+
+def _portions(rows: int, points: int, width: int) -> Iterator[tuple[np.ndarray, slice]]:
+    """Rows with a slice of the points; few groups of rows, as each has all points decoded.
+
+    Args:
+        rows: number of rows.
+        points: number of points.
+        width: numbers of a row at a point.
+    """
+    most = max(1, NUMBERS_AT_ONCE // width)
+    together = min(rows, max(1, most // LEAST_POINTS))
+    for places in np.array_split(np.arange(rows), math.ceil(rows / together)):
+        size = max(1, most // len(places))
+        for start in range(0, points, size):
+            yield places, slice(start, min(start + size, points))
 
 
 def _prior(model: Model, batch: Batch, z: Tensor) -> Tensor:
