@@ -74,11 +74,13 @@ def json_number(value: Any) -> Any:
 def in_words(found: object) -> str:
     """What was given where something else is expected.
 
-    >>> in_words(None), in_words({"h": 1}), in_words([1]), in_words(())
-    ('nothing', "a dictionary with 'h'", 'a list', 'an empty tuple')
+    >>> in_words(None), in_words({"h": 1}), in_words([1]), in_words(()), in_words(float)
+    ('nothing', "a dictionary with 'h'", 'a list', 'an empty tuple', 'the class float')
     """
     if found is None:
         return "nothing"
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
     if (shape := getattr(found, "shape", None)) is not None:
         return f"a tensor of shape {tuple(shape)}"
     if isinstance(found, Mapping):

@@ -169,6 +169,7 @@ def labels_as_conditions(
             f"'{info.name}' has further conditions beside its classes; give all "
             f"{info.num_conditions} as conditions"
         )
+    labels = [str(label) for label in labels]  # whole numbers too
     for label in labels:
         if label not in info.classes:
             raise UsageError(f"unknown label '{label}'; {did_you_mean(label, info.classes)}")

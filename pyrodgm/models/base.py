@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -17,6 +17,7 @@ from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.engine.past import Past, ShiftedPast, seen_key
 from pyrodgm.engine.programs import Draw, SequenceProgram, fused
 from pyrodgm.engine.sites import Latents, Site, kinds, sizes
+from pyrodgm.errors import UsageError
 from pyrodgm.networks.conditions import refuse_unless
 from pyrodgm.schema import Checked
 
@@ -142,6 +143,15 @@ class Model(Checked, nn.Module):
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     latents: dict[str, Site]
     observed: dict[str, int]
+
+    def __new__(cls, /, *given: Any, **options: Any) -> Self:
+        """Refuse data in the place of its facts."""
+        if given and isinstance(given[0], Splits):
+            raise UsageError(
+                f"{cls.__name__} is built from the facts of the data, not from its arrays: give "
+                "splits.info"
+            )
+        return super().__new__(cls, *given, **options)
 
     def __init__(self, info: DataInfo) -> None:
         super().__init__()

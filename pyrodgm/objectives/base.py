@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -165,6 +165,15 @@ class Objective(Checked, nn.Module, ABC):
     usual_guide: ClassVar[str | None] = None
     validation_draws: int = 1
     by_frame: bool = False
+
+    def __new__(cls, /, *given: Any, **options: Any) -> Self:
+        """Refuse a guide in the place of the model."""
+        if len(given) > 1 and isinstance(given[0], Guide) and isinstance(given[1], Model):
+            raise UsageError(
+                f"{cls.__name__} takes a model, then its guide, and is given "
+                f"{type(given[0]).__name__} and {type(given[1]).__name__}: exchange the two"
+            )
+        return super().__new__(cls, *given, **options)
 
     def __init__(self, model: Model, guide: Guide) -> None:
         super().__init__()

@@ -52,21 +52,22 @@ class CriticELBO(ObjectiveELBO):
     Args:
         term: the critic, called with what the programs are called with and with the latents by
             name; it gives a number for every entry of their plates.
-        sites: names, without frames, of the latent sites that the critic scores.
+        sites: names, without frames, of the latent sites that the critic scores, or one name.
         num_particles: number of draws, one after the other.
         name: as of `ObjectiveELBO`.
 
     Raises:
         UsageError: what is given is no `CriticTerm` or `DistanceTerm`.
         CompatibilityError: a program is a sequence program, the guide gives no value by a Delta,
-            lacks a site of `sites`, or draws one without gradients.
+            lacks a site of `sites`, or draws one without gradients; or the critic gives numbers of
+            another shape.
     """
 
     def __init__(
         self,
         term: CriticTerm | DistanceTerm,
         *,
-        sites: Sequence[str] | None = None,
+        sites: str | Sequence[str] | None = None,
         num_particles: int = 1,
         name: str = "pyrodgm.critic",
     ) -> None:
@@ -77,7 +78,8 @@ class CriticELBO(ObjectiveELBO):
             )
         super().__init__(ELBO, name=name, particles=num_particles)
         self.term = term
-        self.sites = None if sites is None else frozenset(sites)
+        names = [sites] if isinstance(sites, str) else sites
+        self.sites = None if names is None else frozenset(names)
 
     def critic_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The mean loss of the critic at draws of the guide and of the model's prior, a scalar.
@@ -85,13 +87,14 @@ class CriticELBO(ObjectiveELBO):
         Its gradient is that of the critic alone.
         """
         with torch.no_grad():
-            of_q, of_p, mask = self._draws(model, guide, args, kwargs)
-        return _mean(self.term.loss(of_q, of_p, *args, **kwargs), mask)
+            of_q, of_p, site = self._draws(model, guide, args, kwargs)
+        return _mean(_checked(self.term.loss(of_q, of_p, *args, **kwargs), site), site["mask"])
 
     def adversary_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The mean divergence that the critic sees, a scalar, for guide and prior to reduce."""
-        of_q, of_p, mask = self._draws(model, guide, args, kwargs)
-        return _mean(self.term.divergence(of_q, of_p, *args, **kwargs), mask)
+        of_q, of_p, site = self._draws(model, guide, args, kwargs)
+        seen = _checked(self.term.divergence(of_q, of_p, *args, **kwargs), site)
+        return _mean(seen, site["mask"])
 
     def reconstruction_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
@@ -137,7 +140,10 @@ class CriticELBO(ObjectiveELBO):
 
     def _own_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> TracePair:
         """Traces of both, with values alone as certain."""
-        return super()._get_trace(model, _KnownAsDelta()(guide), args, kwargs)
+        pair = super()._get_trace(model, _KnownAsDelta()(guide), args, kwargs)
+        if torch.is_grad_enabled():
+            _refuse_constants(pair[1], self._scored(_sites(pair[1])))
+        return pair
 
     def _stand_in(
         self, model: Program, of_model: Sites, of_guide: Sites, names: list[str], *inputs: Any
@@ -162,13 +168,13 @@ class CriticELBO(ObjectiveELBO):
                 learnt = _sites(again)[name]["unscaled_log_prob"]
                 log_q[name] = log_q[name] - (learnt - learnt.detach())
             seen = self.term.ratio(of_q, *args, **kwargs)
-        log_q[names[0]] = log_q[names[0]] + seen
+        log_q[names[0]] = log_q[names[0]] + _checked(seen, of_guide[names[0]])
         return log_q
 
     def _draws(
         self, model: Program, guide: Program, args: Any, kwargs: Any
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor | None]:
-        """What the critic sees of the guide and of the model's prior, and which of it counts."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """What the critic sees of the guide and of the model's prior, and its first site."""
         with SharedSubsamples(), _KnownAsDelta():
             q, p = (_sites(poutine.trace(f).get_trace(*args, **kwargs)) for f in (guide, model))
         names = self._scored(q)
@@ -177,7 +183,7 @@ class CriticELBO(ObjectiveELBO):
                 f"the guide draws {', '.join(missing)}, which the model does not; mark what only "
                 "the guide draws by infer={'is_auxiliary': True}"
             )
-        return _paths(q, names), _paths(p, names), q[names[0]]["mask"]
+        return _paths(q, names), _paths(p, names), q[names[0]]
 
     def _scored(self, guide: Sites) -> list[str]:
         """The sites of a guide that the critic scores, in the order of the program."""
@@ -235,6 +241,18 @@ def _unmasked(site: dict[str, Any]) -> Tensor:
     return site["value"].where(mask[(..., *(None,) * site["fn"].event_dim)], 0.0)
 
 
+def _checked(each: Tensor, site: dict[str, Any]) -> Tensor:
+    """Numbers of a critic, one for each entry of the plates of a site."""
+    wanted = site["fn"].batch_shape
+    if each.shape != wanted:
+        hint = "; a layer with one output needs .squeeze(-1)" if each.shape == (*wanted, 1) else ""
+        raise CompatibilityError(
+            f"the critic gives numbers of shape {tuple(each.shape)}; expected {tuple(wanted)}, one "
+            f"for every entry of the plates of site '{site_kind(site['name'])}'{hint}"
+        )
+    return each
+
+
 def _mean(each: Tensor, mask: Any) -> Tensor:
     """The mean over data that count, a scalar."""
     if mask is None:
@@ -261,6 +279,17 @@ def _values_alone(guide: Sites) -> list[str]:
             "pyro.infer.Trace_ELBO, for its density is known"
         )
     return names
+
+
+def _refuse_constants(guide: Trace, names: list[str]) -> None:
+    """Raise where no value carries gradients to the parameters of a guide that has some."""
+    nodes: dict[str, Any] = dict(guide.nodes)
+    learns = any(node["type"] == "param" for node in nodes.values())
+    if learns and not any(nodes[name]["value"].requires_grad for name in names):
+        raise CompatibilityError(
+            f"the guide gives {', '.join(names)} without gradients, through which the critic "
+            "trains it; leave out detach() and torch.no_grad()"
+        )
 
 
 def _base(distribution: Any) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from pyrodgm.errors import ChangedWarning, RunFolderError
+from pyrodgm.errors import ChangedWarning, RunFolderError, did_you_mean
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.rates import SHAPES
 
@@ -17,8 +18,13 @@ def refuse_changes(changes: Iterable[str]) -> None:
     """Refuse options of training that are fixed from the start of a run.
 
     Raises:
-        RunFolderError: there are some.
+        RunFolderError: there are some, or there is no such option.
     """
+    known = {field.name for field in fields(FitOptions)}
+    if unknown := [key for key in changes if key not in known]:
+        raise RunFolderError(
+            f"there is no option of training '{unknown[0]}'; {did_you_mean(unknown[0], known)}"
+        )
     if fixed := [f"fit.{key}" for key in changes if key not in CHANGEABLE]:
         raise RunFolderError(
             f"{', '.join(fixed)} cannot change when a run is resumed; "

@@ -22,7 +22,7 @@ from pyrodgm.objectives import Objective
 from pyrodgm.seeds import forked
 from pyrodgm.setup import compat
 from pyrodgm.setup.chunking import check_chunks
-from pyrodgm.setup.phase_check import check_headline, check_phases
+from pyrodgm.setup.phase_check import check_headline, check_phases, check_validation
 from pyrodgm.setup.program_check import check_program, check_registered, errors_in_words
 from pyrodgm.storage.best import read_best
 
@@ -59,6 +59,11 @@ def check_runs(
     model, guide = _pieces(objective, splits)
     compat.check(model, guide, type(objective))
     _check_data(model, splits.info)
+    if guide.model is not model:
+        raise UsageError(
+            f"guide {type(guide).__name__} was built from another {type(guide.model).__name__} "
+            f"than the model of {type(objective).__name__}; build both with the same object"
+        )
     check_registered(objective)
     training = _beginnings(splits.training)
     batch = training.batch(np.arange(len(training)))
@@ -73,7 +78,8 @@ def check_runs(
             tried.begin(training)
             reported = check_phases(tried, batch)
             with suppress(NonFiniteError):  # training will report its cause
-                valid = tried.eval().validate(_beginnings(splits.valid))
+                valid = tried.eval().validate(_beginnings(splits.valid), seed=0)
+                check_validation(objective, valid)
                 check_headline(objective, reported | valid.numbers.keys())
                 if restarts > 1 and valid.score is None:
                     raise UsageError(
@@ -121,6 +127,11 @@ def _pieces(objective: Objective, splits: Splits) -> tuple[Model, Guide]:
                 f"the {role} of {type(objective).__name__} is {_shown(given)}; an objective takes "
                 f"a model, then a guide, and a {role} derives from pyrodgm.{role}s.{role.title()}"
             )
+    if not any(parameter.requires_grad for parameter in objective.parameters()):
+        raise UsageError(
+            f"{type(objective).__name__} has no parameters to learn, and neither have its model "
+            "and its guide"
+        )
     return objective.model, objective.guide
 
 

@@ -11,7 +11,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.display import in_words
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.errors import CompatibilityError, did_you_mean
-from pyrodgm.objectives import Loss, Objective, Phase
+from pyrodgm.objectives import Loss, Objective, OptimizerOptions, Phase, Validation
 
 
 def check_phases(objective: Objective, batch: Batch) -> set[str]:
@@ -39,6 +39,21 @@ def check_phases(objective: Objective, batch: Batch) -> set[str]:
     return reported
 
 
+def check_validation(objective: Objective, given: object) -> None:
+    """Raise unless validation gives a `Validation` of plain numbers, which can be stored."""
+    method = f"{type(objective).__name__}.validate(sequences, seed=...)"
+    if not isinstance(given, Validation):
+        raise CompatibilityError(
+            f"{method} gives {in_words(given)}; expected a Validation of pyrodgm.objectives"
+        )
+    for name, value in {**given.numbers, "score": given.score or 0.0}.items():
+        if not isinstance(value, int | float):
+            raise CompatibilityError(
+                f"{method} gives {in_words(value)} as '{name}'; expected a number, such as "
+                "float(value)"
+            )
+
+
 def check_headline(objective: Objective, numbers: Iterable[str]) -> None:
     """Raise unless the number of the learning curve is among those that the objective gives."""
     known = set(numbers)
@@ -61,7 +76,17 @@ def _phases(objective: Objective) -> tuple[Phase, ...]:
     names = [phase.name for phase in phases]
     if twice := sorted({each for each in names if names.count(each) > 1}):
         raise CompatibilityError(f"{name} has several phases of the name '{twice[0]}'; rename one")
+    for phase in phases:
+        _check_optimizer(phase)
     return phases
+
+
+def _check_optimizer(phase: Phase) -> None:
+    if not isinstance(phase.optimizer, OptimizerOptions | None):
+        raise CompatibilityError(
+            f"phase '{phase.name}' has {in_words(phase.optimizer)} as its optimizer; expected "
+            "OptimizerOptions(lr=...) of pyrodgm.objectives, or None for that of fit"
+        )
 
 
 def _check_loss(objective: Objective, phase: Phase, loss: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,13 @@ from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.guides.implicit import ImplicitGuide
 from pyrodgm.models import EnergyModel, Generator, Model, StepModel
+from pyrodgm.seeds import forked
 from pyrodgm.setup.userfile import place
+
+WITHOUT_GRADIENTS = (
+    "without gradients to its weights, which would never learn; leave out detach() and "
+    "torch.no_grad()"
+)
 
 
 def check_program(program: Model | Guide, batch: Batch, data: str) -> None:
@@ -36,8 +43,7 @@ def check_program(program: Model | Guide, batch: Batch, data: str) -> None:
     """
     with errors_in_words(program, data=data):
         if isinstance(program, StepModel | StepGuide):
-            with torch.no_grad():
-                _check_frame(program, batch, data)
+            _check_frame(program, batch, data)
         elif isinstance(program, EnergyModel):
             with torch.no_grad():
                 _check_potential(program, batch)
@@ -95,6 +101,7 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
     name = type(program).__name__
     sites = program.dims
     drawn: list[str] = []
+    learned: list[bool] = []  # whether the log-probability of a site carries gradients
 
     def draw(site: str, distribution: TorchDistribution) -> Tensor:
         if site not in sites or site in drawn:
@@ -104,6 +111,7 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
         _check_distribution(name, site, distribution, sites[site])
         if site in program.observed:
             _check_support(name, distribution, batch.x, data)
+            learned.append(_carries_gradients(distribution, batch.x[:, 0]))
             return batch.x[:, 0]
         declared = program.latents[site]
         if declared.kind == "continuous" and not program.carries_gradients(site):
@@ -115,12 +123,20 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
                 f"{type(distribution).__name__}, with values such as "
                 f"{float(value.flatten()[0]):.3g}"
             )
+        learned.append(_carries_gradients(distribution, value))
         return value
 
     _check_encoded(name, program.encode(batch), batch)
     Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
     if missing := [site for site in sites if site not in drawn]:
         raise CompatibilityError(f"{name} declares {', '.join(missing)} but does not draw it")
+    if not any(learned) and any(parameter.requires_grad for parameter in program.parameters()):
+        raise CompatibilityError(f"{name} gives distributions {WITHOUT_GRADIENTS}")
+
+
+def _carries_gradients(distribution: TorchDistribution, value: Tensor) -> bool:
+    """Whether the log-probability of a value depends on weights."""
+    return distribution.log_prob(value).requires_grad
 
 
 def _check_distribution(name: str, site: str, distribution: object, dim: int) -> None:
@@ -181,12 +197,12 @@ def _check_encoded(name: str, encoded: Tensor | None, batch: Batch) -> None:
 
 def _check_potential(model: EnergyModel, batch: Batch) -> None:
     """Check the potential, and a sweep of draws where the model writes its own."""
-    _refuse_unless_tensor(
-        f"{type(model).__name__}.potential(x, batch)",
-        model.potential(batch.x, batch),
-        batch.mask.shape,
-        f"a number of nats for every frame of observations {tuple(batch.x.shape)}",
-    )
+    method = f"{type(model).__name__}.potential(x, batch)"
+    of = "a number of nats for every frame of observations"
+    for x, shape in ((batch.x, batch.mask.shape), (batch.x[None], (1, *batch.mask.shape))):
+        found = model.potential(x, batch)
+        _refuse_unless_tensor(method, found, shape, f"{of} {tuple(x.shape)}")
+    _refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
     own = type(model).gibbs is not EnergyModel.gibbs
     if own and model.traits.chains and model.chain == "gibbs":
         _check_sweep(model, batch)
@@ -206,6 +222,18 @@ def _check_sweep(model: EnergyModel, batch: Batch) -> None:
         raise CompatibilityError(
             f"{method} gives values such as {_other_than_bits(drawn):.3g}, but the data has bits; "
             "draw them, as probabilities.bernoulli() does"
+        )
+
+
+def _refuse_reading(method: str, function: Callable[[Batch], Tensor], batch: Batch) -> None:
+    """Raise where a function depends on the observations of its batch, which are not its own."""
+    found: list[Tensor] = []
+    for given in (batch, replace(batch, x=batch.x.flip(0))):
+        with forked(0, "trial"), torch.no_grad():
+            found.append(function(given))
+    if not found[0].equal(found[1]):
+        raise CompatibilityError(
+            f"{method} depends on batch.x, the observations of the batch, which it must not use"
         )
 
 
@@ -232,12 +260,12 @@ def _check_generated(program: Generator | ImplicitGuide, batch: Batch) -> None:
         shape = (1, *batch.mask.shape, dim)
         what = f"{method}, site '{name}',"
         _refuse_unless_tensor(what, values[name], shape, "a draw of every frame")
+    if isinstance(program, Generator):
+        noise = program.noise(batch)
+        _refuse_reading(method, lambda given: program.generate(noise, given), batch)
     weights = any(parameter.requires_grad for parameter in program.parameters())
     if weights and not any(value.requires_grad for value in values.values()):
-        raise CompatibilityError(
-            f"{method} gives values without gradients to the weights of {type(program).__name__}, "
-            "which would never learn; leave out detach() and torch.no_grad()"
-        )
+        raise CompatibilityError(f"{method} gives values {WITHOUT_GRADIENTS}")
 
 
 def _refuse_unless_tensor(what: str, found: object, shape: tuple[int, ...], of: str) -> None:

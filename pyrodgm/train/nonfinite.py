@@ -40,14 +40,17 @@ class NonFiniteLoss(NonFiniteError):
         elif math.isfinite(value):
             named = ", ".join(gradients) or "another process"
             where = f"its gradient is not finite in {named}"
-        else:
+        elif loss.sites:
             where = "every site is finite, so the cause is in the objective itself"
+        else:
+            where = "look at what model, guide and critic give"
         rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
         advice = (
             f"Lower {rate}"
             if step > 1
-            else "Nothing has been learned yet: an option, such as objective.step_size, or the "
-            "data has too large a scale. Change it"
+            else "Nothing has been learned yet: look for a division by zero, a logarithm or root "
+            "of a number that is not positive, a negative scale, or an option or data of too large "
+            "a scale. Change it"
         )
         super().__init__(f"{what}; {where}. {advice}, or inspect the batch")
 

@@ -14,7 +14,7 @@ from torch import nn
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.objectives import CriticELBO, CriticTerm
+from pyrodgm.objectives import CriticELBO, CriticTerm, DistanceTerm
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,13 @@ class Plain:
     @property
     def parameters(self):
         return [*self.p.parameters(), *self.q.parameters()]
+
+
+class OfSequences(ExactRatio):
+    """The ratio of whole sequences, as the plates of our programs are of these."""
+
+    def forward(self, batch, z):
+        return super().forward(batch, z).sum(-1)
 
 
 @pytest.mark.parametrize("particles", [1, 2])
@@ -152,7 +159,10 @@ def test_a_guide_of_noise_is_a_pyro_program():
     elbo = CriticELBO(CriticTerm(ExactRatio(guide)))
     with pytest.raises(CompatibilityError, match="LinearRows is a program of pyrodgm"):
         elbo.loss(model, guide, batch)
-    assert elbo.loss(rows, own, batch) != 0
+    with pytest.raises(CompatibilityError, match=r"shape \(2, 1\); expected \(2,\)"):
+        elbo.loss(rows, own, batch)
+    of_sequences = CriticELBO(CriticTerm(OfSequences(guide)))
+    assert of_sequences.loss(rows, own, batch) != 0
 
 
 def test_what_does_not_fit_is_refused_in_words():
@@ -175,3 +185,37 @@ def test_what_does_not_fit_is_refused_in_words():
         elbo.critic_loss(made.model, other, X)
     with pytest.raises(UsageError, match=r"Linear is given; wrap the critic: CriticTerm\(critic\)"):
         CriticELBO(nn.Linear(1, 1))
+
+
+class Column(ExactRatio):
+    """A critic that forgets to drop the last dimension."""
+
+    def forward(self, batch, z):
+        return super().forward(batch, z)[:, None]
+
+
+@pytest.mark.parametrize("term", [CriticTerm, DistanceTerm])
+def test_numbers_of_another_shape_are_not_broadcast(term):
+    made = Plain()
+    elbo = CriticELBO(term(Column(made.q)))
+    for loss in (elbo.loss, elbo.critic_loss, elbo.adversary_loss):
+        with pytest.raises(CompatibilityError, match=r"needs \.squeeze\(-1\)"):
+            loss(made.model, made.guide, X)
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_values_must_carry_gradients_to_the_parameters_of_a_guide(detached):
+    made = Plain()
+
+    def guide(x):
+        pyro.module("guide", made.q)
+        with made.rows(x):
+            z = made.q.mean(x)[:, None]
+            pyro.sample("z", dist.Delta(z.detach() if detached else z).to_event(1))
+
+    svi = SVI(made.model, guide, pyro.optim.Adam({}), CriticELBO(CriticTerm(ExactRatio(made.q))))
+    if not detached:
+        svi.step(X)
+        return
+    with pytest.raises(CompatibilityError, match="gives z without gradients"):
+        svi.step(X)

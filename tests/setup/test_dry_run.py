@@ -1,5 +1,7 @@
 """Errors of a model and guide are reported before training."""
 
+from dataclasses import replace
+
 import pyro
 import pytest
 import torch
@@ -13,7 +15,7 @@ from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, StepModel
-from pyrodgm.objectives import ELBO, ML, RLOO, Loss, Objective, TraceGraphELBO
+from pyrodgm.objectives import ELBO, ML, RLOO, Loss, Objective, TraceGraphELBO, Validation
 from pyrodgm.setup.dry_run import check_runs
 from tiny import ragged as ragged_arrays
 
@@ -83,6 +85,11 @@ class WrongInput(Own):
         return self.lin(batch.x[..., :2])
 
 
+class Detached(Own):
+    def encode(self, batch):
+        return self.lin(batch.x).detach()
+
+
 class NoHistory(Own):
     def __init__(self, model):
         super().__init__(model)
@@ -100,6 +107,7 @@ class NoHistory(Own):
         (NotBits, "site 'z' of NotBits is binary, but it is drawn from NormalVector"),
         (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
         (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
+        (Detached, "Detached gives distributions without gradients to its weights"),
         (NoHistory, "NoHistory does not set self.history"),
     ],
 )
@@ -124,11 +132,6 @@ def test_what_is_no_piece_is_refused(splits, tmp_path):
     model = TSBN(splits.info, hidden_dim=J)
     guide = RecurrentBernoulli(model)
     for made, data, part in (
-        (
-            RLOO(guide, model),
-            splits,
-            "the model of RLOO is a RecurrentBernoulli; an objective takes",
-        ),
         (RLOO(model, None), splits, "the guide of RLOO is a NoneType"),
         (RLOO(TSBN, guide), splits, "the model of RLOO is the class TSBN"),
         (RLOO, splits, "the objective is the class ABCMeta|the objective is the class RLOO"),
@@ -143,6 +146,14 @@ def test_what_is_no_piece_is_refused(splits, tmp_path):
         with pytest.raises(UsageError, match=part):
             dgm.fit(made, data, out=tmp_path / "run", steps=1)
         assert not (tmp_path / "run").exists()
+
+
+def test_what_is_exchanged_is_named(splits):
+    model = TSBN(splits.info, hidden_dim=J)
+    with pytest.raises(UsageError, match="RLOO takes a model, then its guide"):
+        RLOO(RecurrentBernoulli(model), model)
+    with pytest.raises(UsageError, match=r"TSBN is built from the facts of the data.*splits\.info"):
+        TSBN(splits, hidden_dim=J)
 
 
 def test_data_of_another_size_or_kind_is_refused(splits, save_data):
@@ -277,6 +288,27 @@ class Neither(Objective):
     needs = Adversarial.needs
 
 
+class TorchOptimizer(Adversarial):
+    def phases(self):
+        first, *others = super().phases()
+        return replace(first, optimizer=torch.optim.Adam(self.parameters())), *others
+
+
+class OfTensors(Adversarial):
+    def validate(self, sequences, *, seed=0):
+        return Validation(numbers={"generator_loss": torch.tensor(1.0)})
+
+
+class OfNothing(Adversarial):
+    def validate(self, sequences, *, seed=0):
+        return 1.0
+
+
+class Seedless(Adversarial):
+    def validate(self, sequences):
+        return Validation()
+
+
 @pytest.mark.parametrize(
     ("kind", "part"),
     [
@@ -284,6 +316,10 @@ class Neither(Objective):
         (ManyNumbers, r"phase 'generator' of ManyNumbers is of shape \(3,\) and has gradient"),
         (NoGradient, r"phase 'generator' of NoGradient is of shape \(\) and has no gradient"),
         (Neither, "Neither defines neither loss nor phases; it needs one"),
+        (TorchOptimizer, "has a Adam as its optimizer; expected OptimizerOptions"),
+        (OfTensors, "gives a tensor of shape .* as 'generator_loss'; expected a number"),
+        (OfNothing, r"OfNothing.validate\(sequences, seed=...\) gives a float"),
+        (Seedless, "unexpected keyword argument 'seed'"),
     ],
 )
 def test_an_objective_that_does_not_run_is_told_why(kind, part):

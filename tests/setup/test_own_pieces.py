@@ -58,6 +58,16 @@ class Forgotten(Own):
         x @ self.bias
 
 
+class OfTheBatch(Own):
+    def potential(self, x, batch):
+        return batch.x @ (1 + self.bias)
+
+
+class ReadsTheBatch(Own):
+    def potential(self, x, batch):
+        return (x * batch.x) @ (1 + self.bias)
+
+
 class Grey(Own):
     def gibbs(self, x, batch):
         return self.bias.sigmoid().expand_as(x)
@@ -84,6 +94,8 @@ class Normalised(Own):
         (Total, r"Total.potential\(x, batch\) gives a tensor of shape \(\); expected \(2, 1\)"),
         (Features, r"gives a tensor of shape \(2, 1, 3\); expected \(2, 1\), a number of nats"),
         (Forgotten, r"Forgotten.potential\(x, batch\) gives nothing; expected \(2, 1\)"),
+        (OfTheBatch, r"gives a tensor of shape \(2, 1\); expected \(1, 2, 1\)"),
+        (ReadsTheBatch, "depends on batch.x, the observations of the batch"),
         (Grey, r"Grey.gibbs\(x, batch\) gives values such as 0.5, but the data has bits"),
         (InPlace, r"InPlace.gibbs\(x, batch\) changes the observations .* x.clone\(\)"),
         (Short, r"Short.gibbs\(x, batch\) gives a tensor of shape \(2, 1, 2\); expected"),
@@ -132,7 +144,7 @@ class Detached(OwnGuide):
         (OtherName, r"gives a dictionary with 'h'; give a dictionary .* \{'z': ...\}"),
         (NoName, r"gives a tensor of shape \(1, 2, 1, 2\); give a dictionary"),
         (OtherSize, r"site 'z', gives a tensor of shape \(1, 2, 1, 1\); expected \(1, 2, 1, 2\)"),
-        (Detached, "gives values without gradients to the weights of Detached"),
+        (Detached, "gives values without gradients to its weights"),
     ],
 )
 def test_a_guide_without_a_density_is_told_what_is_wrong(kind, part):
@@ -165,6 +177,11 @@ class Named(Points):
         return {"x": self.network(noise)}
 
 
+class Copies(Points):
+    def generate(self, noise, batch):
+        return batch.x + 0 * self.network(noise)
+
+
 class Game(Objective):
     """A game that is right."""
 
@@ -192,6 +209,7 @@ class Game(Objective):
     [
         (Doubled, r"site 'x', gives a tensor of shape \(1, 2, 1, 4\); expected \(1, 2, 1, 2\)"),
         (Named, r"site 'x', gives a dictionary with 'x'; expected \(1, 2, 1, 2\)"),
+        (Copies, r"Copies.generate\(noise, batch\) depends on batch.x"),
     ],
 )
 def test_a_generator_is_told_what_is_wrong(kind, part):
