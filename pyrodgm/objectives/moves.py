@@ -81,10 +81,12 @@ class Moves:
         """Options of an objective with defaults in the place of those not given.
 
         Raises:
-            CompatibilityError: the kernel does not move such data.
+            CompatibilityError: the kernel does not move such data, or cannot be tempered.
             UsageError: a size that the kernel does not have, or betas that do not decrease from 1.
         """
         kind = model.chain if kernel == "auto" else kernel
+        if betas is not None and kind == "gibbs":
+            kind = _tempered(kernel, model.info.kind)
         refuse(kind, model.info.kind, step_size, noise)
         usual = model.gibbs_steps if kind == "gibbs" else STEPS.get(kind, OTHERS)
         if betas is not None:
@@ -134,6 +136,19 @@ class Moves:
         }
         kernel = made[self.kind]()
         return kernel if self.betas is None else Tempering(kernel, self.betas)
+
+
+def _tempered(kernel: KernelName, data: Kind) -> ChainKind:
+    """The kernel of copies at several temperatures, for models that have draws of their own.
+
+    Such draws have the temperature of the model.
+    """
+    if kernel == "gibbs":
+        raise CompatibilityError(
+            "kernel 'gibbs' draws at the temperature of the model alone, so objective.tempering is "
+            "for other kernels; leave objective.kernel out"
+        )
+    return "mala" if data == "real" else "gibbs-with-gradients"
 
 
 def _of_codes(model: EnergyModel, energies: Energies) -> Potential:

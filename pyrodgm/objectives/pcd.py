@@ -51,12 +51,13 @@ class PCD(Contrastive):
         noise: standard deviation of the noise of "sgld" and "sghmc", in the same units; by default
             that which belongs to the step size.
         tempering: decreasing inverse temperatures, the first one 1, of copies of every chain that
-            exchange their states; none by default.
+            exchange their states; none by default. "auto" is then no "gibbs", which draws at the
+            temperature of the model alone, but "gibbs-with-gradients" or "mala".
         start: initial states of the chains: rows of the training data, or "random": fair bits,
             uniform symbols, standard normal features.
 
     Raises:
-        CompatibilityError: the kernel does not move such data.
+        CompatibilityError: the kernel does not move such data, or cannot be tempered.
         UsageError: a size that the kernel does not have.
 
     Reference: Younes, Parametric inference for imperfectly observed Gibbsian fields, 1989;

@@ -50,9 +50,17 @@ def states_of(info) -> Tensor:
     ids=lambda each: each.name if hasattr(each, "name") else "-".join(map(str, each.values())),
 )
 def test_the_mean_gradient_in_equilibrium_is_that_of_the_log_likelihood(info, options):
-    model = field(info, 2.0)
+    assert_unbiased(field(info, 2.0), options)
+
+
+def test_tempered_chains_of_a_machine_are_those_of_its_density():
+    assert_unbiased(RBM(BITS, hidden_dim=2, init_scale=1.0), {"tempering": BETAS, "steps": 2})
+
+
+def assert_unbiased(model, options):
+    """Chains that start in equilibrium give the gradient of the log-likelihood, in the mean."""
     objective = PCD(model, NoGuide(model), particles=1000, **options)
-    states = states_of(info)
+    states = states_of(model.info)
     objective.begin(Sequences(states.numpy(), np.ones(len(states), int)))
     batch = Batch.of(states[torch.tensor([0, 1, 3])][:, None])
     of_states = nats(model, states)
@@ -74,6 +82,8 @@ def test_the_model_says_what_its_chains_are():
         PCD(m, NoGuide(m)).moves.kind for m in (field(BITS), field(DICE), field(REAL), RBM(BITS))
     ]
     assert kinds == ["gibbs-with-gradients", "gibbs-with-gradients", "sgld", "gibbs"]
+    tempered = [PCD(m, NoGuide(m), tempering=BETAS).moves.kind for m in (RBM(BITS), RBM(REAL))]
+    assert tempered == ["gibbs-with-gradients", "mala"]
     assert [CD(m, NoGuide(m)).moves.steps for m in (field(BITS), RBM(BITS))] == [10, 1]
 
 
@@ -85,6 +95,7 @@ def test_the_model_says_what_its_chains_are():
         (BITS, {"step_size": 0.1}, UsageError, "has no step_size; leave it out, or choose disc"),
         (REAL, {"kernel": "mala", "noise": 0.1}, UsageError, "has no noise"),
         (BITS, {"tempering": (0.5, 1.0)}, UsageError, "the first one 1"),
+        (BITS, {"kernel": "gibbs", "tempering": BETAS}, CompatibilityError, "of the model alone"),
     ],
 )
 def test_kernels_and_sizes_that_do_not_fit_are_refused(info, options, error, words):
