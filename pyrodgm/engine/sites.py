@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from torch import Tensor
 
 from pyrodgm.errors import UsageError, did_you_mean
 
@@ -93,3 +95,13 @@ def kinds(latents: Latents) -> frozenset[Kind]:
             f"{did_you_mean(str(min(unknown)), get_args(Kind))}"
         )
     return found
+
+
+def in_order(latents: Mapping[str, Tensor], sites: Iterable[str]) -> list[Tensor]:
+    """Values of latents in the order of the model's sites; a guide may draw them in another one.
+
+    >>> from torch import ones, zeros
+    >>> in_order({"z2": ones(1), "z1": zeros(1)}, ["z1", "z2"])
+    [tensor([0.]), tensor([1.])]
+    """
+    return [latents[name] for name in sites]

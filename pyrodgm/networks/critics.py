@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import join
-from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.engine.sites import Site, in_order, sizes
 from pyrodgm.networks.backward import backward_outputs
 from pyrodgm.networks.cells import GRUCell, LSTMCell
 from pyrodgm.networks.conditions import Conditions
@@ -33,6 +33,7 @@ class JointCritic(nn.Module):
         self, info: DataInfo, latents: Mapping[str, Site], hidden_dim: int | tuple[int, ...]
     ) -> None:
         super().__init__()
+        self.sites = tuple(latents)
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         dim = self.inputs.dim + self.conditions.dim + sum(sizes(latents).values())
         self.network = relu_network(dim, hidden_dim, 1)
@@ -41,7 +42,7 @@ class JointCritic(nn.Module):
         """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""
         given = self.conditions(batch)
         parts = [self.inputs(batch.x), *([] if given is None else [given])]
-        return self.network(join(*parts, *latents.values())).squeeze(-1)
+        return self.network(join(*parts, *in_order(latents, self.sites))).squeeze(-1)
 
 
 class InnerProductCritic(nn.Module):
@@ -71,6 +72,7 @@ class InnerProductCritic(nn.Module):
         own: bool = False,
     ) -> None:
         super().__init__()
+        self.sites = tuple(latents)
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         self.own, size = own, layer_sizes(hidden_dim)[-1]
         of_x, of_z = self.inputs.dim + self.conditions.dim, sum(sizes(latents).values())
@@ -79,7 +81,7 @@ class InnerProductCritic(nn.Module):
 
     def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
         """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""
-        given, z = self.conditions(batch), join(*latents.values())
+        given, z = self.conditions(batch), join(*in_order(latents, self.sites))
         x = join(self.inputs(batch.x), *([] if given is None else [given]))
         f, g = self.of_x(x), self.of_z(z)
         if not self.own:
@@ -113,6 +115,7 @@ class PathCritic(nn.Module):
         pairs: bool = False,
     ) -> None:
         super().__init__()
+        self.sites = tuple(latents)
         self.inputs = Inputs(info) if pairs else None
         self.conditions = Conditions(info) if pairs else None
         of_frames = (self.inputs, self.conditions)
@@ -123,7 +126,7 @@ class PathCritic(nn.Module):
 
     def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
         """Of B sequences and latents (K, B, T, J) by site, (K, B)."""
-        parts = list(latents.values())
+        parts = in_order(latents, self.sites)
         if self.inputs is not None and self.conditions is not None:
             given = self.conditions(batch)
             parts += [self.inputs(batch.x), *([] if given is None else [given])]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import join
-from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.engine.sites import Site, in_order, sizes
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import LayerSizes
@@ -44,6 +44,7 @@ class PairCritic(nn.Module):
         network: Network = "dense",
     ) -> None:
         super().__init__()
+        self.sites = tuple(latents)
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         channels = conv_channels(network)
         self.pictures = PictureEncoder(info, channels) if channels else None
@@ -53,7 +54,7 @@ class PairCritic(nn.Module):
 
     def seen(self, x: Tensor, latents: Mapping[str, Tensor]) -> Tensor:
         """What it sees of pairs beside their conditions, (..., D' + J), D' as `Inputs.dim`."""
-        return join(self.inputs(x), *latents.values())
+        return join(self.inputs(x), *in_order(latents, self.sites))
 
     def of_seen(self, seen: Tensor, batch: Batch) -> Tensor:
         """The number of each pair, (..., B, T, D' + J) to (..., B, T)."""

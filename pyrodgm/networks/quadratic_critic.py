@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.engine.past import join
-from pyrodgm.engine.sites import Site, sizes
+from pyrodgm.engine.sites import Site, in_order, sizes
 from pyrodgm.networks.conditions import Conditions
 from pyrodgm.networks.inputs import Inputs
 from pyrodgm.networks.layers import layer_sizes
@@ -42,6 +42,7 @@ class QuadraticCritic(nn.Module):
         self, info: DataInfo, latents: Mapping[str, Site], hidden_dim: int | tuple[int, ...]
     ) -> None:
         super().__init__()
+        self.sites = tuple(latents)
         self.inputs, self.conditions = Inputs(info), Conditions(info)
         dim, size = sum(sizes(latents).values()), layer_sizes(hidden_dim)[-1]
         count = dim * (dim + 3) // 2
@@ -51,7 +52,7 @@ class QuadraticCritic(nn.Module):
 
     def forward(self, batch: Batch, **latents: Tensor) -> Tensor:
         """Of frames (B, T, D) and latents (K, B, T, J) by site, (K, B, T)."""
-        given, z = self.conditions(batch), products(join(*latents.values()))
+        given, z = self.conditions(batch), products(join(*in_order(latents, self.sites)))
         f = self.of_x(join(self.inputs(batch.x), *([] if given is None else [given])))
         return (self.coefficients(f) * z).sum(-1) + (f * self.of_z(z)).sum(-1)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.draws import draw, score, simulate
-from pyrodgm.engine.sites import sizes
+from pyrodgm.engine.sites import in_order, sizes
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.evaluate.likelihood.validation import Validation
 from pyrodgm.evaluate.passes import chunks, drawing
@@ -31,6 +31,7 @@ from pyrodgm.objectives.game import (
     accuracy,
     explodes,
     frame_mean,
+    per_sequence,
     refuse_missing,
     wins,
 )
@@ -187,22 +188,23 @@ class AAE(Game):
             )
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """The logistic loss of telling latents of the guide from draws of the prior."""
+        """The logistic loss of separating latents of the guide and draws of the prior."""
         with torch.no_grad():
             latents = draw(self.guide, batch).values
-            q, p = joined(latents), joined(self.prior(batch))
+            q, p = self.joined(latents), self.joined(self.prior(batch))
         of_q, of_p = self.critic(q)[..., 0], self.critic(p)[..., 0]
         loss = frame_mean(logistic(of_q, of_p), batch)
         found = {"critic_loss": loss, ACCURACY: frame_mean(accuracy(of_q, of_p), batch)}
-        return Loss(loss, {name: each.detach() for name, each in found.items()})
+        report = {name: each.detach() for name, each in found.items()}
+        return Loss(per_sequence(loss, batch), report)
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The cost of reconstructions and the weighted divergence of the latents."""
         latents = draw(self.guide, batch).values
         cost = frame_mean(self.reconstruction_cost(latents, batch), batch)
-        divergence, report = self.divergence(joined(latents), batch)
+        divergence, report = self.divergence(self.joined(latents), batch)
         report = {self.headline: cost.detach(), **report}
-        return Loss(cost + self.weight * divergence, report)
+        return Loss(per_sequence(cost + self.weight * divergence, batch), report)
 
     def reconstruction_cost(self, latents: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The cost c of data given latents, (1, B, T)."""
@@ -216,7 +218,7 @@ class AAE(Game):
     def divergence(self, q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What the guide minimises of D, a scalar, from latents (1, B, T, J); and its report."""
         if self.by == "mmd":
-            of_p = joined(self.prior(batch))
+            of_p = self.joined(self.prior(batch))
             of_q, of_p = (z[:, batch.mask].flatten(0, 1) for z in (q, of_p))
             if self.training:
                 self.most_rows = max(self.most_rows, len(of_q))
@@ -224,7 +226,7 @@ class AAE(Game):
                 return of_q.new_zeros(()), {}
             found = squared_mmd(self.kernel, of_q, of_p, self.kernel_scale)
             return found, {MMD: found.detach()}
-        of_q, of_p = self.critic(q)[..., 0], self.critic(joined(self.prior(batch)))[..., 0]
+        of_q, of_p = self.critic(q)[..., 0], self.critic(self.joined(self.prior(batch)))[..., 0]
         adversary = against(self.generator_loss, of_q, of_p)
         return frame_mean(adversary, batch), {KL: frame_mean(of_q, batch).detach()}
 
@@ -256,12 +258,11 @@ class AAE(Game):
             self.watch.see([explodes(found[KL]), wins(found[ACCURACY], between=between)])
         return validated(self.model, self.guide, sequences, found, shown=self.shown, seed=seed)
 
+    def joined(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """The latents of all sites side by side, (K, B, T, J)."""
+        return torch.cat(in_order(latents, self.model.latents), -1)
+
     def _numbers(self, batch: Batch) -> dict[str, Tensor]:
         """What is reported of a held-out batch."""
         numbers = dict(self.pair_loss(batch).report)
         return numbers | (self.critic_loss(batch).report if self.by == "critic" else {})
-
-
-def joined(latents: Mapping[str, Tensor]) -> Tensor:
-    """The latents of all sites side by side, (K, B, T, J)."""
-    return torch.cat([*latents.values()], -1)

@@ -34,7 +34,14 @@ from pyrodgm.objectives.critic_term import (
     Values,
 )
 from pyrodgm.objectives.divergences import DIVERGENCES, DivergenceName
-from pyrodgm.objectives.game import Game, accuracy, degenerates, explodes, frame_mean
+from pyrodgm.objectives.game import (
+    Game,
+    accuracy,
+    degenerates,
+    explodes,
+    frame_mean,
+    per_sequence,
+)
 from pyrodgm.objectives.kl import KLTerm
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.schedule import NonNegative
@@ -168,9 +175,9 @@ class AVB(Game):
         return AdaptiveContrast(self.guide, batch, self.contrast_particles)
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """The loss of telling draws of q from draws of r."""
+        """The loss of separating draws of q and of r."""
         mean = frame_mean(self.critic.loss(*self._compared(batch), batch), batch)
-        return Loss(mean, {"critic_loss": mean.detach()})
+        return Loss(per_sequence(mean, batch), {"critic_loss": mean.detach()})
 
     @torch.no_grad()
     def _compared(self, batch: Batch) -> tuple[Values, Values]:

@@ -68,7 +68,8 @@ class Loss(NamedTuple):
     """The result of one phase; a tuple, so that device wrappers can traverse it.
 
     Args:
-        surrogate: scalar whose gradient is the update direction; its value has no meaning.
+        surrogate: scalar whose gradient is the update direction, a mean over sequences: of the
+            sum over frames where these are compared one by one. Its value has no meaning.
         report: detached numbers to report, each with its unit in the key.
         sites: the terms by site, used to name the cause of a non-finite number.
     """

@@ -20,7 +20,7 @@ LEAST_SCALE = 1e-3  # of q's standard deviations, below which draws count as equ
 
 
 def logistic(of_q: Tensor, of_r: Tensor) -> Tensor:
-    r"""The logistic loss of telling draws of q from draws of r.
+    r"""The logistic loss of separating draws of q and of r.
 
     .. math:: \mathrm{softplus}(-T_q) + \mathrm{softplus}(T_r)
 

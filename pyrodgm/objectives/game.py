@@ -146,6 +146,14 @@ def frame_mean(values: Tensor, batch: Batch) -> Tensor:
     return (values * batch.mask).sum() / (frames * (values.numel() // all_frames))
 
 
+def per_sequence(mean: Tensor, batch: Batch) -> Tensor:
+    """A mean over frames as their sum per sequence, by whose number training weighs a batch.
+
+    All frames then count alike, although batches have sequences of similar lengths.
+    """
+    return mean * (batch.num_frames / batch.size)
+
+
 def accuracy(of_data: Tensor, of_draws: Tensor) -> Tensor:
     """Whether V > 0 at data and V < 0 at draws: 1, 1/2 if one of the two, or 0; elementwise.
 

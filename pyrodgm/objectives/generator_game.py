@@ -35,6 +35,7 @@ from pyrodgm.objectives.game import (
     collapses,
     explodes,
     frame_mean,
+    per_sequence,
     refuse_missing,
     wins,
 )
@@ -177,7 +178,8 @@ class GeneratorGame(Game):
         if self.critic.labels == "auxiliary":
             labelled = (self.critic.log_class(x, batch) for x in (data, draws))
             loss = loss - sum(frame_mean(nats, batch) for nats in labelled)
-        return Loss(loss, {name: each.detach() for name, each in report.items()})
+        report = {name: each.detach() for name, each in report.items()}
+        return Loss(per_sequence(loss, batch), report)
 
     def numbers(self, of_data: Tensor, of_draws: Tensor) -> dict[str, Tensor]:
         """What is reported of the critic at data and at as many draws, (...) each."""
@@ -195,7 +197,8 @@ class GeneratorGame(Game):
                 value = value + self.critic.log_class(inputs, batch)
             return value
 
-        return Loss(-frame_mean(self.draws.followed(reward, batch), batch), {})
+        followed = frame_mean(self.draws.followed(reward, batch), batch)
+        return Loss(-per_sequence(followed, batch), {})
 
     def samplers(self) -> Mapping[str, Sampler]:
         """Draws revised by the critic, where it estimates a log ratio, and those of the model."""

@@ -29,6 +29,7 @@ from pyrodgm.objectives.game import (
     accuracy,
     explodes,
     frame_mean,
+    per_sequence,
     refuse_missing,
     wins,
 )
@@ -205,7 +206,8 @@ class PairGame(Game):
             excess = self.bound.excess(lambda seen: self.critic.of_seen(seen, batch), *between)
             report[EXCESS] = frame_mean(excess, batch)
             loss = loss + self.bound.size * report[EXCESS]
-        return Loss(loss, {name: each.detach() for name, each in report.items()})
+        detached = {name: each.detach() for name, each in report.items()}
+        return Loss(per_sequence(loss, batch), detached)
 
     def numbers(self, of_q: Tensor, of_p: Tensor) -> dict[str, Tensor]:
         """What is reported of the critic, elementwise."""
@@ -216,7 +218,7 @@ class PairGame(Game):
         q, p = self.of_data(batch), self.of_model(batch)
         adversary = self.adversary(self.critic(*q, batch), self.critic(*p, batch))
         more, report = self.regularised(q, p, batch)
-        return Loss(frame_mean(adversary, batch) + more, report)
+        return Loss(per_sequence(frame_mean(adversary, batch) + more, batch), report)
 
     def regularised(self, q: Pair, p: Pair, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What is added to the loss of model and guide, a scalar, and what is reported of it."""
