@@ -18,9 +18,9 @@ from pyrodgm.errors import CompatibilityError, DataError
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
 from pyrodgm.evaluate.likelihood.energy import (
     energy_likelihood,
-    pseudo_likelihood,
     validate_energy,
 )
+from pyrodgm.evaluate.likelihood.pseudo import pseudo_likelihood
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import RBM
 from pyrodgm.objectives import PCD

@@ -13,10 +13,10 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.errors import CompatibilityError, DataError
 from pyrodgm.evaluate.likelihood.energy import (
     energy_likelihood,
-    pseudo_likelihood,
     validate_energy,
 )
 from pyrodgm.evaluate.likelihood.frame_energy import annealed_estimate, frame_likelihood
+from pyrodgm.evaluate.likelihood.pseudo import pseudo_likelihood
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import RTRBM, TRBM
 from pyrodgm.objectives import CD

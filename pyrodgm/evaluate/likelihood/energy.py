@@ -1,14 +1,10 @@
-"""The log-likelihood of energy models: exact, bracketed by two bounds, or pseudo-likelihood."""
+"""The log-likelihood of energy models: exact, or bracketed by two bounds; scores on validation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
@@ -20,12 +16,12 @@ from pyrodgm.evaluate.likelihood.normaliser import (
     normaliser,
     potentials,
 )
+from pyrodgm.evaluate.likelihood.pseudo import pseudo_likelihood
 from pyrodgm.evaluate.likelihood.validation import ANNEALED, Validation
-from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
+from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.models.base import Model
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.models.frame_energy import FrameEnergyModel
-from pyrodgm.networks.codes import Codes
 
 CROSSED = (
     "The lower estimate is above the upper one: the chains are too noisy, or rows of the data are "
@@ -50,7 +46,6 @@ FILTERED = (
     "The hidden units of the past are drawn by a filter, one path for each sequence, so that these "
     "numbers are lower bounds on the log-likelihood in expectation."
 )
-FEATURES = 16  # number of features per frame used by the pseudo-likelihood
 
 
 @dataclass(frozen=True)
@@ -171,60 +166,6 @@ def _by_frame(model: FrameEnergyModel, sequences: Sequences, **options: Any) -> 
         for nats in (found.lower, found.upper)
     )
     return EnergyLikelihood(lower, upper, found.normaliser, model.filtered)
-
-
-def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> float:
-    r"""Mean log-probability of every feature given the others of its frame, in nats per frame.
-
-    .. math:: \sum_d \log p(x_d \mid x_{-d})
-        = \sum_d \Big(\phi(x) - \log \sum_{s} e^{\phi(x^{d=s})}\Big)
-
-    where :math:`x^{d=s}` is x with the bit or symbol s as its feature d. Frames given those before
-    them are conditioned on the data's. No normaliser is needed. For frames with more than 16
-    features, the sum is estimated from 16 features drawn at random, the same ones for the same
-    seed.
-
-    Args:
-        model: a model of bits or symbols.
-        sequences: the split.
-        seed: of the choice of features; the global generator is left alone.
-
-    Reference: Besag, Statistical analysis of non-lattice data, 1975.
-    """
-    nats = 0.0
-    with drawing(model, seed, "pseudo-likelihood") as device:
-        for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):
-            batch = sequences.batch(rows).to(device)
-            dim = batch.x.shape[-1]
-            looked = torch.rand(batch.x.shape).argsort(-1)[..., :FEATURES].to(device)
-            energies = model.given(batch)
-            own, total = energies.potential(batch.x), torch.zeros_like(batch.x[..., 0])
-            for feature in looked.split(1, -1):
-                others = [
-                    energies.potential(x).masked_fill(same, -math.inf)
-                    for x, same in _alternatives(model.codes, batch.x, feature)
-                ]
-                total += own - torch.stack([own, *others]).logsumexp(0)
-            share = looked.shape[-1] / dim
-            nats += float(total.masked_fill(~batch.mask, 0.0).double().sum()) / share
-    return nats / sequences.num_frames
-
-
-def _alternatives(codes: Codes, x: Tensor, feature: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames with another value of one feature, and where there is no other value, (B, T).
-
-    Args:
-        codes: of the model.
-        x: frames, (B, T, D).
-        feature: of each frame, (B, T, 1).
-    """
-    own = x.gather(-1, feature)
-    if codes.symbols is None:
-        yield x.scatter(-1, feature, 1 - own), torch.zeros_like(feature[..., 0], dtype=torch.bool)
-        return
-    values, blank = codes.symbols.table[feature], codes.symbols.blank[feature]
-    for value, absent in zip(values.to(x).unbind(-1), blank.unbind(-1), strict=True):
-        yield x.scatter(-1, feature, value), (absent | (value == own)).squeeze(-1)
 
 
 def validate_energy(model: EnergyModel, sequences: Sequences, *, seed: int = 0) -> Validation:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from models.test_random_field import BITS, DICE, rows
 from models.test_rbm import INFO, joint, machine, one_hot, states
 
 from oracles import assert_mean
@@ -15,13 +16,13 @@ from pyrodgm.evaluate.likelihood.annealing import annealed_draws, forward_weight
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.evaluate.likelihood.energy import (
     energy_likelihood,
-    pseudo_likelihood,
     validate_energy,
 )
 from pyrodgm.evaluate.likelihood.normaliser import Normaliser
+from pyrodgm.evaluate.likelihood.pseudo import pseudo_likelihood
 from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import LayeredBernoulli, NoGuide
-from pyrodgm.models import RBM, RTRBM, SBN, EnergyModel
+from pyrodgm.models import RBM, RTRBM, SBN, EnergyModel, SequenceField
 
 ROWS = Sequences(states(4).numpy(), np.array([4, 1, 3, 8]))
 
@@ -117,6 +118,25 @@ def test_the_pseudo_likelihood_is_that_of_enumeration(model):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("info", [BITS, DICE], ids=lambda info: info.name)
+def test_the_pseudo_likelihood_of_a_sequence_changes_one_frame_at_a_time(info):
+    torch.manual_seed(0)
+    model = SequenceField(info, hidden_dim=3, reference="none")
+    lengths, frames = np.array([3, 1, 2]), rows(info).double()
+    x = frames[torch.randint(len(frames), (lengths.sum(),))]
+    data = Sequences(x.numpy(), lengths)
+    nats = 0.0
+    for row, length in enumerate(lengths):
+        batch = data.batch([row])
+        for t, d in np.ndindex(length, info.dim):
+            values = frames[:, d].unique()
+            changed = batch.x.repeat(len(values), 1, 1)
+            changed[:, t, d] = values
+            each = model.potential(changed[:, None], batch).sum(-1)[:, 0]
+            nats += float(each[values == batch.x[0, t, d]] - each.logsumexp(0))
+    assert pseudo_likelihood(model, data) == pytest.approx(nats / lengths.sum(), rel=1e-6)
+
+
 def test_the_pseudo_likelihood_weights_up_the_bits_it_looks_at():
     """Of a machine without weights every bit is alone, so that the sum is the log-likelihood."""
     info = DataInfo("bits", "binary", 40, (0.3,) * 40, 1.0, 1)
