@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -88,6 +88,7 @@ class Phase:
         modules: the modules whose parameters it updates.
         loss: function of a batch to minimise; gradients of gradients are allowed.
         optimizer: options of its optimiser; those of `[fit]` if not given.
+        lr: learning rate, in the place of that of `[fit]`, whose other options are taken.
         repeats: turns per step.
         fresh: whether every turn has a new batch; otherwise all turns of a step share one.
         every: it has turns in every n-th step only.
@@ -97,13 +98,14 @@ class Phase:
         without: modules whose parameters it leaves to other phases, parts of `modules`.
 
     Raises:
-        UsageError: fewer than one turn, or n is less than one.
+        UsageError: fewer than one turn, n is less than one, or both `optimizer` and `lr`.
     """
 
     name: str
     modules: tuple[nn.Module, ...]
     loss: Callable[[Batch], Loss]
     optimizer: OptimizerOptions | None = None
+    lr: float | None = None
     repeats: int = 1
     fresh: bool = False
     every: int = 1
@@ -118,6 +120,15 @@ class Phase:
                 f"phase '{self.name}' has {self.repeats} turns in every {self.every}-th step; give "
                 "at least 1 of each"
             )
+
+        if self.optimizer is not None and self.lr is not None:
+            raise UsageError(f"phase '{self.name}' has both an optimizer and lr; give one of them")
+
+    def options(self, of_fit: OptimizerOptions) -> OptimizerOptions:
+        """The options of its optimiser, given those of `[fit]`."""
+        if self.lr is not None:
+            return replace(of_fit, lr=self.lr)
+        return self.optimizer or of_fit
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Its parameters, each once."""

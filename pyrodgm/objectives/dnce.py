@@ -14,7 +14,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Phase
 from pyrodgm.objectives.noise_contrast import NoiseContrast
-from pyrodgm.objectives.optimizer import OptimizerOptions, Positive
+from pyrodgm.objectives.optimizer import Positive
 from pyrodgm.objectives.targets import Targets
 
 
@@ -77,17 +77,15 @@ class DNCE(NoiseContrast):
         learns = any(True for _ in guide.parameters())
         self.noise_alone = noise_steps if learns else 0
         self.noise_end = self.noise_alone if noise_ends or not learns else None
-        self.noise_options = None if noise_lr is None else OptimizerOptions(lr=noise_lr)
+        self.noise_lr = noise_lr
 
     def phases(self) -> tuple[Phase, ...]:
         """The field with its log Z, then the noise if it learns."""
         field = Phase("field", (self.model, self.log_z), self.contrast, start=self.noise_alone)
         if self.noise_end == 0:
             return (field,)
-        noise = Phase(
-            "noise", (self.guide,), self.noise_loss, self.noise_options, end=self.noise_end
-        )
-        return field, noise
+        of_noise = {"lr": self.noise_lr, "end": self.noise_end}
+        return field, Phase("noise", (self.guide,), self.noise_loss, **of_noise)
 
     def noise_loss(self, batch: Batch) -> Loss:
         """Minus the log-likelihood of the noise, per sequence."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrodgm.networks.mlp import FrameNorm
 
-SMALLEST = 1e-12  # squared distance, in standard deviations, of draws that are equal
+SMALLEST = 1e-12  # squared distance of draws that are equal, relative to their variance
 
 
 def nearest_neighbour_entropy(x: Tensor) -> Tensor:
@@ -38,7 +38,8 @@ def nearest_neighbour_entropy(x: Tensor) -> Tensor:
     squared = (x - x[nearest]).square().sum(1)
     log_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
     digamma = torch.digamma(torch.tensor([num, 1.0], dtype=x.dtype, device=x.device))
-    log_distance = 0.5 * squared.clamp(min=SMALLEST).log().mean()
+    equal = SMALLEST * x.detach().var(0, correction=0).sum() + torch.finfo(x.dtype).tiny
+    log_distance = 0.5 * squared.clamp(min=equal).log().mean()
     return digamma[0] - digamma[1] + log_ball + dim * log_distance
 
 

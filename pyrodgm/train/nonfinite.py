@@ -44,7 +44,8 @@ class NonFiniteLoss(NonFiniteError):
             where = "every site is finite, so the cause is in the objective itself"
         else:
             where = "look at what model, guide and critic give"
-        rate = "fit.lr" if phase.optimizer is None else f"the learning rate of '{phase.name}'"
+        of_fit = phase.optimizer is None and phase.lr is None
+        rate = "fit.lr" if of_fit else f"the learning rate of '{phase.name}'"
         advice = (
             f"Lower {rate}"
             if step > 1

@@ -38,7 +38,7 @@ class Stepping:
         found = []
         for number, phase in enumerate(objective.built_phases):
             others = phase.others(objective)
-            chosen = phase.optimizer or options
+            chosen = phase.options(options)
             own = phase.named_parameters()
             optimizer = make_optimizer(own, chosen)
             found.append(cls(number, phase, chosen, optimizer, tuple(own.values()), others))

@@ -96,6 +96,13 @@ def test_the_nearest_neighbour_entropy_grows_by_one_nat_per_dimension_and_log_sc
     assert nearest_neighbour_entropy(torch.zeros(4, 2)).isfinite()
 
 
+def test_the_nearest_neighbour_entropy_does_not_depend_on_units():
+    torch.manual_seed(4)
+    x = torch.randn(50, 3).double()
+    small = nearest_neighbour_entropy(1e-9 * x) - 3 * math.log(1e-9)
+    torch.testing.assert_close(small, nearest_neighbour_entropy(x))
+
+
 def test_the_entropy_of_batch_normalisation_is_that_of_independent_normals():
     """As printed: the sum over activations of half the log of 2 e pi gamma^2."""
     guide = GeneratorGuide(Bowl(REAL), hidden_dim=(3, 2), batch_norm=True)

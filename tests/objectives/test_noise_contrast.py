@@ -23,6 +23,7 @@ from pyrodgm.objectives import DNCE, ML, NCE
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.train.devices import launch
 from pyrodgm.train.loop import Training
+from pyrodgm.train.turns import Stepping
 
 
 def exact(objective, alpha=1.0):
@@ -107,6 +108,14 @@ def test_the_noise_learns_by_maximum_likelihood_and_the_field_does_not_touch_it(
     torch.testing.assert_close(
         gradient(noise.loss(batch).surrogate, weights), gradient(-nats, weights)
     )
+
+
+def test_the_noise_has_its_own_rate_and_the_other_options_of_training():
+    objective = made(DNCE, "noise", noise_lr=0.02)
+    of_fit = FitOptions(lr=0.1, clip_norm=1.0, weight_decay=0.1, betas=(0.5, 0.9))
+    field, noise = Stepping.all_of(objective, of_fit)
+    assert field.options == of_fit
+    assert noise.options == replace(of_fit, lr=0.02)
 
 
 def test_noise_steps_come_before_the_fields_first_and_may_be_the_noises_last():

@@ -35,7 +35,7 @@ from pyrodgm.models.sequence_field import SequenceField
 ABOVE_NOISE = "above_noise_nats_per_example"
 IMPORTANCE = "a lower bound on the log-likelihood, by draws of the noise,"
 VALIDATION_DRAWS = 32  # for each normaliser
-APART = 10.0  # nats between the estimates of log Z from which on the upper one says nothing
+APART = 10.0  # nats between the estimates of a log Z from which on the upper one says nothing
 LEAST_ACCEPTED = 0.1  # acceptance below which the noise is called a poor proposal
 
 
@@ -55,6 +55,9 @@ class FieldLikelihood:
         k_hat: of the weights of each normaliser, (G,); NaN with fewer than 25 draws.
         efficiency: effective share of the draws, the mean over normalisers; None if exact.
         acceptance: of a Metropolis independence chain from the noise; None if exact.
+        highest_above: the mean above the noise of the examples of one normaliser, frames or
+            sequences, by its lower estimate; the largest of all normalisers.
+        apart: the difference of the two estimates of log Z, the largest of all normalisers.
         standard_error_of_log_z: of the mean log Z of a sequence, over draws.
         length_nats: mean log-probability of the lengths of the sequences, which is not a part of
             the other numbers; None if the field has no distribution of lengths.
@@ -70,6 +73,8 @@ class FieldLikelihood:
     k_hat: np.ndarray
     efficiency: float | None
     acceptance: float | None
+    highest_above: float
+    apart: float
     standard_error_of_log_z: float
     length_nats: float | None
 
@@ -92,7 +97,7 @@ class FieldLikelihood:
 
     def _difference(self) -> str:
         """How far the field is above or below its noise."""
-        if self.upper.nats_per_frame - self.lower.nats_per_frame > APART / self._frames:
+        if self.apart > APART:
             return (
                 "The halves of the draws give values of log Z that differ by many nats, so that "
                 "the lower bound says nothing."
@@ -103,16 +108,6 @@ class FieldLikelihood:
             f"(standard error {self.above_noise_error:.3f}, of paired differences"
             + (")." if self.exact else " and of log Z), by the lower bound.")
         )
-
-    @property
-    def _frames(self) -> float:
-        """Mean number of frames of a sequence."""
-        return self.lower.frames / self.lower.examples
-
-    @property
-    def _optimistic_above(self) -> float:
-        """Mean over sequences of the field's upper value minus the noise's, in nats."""
-        return self.upper.nats_per_example - self.noise.nats_per_example
 
     @property
     def _beside(self) -> str:
@@ -138,10 +133,11 @@ class FieldLikelihood:
         known = self.k_hat[~np.isnan(self.k_hat)]
         share = f"The effective share of the draws is {self.efficiency or 0.0:.1%}"
         covered = math.log(self.draws)
-        if self._optimistic_above > covered:
+        if self.highest_above > covered:
+            of = "the data" if self.normalisers == 1 else "the data of one normaliser"
             return (
-                f"{share}. The field is {self._optimistic_above:.4g} nats per sequence above its "
-                f"noise by the upper bound, more than the logarithm of the draws, {covered:.3g}: "
+                f"{share}. On {of} the field is {self.highest_above:.4g} nats above its noise by "
+                f"the upper bound, more than the logarithm of the draws, {covered:.3g}: "
                 "they hardly reach the data, log Z is too low, and the log-likelihood too high. A "
                 "noise closer to the data helps, such as that of dnce."
             )
@@ -235,6 +231,8 @@ def field_likelihood(
         k_hat=pareto_k(log_w) if number >= MIN_DRAWS else np.full(groups, np.nan),
         efficiency=efficiency,
         acceptance=found.of_groups.acceptance,
+        highest_above=float(found.above_noise_by_normaliser(found.of_groups.lower).max()),
+        apart=float((found.of_groups.upper - found.of_groups.lower).max()),
         standard_error_of_log_z=found.error_of_mean,
         length_nats=_length_nats(field, lengths),
     )

@@ -64,7 +64,7 @@ class Weighed:
     """N sequences under a field and under its noise distribution, in nats.
 
     Args:
-        ratio: log of the unnormalised density relative to the noise, (N,).
+        ratio: log of the unnormalised density of every example relative to the noise, (E,).
         noise: log-density of the noise, or a lower bound on it in expectation, (N,).
         groups: which examples share a normaliser: the group of every example, (E,).
         owner: the sequence of every example, (E,); a sequence is one, or each of its frames is.
@@ -79,12 +79,16 @@ class Weighed:
 
     def above_noise(self, log_z: np.ndarray) -> np.ndarray:
         """Log-likelihood of every sequence above that of the noise, (N,), given log Z (G,)."""
-        return self.ratio - np.bincount(self.owner, log_z[self.groups], len(self.ratio))
+        return np.bincount(self.owner, self.ratio - log_z[self.groups], len(self.noise))
+
+    def above_noise_by_normaliser(self, log_z: np.ndarray) -> np.ndarray:
+        """The same of examples, the mean over those of each normaliser, (G,)."""
+        return np.bincount(self.groups, self.ratio - log_z[self.groups]) / np.bincount(self.groups)
 
     @property
     def error_of_mean(self) -> float:
         """Standard error of the mean over sequences of log Z, from the draws alone."""
-        shares = np.bincount(self.groups, minlength=len(self.of_groups.error)) / len(self.ratio)
+        shares = np.bincount(self.groups, minlength=len(self.of_groups.error)) / len(self.noise)
         return float(np.sqrt(((shares * self.of_groups.error) ** 2).sum()))
 
 
@@ -162,8 +166,8 @@ def weigh(
             log_q = noise.log_bound(batch.x, batch)
             own[0][rows] = _total(_log_ratio(field, noise, batch.x, batch, log_q), batch)
             own[1][rows] = _total(log_q, batch)
-    ratio, log_q = (np.bincount(owner, each, len(sequences)) for each in own)
-    return Weighed(ratio, log_q, groups, owner, of_groups)
+    log_q = np.bincount(owner, own[1], len(sequences))
+    return Weighed(own[0], log_q, groups, owner, of_groups)
 
 
 def checked(model: Model, guide: Guide) -> tuple[EnergyModel, ObservationGuide]:

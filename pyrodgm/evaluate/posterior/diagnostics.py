@@ -14,6 +14,7 @@ MIN_DRAWS = 25  # below, the tail has fewer than five draws
 RELIABLE_DRAWS = 1000
 SMALL_EFFICIENCY = 0.1  # effective share of draws below which a tail of ties has infinite k-hat
 FEWEST_BEYOND = 5  # different weights beyond the cutoff that a fit of the tail needs
+SHARE_BEYOND = 0.1  # of the tail that must be beyond the cutoff
 NEGLIGIBLE = 1e-100  # relative to the largest weight
 SAME = 0.01  # nats between the smallest and the largest weight that count as equal
 SHOWN = 8  # sequences that a verdict lists
@@ -177,7 +178,8 @@ def _pareto_k(log_w: np.ndarray) -> float:
     ordered = np.exp(np.sort(log_w) - log_w.max())
     cutoff, tail = np.split(ordered[-_tail_draws(len(log_w)) - 1 :], [1])
     beyond = (tail - cutoff)[tail - cutoff > NEGLIGIBLE]
-    if len(np.unique(beyond)) < FEWEST_BEYOND:  # a discrete guide ties, and has no shape of a tail
+    few = len(np.unique(beyond)) < FEWEST_BEYOND or len(beyond) < SHARE_BEYOND * len(tail)
+    if few:  # a discrete guide ties, and has no shape of a tail
         efficiency = effective_sample_size(log_w[:, None])[0] / len(log_w)
         return 0.0 if efficiency >= SMALL_EFFICIENCY else math.inf
     return _shape(beyond)

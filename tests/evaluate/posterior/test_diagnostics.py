@@ -108,6 +108,7 @@ def test_degenerate_weights():
         "one draw has all": (np.r_[np.zeros(999), 50.0], np.inf),
         "all but one are zero": (np.r_[np.full(999, -np.inf), 0.0], np.inf),
         "a few ties": (np.r_[np.zeros(900), np.ones(100)], 0.0),
+        "a few heavy ones": (np.r_[np.zeros(995), np.linspace(10, 11.2, 5)], np.inf),
         "no weight": (np.full(1000, -np.inf), np.inf),
         "not a number": (np.r_[np.zeros(999), np.nan], np.inf),
     }
