@@ -97,13 +97,13 @@ class ChainHealth(OwnState):
             states: before and after it, (B, T, D).
             potentials: of the two, (B, T).
             mask: of frames, (B, T).
-            acceptance: mean probability of acceptance.
+            acceptance: mean probability of acceptance, (B, T), or a number for all chains.
         """
         self.mobility.update(self.measure(*states, mask))
         self.likeness_of_steps.update(self.likeness(*potentials, mask))
-        self.acceptance.update(acceptance)
+        self.acceptance.update(acceptance.expand_as(mask)[mask].mean())
         if self.kind == "real":
-            self.distance.update(self.codes(states[1]).square().mean())
+            self.distance.update(self.codes(states[1])[mask].square().mean())
 
     def report(self, draws: Tensor, *, rejects: bool) -> dict[str, Tensor]:
         """The averages, as numbers of a training step.

@@ -266,7 +266,7 @@ class GeneratorGame(Game):
         with drawing(self.model, seed, type(self).__name__.lower()) as device:
             for rows, _ in chunks(sequences.lengths, 1, width=self.generator.frame_size):
                 batch = sequences.batch(rows).to(device)
-                draws = self.generator.draw(batch)[0]
+                draws = self.draws(batch)  # as in training: relaxed bits are another game than bits
                 found = self.numbers(self.critic(batch.x, batch), self.critic(draws, batch))
                 for name, each in found.items():
                     total[name] = total.get(name, 0.0) + float((each * batch.mask).sum())

@@ -106,7 +106,7 @@ class Moves:
 
     @torch.no_grad()
     def __call__(self, model: EnergyModel, energies: Energies, x: Tensor) -> Moved:
-        """States (..., B, T, D) after all moves of a step, and the mean acceptance.
+        """States (..., B, T, D) after all moves of a step, and the mean acceptance of each.
 
         Args:
             model: whose codes the kernel moves.
@@ -121,7 +121,7 @@ class Moves:
             for _ in range(self.steps):
                 codes, each = kernel.move(codes, potential)
                 accepted.append(each)
-        mean = torch.stack(accepted).mean() if self.rejects else accepted[-1]
+        mean = torch.stack(accepted).mean(0) if self.rejects else accepted[-1]
         return Moved(model.codes.decoded(codes), mean)
 
     def _kernel(self, model: EnergyModel, energies: Energies) -> Kernel:

@@ -17,6 +17,7 @@ from pyrodgm.errors import ChainWarning, CompatibilityError, UsageError
 from pyrodgm.guides import NoGuide
 from pyrodgm.models import RBM
 from pyrodgm.objectives import CD, PCD
+from pyrodgm.objectives.chain_health import DECAY, ChainHealth
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from tiny import ragged
@@ -190,6 +191,20 @@ def test_chains_that_never_accept_leave_the_data_or_are_not_finite_are_told():
     assert "not finite, and were undone" in found[2]
     with pytest.warns(ChainWarning, match="have left the data"):
         wild.health.warn(wild.moves)
+
+
+def test_padding_has_no_part_in_what_is_said_of_chains():
+    health, x = ChainHealth(field(REAL)), torch.randn(2, 3, 2)
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    acceptance = torch.where(mask, 0.25, 1.0)
+    health.update((x, x), (x[..., 0], x[..., 0]), mask, acceptance)
+    assert float(health.acceptance.value) == 0.25
+    expected = health.codes(x)[mask].square().mean()
+    alone = ChainHealth(field(REAL))
+    rows = x[mask][:, None]
+    alone.update((rows, rows), (rows[..., 0], rows[..., 0]), mask[mask][:, None], torch.ones(()))
+    torch.testing.assert_close(health.distance.value, alone.distance.value)
+    torch.testing.assert_close(health.distance.value, (1 - DECAY) * expected)
 
 
 def test_chains_with_small_steps_are_told_to_take_larger_ones():

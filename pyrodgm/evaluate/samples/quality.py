@@ -201,7 +201,9 @@ def compared(
         classes=0 if judge is None else len(judge.classes),
         labels="" if judge is None else judge.source,
         accuracy=None if judge is None else _accuracy(judge, held_out, info),
-        expected=exact_coverage(len(info.modes), info.dim) if info.modes else None,
+        expected=exact_coverage(len(info.modes), info.dim, min(SIZE, len(x)))
+        if info.modes
+        else None,
     )
 
 
