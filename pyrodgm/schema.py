@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Self, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -129,6 +130,8 @@ def _plain(value: Any) -> Any:
 class Checked:
     """A class that checks its options at construction, as those of a configuration file.
 
+    `options_given` are those that it was constructed with.
+
     Only values that a file can hold are checked; others are left to the constructor. Missing
     abstract methods are refused too, as by `abc.ABC`, whose metaclass conflicts with that of
     `pyro.nn.PyroModule`.
@@ -137,6 +140,8 @@ class Checked:
         ConfigError: lists every invalid value.
         UsageError: an abstract method is missing.
     """
+
+    options_given: Mapping[str, Any] = MappingProxyType({})
 
     def __new__(cls, /, *_: Any, **options: Any) -> Self:
         """Check the options before the object is made."""
@@ -147,7 +152,17 @@ class Checked:
             if name in options and _is_plain(options[name]):
                 checked(f"{cls.__name__}: {name}", parameter, options[name], mistakes)
         mistakes.raise_if_any()
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        object.__setattr__(made, "options_given", options)  # modules are not ready for attributes
+        return made
+
+
+def plain_options(made: Checked) -> dict[str, Any]:
+    """The options of an object that a file can hold, with defaults for those not given."""
+    found = {name: parameter.default for name, parameter in _readable(type(made)).items()}
+    found |= made.options_given
+    plain = {name: value for name, value in found.items() if _is_plain(value)}
+    return json.loads(json.dumps(plain, default=_plain))
 
 
 def unwritten(cls: type) -> list[str]:

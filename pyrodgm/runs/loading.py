@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pyrodgm.data import DATASETS, find_loader, idx, is_sound, load, local, recordings
 from pyrodgm.data.base import DataInfo, Splits
@@ -82,10 +84,13 @@ def made_objective(
 
 
 def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
-    """Raise if a run was fitted with other classes; warn if their files have changed since.
+    """Raise if a run was fitted with other classes; warn of other options or changed files.
 
     Raises:
         RunFolderError: the classes differ.
+
+    Warns:
+        ChangedWarning: options differ, or the file of a class has changed.
     """
     before, now = folder.made_with["pieces"], described(objective)
     for role in before:
@@ -95,6 +100,7 @@ def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
                 f"{folder.path} was fitted with the {role} {then}, but {given} was given; give the "
                 "same one"
             )
+        _check_same_options(folder, role, before[role].get("options", {}), now[role]["options"])
         if before[role].get("sha256") != now[role].get("sha256"):
             warnings.warn(
                 f"the file of the {role} {given} has changed since {folder.path} was fitted, so "
@@ -102,6 +108,18 @@ def check_same_pieces(folder: RunFolder, objective: Objective) -> None:
                 ChangedWarning,
                 stacklevel=3,
             )
+
+
+def _check_same_options(
+    folder: RunFolder, role: str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Compare the options of a piece with those of the fit, as far as both are known."""
+    changed = [name for name in before.keys() & now.keys() if before[name] != now[name]]
+    if not changed:
+        return
+    each = ", ".join(f"{n}={before[n]!r}, and {now[n]!r} was given" for n in sorted(changed))
+    words = f"the {role} of {folder.path} was fitted with {each}; give the same, or results differ"
+    warnings.warn(words, ChangedWarning, stacklevel=4)
 
 
 def own_data(folder: RunFolder, config: RunConfig | None) -> Splits:

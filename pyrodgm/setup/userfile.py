@@ -9,10 +9,12 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pyrodgm.access import access_in_words
 from pyrodgm.errors import UsageError, did_you_mean
 from pyrodgm.objectives import Objective
+from pyrodgm.schema import plain_options
 
 _PREFIX = "pyrodgm_user_"
 
@@ -106,11 +108,15 @@ def place(error: BaseException, files: set[str] | None = None) -> str | None:
     return f"{last.filename}, line {last.lineno}, in {last.name}: {what}\n    {last.line}"
 
 
-def described(objective: Objective) -> dict[str, dict[str, str]]:
-    """The classes of an objective by role, with digests of users' files."""
+def described(objective: Objective) -> dict[str, dict[str, Any]]:
+    """The classes of an objective by role, with their options and digests of users' files."""
     parts = {"model": objective.model, "guide": objective.guide, "objective": objective}
     found = {}
     for role, part in parts.items():
         own = digest(type(part))
-        found[role] = {"class": type(part).__qualname__, **({"sha256": own} if own else {})}
+        found[role] = {
+            "class": type(part).__qualname__,
+            "options": plain_options(part),
+            **({"sha256": own} if own else {}),
+        }
     return found

@@ -22,13 +22,13 @@ LACKING: dict[str, Any] = {  # values for keys that folders of older versions do
 }
 
 
-def described(splits: Splits, device: str, pieces: dict[str, dict[str, str]]) -> dict[str, Any]:
+def described(splits: Splits, device: str, pieces: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Plain values, for JSON.
 
     Args:
         splits: the data.
         device: of training.
-        pieces: the classes of model, guide and objective.
+        pieces: the classes and options of model, guide and objective.
     """
     return {
         "versions": {name: version(name) for name in PACKAGES}

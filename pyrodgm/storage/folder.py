@@ -131,7 +131,7 @@ class RunFolder:
             copy_folder(self.path, path)
 
     def write_environment(
-        self, splits: Splits, device: str, pieces: dict[str, dict[str, str]]
+        self, splits: Splits, device: str, pieces: dict[str, dict[str, Any]]
     ) -> None:
         """Write versions, machine, facts and digest of the data, and classes."""
         environment = described(splits, device, pieces)

@@ -370,3 +370,19 @@ def test_weights_with_other_names_say_which_version_reads_them_and_what_differs(
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match="not a run folder"):
         fitting.resume(tmp_path)
+
+
+def test_other_options_of_the_same_classes_are_noticed(tiny, tmp_path):
+    splits = ragged_files.read(tiny)
+
+    def built(samples=2, **options):
+        model = TSBN(splits.info, hidden_dim=3, **options)
+        return RLOO(model, RecurrentBernoulli(model), particles=samples)
+
+    run = tmp_path / "run"
+    fit(built(), splits, out=run, steps=2)
+    with pytest.warns(ChangedWarning, match=r"the model of .* init_scale=0\.01, and 0\.1 "):
+        Run.load(run, splits, objective=built(init_scale=0.1))
+    with pytest.warns(ChangedWarning, match=r"the objective of .* particles=2, and 3 was given"):
+        resume(run, objective=built(samples=3), splits=splits, steps=3)
+    resume(run, objective=built(init_scale=0.01), splits=splits, steps=4)
