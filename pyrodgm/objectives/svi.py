@@ -224,6 +224,11 @@ def _has_score(site: Any) -> bool:
 
 
 def _refuse_objective(objective: type[SinglePhase]) -> None:
+    if not isinstance(objective, type):
+        raise UsageError(
+            f"ObjectiveELBO takes the class of an objective, and {objective!r} is given; take one "
+            "of pyrodgm.objectives, such as NVIL"
+        )
     if not issubclass(objective, SinglePhase):
         raise UsageError(
             f"{objective.__name__} is not a function of log-probabilities of independent draws, so "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
@@ -239,6 +240,8 @@ def test_an_objective_with_draws_of_its_own_is_refused() -> None:
 def test_an_objective_that_is_no_function_of_draws_is_refused() -> None:
     with pytest.raises(UsageError, match="not a function of log-probabilities"):
         ObjectiveELBO(TraceGraphELBO)
+    with pytest.raises(UsageError, match="takes the class of an objective, and 'nvil' is given"):
+        ObjectiveELBO(cast("Any", "nvil"))
 
 
 def test_latent_sites_are_refused_where_there_should_be_none() -> None:
