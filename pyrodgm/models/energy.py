@@ -18,6 +18,7 @@ from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import bitwise
 from pyrodgm.models.base import Model, ModelTraits
 from pyrodgm.models.energies import Annealing, Energies, Noise
+from pyrodgm.models.kernel_path import KernelPath
 from pyrodgm.networks.codes import Codes
 from pyrodgm.networks.emission import LEAST_RATE
 from pyrodgm.networks.inputs import means
@@ -36,7 +37,8 @@ class EnergyModel(Model):
     first frame, and is zero at the others; so is its normaliser.
 
     For bits, only `potential` must be defined: draws, annealing paths and, up to 16 bits, the
-    normaliser have defaults from `pyrodgm.models.bitwise`, with D evaluations per sweep. A model
+    normaliser have defaults from `pyrodgm.models.bitwise`, with D evaluations per sweep. For rows
+    of real numbers it must be differentiable, and chains and paths follow its gradient. A model
     with faster methods, such as joint draws of many bits, overrides them.
 
     Args:
@@ -68,6 +70,8 @@ class EnergyModel(Model):
         self.latents = {}
         self.observed = {"x": info.dim}
         self.codes = Codes(info)
+        if info.kind == "real" and type(self).gibbs is EnergyModel.gibbs:
+            self.chain = "sgld"
 
     @abstractmethod
     def potential(self, x: Tensor, batch: Batch) -> Tensor:
@@ -161,11 +165,15 @@ class EnergyModel(Model):
         return self.potential(x, batch) - noise.log_prob(x, batch)
 
     def annealing(self) -> Annealing:
-        """A path from a known distribution of rows to this model.
+        """A path from the marginals of the training data to this model, of rows.
 
         Raises:
-            CompatibilityError: observations are not bits, and the model has no path of its own.
+            CompatibilityError: observations are symbols, or whole sequences, and the model has no
+                path of its own.
         """
+        if self.info.kind == "real" and not self.of_sequences:
+            like = next(self.parameters(), means(self.info))
+            return KernelPath(self._of_codes, self.info, self.codes, like)
         self._refuse_unless_bits("annealing()", "path from a known distribution to itself")
         return bitwise.BitwisePath(self._of_rows, self._rates().logit())
 
@@ -174,6 +182,13 @@ class EnergyModel(Model):
         frames = x.unsqueeze(-2)
         flat = frames.flatten(0, -3)
         return self.potential(flat, Batch.of(flat)).view(x.shape[:-1])
+
+    def _of_codes(self, codes: Tensor) -> Tensor:
+        """The potential of independent rows by their codes, (..., S) to (...)."""
+        frames = codes.unsqueeze(-2)
+        flat = frames.flatten(0, -3)
+        batch = Batch.of(self.codes.decoded(flat.detach()))
+        return self.potential_of_codes(flat, batch).view(codes.shape[:-1])
 
     def _rates(self) -> Tensor:
         """Training frequency of every bit, bounded away from 0 and 1, (D,)."""
