@@ -19,7 +19,7 @@ from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.guides.implicit import ImplicitGuide
-from pyrodgm.models import EnergyModel, Generator, Model, StepModel
+from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, StepModel
 from pyrodgm.seeds import forked
 from pyrodgm.setup.userfile import place
 
@@ -130,7 +130,9 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
     Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
     if missing := [site for site in sites if site not in drawn]:
         raise CompatibilityError(f"{name} declares {', '.join(missing)} but does not draw it")
-    if not any(learned) and any(parameter.requires_grad for parameter in program.parameters()):
+    certain = isinstance(program, StepGuide) and program.traits.codebook  # has another gradient
+    weights = any(parameter.requires_grad for parameter in program.parameters())
+    if weights and not certain and not any(learned):
         raise CompatibilityError(f"{name} gives distributions {WITHOUT_GRADIENTS}")
 
 
@@ -202,7 +204,8 @@ def _check_potential(model: EnergyModel, batch: Batch) -> None:
     for x, shape in ((batch.x, batch.mask.shape), (batch.x[None], (1, *batch.mask.shape))):
         found = model.potential(x, batch)
         _refuse_unless_tensor(method, found, shape, f"{of} {tuple(x.shape)}")
-    _refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
+    if not isinstance(model, FrameEnergyModel):  # whose frames follow those before them
+        _refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
     own = type(model).gibbs is not EnergyModel.gibbs
     if own and model.traits.chains and model.chain == "gibbs":
         _check_sweep(model, batch)

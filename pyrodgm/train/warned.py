@@ -16,15 +16,18 @@ def noted() -> Iterator[list[str]]:
     Yields:
         The words, complete after the block.
 
-    >>> with warnings.catch_warnings(record=True) as shown, noted() as words:
+    >>> with warnings.catch_warnings(record=True, action="always") as shown, noted() as words:
     ...     warnings.warn("the critic is always right", TrainingWarning)
     >>> words, len(shown)
     (['the critic is always right'], 1)
     """
     words: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        yield words
-    for each in caught:
-        if issubclass(each.category, TrainingWarning):
-            words.append(str(each.message))
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield words
+    finally:
+        for each in caught:
+            if issubclass(each.category, TrainingWarning):
+                words.append(str(each.message))
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

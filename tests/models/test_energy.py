@@ -122,8 +122,6 @@ def test_what_does_not_follow_from_a_potential_of_real_numbers_is_refused():
     model = PotentialOnly(replace(INFO, kind="real"))
     with pytest.raises(CompatibilityError, match=r"has no draws for a Markov chain.*write gibbs"):
         model.gibbs(EVERY[:, None], Batch.of(EVERY[:, None]))
-    with pytest.raises(CompatibilityError, match=r"has no path .*write annealing"):
-        model.annealing()
     assert not model.enumerable
 
 
