@@ -197,7 +197,7 @@ def of_bits(**options):
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        (lambda m: energy_likelihood(Bare(REAL), ROWS), "Bare has no path from a known"),
+        (lambda m: energy_likelihood(Bare(DICE), ROWS), "Bare has no path from a known"),
         (lambda m: energy_likelihood(Bare(REAL), ROWS, estimator="exact"), "no log_normaliser"),
         (lambda m: energy_likelihood(SBN(INFO), ROWS), "SBN has no normaliser to estimate"),
         (lambda m: energy_likelihood(m, ROWS, estimator="elbo"), "'elbo' does not apply"),
