@@ -101,9 +101,10 @@ class ChainHealth(OwnState):
         """
         self.mobility.update(self.measure(*states, mask))
         self.likeness_of_steps.update(self.likeness(*potentials, mask))
-        self.acceptance.update(acceptance.expand_as(mask)[mask].mean())
+        share = mask / mask.sum()  # to index by the mask, the host would wait for the device
+        self.acceptance.update((acceptance * share).sum())
         if self.kind == "real":
-            self.distance.update(self.codes(states[1])[mask].square().mean())
+            self.distance.update((self.codes(states[1]).square().mean(-1) * share).sum())
 
     def report(self, draws: Tensor, *, rejects: bool) -> dict[str, Tensor]:
         """The averages, as numbers of a training step.
