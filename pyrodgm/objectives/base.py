@@ -237,6 +237,10 @@ class Objective(Checked, nn.Module, ABC):
         pair, draws = (self.model, self.guide), self.validation_draws
         return validate(*pair, sequences, particles=draws, seed=seed)
 
+    def evaluated(self) -> dict[str, nn.Module]:
+        """The modules whose weights are averaged and evaluated, by name: model and guide."""
+        return {"model": self.model, "guide": self.guide}
+
     def samplers(self) -> Mapping[str, Sampler]:
         """Ways of drawing from the model with what was learned, by name; by default none.
 

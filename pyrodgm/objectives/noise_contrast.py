@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
@@ -84,6 +84,10 @@ class NoiseContrast(FieldWithGuide):
                 "model of observations; take rnn, rnn-nade or nade, or leave noise_from out"
             )
         read_best(self.noise_from, {"model": self.guide.program})
+
+    def evaluated(self) -> dict[str, nn.Module]:
+        """Model and guide, and the learned log Z, which belongs to the weights of the model."""
+        return super().evaluated() | {"log_z": self.log_z}
 
     def contrast(self, batch: Batch) -> Loss:
         """Minus J, per sequence of the batch."""

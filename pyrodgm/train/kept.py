@@ -12,11 +12,11 @@ from pyrodgm.errors import CheckpointError
 from pyrodgm.objectives import Objective
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
-from pyrodgm.train.loop import pair_of
+from pyrodgm.train.loop import evaluated
 
 
 def read_kept(folder: Path, objective: Objective) -> None:
-    """Load a checkpoint into an objective, with averaged weights of model and guide if present.
+    """Load a checkpoint into an objective, with averaged weights where it has them.
 
     Args:
         folder: the checkpoint.
@@ -29,7 +29,7 @@ def read_kept(folder: Path, objective: Objective) -> None:
     averaged = read_state(folder)["num_averaged"] is not None
     read_weights(folder, {"objective": objective})
     if averaged:
-        read_weights(folder, {"averaged": pair_of(objective)})
+        read_weights(folder, {"averaged": evaluated(objective)})
 
 
 def read_weights(folder: Path, weights: dict[str, nn.Module]) -> None:

@@ -101,7 +101,7 @@ class Training:
         self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
         falls = options.lr_schedule in SHAPES
         self.rates = FallingRates(self.optimizers, options.lr_schedule) if falls else None
-        self.average = Average(pair_of(objective), options.averaging) if options.averaging else None
+        self.average = Average(evaluated(objective), options.averaging) if options.averaging else None
         parts = dict(objective.named_modules())
         self._running = [part for part in parts.values() if isinstance(part, Running)]
         self._own = {name: part for name, part in parts.items() if isinstance(part, OwnState)}
@@ -333,6 +333,6 @@ def _plateau(optimizer: torch.optim.Optimizer, options: FitOptions) -> ReduceLRO
     )
 
 
-def pair_of(objective: Objective) -> nn.ModuleDict:
-    """Model and guide in one module, whose weights are averaged and evaluated."""
-    return nn.ModuleDict({"model": objective.model, "guide": objective.guide})
+def evaluated(objective: Objective) -> nn.ModuleDict:
+    """The modules of an objective whose weights are averaged and evaluated, in one."""
+    return nn.ModuleDict(objective.evaluated())

@@ -12,7 +12,7 @@ from noisy_fields import ALPHA, DATA, INFO, NU, made, sequences
 from torch import nn
 
 from oracles import assert_mean, gradient, sample_gradients
-from pyrodgm import fit
+from pyrodgm import Run, fit
 from pyrodgm.batch import Batch
 from pyrodgm.data import load
 from pyrodgm.data.base import Sequences, Splits
@@ -21,6 +21,7 @@ from pyrodgm.guides import Marginals, NoGuide, RNNGuide
 from pyrodgm.models import RNN, SequenceField
 from pyrodgm.objectives import DNCE, ML, NCE
 from pyrodgm.setup.options import FitOptions
+from pyrodgm.train.averaging import warm_decay
 from pyrodgm.train.devices import launch
 from pyrodgm.train.loop import Training
 from pyrodgm.train.turns import Stepping
@@ -184,6 +185,36 @@ def test_the_contrast_on_held_out_sequences_is_that_of_its_ratios():
         torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         assert found == pytest.approx(float(exact(objective)), rel=0.05)
+
+
+def test_the_log_z_that_is_evaluated_is_averaged_as_the_weights_of_the_field_are():
+    split = sequences()
+    splits = Splits(INFO, split, split, split)
+    options = FitOptions(steps=6, lr=0.1, averaging=0.9)
+    objective = made(DNCE).float()
+    training = Training(objective, splits, options, launch(options))
+    level, levels = objective.log_z.level, []
+    for _ in training.steps():
+        levels.append(level.item())
+    average = levels[0]
+    for count, new in enumerate(levels[1:], start=1):
+        average += (1 - warm_decay(0.9, count)) * (new - average)
+    with training.average.used():
+        assert level.item() == pytest.approx(average, rel=1e-5)
+    assert level.item() == levels[-1] != pytest.approx(average, rel=1e-2)
+
+
+def test_an_averaged_run_has_the_log_z_of_its_weights(tmp_path):
+    split = sequences()
+    splits = Splits(INFO, split, split, split)
+    model = SequenceField(INFO, hidden_dim=(3, 2))
+    objective = NCE(model, Marginals(model))
+    run = fit(objective, splits, out=tmp_path / "field", steps=4, lr=0.1, averaging=0.9)
+    again = NCE(model := SequenceField(INFO, hidden_dim=(3, 2)), Marginals(model))
+    again = Run.load(tmp_path / "field", objective=again, splits=splits)
+    for name, value in run.objective.log_z.state_dict().items():
+        assert torch.equal(value, again.objective.log_z.state_dict()[name])
+    assert again.objective.held_out_contrast(split) == run.objective.held_out_contrast(split)
 
 
 def test_the_noise_starts_with_the_weights_of_a_run_of_its_own(tmp_path):
