@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrodgm.errors import UsageError
+from pyrodgm.arguments import check_whole
 from pyrodgm.turns import PROCESS
 
 
@@ -25,7 +25,7 @@ def numpy_generator(seed: int, *names: str) -> np.random.Generator:
         names: purpose of the stream, for example "balls", "train".
 
     Raises:
-        UsageError: the seed is negative.
+        UsageError: the seed is negative, or no whole number.
 
     >>> one, two = numpy_generator(0, "train"), numpy_generator(0, "test")
     >>> bool(one.random() == two.random())
@@ -46,7 +46,7 @@ class Stream:
         device: if a GPU, its generator is part of the stream too.
 
     Raises:
-        UsageError: the seed is negative.
+        UsageError: the seed is negative, or no whole number.
 
     >>> state, stream = torch.get_rng_state(), Stream(0)
     >>> with stream.used():
@@ -174,5 +174,4 @@ def _sequence(seed: int, names: tuple[str, ...]) -> np.random.SeedSequence:
 
 
 def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative; give an integer >= 0")
+    check_whole(0, seed=seed)

@@ -89,7 +89,7 @@ def test_nothing_else_moves_the_global_generators():
 
 
 def test_negative_seeds_are_refused():
-    with pytest.raises(UsageError, match="seed -1 is negative"):
+    with pytest.raises(UsageError, match="seed is -1; give at least 0"):
         numpy_generator(-1)
-    with pytest.raises(UsageError, match="seed -1 is negative"):
+    with pytest.raises(UsageError, match="seed is -1; give at least 0"):
         Stream(-1)

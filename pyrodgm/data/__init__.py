@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrodgm.access import access_in_words
+from pyrodgm.arguments import as_path
 from pyrodgm.data import (
     balls,
     fsdd,
@@ -91,7 +92,7 @@ def find_loader(source: str | Path) -> tuple[Callable[..., Splits], tuple[Path, 
     name = str(source)
     if name in DATASETS:
         return DATASETS[name], ()
-    path = Path(source).expanduser()
+    path = as_path(source, "the data").expanduser()
     if idx.is_idx(path):
         return idx.read, (path,)
     if path.exists() or path.suffix or os.sep in name or isinstance(source, Path):

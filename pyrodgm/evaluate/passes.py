@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.engine.smc import frame_evidence
@@ -130,8 +131,7 @@ def sequence_evidence(
         UsageError: no particles, or no sequence model with its guide.
     """
     p, q = over_time(model, guide)
-    if particles < 1:
-        raise UsageError(f"particles is {particles}; give at least 1")
+    check_whole(particles=particles)
     nats = np.empty(len(sequences))
     with drawing(p, seed, "particle filter") as device:
         for rows in portions(sequences, particles):

@@ -251,7 +251,16 @@ class Objective(Checked, nn.Module, ABC):
         return {}
 
     def forward(self, batch: Batch, phase: int = 0) -> Loss:
-        """The loss of one phase; the entry point for device wrappers."""
+        """The loss of one phase; the entry point for device wrappers.
+
+        Raises:
+            UsageError: what is given is not a batch.
+        """
+        if not isinstance(batch, Batch):
+            raise UsageError(
+                f"{type(self).__name__} takes a batch, and is given {type(batch).__name__}; give "
+                "pyrodgm.batch.Batch.of(x), with x of shape (B, T, D)"
+            )
         return self.built_phases[phase].loss(batch)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class RunData:
 
         Raises:
             DataError: it cannot be read, or does not match the model.
+            UsageError: the source is of another type.
         """
         data, own = cls(folder), None
         if isinstance(source, Splits):

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pyrodgm.arguments import as_path
 from pyrodgm.data import DATASETS, find_loader, idx, is_sound, load, local, recordings
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.data.evaluation import EvaluationData
@@ -25,6 +26,7 @@ from pyrodgm.errors import (
 from pyrodgm.objectives import Objective
 from pyrodgm.setup.build import build_data, build_objective
 from pyrodgm.setup.config import Component, RunConfig, resolve
+from pyrodgm.setup.dry_run import check_objective
 from pyrodgm.setup.userfile import described
 from pyrodgm.storage.folder import RunFolder
 from pyrodgm.storage.toml import Values
@@ -77,8 +79,10 @@ def made_objective(
 
     Raises:
         RunFolderError: the run has no full configuration, and none is given.
+        UsageError: what is given is not an objective.
     """
     if objective is not None:
+        check_objective(objective)
         return objective
     return build_objective(full_config(folder, config), info)
 
@@ -160,7 +164,8 @@ def located(
     Returns:
         None if it is other data, by its sha256.
     """
-    before, path = folder.made_with["data_sha256"], Path(source).expanduser().resolve()
+    before = folder.made_with["data_sha256"]
+    path = as_path(source, "the data").expanduser().resolve()
     if not before or str(source) in DATASETS or not path.exists():
         return None
     if path.is_file() and local.sha256(path) != before:

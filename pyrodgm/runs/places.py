@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyrodgm.arguments import as_path
 from pyrodgm.errors import UsageError
 from pyrodgm.setup.options import FitOptions
 from pyrodgm.storage.files import alone, temporary_folder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def folder_at(out: str | Path | None) -> RunFolder:
     """A new run folder at a path, or a temporary one."""
-    return RunFolder.create(Path(out) if out else temporary_folder())
+    return RunFolder.create(as_path(out, "the run folder") if out else temporary_folder())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrodgm.access import access_in_words
+from pyrodgm.arguments import as_path
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
@@ -88,7 +89,7 @@ class Run(Evaluations):
             DataError: the data does not match the data of the fit.
             CheckpointError: there is no checkpoint, it is damaged, or of another objective.
         """
-        folder = RunFolder.open(Path(path))
+        folder = RunFolder.open(as_path(path, "the run folder"))
         latest = folder.latest()
         data = RunData.of(folder, splits)
         objective = made_objective(folder, data.config, objective, folder.info)

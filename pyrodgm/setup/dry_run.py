@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,19 @@ def initialise(objective: Objective, start_from: str | None) -> None:
         read_best(start_from, {"model": objective.model, "guide": objective.guide})
 
 
+def check_objective(given: Any) -> None:
+    """Raise if something is not an objective.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(given, Objective):
+        raise UsageError(
+            f"the objective is {_shown(given)}; give one made from a model and a guide, such "
+            "as pyrodgm.objectives.RLOO(model, guide)"
+        )
+
+
 def _beginnings(sequences: Sequences) -> Sequences:
     """The first frames of a few sequences."""
     return sequences.select(np.arange(min(SEQUENCES, len(sequences)))).first(FRAMES)
@@ -109,11 +123,7 @@ def _beginnings(sequences: Sequences) -> Sequences:
 
 def _pieces(objective: Objective, splits: Splits) -> tuple[Model, Guide]:
     """Model and guide, after a check of all types."""
-    if not isinstance(objective, Objective):
-        raise UsageError(
-            f"the objective is {_shown(objective)}; give one made from a model and a guide, such "
-            "as pyrodgm.objectives.RLOO(model, guide)"
-        )
+    check_objective(objective)
     if not isinstance(splits, Splits):
         raise UsageError(
             f"the data is {_shown(splits)}; give splits, such as pyrodgm.data.load('file.npz')"

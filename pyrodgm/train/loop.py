@@ -101,7 +101,8 @@ class Training:
         self.schedules = [_plateau(o, options) for o in self.optimizers] if decays else []
         falls = options.lr_schedule in SHAPES
         self.rates = FallingRates(self.optimizers, options.lr_schedule) if falls else None
-        self.average = Average(evaluated(objective), options.averaging) if options.averaging else None
+        decay = options.averaging
+        self.average = Average(evaluated(objective), decay) if decay else None
         parts = dict(objective.named_modules())
         self._running = [part for part in parts.values() if isinstance(part, Running)]
         self._own = {name: part for name, part in parts.items() if isinstance(part, OwnState)}

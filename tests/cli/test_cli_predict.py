@@ -153,7 +153,7 @@ def test_what_a_run_folder_says_is_read_once(cli, fitted, save_data, tmp_path, m
         (["--quantiles", "0.1"], 2, "--quantiles goes with --horizon or --impute"),
         (["--horizon", 2, "--out", "x.mid"], 2, "endings that fit: .npz, .png"),
         (["--horizon", 99], 2, "give another start"),
-        (["--horizon", 0], 2, "cannot forecast 0 frames"),
+        (["--horizon", 0], 2, "horizon is 0; give at least 1"),
         (
             ["--horizon", 2, "--from", "start"],
             2,

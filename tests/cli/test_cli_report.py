@@ -40,7 +40,7 @@ def test_a_run_that_was_stopped_before_its_first_evaluation_has_a_report(cli, ru
     [
         (["--split", "tset"], "unknown split 'tset'; did you mean 'test'?"),
         (["--out", "missing/a.html"], "there is no folder"),
-        (["--seed", "-1"], "seed -1 is negative"),
+        (["--seed", "-1"], "seed is -1; give at least 0"),
     ],
 )
 def test_report_refuses(cli, run, tmp_path, monkeypatch, words, part):

@@ -97,7 +97,7 @@ def test_held_out_tokens_are_scored_beside_trivial_predictors(cli, save_data, tm
     [
         (["--split", "tset"], 2, "unknown split 'tset'; did you mean 'test'?"),
         (["--particles", "0"], 2, "give at least 1"),
-        (["--seed", "-1"], 2, "seed -1 is negative"),
+        (["--seed", "-1"], 2, "seed is -1; give at least 0"),
         (["--data", "jbs"], 2, "unknown dataset 'jbs'"),
         (["--data", "none.npz"], 3, "there is no file"),
     ],
@@ -204,7 +204,7 @@ def test_latents_are_annealed(cli, fitted, here):
     assert found["annealing"]["temperatures"] == 3
     for wrong, said in (
         (["--particles", 5], "ais has no particles"),
-        (["--chains", 0], "got 0 chains"),
+        (["--chains", 0], "chains is 0"),
         (["--sequences", 0], "sequences is 0"),
     ):
         refused = cli(*words[:4], *wrong)

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.display import counted, json_number
 from pyrodgm.engine.draws import simulate, simulated_batch
 from pyrodgm.engine.frozen import frozen
-from pyrodgm.errors import ChainWarning, CompatibilityError, NonFiniteError, UsageError
+from pyrodgm.errors import ChainWarning, CompatibilityError, NonFiniteError
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
 from pyrodgm.evaluate.likelihood.latent_path import LatentPath, refuse_without_path
 from pyrodgm.evaluate.passes import FRAMES_AT_ONCE, Progress, drawing, silent
@@ -230,11 +231,8 @@ class _Run:
     def refuse(self, simulated: int) -> None:
         """Raise if there is no path, or a number is wrong."""
         chains, name = self.chains, type(self.model).__name__
-        if min(chains.chains, chains.temperatures) < 1 or simulated < 0:
-            raise UsageError(
-                f"got {chains.chains} chains, {chains.temperatures} temperatures and {simulated} "
-                "simulated sequences; give at least 1, 1 and 0"
-            )
+        check_whole(chains=chains.chains, temperatures=chains.temperatures)
+        check_whole(0, simulated=simulated)
         refuse_without_path(self.model, self.guide)
         if simulated and not isinstance(self.model, StepModel):
             raise CompatibilityError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
@@ -180,8 +181,7 @@ def _refuse_unless_applicable(
     known = get_args(Estimator)
     if estimator not in known:
         raise UsageError(f"unknown estimator '{estimator}'; known: {', '.join(known)}")
-    if particles < 1:
-        raise UsageError(f"particles is {particles}; give at least 1")
+    check_whole(particles=particles)
     if estimator == "ais" and particles != 1:
         raise UsageError(
             f"ais does not draw particles, but {particles} were requested; its accuracy depends on "

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
@@ -106,8 +107,7 @@ def normalisers(log_w: np.ndarray) -> Normalisers:
         UsageError: there are fewer than two draws.
     """
     draws = len(log_w)
-    if draws < 2:
-        raise UsageError(f"log Z is estimated from {draws} draws; give at least 2")
+    check_whole(2, draws=draws)
     a, b = (_log_mean(half) for half in np.array_split(log_w, 2))
     with np.errstate(over="ignore"):
         upper = 0.5 * (a + b + np.exp(b - a) + np.exp(a - b)) - 1
@@ -153,6 +153,7 @@ def weigh(
     shared = isinstance(field, SequenceField) and field.log_z == "shared"
     first, groups = _groups(examples, shared=shared)
     number = max(LEAST, TOTAL // len(first)) if draws is None else draws
+    check_whole(2, draws=number)
     with drawing(field, seed, "noise") as device:
         if exact:
             of_groups = _exact(field, examples.select(first))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
@@ -118,8 +119,7 @@ def checked(
         UsageError: an unknown estimator, no chains or no temperatures.
     """
     refuse_other(model, estimator)
-    if chains < 1 or temperatures < 1:
-        raise UsageError(f"got {chains} chains and {temperatures} temperatures; give at least 1")
+    check_whole(chains=chains, temperatures=temperatures)
     if estimator == "exact" or (estimator == "auto" and model.enumerable):
         return "exact"
     return "ais"

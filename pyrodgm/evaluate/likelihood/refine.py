@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
@@ -137,11 +138,11 @@ def refine(
 def _check(model: Model, steps: int, step_draws: int, draws: int, step_size: float) -> None:
     discrete = any(site.kind != "continuous" for site in model.latents.values())
     least = 2 if discrete else 1
-    if steps < 2 or draws < 1 or step_draws < least or not step_size > 0:
-        raise UsageError(
-            f"steps is {steps}, draws {draws}, step_draws {step_draws} and step_size {step_size}; "
-            f"give at least 2, 1 and {least}, and a positive step size"
-        )
+    check_whole(2, steps=steps)
+    check_whole(draws=draws)
+    check_whole(least, step_draws=step_draws)
+    if not step_size > 0:
+        raise UsageError(f"step_size is {step_size}; give a positive number")
 
 
 def _refined(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import UsageError
@@ -60,8 +61,7 @@ def importance_weights(
         UsageError: no particles, or no densities.
     """
     refuse_without_weights(model, guide)
-    if particles < 1:
-        raise UsageError(f"particles is {particles}; give at least 1")
+    check_whole(particles=particles)
     log_w = torch.empty(particles, len(sequences), dtype=torch.float64)
     with drawing(model, seed, "importance weights") as device:
         for rows, part in chunks(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.evaluation import Data
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.work import Work
@@ -51,8 +52,7 @@ def affordable(model: Model, splits: Data, split: str, draws: int, work: Work) -
     Raises:
         UsageError: no draws.
     """
-    if draws < 1:
-        raise UsageError(f"posterior_draws is {draws}; give at least 1")
+    check_whole(posterior_draws=draws)
     lengths, fewest = splits[split].lengths, min(draws, FEWEST_DRAWS)
     kept = Kept(np.arange(len(lengths)), fewest, flat=False)
     if bytes_of(model, splits, split, kept) > CHECK_BYTES:
@@ -110,8 +110,7 @@ def spread_rows(total: int, wanted: int) -> np.ndarray:
     >>> spread_rows(6, 3).tolist(), spread_rows(2, 3).tolist()
     ([0, 2, 4], [0, 1])
     """
-    if wanted < 1:
-        raise UsageError(f"sequences is {wanted}; give at least 1")
+    check_whole(sequences=wanted)
     return _spread(total, min(wanted, total))
 
 
@@ -156,8 +155,7 @@ def refuse_large(model: Model, splits: Data, split: str, kept: Kept) -> None:
     Raises:
         UsageError: no draws, or too many.
     """
-    if kept.draws < 1:
-        raise UsageError(f"draws is {kept.draws}; give at least 1")
+    check_whole(draws=kept.draws)
     lengths = splits[split].lengths[kept.rows]
     padded = not kept.flat and bool(lengths.min() < lengths.max())
     # With blank frames, whole numbers become floats of four bytes.

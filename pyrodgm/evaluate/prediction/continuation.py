@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.engine.expectation import expected
@@ -134,14 +135,15 @@ def continued(
     Raises:
         UsageError: no sequence model, nothing to draw, or no sequence is long enough.
     """
+    check_whole(num=num, length=length, prefix=prefix)
     needed = prefix if sequences.conditions is None else length
     long = np.flatnonzero(sequences.lengths >= needed)
-    if num < 1 or not 0 < prefix < length or not len(long):
+    if prefix >= length or not len(long):
         bound = "" if sequences.conditions is None else "a length "
         raise UsageError(
-            f"cannot draw {num} sequences of {length} frames after {prefix}: give at least one "
-            f"sequence, and a prefix below the length and {bound}up to {sequences.lengths.max()} "
-            "frames, the length of the longest sequence"
+            f"cannot draw {num} sequences of {length} frames after {prefix}: give a prefix "
+            f"below the length and {bound}up to {sequences.lengths.max()} frames, the length of "
+            "the longest sequence"
         )
     chosen = sequences.select(np.resize(long, num))
     x = torch.empty(num, length, sequences.x.shape[1])

@@ -12,6 +12,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import Symbols
 from pyrodgm.engine.expectation import expected
@@ -139,10 +140,7 @@ def forecast(
     Raises:
         UsageError: no sequence model, nothing to forecast, or invalid quantiles.
     """
-    if horizon < 1 or samples < 1:
-        raise UsageError(
-            f"cannot forecast {horizon} frames with {samples} samples; give at least 1 of each"
-        )
+    check_whole(horizon=horizon, samples=samples)
     rows, starts = _starting(sequences.lengths, horizon, start)
     reach = _reach(sequences, rows, starts, horizon)
     chosen, known = sequences.select(rows), symbols_of(model)
@@ -243,6 +241,8 @@ def _starting(lengths: np.ndarray, horizon: int, start: Start) -> tuple[np.ndarr
     """Rows of the sequences that can be forecast, and the start of each."""
     if start == "end":
         return np.arange(len(lengths)), lengths
+    if start is not None:
+        check_whole(start=start)
     starts = lengths - horizon if start is None else np.full(len(lengths), start)
     rows = np.flatnonzero((starts > 0) & (starts < lengths))
     if not len(rows):

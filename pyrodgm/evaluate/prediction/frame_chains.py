@@ -8,11 +8,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.info import Kind
 from pyrodgm.engine.expectation import expected
-from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws
 from pyrodgm.evaluate.passes import Progress, drawing, silent
 from pyrodgm.evaluate.prediction.errors import Prediction, sequence_errors
@@ -112,8 +112,7 @@ def predict_frames(
         UsageError: no samples.
         DataError: no sequence has a second frame.
     """
-    if samples < 1:
-        raise UsageError(f"samples is {samples}; give at least 1")
+    check_whole(samples=samples)
     done = 0
 
     def expect(batch: Batch) -> Tensor:

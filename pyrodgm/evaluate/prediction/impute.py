@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.distributions import Mixture, Symbols
 from pyrodgm.engine.particles import symbols_of, weighted_quantiles
-from pyrodgm.errors import DataError, UsageError
+from pyrodgm.errors import DataError
 from pyrodgm.evaluate.passes import (
     PARTICLE_NUMBERS_AT_ONCE,
     PARTICLE_ROWS_AT_ONCE,
@@ -136,10 +137,8 @@ def _as_predicted(x: Tensor, seen: Tensor, known: Symbols | None) -> tuple[Tenso
 
 
 def _check(sequences: Sequences, samples: int, lag: int) -> None:
-    if samples < 1:
-        raise UsageError(f"samples is {samples}; give at least 1")
-    if lag < 0:
-        raise UsageError(f"lag is {lag}; give 0 or more")
+    check_whole(samples=samples)
+    check_whole(0, lag=lag)
     if not sequences.has_missing:
         raise DataError("these sequences have no missing values, so there is nothing to impute")
 

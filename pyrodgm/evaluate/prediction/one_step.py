@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Kind, Sequences
 from pyrodgm.distributions import Symbols
 from pyrodgm.engine.expectation import expected
 from pyrodgm.engine.particles import beginning, symbols_of
 from pyrodgm.engine.smc import ParticleFilter
-from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.passes import Progress, drawing, over_time, portions, silent
 from pyrodgm.evaluate.prediction.errors import Errors, Prediction, sequence_errors
 from pyrodgm.evaluate.prediction.frame_chains import expected_given_past, predict_frames
@@ -181,8 +181,7 @@ def predict(
         given = {"kind": kind, "samples": samples, "seed": seed, "progress": progress}
         return predict_frames(model, sequences, **given)
     p, q = over_time(model, guide)
-    if samples < 1:
-        raise UsageError(f"samples is {samples}; give at least 1")
+    check_whole(samples=samples)
     nats = np.empty(len(sequences))
     parts = portions(sequences, samples)
     total = sum(_steps(q, int(sequences.lengths[rows].max())) for rows in parts)

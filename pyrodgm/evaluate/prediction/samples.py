@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.batch import Batch
 from pyrodgm.data.ahead import conditions_to_draw
 from pyrodgm.data.base import DataInfo, Sequences
@@ -74,8 +75,7 @@ def sample(
             "EnergyModel of pyrodgm.models"
         )
     frames = _usual_length(info, sequences, conditions) if length is None else length
-    if num < 1 or frames < 1:
-        raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
+    check_whole(num=num, length=frames)
     if prefix:
         _refuse_prefix(model, conditions)
     if prefix and sequences is not None:
@@ -127,8 +127,7 @@ def sampled(
         UsageError: nothing to draw.
     """
     frames = _usual_length(info, sequences, conditions) if length is None else length
-    if num < 1 or frames < 1:
-        raise UsageError(f"cannot draw {num} sequences of {frames} frames; give at least 1")
+    check_whole(num=num, length=frames)
     known = conditions_to_draw(info.num_conditions, sequences, num, frames, conditions)
     like = next(model.parameters())
     with torch.no_grad(), forked(seed, "sample"):
@@ -176,10 +175,10 @@ def _of_energy(model: EnergyModel, num: int, length: int, prefix: int, seed: int
         UsageError: nothing to draw, or a prefix, although frames are independent.
         CompatibilityError: the model has no annealing path.
     """
-    if num < 1 or length < 1 or prefix:
+    check_whole(num=num, length=length)
+    if prefix:
         raise UsageError(
-            f"cannot draw {num} sequences of {length} frames after {prefix}; give at least 1, and "
-            f"no prefix, since frames of {type(model).__name__} are independent"
+            f"frames of {type(model).__name__} are independent: draw them without a prefix"
         )
     with torch.no_grad(), forked(seed, "sample"):
         x = annealed_draws(model.annealing(), num * length, sweeps=model.sweeps)

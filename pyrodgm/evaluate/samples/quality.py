@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.prediction.reconstruction import has_reconstructions, reconstruction_error
@@ -159,9 +160,8 @@ def quality(
     """
     if refused := why_not(model, info, held_out):
         raise UsageError(refused)
-    num = draws or (SETS * SIZE if info.modes else DRAWS)
-    if num < 2:
-        raise UsageError(f"draws is {num}; give at least 2")
+    num = (SETS * SIZE if info.modes else DRAWS) if draws is None else draws
+    check_whole(2, draws=num)
     given: dict[str, Any] = {"split": split, "seed": seed}
     if samplers:
         return _of_samplers(samplers, model, info, held_out, training, num=num, **given)

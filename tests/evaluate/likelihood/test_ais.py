@@ -225,7 +225,7 @@ def test_the_same_seed_gives_the_same_bound_and_leaves_random_state_alone():
 def test_what_cannot_be_annealed_is_refused_in_words():
     model, guide, _ = bits()
     split = Sequences(np.eye(3, dtype=np.uint8), np.ones(3, int))
-    with pytest.raises(UsageError, match="got 0 chains"):
+    with pytest.raises(UsageError, match="chains is 0"):
         annealed(model, guide, split, Chains(chains=0))
     hmm = HMM(BITS)
     with pytest.raises(CompatibilityError, match="likelihood is exact; use --estimator exact"):

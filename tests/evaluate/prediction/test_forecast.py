@@ -160,7 +160,7 @@ def test_more_particles_than_move_at_once():
 def test_what_cannot_be_forecast_is_refused():
     model, guide = mild("tsbn")
     split = ragged([4, 3])
-    with pytest.raises(UsageError, match="cannot forecast 0 frames"):
+    with pytest.raises(UsageError, match="horizon is 0; give at least 1"):
         forecast(model, guide, split, horizon=0)
     with pytest.raises(UsageError, match=r"quantiles are 0.5, 2; give levels"):
         forecast(model, guide, split, horizon=1, quantiles=(0.5, 2))
@@ -190,7 +190,7 @@ def test_prefixes_take_turns_and_are_as_long_as_asked():
     assert x.shape == (5, 6, D)
     firsts = [split.sequence(row)[:3].double() for row in (1, 2, 1, 2, 1)]
     assert torch.equal(x[:, :3], torch.stack(firsts))
-    for options in ({"prefix": 6}, {"prefix": 3, "length": 3}, {"num": 0}):
+    for options in ({"prefix": 6}, {"prefix": 3, "length": 3}):
         with pytest.raises(UsageError, match="a prefix below the length and up to 5 frames"):
             continued(model, guide, split, **{"num": 1, "prefix": 3, "length": 9, **options})
 
