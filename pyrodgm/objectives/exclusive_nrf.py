@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal, cast, final
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, cast, final
 
 import torch
 from torch import Tensor
@@ -76,6 +77,10 @@ class ExclusiveNRF(FieldWithGuide):
     estimation, 2016.
     """
 
+    # Momentum makes the game of field and generator circle, and rates that fall make it end.
+    fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {**FieldWithGuide.fit_defaults, "betas": (0.0, 0.999), "lr_schedule": "cosine"}
+    )
     targets: ClassVar[tuple[Targets, ...]] = (Targets("ML", "KL(q, p)", "eq. 40-41"),)
     needs: ClassVar[Needs] = replace(FieldWithGuide.needs, has_entropy=True)
 

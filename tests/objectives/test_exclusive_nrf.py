@@ -9,8 +9,10 @@ from torch import nn
 
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
+from pyrodgm.data import load
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.guides import GeneratorGuide, NADEGuide, VAEGuide
+from pyrodgm.models import RandomField
 from pyrodgm.networks.mlp import FrameNorm
 from pyrodgm.objectives import ExclusiveNRF
 from pyrodgm.objectives.entropy import batch_norm_entropy, nearest_neighbour_entropy
@@ -140,3 +142,12 @@ def test_the_entropy_of_a_batch_of_one_row_has_a_gradient():
     one = objective(Batch.of(torch.zeros(1, 1, 2).double())).surrogate
     gradient_of_weight = gradient(one, [weight])
     assert gradient_of_weight.abs().max() > 1e3  # of the entropy, by its weight
+
+
+def test_the_likelihood_of_real_numbers_is_shown_and_does_not_choose_the_weights():
+    splits = load("gmm32")
+    model = RandomField(splits.info, hidden_dim=4)
+    found = ExclusiveNRF(model, GeneratorGuide(model)).eval().validate(splits.valid)
+    assert (found.score, found.by) == (None, "nothing")
+    assert found.shown == ("nats_per_frame",)
+    assert math.isfinite(found.numbers["nats_per_frame"])
