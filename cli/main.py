@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 import warnings
 
@@ -41,6 +42,8 @@ SMALLER = {
     "sample": "--num or --length",
     "check": "--draws or --posterior-draws",
 }
+
+DIGITS = re.compile(r"\d[\d.]*")  # in the text of a warning
 
 
 class LazyGroup(click.RichGroup):
@@ -103,17 +106,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _Shown:
-    """The warnings of a command, each of which is shown once."""
+    """The warnings of a command, each of which is shown once.
+
+    Those of quadrature are shown once whatever their numbers, as every evaluation of a training has
+    others.
+    """
 
     def __init__(self) -> None:
         self.texts: set[str] = set()
 
     def show(self, message: Warning | str, *_: object, **__: object) -> None:
         """Print a warning that was not shown before."""
-        from pyrodgm.errors import DataWarning
+        from pyrodgm.errors import DataWarning, QuadratureWarning
 
-        if (text := str(message)) not in self.texts:
-            self.texts.add(text)
+        text = str(message)
+        key = DIGITS.sub("", text) if isinstance(message, QuadratureWarning) else text
+        if key not in self.texts:
+            self.texts.add(key)
             _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {text}", 0)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
-from pyrodgm.errors import Interrupted, NonFiniteError, UsageError
+from pyrodgm.errors import Interrupted, NonFiniteError, QuadratureWarning, UsageError
 from pyrodgm_cli import main as command
-from pyrodgm_cli.main import COMMANDS
+from pyrodgm_cli.main import COMMANDS, _Shown
 
 
 def test_help_does_not_import_torch():
@@ -192,3 +192,12 @@ def test_a_triple_that_does_not_fit_is_refused_before_data_is_read(cli, tmp_path
     said = cli("fit", "--model", "rbm", "--objective", "nvil", "--data", "mnist")
     assert said.code == 2
     assert "objectives that fit this model and guide: cd, pcd" in said.err
+
+
+def test_a_warning_of_quadrature_is_shown_once_and_others_once_per_text(capsys):
+    shown = _Shown()
+    for change in (0.25, 1.5):
+        shown.show(QuadratureWarning(f"log Z changes by {change} nats"))
+        shown.show(UserWarning(f"column {change} is constant"))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[-2] for line in lines] == ["0.25", "is", "is"]
