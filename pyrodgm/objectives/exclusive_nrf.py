@@ -77,7 +77,7 @@ class ExclusiveNRF(FieldWithGuide):
     estimation, 2016.
     """
 
-    # Momentum makes the game of field and generator circle, and rates that fall make it end.
+    # With momentum its draws cover a third of the modes: docs/objectives.md.
     fit_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {**FieldWithGuide.fit_defaults, "betas": (0.0, 0.999), "lr_schedule": "cosine"}
     )
