@@ -31,10 +31,10 @@ def command(
     """Rank runs on the same data, with the standard error of every difference to the best.
 
     Differences are paired by sequence, so they can be significant even if the errors overlap.
-    Runs without a normalised density are ranked by the score of their objective on the split.
+    Fields are ranked so if log Z of one of them is exact. Otherwise runs without a normalised
+    density are ranked by the score of their objective on the split.
     """
-    from pyrodgm.evaluate.likelihood.compare import ranked
-    from pyrodgm.evaluate.likelihood.weights import has_bound
+    from pyrodgm.evaluate.likelihood.compare import has_scores, ranked
     from pyrodgm.runs.run import Run
     from pyrodgm.runs.tables import comparison_table
 
@@ -44,7 +44,7 @@ def command(
     names = next(iter(loaded.values())).data.names
     split = split or ("test" if "test" in names else names[0])
     given = {"particles": particles, "seed": seed}
-    if not any(has_bound(run.model, run.guide) for run in loaded.values()):
+    if not any(has_scores(run.model, run.guide) for run in loaded.values()):
         _show_validations(loaded, split, seed, as_json)
         return
     rows = ranked({name: run.scored(split, **given) for name, run in loaded.items()}, particles)

@@ -30,3 +30,20 @@ def test_a_field_over_sequences_is_fitted_evaluated_compared_and_drawn_from(cli,
         assert drawn["x"].shape == (12, 6) or drawn["x"].shape == (3, 4, 6)
     said = cli("predict", run)
     assert (said.code, "SequenceField" in said.err) == (2, True)
+
+
+def test_fields_with_an_exact_normaliser_are_ranked_by_paired_differences(cli, tiny, tmp_path):
+    runs = [tmp_path / name for name in ("short", "long", "nade")]
+    field = ("--model", "rbm", "--set", "model.hidden_dim=4", "--objective", "cd")
+    for run, words in zip(runs[:2], ((*field, "--steps", 2), (*field, "--steps", 40)), strict=True):
+        assert cli("fit", "--data", tiny, "--out", run, *words).code == 0
+    assert cli("fit", "--data", tiny, "--out", runs[2], "--model", "nade", "--steps", 2).code == 0
+    ranked = json.loads(cli("compare", *runs, "--json").out)["runs"]
+    each = {str(run): json.loads(cli("evaluate", run, "--json").out) for run in runs}
+    best = ranked[0]["nats_per_example"]
+    for row in ranked:
+        assert row["estimator"] == "exact"
+        assert abs(row["nats_per_example"] - each[row["run"]]["nats_per_example"]) < 1e-5
+        below = best - row["nats_per_example"]
+        assert abs(row["nats_per_example_below_best"] - below) < 1e-5
+        assert (row["standard_error_of_difference"] > 0) == (below > 0)

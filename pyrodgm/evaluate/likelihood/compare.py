@@ -14,9 +14,10 @@ from pyrodgm.display import json_number
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.bound import Bound, standard_error
 from pyrodgm.evaluate.likelihood.bounds import sequence_bounds
+from pyrodgm.evaluate.likelihood.weights import has_bound
 from pyrodgm.evaluate.trivial.counts import scores_totals
 from pyrodgm.guides import Guide
-from pyrodgm.models import Model
+from pyrodgm.models import EnergyModel, Model
 
 
 class Fitted(Protocol):
@@ -79,6 +80,11 @@ class Scored:
     def bound(self, particles: int = 1) -> Bound:
         """The bound on the split."""
         return Bound.of(self.nats, self.lengths, self.estimator, particles)
+
+
+def has_scores(model: Model, guide: Guide) -> bool:
+    """Whether every sequence has a bound, or the log-likelihood by the exact log Z of a field."""
+    return has_bound(model, guide) or (isinstance(model, EnergyModel) and model.enumerable)
 
 
 def score(
