@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import re
 import sys
 import warnings
 
@@ -42,8 +41,6 @@ SMALLER = {
     "sample": "--num or --length",
     "check": "--draws or --posterior-draws",
 }
-
-DIGITS = re.compile(r"\d[\d.]*")  # in the text of a warning
 
 
 class LazyGroup(click.RichGroup):
@@ -117,10 +114,11 @@ class _Shown:
 
     def show(self, message: Warning | str, *_: object, **__: object) -> None:
         """Print a warning that was not shown before."""
+        from pyrodgm.display import without_numbers
         from pyrodgm.errors import DataWarning, QuadratureWarning
 
         text = str(message)
-        key = DIGITS.sub("", text) if isinstance(message, QuadratureWarning) else text
+        key = without_numbers(text) if isinstance(message, QuadratureWarning) else text
         if key not in self.texts:
             self.texts.add(key)
             _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {text}", 0)

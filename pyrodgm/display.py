@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 LARGE = 10_000  # from here on, one decimal
 HUGE = 1e7  # from here on, scientific notation
+NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -30,6 +32,15 @@ def number(value: float | None, digits: int = 3) -> str:
     if size >= HUGE:
         return f"{value:.{digits + 2}g}"
     return f"{value:.{digits if size < LARGE else 1}f}"
+
+
+def without_numbers(text: str) -> str:
+    """A text without its numbers, which is the same for warnings that differ in them alone.
+
+    >>> without_numbers("by 0.021 nats") == without_numbers("by 3e-2 nats")
+    True
+    """
+    return NUMBERS.sub("", text)
 
 
 def exact(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyrodgm.access import access_in_words
 from pyrodgm.arguments import as_path
 from pyrodgm.data.base import Splits
+from pyrodgm.display import without_numbers
 from pyrodgm.errors import MissingDataError, RunFolderError
 from pyrodgm.evaluate.likelihood.validation import NOTHING, Validation
 from pyrodgm.evaluate.likelihood.weights import has_bound
@@ -27,8 +27,6 @@ from pyrodgm.train.kept import read_kept, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 
 class Run(Evaluations):
@@ -122,7 +120,7 @@ class Run(Evaluations):
         last: dict[str, tuple[int, str]] = {}
         for record in read_records(self.folder.metrics):
             for words in record.get("warnings", ()):
-                last[NUMBERS.sub("", words)] = (record["step"], words)
+                last[without_numbers(words)] = (record["step"], words)
         return sorted(last.values())
 
     def validation(self, split: DataChoice = None, *, seed: int = 0) -> Validation:
