@@ -48,6 +48,16 @@ class Filtered:
     resamplings: Sequence[Resampling | None]
     mask: Tensor
 
+    def log_drawn(self, sites: Sequence[str]) -> Tensor:
+        """Log-probability of draws of some latents by what they were drawn from, (K, B, T).
+
+        That is the guide, and the model in blind frames.
+        """
+        log_p, log_q = (
+            sum((of[name] for name in sites), torch.zeros(())) for of in (self.log_p, self.log_q)
+        )
+        return log_q if self.blind is None else torch.where(self.blind, log_p, log_q)
+
     def log_weights(self, *, stop_gradient: bool = False) -> Tensor:
         r"""Normalised log-weights before each frame, after resampling, (K, B, T).
 

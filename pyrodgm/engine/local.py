@@ -33,8 +33,9 @@ def frame_terms(
         \log p(x_t, z^k_t \mid \tilde z_{<t}, x_{<t}) - \log q(z^k_t \mid \tilde z_{<t}, x)
 
     Every pair of a frame and its past has the same distribution as on a path, so the mean over
-    draws of the sum over frames is the evidence lower bound. The loop over time runs for one path
-    only, and everything that depends on the past alone is computed once.
+    draws of the sum over frames is the evidence lower bound. No gradient flows through the path or
+    the draws. The loop over time runs for one path only, and everything that depends on the past
+    alone is computed once.
 
     Args:
         model: a sequence model.
@@ -49,7 +50,7 @@ def frame_terms(
     """
     shape = torch.Size([particles, batch.size, batch.length])
     proposal = Rollout.over(guide, batch, {})
-    known = proposal.draw() | dict.fromkeys(model.observed, batch.x)
+    known = proposal.draw(pathwise=False) | dict.fromkeys(model.observed, batch.x)
     joint = Rollout.over(extended(model, guide), batch, known)
 
     def redraw(_: str, distribution: TorchDistribution) -> Tensor:

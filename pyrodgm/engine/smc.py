@@ -209,7 +209,7 @@ class ParticleFilter:
                 self.log_p[name] = self.log_seen(distribution, values[name], seen)
                 return values[name]
             if blind is not None:
-                fresh = distribution.expand(self.shape).sample()
+                fresh = self._draw(name, distribution)
                 values[name] = torch.where(blind[:, None], fresh, values[name])
             self.log_p[name] = distribution.log_prob(values[name])
             return values[name]
@@ -236,14 +236,18 @@ class ParticleFilter:
         self.log_q = {}
 
         def draw(name: str, distribution: TorchDistribution) -> Tensor:
-            here = distribution.expand(self.shape)
-            pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
-            values[name] = here.rsample() if pathwise else here.sample()
+            values[name] = self._draw(name, distribution)
             self.log_q[name] = distribution.log_prob(values[name])
             return values[name]
 
         self.q.step(draw, self._frame(), moving)
         return values
+
+    def _draw(self, name: str, distribution: TorchDistribution) -> Tensor:
+        """Draws of a site for all particles, with gradients where the guide's carry some."""
+        here = distribution.expand(self.shape)
+        pathwise = torch.is_grad_enabled() and self.q.program.latents[name].pathwise
+        return here.rsample() if pathwise and here.has_rsample else here.sample()
 
 
 def frame_evidence(

@@ -87,10 +87,7 @@ class FilterObjective(Objective):
         with torch.no_grad():
             own = increments - without_each(found.log_weights(), found.log_ratios)
             ahead = reward_to_go(increments, self.discount) - increments
-        log_q = sum((found.log_q[name] for name in scored), torch.zeros(()))
-        if found.blind is not None:
-            log_q = log_q.masked_fill(found.blind, 0.0)
-        return ((own + ahead) * log_q).sum((0, -1)).mean()
+        return ((own + ahead) * found.log_drawn(scored)).sum((0, -1)).mean()
 
 
 def by_name(found: Filtered) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ class IWAE(SinglePhase):
         share = shares(terms)
         for value in values.values():
             if value.requires_grad:  # the second factor of the square of the weights
-                value.register_hook(lambda gradient: gradient * share[..., None, None])
+                value.register_hook(lambda gradient: gradient * share.to(gradient)[..., None, None])
         return terms
 
     def estimate(self, terms: Terms) -> Loss:

@@ -103,7 +103,7 @@ class TraceGraphELBO(Objective):
                 raise UsageError(f"{name} is for baseline '{owner}', but this one is '{baseline}'")
         self.baseline: Baseline = baseline
         self.decay = DECAY if decay is None else decay
-        dim = sum(model.observed.values())
+        dim = size_networks_see(model)
         width = baseline_dim or HIDDEN
         self.network = _FrameBaseline(dim, width) if baseline == "network" else None
         self._elbo = _TraceGraphSurrogate(num_particles=particles)

@@ -12,13 +12,24 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.filtered import run_filter
+from pyrodgm.engine.programs import join
 from pyrodgm.engine.smc import ParticleFilter, frame_evidence
 from pyrodgm.engine.terms import terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.guides import GuideTraits, StepGuide
 from pyrodgm.objectives import FIVO, SIXO
-from variants import VARIANTS, frames, mild, output_log_probs, pair, randomised
+from variants import (
+    VARIANTS,
+    D,
+    frames,
+    latent_paths,
+    mild,
+    output_log_probs,
+    pair,
+    path_log_probs,
+    randomised,
+)
 
 COPIES, ALWAYS, NEVER = 1500, 1.1, 0.0
 FALSE_POSITIVE_ERRORS = 4.7  # standard errors of the mean of 60, at a rate of 2e-5
@@ -122,6 +133,64 @@ def test_draws_with_gradients_are_differentiated_through():
     error = (one.var(0) / 24 + other.var(0) / 24).sqrt() + 1e-9
     off = (one.mean(0) - other.mean(0)).abs() / error
     assert off.max() < 6.2  # 2e-5 over a hundred coordinates, with the heavier tails of 24 calls
+    assert (one.mean(0).abs() > 8 * error).any()
+
+
+def unseen(batch):
+    """The first frame of every sequence is missing."""
+    batch.seen = batch.mask[..., None].expand_as(batch.x).clone()
+    batch.seen[:, 0] = False
+    return batch
+
+
+def test_draws_of_the_model_in_a_missing_frame_have_its_score():
+    """By hand: without resampling the bound is of pairs of paths, whose z_1 are drawn from p."""
+    torch.manual_seed(11)
+    model, guide = pair("tsbn")
+    x = frames("bernoulli", 2)
+    one, paths = unseen(Batch.of(x[None])), latent_paths(guide, 2)
+    p, q = (path_log_probs(program, one, paths) for program in (model, guide))
+    drawn = (p["z"][..., 0] + q["z"][..., 1]).flatten()
+    log_w = (p["z"] + p["x"] - q["z"])[..., 1].flatten()
+    pairs = (drawn[:, None] + drawn).exp()
+    bound = (pairs * torch.logaddexp(log_w[:, None], log_w)).sum()
+    parameters = [*model.parameters(), *guide.parameters()]
+    exact = gradient(bound, parameters)
+    objective = FIVO(model, guide, particles=2, threshold=NEVER, signal="future")
+    batch = unseen(copies(x))
+    samples = sample_gradients(lambda: -objective(batch).surrogate, parameters, calls=24)
+    assert_mean(samples, exact)
+
+
+class PriorFirst(SharedGuide):
+    """A guide that is the model's prior in the first frame."""
+
+    def step(self, draw, past, encoded, t):
+        now, before = encoded.split(D, -1)
+        h = past.carry("h", lambda: join(before, past["z"]), self.model.cell)
+        first = (t == 0)[..., None]
+        mean = torch.where(first, self.model.prior(h), self.mean(join(h, now)))
+        draw("z", dist.Normal(mean, torch.where(first, 1.0, 0.5)).to_event(1))
+
+
+def test_draws_with_gradients_of_the_model_in_a_missing_frame_are_differentiated_through():
+    """As the bound of several draws of a guide that is the prior in that frame."""
+    torch.manual_seed(12)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    parameters = [*model.parameters(), *guide.parameters()]
+    first = PriorFirst(model)
+    first.mean = guide.mean
+    batch = unseen(copies(frames("bernoulli", 3), 400))
+    objective = FIVO(model, guide, particles=3, threshold=NEVER)
+    several = [
+        lambda: -objective(batch).surrogate,
+        lambda: (terms(model, first, batch, 3).log_w.sum(-1).logsumexp(0)).mean(),
+    ]
+    one, other = (sample_gradients(each, parameters, calls=24) for each in several)
+    error = (one.var(0) / 24 + other.var(0) / 24).sqrt() + 1e-9
+    off = (one.mean(0) - other.mean(0)).abs() / error
+    assert off.max() < 6.2  # as above
     assert (one.mean(0).abs() > 8 * error).any()
 
 

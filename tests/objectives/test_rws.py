@@ -4,13 +4,14 @@ import pytest
 import torch
 from dreams import dreamt
 
+from continuous import Recurrent, SharedGuide
 from oracles import assert_mean, gradient, sample_gradients
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.objectives import ELBO, RWS
-from variants import VARIANTS, frames, latent_paths, mild, pair, path_log_probs
+from variants import VARIANTS, frames, latent_paths, mild, pair, path_log_probs, randomised
 
 COPIES = 1600
 
@@ -129,3 +130,17 @@ def test_weights_of_frames_are_validated_by_a_particle_filter():
     assert (
         RWS(model, guide, particles=4, weights="paths").validate(valid).by == "bound with 4 draws"
     )
+
+
+def test_no_gradient_flows_through_the_path_to_later_frames():
+    """The first feature is zero in the second frame, so its weight acts there by z_1 alone."""
+    torch.manual_seed(8)
+    model = randomised(Recurrent(), 0.5)
+    guide = randomised(SharedGuide(model), 0.5)
+    x = frames("bernoulli", 5, 2).clone()
+    x[:, :, 0] = torch.tensor([1.0, 0.0])
+    found = RWS(model, guide, particles=3).trace(Batch.of(x))
+    second = (found.log_p + found.log_q)[..., 1].sum()
+    (weight,) = torch.autograd.grad(second, [guide.mean.weight])
+    assert weight.abs().max() > 0
+    assert not weight[:, model.cell.dim].any()
