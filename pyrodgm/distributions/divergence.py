@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.distributions.kl import register_kl
 
 from pyrodgm.distributions.bernoulli import BernoulliVector
+from pyrodgm.distributions.dot import at_least_single
 from pyrodgm.distributions.normal import NormalVector
 from pyrodgm.distributions.one_hot import OneHotVector
 from pyrodgm.errors import CompatibilityError
@@ -47,19 +48,21 @@ def _as_vector(given: torch.distributions.Distribution) -> torch.distributions.D
 
 @register_kl(NormalVector, NormalVector)
 def _normals(q: NormalVector, p: NormalVector) -> Tensor:
-    ratio = q.scale / p.scale
-    shift = (q.loc - p.loc) / p.scale
+    loc, scale, p_loc, p_scale = at_least_single(q.loc, q.scale, p.loc, p.scale)
+    ratio, shift = scale / p_scale, (loc - p_loc) / p_scale
     return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
 
 
 @register_kl(BernoulliVector, BernoulliVector)
 def _bits(q: BernoulliVector, p: BernoulliVector) -> Tensor:
-    on = F.logsigmoid(q.logits) - F.logsigmoid(p.logits)
-    off = F.logsigmoid(-q.logits) - F.logsigmoid(-p.logits)
-    return torch.lerp(off, on, q.logits.sigmoid()).sum(-1)
+    of_q, of_p = at_least_single(q.logits, p.logits)
+    on = F.logsigmoid(of_q) - F.logsigmoid(of_p)
+    off = F.logsigmoid(-of_q) - F.logsigmoid(-of_p)
+    return torch.lerp(off, on, of_q.sigmoid()).sum(-1)
 
 
 @register_kl(OneHotVector, OneHotVector)
 def _classes(q: OneHotVector, p: OneHotVector) -> Tensor:
-    log_q, log_p = (each.rows(each.logits).log_softmax(-1) for each in (q, p))
+    rows = at_least_single(*(each.rows(each.logits) for each in (q, p)))
+    log_q, log_p = (each.log_softmax(-1) for each in rows)
     return (log_q.exp() * (log_q - log_p)).sum((-1, -2))

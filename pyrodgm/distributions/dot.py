@@ -1,4 +1,4 @@
-"""The dot product over features, in the precision of its factors."""
+"""The dot product over features, in the precision of its factors; numbers for sums of many."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     ...     dot(torch.tensor([1.0, 0.001]), torch.ones(2)).dtype
     torch.float32
     """
-    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    a, b = at_least_single(a, b)
     with torch.autocast(a.device.type, enabled=False):
-        return torch.linalg.vecdot(a.to(dtype), b.to(dtype))
+        return torch.linalg.vecdot(a, b)
+
+
+def at_least_single(*numbers: Tensor) -> tuple[Tensor, ...]:
+    """Numbers in the precision of the widest, and at least single, for sums over features.
+
+    >>> [x.dtype for x in at_least_single(torch.ones(2, dtype=torch.bfloat16))]
+    [torch.float32]
+    """
+    dtype = torch.float32
+    for each in numbers:
+        dtype = torch.promote_types(dtype, each.dtype)
+    return tuple(each.to(dtype) for each in numbers)

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyrodgm.distributions.dot import dot
+from pyrodgm.distributions.dot import at_least_single, dot
 
 
 class NormalVector(TorchDistribution):
@@ -65,15 +65,15 @@ class NormalVector(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats per event."""
-        scale = self.scale.to(torch.promote_types(self.scale.dtype, value.dtype))
-        z = (value - self.loc) / scale
+        value, loc, scale = at_least_single(value, self.loc, self.scale)
+        z = (value - loc) / scale
         constant = 0.5 * math.log(2 * math.pi) * value.shape[-1]
         return -0.5 * dot(z, z) - scale.log().sum(-1) - constant
 
     def log_prob_seen(self, value: Tensor, seen: Tensor) -> Tensor:
         """Nats of the observed features."""
-        scale = self.scale.to(torch.promote_types(self.scale.dtype, value.dtype))
-        z = (value - self.loc) / scale
+        value, loc, scale = at_least_single(value, self.loc, self.scale)
+        z = (value - loc) / scale
         each = 0.5 * z.square() + scale.log() + 0.5 * math.log(2 * math.pi)
         return -(each * seen).sum(-1)
 

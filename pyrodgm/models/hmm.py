@@ -74,9 +74,9 @@ class HMM(StateSpaceModel):
         start: Literal["data", "random"] = "data",
     ) -> None:
         super().__init__(info)
-        if emission == "nade":
+        if emission in ("nade", "darn"):
             raise UsageError(
-                "hmm has no emission 'nade'; use bernoulli, or another that fits the data"
+                f"hmm has no emission '{emission}'; use bernoulli, or another that fits the data"
             )
         self.latents = {}
         self.observed = {"x": info.dim}

@@ -23,7 +23,7 @@ from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.networks.mlp import tanh_network
 from pyrodgm.objectives.base import Loss, Needs, Objective
-from pyrodgm.objectives.single import as_networks_see, unrolled_pair
+from pyrodgm.objectives.single import as_networks_see, size_networks_see, unrolled_pair
 from pyrodgm.objectives.state import OwnState
 from pyrodgm.objectives.targets import Targets
 

@@ -132,7 +132,7 @@ class SIXO(FilterObjective):
         return twist, Phase("model and guide", (self.model, self.guide), self.pair_loss)
 
     def twist_loss(self, batch: Batch) -> Loss:
-        """The logistic loss of telling what follows latents from what follows others, per frame."""
+        """The logistic loss of telling what follows latents from what follows others."""
         model, _ = self.programs()
         with torch.no_grad():
             draws = simulate(model, batch, DREAMS)
@@ -141,8 +141,9 @@ class SIXO(FilterObjective):
             apart = {name: draws.values[name].roll(1, 0).flatten(0, 1) for name in model.latents}
         ahead, counted = self.twist.encode(dreams), followed(dreams)
         each = logistic(self.twist(joint, ahead), self.twist(apart, ahead))
-        mean = (each * counted).sum() / counted.sum().clamp(min=1)
-        return Loss(mean, {"twist_loss": mean.detach()})
+        total = (each * counted).sum()
+        report = {"twist_loss": total.detach() / counted.sum().clamp(min=1)}
+        return Loss(total / len(each), report)
 
     def pair_loss(self, batch: Batch) -> Loss:
         """The loss of model and guide."""

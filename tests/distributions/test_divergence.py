@@ -42,3 +42,17 @@ def test_what_has_no_closed_form_is_refused():
     one = torch.zeros(2)
     with pytest.raises(CompatibilityError, match="no closed form"):
         divergence(dist.Poisson(one + 1).to_event(1), NormalVector(one, one + 1))
+
+
+def test_half_precision_is_summed_in_single():
+    one, two = torch.randn(2, 5, 600).bfloat16()
+    made = [
+        lambda a, b: NormalVector(a, b.exp()),
+        lambda a, _: BernoulliVector(logits=a),
+        lambda a, _: OneHotVector(a, 3),
+    ]
+    for make in made:
+        exact = divergence(make(one.double(), two.double()), make(two.double(), one.double()))
+        found = divergence(make(one, two), make(two, one))
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), exact, rtol=0.01, atol=0.0)

@@ -115,3 +115,17 @@ def test_draws_of_independent_normal_numbers() -> None:
     assert ((draws.var(0) / scale.square() - 1).abs() < 5 * 2**0.5 / 200).all()
     assert law.rsample(torch.Size([3])).requires_grad
     assert not draws.requires_grad
+
+
+def test_half_precision_is_summed_in_single() -> None:
+    loc, scale, value = torch.randn(3, 50, 200)
+    halves = [each.bfloat16() for each in (loc, scale.exp() / 20, value)]
+    found = NormalVector(*halves[:2]).log_prob(halves[2])
+    loc, scale, value = (each.double() for each in halves)
+    assert found.dtype == torch.float32
+    exact = Normal(loc, scale).log_prob(value).sum(-1)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-3)
+    seen = torch.rand(50, 200) < 0.5
+    some = NormalVector(*halves[:2]).log_prob_seen(halves[2], seen)
+    exact = (Normal(loc, scale).log_prob(value) * seen).sum(-1)
+    torch.testing.assert_close(some.double(), exact, rtol=1e-5, atol=1e-3)

@@ -352,8 +352,9 @@ def test_lds_smoothed_equals_the_conditional_normal_law(some_missing: bool) -> N
 
 
 def test_hmm_has_no_emission_nade() -> None:
-    with pytest.raises(UsageError, match="hmm has no emission 'nade'; use bernoulli"):
-        HMM(INFOS["nade"], emission="nade")
+    for emission in ("nade", "darn"):
+        with pytest.raises(UsageError, match=f"hmm has no emission '{emission}'; use bernoulli"):
+            HMM(INFOS["nade"], emission=emission)
 
 
 @pytest.mark.parametrize("emission", ["nade", "bernoulli", "multinomial", "categorical"])

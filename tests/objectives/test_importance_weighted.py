@@ -327,3 +327,15 @@ def test_scores_of_draws_that_carry_gradients_are_refused():
 
     with pytest.raises(UsageError, match="for draws without gradients, and those of a carry"):
         ObjectiveELBO(VIMCO, particles=2).differentiable_loss(program, program)
+
+
+@pytest.mark.parametrize("gradient_name", ["plain", "doubly-reparameterised"])
+def test_half_precision_has_gradients(gradient_name):
+    torch.manual_seed(5)
+    model, guide, x = row()
+    objective = IWAE(model, guide, particles=3, gradient=gradient_name)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(Batch.of(x.expand(5, 1, -1))).surrogate
+    found = gradient(loss, list(guide.parameters()))
+    assert found.isfinite().all()
+    assert found.any()

@@ -23,7 +23,7 @@ def copies(x, number, padding=1):
     """One sequence many times, with padded frames of junk."""
     length = x.shape[0] + padding
     padded = torch.cat([x, torch.full_like(x[:padding], 0.5)])
-    mask = (torch.arange(length) < len(x)).expand(number, -1)
+    mask = (torch.arange(length) < len(x)).expand(number, -1).clone()
     return Batch(padded.expand(number, -1, -1), mask, torch.arange(number))
 
 
@@ -194,3 +194,14 @@ def test_a_signal_for_weights_is_refused():
     model, guide = pair("tsbn")
     with pytest.raises(UsageError, match="no score gradient"):
         SIXO(model, guide, gradient="rws", signal="future")
+
+
+def test_the_loss_of_the_twist_is_a_sum_over_frames_per_sequence():
+    """At the start r = 1, and every frame but the last of a sequence has 2 log 2 nats."""
+    model, guide = pair("tsbn")
+    batch = copies(frames("bernoulli", 4), 2)
+    batch.mask[0, 2:] = False
+    found = SIXO(model, guide).double().twist_loss(batch)
+    each = 2 * torch.tensor(2.0).double().log()
+    torch.testing.assert_close(found.surrogate, each * (1 + 3) / 2)
+    torch.testing.assert_close(found.report["twist_loss"], each)

@@ -21,6 +21,7 @@ from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.guides import RecurrentBernoulli
 from pyrodgm.models import TSBN
 from pyrodgm.objectives import ELBO, ML, NVIL, RLOO, LocalRLOO, ObjectiveELBO, TraceGraphELBO
+from variants import INFOS, frames
 
 T, D, J, COPIES = 3, 3, 2, 1000
 INFO = DataInfo("tiny", "binary", D, (0.5,) * D, float(T), T)
@@ -293,3 +294,10 @@ def test_our_own_pair_is_trained_by_svi() -> None:
     SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), ObjectiveELBO(RLOO)).step(batch)
     after = [w for m in (model, guide) for w in m.parameters()]
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_the_baseline_of_pyro_sees_symbols_as_networks_do() -> None:
+    model = TSBN(INFOS["categorical"], hidden_dim=J)
+    objective = TraceGraphELBO(model, RecurrentBernoulli(model)).double()
+    batch = Batch.of(frames("categorical", 1, 2))
+    assert objective(batch).surrogate.isfinite()
