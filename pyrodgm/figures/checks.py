@@ -117,10 +117,11 @@ def guide_quality(
     figure.legend(
         *tops[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
     )
-    tops[1].bar(rows, 100 * efficiency, color=ONE_STEP, width=width)
-    smallest = 10 ** np.floor(np.log10(100 * efficiency.min()))
+    percent = 100 * np.nan_to_num(efficiency)  # not a number where all weights are zero
+    tops[1].bar(rows, percent, color=ONE_STEP, width=width)
+    smallest = 10 ** np.floor(np.log10(np.min(percent, where=percent > 0, initial=100.0)))
     tops[1].set(yscale="log", ylabel="effective\ndraws, %", ylim=(smallest / 2, 120))
-    tops[2].bar(rows, gap, color=ANCESTRAL, width=width)
+    tops[2].bar(rows, np.where(np.isfinite(gap), gap, 0.0), color=ANCESTRAL, width=width)
     tops[2].set(
         ylabel="gap, nats\nper frame", xlabel="sequence", xlim=(rows[0] - width, rows[-1] + width)
     )

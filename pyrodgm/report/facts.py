@@ -200,11 +200,12 @@ def trust(found: Mapping[str, Any] | None, figures: Path) -> Section:
 
 def _guide_words(found: Mapping[str, Any]) -> Text:
     k = [math.inf if value is None else value for value in found["k"]]
+    effective = [value or 0 for value in found["efficiency"]]
     gap = fmean(value or 0 for value in found["gap_nats_per_frame"])
     return Text(
         f"Guide: {found['trusted']} of {found['examples']} sequences of the {found['split']} "
         f"split have k-hat below 0.7 (median {median(k):.2f}), from {found['draws']} draws "
-        f"each; {100 * median(found['efficiency']):.3g} % of the draws are effective (median), "
+        f"each; {100 * median(effective):.3g} % of the draws are effective (median), "
         f"and the bound is at least {number(gap)} nats per frame below the log-likelihood."
     )
 

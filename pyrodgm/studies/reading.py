@@ -123,11 +123,12 @@ def _candidates(
     of_own = _groups(own, Mistakes())
     names = [str(of_own[group]["name"]) for group in NAMED if "name" in of_own.get(group, {})]
     name = own.get("name") or "-".join(names) or "default"
-    grid = _grid(merge(of_all.get("grid", {}), own.get("grid", {})), mistakes)
-    for chosen in product(*grid.values()):
-        options = dict(zip(grid, chosen, strict=True))
-        layers = [{group: {key: value}} for (group, key), value in options.items()]
-        words = [f"{group}.{key}={value}" for (group, key), value in options.items()]
+    grid = merge(*(_grid(each.get("grid", {}), mistakes) for each in (of_all, own)))
+    places = [(group, key) for group, listed in grid.items() for key in listed]
+    for chosen in product(*(grid[group][key] for group, key in places)):
+        options = [(*place, value) for place, value in zip(places, chosen, strict=True)]
+        layers = [{group: {key: value}} for group, key, value in options]
+        words = [f"{group}.{key}={value}" for group, key, value in options]
         yield Candidate(", ".join([str(name), *words]), merge(values, *layers))
 
 
@@ -145,16 +146,21 @@ def _groups(given: Mapping[str, Any], mistakes: Mistakes) -> Values:
     return groups
 
 
-def _grid(given: Values, mistakes: Mistakes) -> dict[tuple[str, str], list[Any]]:
+def _grid(given: Any, mistakes: Mistakes) -> dict[str, dict[str, list[Any]]]:
     """Values to combine, by group and key."""
-    found: dict[tuple[str, str], list[Any]] = {}
+    found: dict[str, dict[str, list[Any]]] = {}
+    if not isinstance(given, dict):
+        mistakes.add(f"grid = {given!r}: expected lines such as fit.lr = [0.001, 0.01]")
+        return found
     for group, options in given.items():
         if group not in (*NAMED, "fit") or not isinstance(options, dict):
             mistakes.add(f"grid.{group}: expected a line such as fit.lr = [0.001, 0.01]")
             continue
         for key, listed in options.items():
-            if isinstance(listed, list) and listed:
-                found[group, key] = listed
+            if group == "fit" and key in FIXED:
+                mistakes.add(f"grid.fit.{key}: {FIXED[key]}")
+            elif isinstance(listed, list) and listed:
+                found.setdefault(group, {})[key] = listed
             else:
                 mistakes.add(f"grid.{group}.{key} = {listed!r}: expected a list of values")
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrodgm.access import access_in_words
+from pyrodgm.arguments import check_whole
 from pyrodgm.display import counted, number
 from pyrodgm.errors import Interrupted, PyrodgmError, UsageError
 from pyrodgm.setup.build import build_data, build_objective
@@ -54,6 +55,8 @@ def study(
         DataError: the data cannot be read.
         Interrupted: Ctrl-C; the same call continues.
     """
+    if processes is not None:
+        check_whole(processes=processes)
     if isinstance(plan, dict):
         chosen, stem = plan_of(plan, "the study"), "study"
     else:
@@ -117,12 +120,12 @@ def _check(plan: Plan, jobs: list[Job]) -> None:
         config = candidate.config(plan.seeds[0])
         splits = splits or build_data(config)
         try:
+            objective = build_objective(config, splits.info)
             check_runs(
-                build_objective(config, splits.info),
-                splits,
-                chunk=config.fit.longest,
-                start_from=config.fit.start_from,
+                objective, splits, chunk=config.fit.longest, start_from=config.fit.start_from
             )
+            if plan.scoring is not None:
+                plan.scoring.check(objective.model, objective.guide)
         except PyrodgmError as error:
             error.args = (f"candidate '{candidate.name}': {error}",)
             raise

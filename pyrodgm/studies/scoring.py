@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pyrodgm.errors import Mistakes, did_you_mean
-from pyrodgm.evaluate.likelihood.bounds import Estimator
+from pyrodgm.evaluate.likelihood.bounds import Estimator, check_estimator
+from pyrodgm.guides import Guide
+from pyrodgm.models import Model
 from pyrodgm.runs.run import Run
 from pyrodgm.storage.files import replacing
 from pyrodgm.studies.outcome import Outcome
@@ -45,15 +47,26 @@ class Scoring:
             if key not in known:
                 mistakes.add(f"[evaluate]: '{key}' is not known here; {did_you_mean(key, known)}")
         found = cls(**{key: value for key, value in given.items() if key in known})
-        found = replace(found, splits=tuple(found.splits))
-        if not (isinstance(found.particles, int) and found.particles >= 1):
+        listed = isinstance(found.splits, list | tuple)
+        found = replace(found, splits=tuple(found.splits) if listed else (found.splits,))
+        if isinstance(found.particles, bool) or not (
+            isinstance(found.particles, int) and found.particles >= 1
+        ):
             mistakes.add(f"evaluate.particles = {found.particles!r}: expected a number, at least 1")
         if found.estimator not in get_args(Estimator):
             names = ", ".join(get_args(Estimator))
             mistakes.add(f"evaluate.estimator = {found.estimator!r}: expected one of {names}")
-        if not found.splits or not set(found.splits) <= set(SPLITS):
+        if not found.splits or any(split not in SPLITS for split in found.splits):
             mistakes.add(f"evaluate.splits = {[*found.splits]}: expected some of {[*SPLITS]}")
         return found
+
+    def check(self, model: Model, guide: Guide) -> None:
+        """Raise where the estimator does not apply to a model and guide.
+
+        Raises:
+            UsageError: it does not.
+        """
+        check_estimator(model, guide, particles=self.particles, estimator=self.estimator)
 
     def evaluate(self, run: Run) -> dict[str, Any]:
         """The bounds of a run, by split, with the name of the estimator."""

@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from pyrodgm.figures.checks import learning_curve
+from pyrodgm.figures.checks import guide_quality, learning_curve
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,9 @@ def test_numbers_of_any_objective_are_shown_by_their_names(tmp_path, by):
     assert (left.get_ylabel(), right.get_ylabel()) == ("critic loss", "distance")
     shown = [list(line.get_ydata()) for line in right.get_lines()]
     assert shown == ([[0.3]] if by == "nothing" else [[0.3], [0.3]])
+
+
+def test_a_sequence_whose_weights_are_all_zero_is_drawn():
+    rows, nan = np.arange(3), np.array([np.nan, 0.2, 0.4])
+    figure = guide_quality(rows, nan, nan, np.array([np.inf, 0.1, 0.2]))
+    assert figure.axes[1].get_ylim()[0] == pytest.approx(5.0)

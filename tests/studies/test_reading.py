@@ -87,6 +87,12 @@ def test_a_grid_makes_a_candidate_of_every_combination():
         ({"fit": {"devices": 2}}, "every run of a study has one device"),
         ({"grid": {"fit": {"lr": 0.1}}}, "grid.fit.lr = 0.1: expected a list"),
         ({"grid": {"fti": {"lr": [0.1]}}}, "grid.fti: expected a line such as"),
+        ({"grid": {"fit": {"seed": [1, 2]}}}, r"grid.fit.seed: give seeds = \[0, 1, 2\]"),
+        ({"grid": 3}, "grid = 3: expected lines such as"),
+        ({"grid": {"fit": 3}}, "grid.fit: expected a line such as"),
+        ({"evaluate": {"splits": 3}}, r"evaluate.splits = \[3\]: expected some of"),
+        ({"evaluate": {"splits": [["a"]]}}, "expected some of"),
+        ({"evaluate": {"particles": True}}, "evaluate.particles = True: expected a number"),
     ],
 )
 def test_mistakes_are_found_and_the_candidate_is_named(values, message):

@@ -146,3 +146,15 @@ def test_scores_of_different_meaning_have_no_difference():
     found = Study(Path(), pair, {})
     assert math.isnan(found.rows()[1].below_best.value)
     assert "a: bound; b: pseudo-likelihood" in found.table().notes[-1]
+
+
+def test_a_number_of_processes_is_checked_before_anything_runs(tmp_path):
+    with pytest.raises(UsageError, match="processes is -1; give at least 1"):
+        study({"data": "jsb"}, out=tmp_path, processes=-1)
+
+
+def test_an_estimator_that_does_not_apply_is_found_before_training(tiny, tmp_path):
+    asked = {"estimator": "ais", "particles": 5}
+    with pytest.raises(UsageError, match="candidate 'nvil': ais does not draw particles"):
+        study(plan(tiny, evaluate=asked), out=tmp_path / "s")
+    assert not (tmp_path / "s").exists()

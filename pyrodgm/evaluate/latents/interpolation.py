@@ -14,6 +14,8 @@ from pyrodgm.evaluate.prediction.samples import sample
 from pyrodgm.guides import Guide
 from pyrodgm.models import Generator, Model, StepModel
 
+OPPOSITE = 0.1  # radians by which vectors that are called opposite may differ from a straight angle
+
 
 def can_interpolate(model: Model, info: DataInfo) -> bool:
     """Whether rows are a function of noise or of continuous latents."""
@@ -80,10 +82,17 @@ def interpolations(
 
 
 def _between(ends: Tensor, steps: int) -> Tensor:
-    """Points on arcs between vectors 0 and 1, 2 and 3, and so on, (2P, J) to (P steps, J)."""
+    """Points on arcs between vectors 0 and 1, 2 and 3, and so on, (2P, J) to (P steps, J).
+
+    Between nearly opposite vectors, which any arc may connect, they are on a straight line.
+    """
     first, last = ends[::2, None], ends[1::2, None]
     share = torch.linspace(0, 1, steps, device=ends.device, dtype=ends.dtype)[:, None]
     cosine = torch.cosine_similarity(first, last, -1)[..., None].clamp(-1, 1)
-    angle = cosine.acos().clamp(1e-3, torch.pi - 1e-3)  # nearly a straight line at either end
-    weights = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
-    return (weights[0] * first + weights[1] * last).flatten(0, 1)
+    angle = cosine.acos().clamp(min=1e-3)  # nearly a straight line where it is small
+    opposite = angle > torch.pi - OPPOSITE
+    before, after = (
+        torch.where(opposite, part, (part * angle).sin() / angle.sin())
+        for part in (1 - share, share)
+    )
+    return (before * first + after * last).flatten(0, 1)

@@ -13,7 +13,7 @@ from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
 from pyrodgm.evaluate.likelihood.bound import Bound, scores_table
 from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
-from pyrodgm.evaluate.likelihood.importance import choose_exact, uses_noise, weigh
+from pyrodgm.evaluate.likelihood.importance import checked, choose_exact, uses_noise, weigh
 from pyrodgm.evaluate.likelihood.normaliser import (
     NormaliserEstimator,
     normaliser,
@@ -97,16 +97,16 @@ def sequence_bounds(
     seed: int = 0,
 ) -> tuple[np.ndarray, str]:
     """The bound of every sequence, (N,), in nats, and the name of the estimator; see `bound`."""
+    check_estimator(model, guide, particles=particles, estimator=estimator)
     if isinstance(model, EnergyModel):
         if uses_noise(model, estimator):
             return _field_bounds(model, guide, sequences, estimator, particles, seed)
-        return _energy_bounds(model, sequences, estimator, particles, seed)
+        return _energy_bounds(model, sequences, estimator, seed)
     used = _chosen(model, guide, estimator, particles)
     if used == "quadrature":
         return quadrature(model, sequences), used
     if used == "ais":
         return annealed(model, guide, sequences, seed=seed).nats, used
-    refuse_without_weights(model, guide)
     if used == "fivo":
         return sequence_evidence(model, guide, sequences, particles=particles, seed=seed), used
     draws = 1 if used == "exact" else particles
@@ -116,16 +116,33 @@ def sequence_bounds(
     return (log_w.logsumexp(0) - math.log(draws)).numpy(), used
 
 
+def check_estimator(
+    model: Model, guide: Guide, *, particles: int = 1, estimator: Estimator = "auto"
+) -> None:
+    """Raise where these arguments of `bound` do not apply to a model and guide.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if not isinstance(model, EnergyModel):
+        if _chosen(model, guide, estimator, particles) not in ("quadrature", "ais"):
+            refuse_without_weights(model, guide)
+    elif uses_noise(model, estimator):
+        checked(model, guide)
+        choose_exact(model, estimator)
+    else:
+        refuse_other(model, estimator)
+        if particles != 1:
+            raise UsageError(
+                f"{type(model).__name__} has no latents to draw, but {particles} particles were "
+                "requested; its accuracy depends on --chains and --temperatures"
+            )
+
+
 def _energy_bounds(
-    model: EnergyModel, sequences: Sequences, estimator: Estimator, particles: int, seed: int
+    model: EnergyModel, sequences: Sequences, estimator: Estimator, seed: int
 ) -> tuple[np.ndarray, str]:
     """The potential minus log Z, or minus its upper estimate."""
-    refuse_other(model, estimator)
-    if particles != 1:
-        raise UsageError(
-            f"{type(model).__name__} has no latents to draw, but {particles} particles were "
-            "requested; its accuracy depends on --chains and --temperatures"
-        )
     used = cast("NormaliserEstimator", estimator)
     if isinstance(model, FrameEnergyModel):
         of_frames = frame_likelihood(model, sequences, estimator=used, seed=seed)

@@ -16,6 +16,7 @@ from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weigh
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,
     NormaliserEstimator,
+    check_scorable,
     checked,
     error_of_mean,
 )
@@ -71,9 +72,11 @@ def frame_likelihood(
 
     Raises:
         CompatibilityError: log Z is to be exact, but cannot be enumerated.
+        DataError: frames that an energy model cannot score.
         UsageError: an unknown estimator, no chains or no temperatures.
     """
     used = checked(model, estimator, chains, temperatures)
+    check_scorable(model, sequences)
     sizes = None if used == "exact" else (chains, temperatures)
     lower, upper, found = np.zeros(len(sequences)), np.zeros(len(sequences)), []
     with drawing(model, seed, "annealing") as device:
@@ -111,7 +114,11 @@ def annealed_estimate(
         frames: number of frames, spread evenly over the split; all if there are no more.
         temperatures: steps of a chain.
         seed: of the chains; the global generator is left alone.
+
+    Raises:
+        DataError: frames that an energy model cannot score.
     """
+    check_scorable(model, sequences)
     lengths, low, high = sequences.lengths, 0.0, 0.0
     starts = lengths.cumsum() - lengths
     chosen = torch.zeros(sequences.num_frames, dtype=torch.bool)

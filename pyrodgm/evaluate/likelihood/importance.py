@@ -15,6 +15,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.errors import UsageError
+from pyrodgm.evaluate.likelihood.normaliser import check_scorable
 from pyrodgm.evaluate.passes import Progress, chunks, drawing, silent
 from pyrodgm.guides.base import Guide
 from pyrodgm.guides.observations import ObservationGuide
@@ -143,9 +144,11 @@ def weigh(
 
     Raises:
         CompatibilityError: log Z is to be exact, but cannot be enumerated.
+        DataError: frames that an energy model cannot score.
         UsageError: the model is not an energy model, or draws of the guide have no weights.
     """
     field, noise = checked(model, guide)
+    check_scorable(field, sequences)
     examples, owner = sequences, np.arange(len(sequences))
     if not field.of_sequences:
         examples = sequences.single(np.arange(sequences.num_frames))

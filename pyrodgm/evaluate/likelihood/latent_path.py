@@ -54,7 +54,7 @@ class LatentPath:
         kinds: set[Kind] = {site.kind for site in model.latents.values()}
         each = batch.x.new_zeros(temperatures + 1, batch.size)
         self.log_steps = {kind: each + FIRST_STEP[kind] for kind in sorted(kinds)}
-        self.acceptance = dict.fromkeys(self.log_steps, each + 1.0)
+        self.acceptance = {kind: torch.ones_like(step) for kind, step in self.log_steps.items()}
         sites = list(model.latents.values())
         self._transitions = {kind: transition(kind, sites, batch.x) for kind in kinds}
 

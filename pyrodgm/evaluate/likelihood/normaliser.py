@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrodgm.arguments import check_whole
 from pyrodgm.data.base import Sequences
 from pyrodgm.display import json_number
-from pyrodgm.errors import UsageError
+from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
 from pyrodgm.evaluate.passes import Progress, chunks, silent
 from pyrodgm.models.energy import EnergyModel
@@ -87,14 +87,38 @@ def normaliser(
 
     Raises:
         CompatibilityError: the model cannot be enumerated, or has no path to anneal along.
+        DataError: frames that an energy model cannot score.
         UsageError: an unknown estimator, no chains or no temperatures.
     """
+    check_scorable(model, sequences)
     with torch.no_grad():
         if checked(model, estimator, chains, temperatures) == "exact":
             exact = float(model.log_normaliser())
             return Normaliser("exact", exact, exact, exactly_by=model.exactly_by)
         with forked(seed, "annealing"):
             return _annealed(model, sequences, chains, temperatures, seed, progress)
+
+
+def check_scorable(model: EnergyModel, sequences: Sequences) -> None:
+    """Raise unless sequences are complete, and bits where the model is one of bits.
+
+    The potential of a frame with missing values would be a sum over all that they may be, and that
+    of grey values is not their cross-entropy.
+
+    Raises:
+        DataError: they are not.
+    """
+    x, name = sequences.x, type(model).__name__
+    if sequences.has_missing:
+        raise DataError(
+            f"the data has missing values, and {name}, whose density is unnormalised, scores "
+            "complete frames; fill them in, or leave these sequences out"
+        )
+    if model.info.kind == "binary" and x.is_floating_point() and bool((x != x.round()).any()):
+        raise DataError(
+            f"the data has grey values, and {name}, whose density is unnormalised, scores zeros "
+            "and ones; round them, or draw bits from them"
+        )
 
 
 def refuse_other(model: EnergyModel, estimator: str) -> None:
@@ -163,7 +187,12 @@ def error_of_mean(values: Tensor) -> Tensor:
 
 
 def potentials(model: EnergyModel, sequences: Sequences) -> np.ndarray:
-    """The unnormalised log-density of every sequence, (N,), in nats."""
+    """The unnormalised log-density of every sequence, (N,), in nats.
+
+    Raises:
+        DataError: frames that an energy model cannot score.
+    """
+    check_scorable(model, sequences)
     device, nats = next(model.parameters()).device, np.empty(len(sequences))
     with torch.no_grad():
         for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):

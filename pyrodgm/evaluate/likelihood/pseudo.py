@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
+from pyrodgm.evaluate.likelihood.normaliser import check_scorable
 from pyrodgm.evaluate.passes import chunks, drawing
 from pyrodgm.models.energy import EnergyModel
 from pyrodgm.models.frame_energy import FrameEnergyModel
@@ -35,8 +36,12 @@ def pseudo_likelihood(model: EnergyModel, sequences: Sequences, *, seed: int = 0
         sequences: the split.
         seed: of the choice of features; the global generator is left alone.
 
+    Raises:
+        DataError: frames that an energy model cannot score.
+
     Reference: Besag, Statistical analysis of non-lattice data, 1975.
     """
+    check_scorable(model, sequences)
     nats = 0.0
     with drawing(model, seed, "pseudo-likelihood") as device:
         for rows, _ in chunks(sequences.lengths, 1, width=model.frame_size):

@@ -90,6 +90,8 @@ def imputation_scores(
         name: float(np.square(x - values)[missing].mean())
         for name, values in {"this model": found.x, **predicted}.items()
     }
+    if not len(found.levels):
+        return ImputationScores(int(missing.sum()), errors, (), None)
     order = np.argsort(found.levels)
     low, high = found.quantiles[order[0]], found.quantiles[order[-1]]
     within = (low <= x) & (x <= high)

@@ -190,9 +190,10 @@ def compared(
     judge = None
     if training is not None and split != TRAIN and _classes(training, info) > 1:
         judge = classifier(training, info)
+    shown = {name: sets[name] for name in (MODEL, *beside, TRAIN if TRAIN in sets else split)}
     looks = {
-        name: Looks(_coverage(sets[name], info), _score(judge, held_out, sets[name]), tests[name])
-        for name in dict.fromkeys((MODEL, *beside, TRAIN if TRAIN in sets else split))
+        name: Looks(_coverage(rows, info), _score(judge, held_out, rows), tests.get(name, {}))
+        for name, rows in shown.items()
     }
     return Quality(
         split,
@@ -282,7 +283,8 @@ def _tests(
         if name in few
     }
     half = min(TESTED, len(sets[split]) // 2)
-    if TRAIN not in few or split == TRAIN:  # two halves of the held-out rows are the reference
+    # Without other rows, two halves of the held-out ones are the reference.
+    if (TRAIN not in few or split == TRAIN) and half > 1:
         halves = sets[split][: 2 * half] / scale
         tests[split] = {split: kernel_test(halves[:half], halves[half:], seed=seed)}
     return tests

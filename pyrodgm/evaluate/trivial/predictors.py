@@ -163,10 +163,11 @@ class Moments:
         self.cross = torch.zeros(order * size, size, dtype=torch.float64)
         squares, observed = torch.zeros(2, size, dtype=torch.float64)
         self.frames = 0
-        for u, now, seen in pairs(sequences, order, centre):
+        for lagged, frames, seen in pairs(sequences, order, centre):
+            u, now = lagged.double(), frames.double()
             self.gram += u.T @ u
             self.cross += u.T @ now
-            squares += now.double().square().sum(0)
+            squares += now.square().sum(0)
             observed += seen.double().sum(0)
             self.frames += len(now)
         weight = self.frames / observed.clamp(min=1)

@@ -54,3 +54,10 @@ def test_the_error_of_a_reconstruction_is_known():
     found = reconstruction_error(model, Known(model, noise_dim=1), splits.test)
     np.testing.assert_allclose(found.value, 0.25, rtol=1e-5)
     np.testing.assert_allclose(found.error, 0, atol=1e-6)
+
+
+def test_points_between_opposite_vectors_are_on_a_straight_line():
+    ends = torch.tensor([[1.0], [-0.5], [2.0], [-2.0]])
+    found = _between(ends, 5).reshape(2, 5)
+    torch.testing.assert_close(found[0], torch.linspace(1, -0.5, 5))
+    torch.testing.assert_close(found[1], torch.linspace(2, -2, 5))

@@ -258,3 +258,10 @@ def test_chains_that_hardly_move_are_named(monkeypatch):
     monkeypatch.setattr("pyrodgm.evaluate.likelihood.latent_path.FIRST_STEP", steps)
     with pytest.warns(ChainWarning, match="on 2 of 2 sequences"):
         annealed(model, guide, split, Chains(4, 5))
+
+
+def test_the_acceptance_of_every_kind_of_latents_is_its_own():
+    model, _, _ = mixed()
+    path = LatentPath(model, observed(model, 1), 3)
+    path.acceptance["binary"] += 1
+    assert (path.acceptance["continuous"] == 1).all()

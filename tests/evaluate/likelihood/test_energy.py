@@ -11,7 +11,7 @@ from models.test_rbm import INFO, joint, machine, one_hot, states
 from oracles import assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.errors import CompatibilityError, UsageError
+from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.evaluate.likelihood.annealing import annealed_draws, forward_weights, reverse_weights
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.evaluate.likelihood.energy import (
@@ -21,7 +21,7 @@ from pyrodgm.evaluate.likelihood.energy import (
 from pyrodgm.evaluate.likelihood.normaliser import Normaliser
 from pyrodgm.evaluate.likelihood.pseudo import pseudo_likelihood
 from pyrodgm.evaluate.prediction.samples import sample
-from pyrodgm.guides import LayeredBernoulli, NoGuide
+from pyrodgm.guides import LayeredBernoulli, NoGuide, RNNGuide
 from pyrodgm.models import RBM, RTRBM, SBN, EnergyModel, SequenceField
 
 ROWS = Sequences(states(4).numpy(), np.array([4, 1, 3, 8]))
@@ -218,3 +218,27 @@ def test_an_energy_of_real_numbers_has_no_validation_score():
     """Its pseudo-likelihood would be that of bits, which its values are not."""
     found = validate_energy(Bare(REAL), ROWS)
     assert (found.score, found.numbers) == (None, {})
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda m, x: bound(m, NoGuide(m), x),
+        lambda m, x: energy_likelihood(m, x, estimator="ais"),
+        lambda m, x: pseudo_likelihood(m, x),
+        lambda m, x: validate_energy(RTRBM(INFO, hidden_dim=2), x),
+        lambda _, x: field(x),
+    ],
+)
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "missing values"), (0.5, "grey values")])
+def test_frames_that_a_potential_does_not_score_are_refused(model, question, value, words):
+    x = states(4).numpy()
+    x[3, 1] = value
+    with pytest.raises(DataError, match=f"{words}, and .* whose density is unnormalised"):
+        question(model, Sequences(x, ROWS.lengths))
+
+
+def field(x):
+    """The bound of a field over sequences by its noise."""
+    model = SequenceField(INFO, hidden_dim=(2, 2))
+    return bound(model, RNNGuide(model, hidden_dim=2), x)

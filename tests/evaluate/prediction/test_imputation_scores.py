@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,12 @@ def test_what_is_no_truth_is_refused():
         imputation_scores(found, gaps, gaps)
     with pytest.raises(DataError, match="give the same sequences without missing values"):
         imputation_scores(found, gaps, Sequences(TRUE, np.array([3, 3])))
+
+
+def test_without_quantiles_there_is_no_share_between_them():
+    found, gaps, truth = parts()
+    scores = imputation_scores(
+        replace(found, quantiles=found.quantiles[:0], levels=found.levels[:0]), gaps, truth
+    )
+    assert (scores.levels, scores.within) == ((), None)
+    assert scores.squared_error == imputation_scores(*parts()).squared_error

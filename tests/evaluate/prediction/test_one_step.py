@@ -391,3 +391,13 @@ def test_particles_that_move_together_are_fewer_where_frames_are_wide(monkeypatc
     assert [len(rows) for rows in passes.portions(part, 10)] == [20]
     monkeypatch.setattr(passes, "PARTICLE_NUMBERS_AT_ONCE", 50 * 40)
     assert [len(rows) for rows in passes.portions(part, 10)] == [4] * 5
+
+
+def test_slow_motion_is_summed_in_double_precision():
+    """Lags of a slow wave are nearly the same, so that the normal equations cancel."""
+    t = 0.01 * np.arange(400)[:, None]
+    x = np.sin(t * np.array([1.0, 2.0])).astype(np.float32)
+    frames, centre = Sequences(x, np.array([400])), torch.zeros(2)
+    found = baselines.Moments(frames, 3, centre)
+    exact = sum(u.double().T @ u.double() for u, _, _ in baselines.pairs(frames, 3, centre))
+    torch.testing.assert_close(found.gram, exact, rtol=1e-13, atol=0)

@@ -13,7 +13,7 @@ from pyrodgm.errors import DataError, UsageError
 from pyrodgm.evaluate.samples import classifier as classifiers
 from pyrodgm.evaluate.samples.classifier import classifier, labels_of
 from pyrodgm.evaluate.samples.inception import inception_score
-from pyrodgm.evaluate.samples.quality import quality, why_not
+from pyrodgm.evaluate.samples.quality import compared, quality, why_not
 from pyrodgm.seeds import numpy_generator
 from tiny import ragged
 
@@ -141,6 +141,16 @@ def test_one_row_is_compared_with_no_draws(save_data):
         quality(model, guide, splits.info, splits.test, None)
     assert "there are 1" in why_not(model, splits.info, splits.test)
     assert not why_not(model, splits.info, splits.valid)
+
+
+@pytest.mark.parametrize(("held_out", "reference"), [(3, False), (4, True)])
+def test_few_rows_without_training_rows_are_compared(held_out, reference):
+    info = dgm.data.load("gmm5", num_train=4, num_valid=4, num_test=4).info
+    rows = np.random.default_rng(0).normal(size=(2, 6, 2))
+    part = Sequences(rows[0, :held_out], np.ones(held_out, int))
+    found = compared(rows[1], info, part, None)
+    assert bool(found.looks["test"].tests) == reference
+    assert found.looks["draws"].tests.keys() == {"test"}
 
 
 def test_the_command_shows_draws_beside_data(tmp_path, cli):
