@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from .main import Messages
 
 
 @click.command("fit")
@@ -39,7 +42,9 @@ import rich_click as click
 )
 @click.option("--resume", type=click.Path(path_type=Path), help="Continue a run from its folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_obj
 def command(
+    messages: Messages,
     configs: tuple[Path, ...],
     settings: tuple[str, ...],
     out: Path | None,
@@ -57,6 +62,7 @@ def command(
     from pyrodgm.runs.fitting import resume as resume_run
     from pyrodgm.setup.config import resolve
     from pyrodgm.setup.settings import merge, parse_settings
+    from pyrodgm.storage.folder import RunFolder
     from pyrodgm.storage.toml import read_toml
 
     from .progress import watching
@@ -65,6 +71,7 @@ def command(
     layers = [*map(read_toml, configs), _from_flags(flags), parse_settings(settings)]
     values = merge(*layers)
     if resume is not None:
+        messages.of_processes(_processes(RunFolder.open(resume).values))
         data = values.pop("data", {})
         moved = data.pop("source", None)
         _refuse_with_resume(out, {*values, *(["data"] if data else [])} - {"fit"})
@@ -72,9 +79,16 @@ def command(
             run = resume_run(resume, splits=moved, watcher=watcher, **values.get("fit", {}))
     else:
         config = resolve(values)
+        messages.of_processes(config.fit.devices * config.fit.num_nodes)
         with watching() as watcher:
             run = fit_config(config, out, watcher)
     print_fit(run, as_json=as_json)
+
+
+def _processes(values: dict[str, dict[str, Any]]) -> int:
+    """The number of processes of a run, by the values of its configuration."""
+    fit = values.get("fit", {})
+    return fit.get("devices", 1) * fit.get("num_nodes", 1)
 
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -93,6 +107,7 @@ def _refuse_with_resume(out: Path | None, groups: set[str]) -> None:
     given = [*(["--out"] if out else []), *sorted(groups)]
     if given:
         raise click.UsageError(
-            "--resume uses the options in the run folder; only --steps, --time-limit, --device "
-            f"and, if the data has moved, --data are allowed; remove {', '.join(given)}"
+            "--resume uses the options in the run folder; only --steps, --time-limit, --device, "
+            "--set fit.patience and, if the data has moved, --data are allowed; remove "
+            f"{', '.join(given)}"
         )

@@ -83,34 +83,52 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every expected error gives one message and its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    messages = Messages()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _Shown().show
-            code = group.main(args=arguments, prog_name="pyrodgm", standalone_mode=False)
+            warnings.showwarning = messages.show
+            options = {"prog_name": "pyrodgm", "standalone_mode": False, "obj": messages}
+            code = group.main(args=arguments, **options)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = _say("interrupted", 130)
+        code = messages.say("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has closed it, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
-        code = _explain(error, arguments[0] if arguments else "")
+        code = _explain(error, arguments[0] if arguments else "", messages)
         if code is None:
             raise
     sys.exit(code)
 
 
-class _Shown:
-    """The warnings of a command, each of which is shown once.
+class Messages:
+    """Messages of a command on stderr; warnings are shown once.
 
     Those of quadrature are shown once whatever their numbers, as every evaluation of a training has
     others.
+
+    Attributes:
+        silent: whether this is one of several processes, and not the first. Variables such as RANK
+            do not say so alone, as they may number runs of their own.
     """
 
     def __init__(self) -> None:
         self.texts: set[str] = set()
+        self.silent = False
+
+    def of_processes(self, number: int) -> None:
+        """Be silent if this is not the first of a number of processes."""
+        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+        self.silent = number > 1 and rank != "0"
+
+    def say(self, message: str, code: int) -> int:
+        """Print one message, and give the exit code back."""
+        if not self.silent:
+            click.echo(f"pyrodgm: {message}", err=True)
+        return code
 
     def show(self, message: Warning | str, *_: object, **__: object) -> None:
         """Print a warning that was not shown before."""
@@ -121,39 +139,28 @@ class _Shown:
         key = without_numbers(text) if isinstance(message, QuadratureWarning) else text
         if key not in self.texts:
             self.texts.add(key)
-            _say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {text}", 0)
+            self.say(f"{'note' if isinstance(message, DataWarning) else 'warning'}: {text}", 0)
 
 
-def _explain(error: Exception, command: str) -> int | None:
+def _explain(error: Exception, command: str, messages: Messages) -> int | None:
     """Print an expected error and return the exit code; None for an unexpected error."""
     from pyrodgm.access import is_denied, without_permission
     from pyrodgm.errors import Interrupted, NonFiniteError, PyrodgmError
     from pyrodgm.setup.userfile import place
 
-    if isinstance(error, Interrupted | NonFiniteError) and not _is_first_process():
+    if isinstance(error, Interrupted | NonFiniteError) and messages.silent:
         return 0  # all stop together; the launcher would kill the first process if another failed
     if isinstance(error, PyrodgmError):
-        return _say(str(error), error.exit_code)
+        return messages.say(str(error), error.exit_code)
     if where := place(error):
-        return _say(where, 2)
+        return messages.say(where, 2)
     if isinstance(error, OSError) and is_denied(error):
-        return _say(without_permission(error), 2)
+        return messages.say(without_permission(error), 2)
     text = str(error)
-    if not _is_first_process() and "closed by peer" in text:
+    if messages.silent and "closed by peer" in text:
         return 1  # the first process has stopped and printed the reason
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
         reason = text.strip().partition("\n")[0]
         lower = f"; lower {SMALLER[command]}" if command in SMALLER else ""
-        return _say(f"out of memory{lower} ({reason})", 2)
+        return messages.say(f"out of memory{lower} ({reason})", 2)
     return None
-
-
-def _say(message: str, code: int) -> int:
-    """One message on stderr, from the first of several processes only."""
-    if _is_first_process():
-        click.echo(f"pyrodgm: {message}", err=True)
-    return code
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.conditions import refuse_unknown
+from pyrodgm.data.ragged import DAMAGED
 from pyrodgm.errors import DataError, UsageError
 
 NONE = "conditions were given, but the data of this model has none"
@@ -96,7 +97,7 @@ def read_conditions(path: Path) -> np.ndarray:
             return found
         with found:
             return found["conditions"]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (*DAMAGED, KeyError) as error:
         raise DataError(
             f"cannot read conditions from '{path}' ({error}); expected an npy file, or an npz "
             "with an array 'conditions'"

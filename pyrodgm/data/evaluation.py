@@ -16,7 +16,7 @@ import torch
 from pyrodgm.data.base import DataInfo, Kind, Sequences, Splits, narrowed
 from pyrodgm.data.checks import check_table
 from pyrodgm.data.kinds import infer_kind, refuse_other_values
-from pyrodgm.data.labels import labelled
+from pyrodgm.data.labels import label_name, labelled, one_hot
 from pyrodgm.data.pictures import as_table, grey_bytes
 from pyrodgm.data.sound import restandardised
 from pyrodgm.data.symbols import refuse_other_symbols
@@ -106,6 +106,8 @@ class EvaluationData:
         parts, given = dict(splits.items()), splits.info
         if info.audio and given.audio and info.audio != given.audio:
             parts = {n: restandardised(part, given.audio, info.audio) for n, part in parts.items()}
+        if info.classes and given.classes and info.classes != given.classes:
+            parts = {n: _recoded(n, p, given.classes, info.classes) for n, p in parts.items()}
         return cls.of(given.name, parts, info, kind=given.kind, notes=splits.notes)
 
 
@@ -180,6 +182,22 @@ def _are_pictures(x: np.ndarray, shape: tuple[int, int, int]) -> bool:
     """Whether an array has pictures of a shape (C, H, W), and not sequences (N, T, D)."""
     channels, *size = shape
     return x.ndim == 4 or (x.ndim == 3 and channels == 1 and list(x.shape[1:]) == size)
+
+
+def _recoded(
+    name: str, part: Sequences, given: tuple[str, ...], classes: tuple[str, ...]
+) -> Sequences:
+    """Sequences whose last conditions code the classes of the fit in the place of given ones.
+
+    Raises:
+        DataError: a class does not occur in training.
+    """
+    if part.conditions is None or part.conditions.shape[1] < len(given):
+        return part  # which is refused as it is
+    others, coded = part.conditions.split([part.conditions.shape[1] - len(given), len(given)], 1)
+    words = np.array(given)[coded.argmax(1).numpy()]
+    recoded = torch.from_numpy(one_hot(label_name(name), words.tolist(), classes)).to(coded)
+    return part.conditioned(torch.cat([others, recoded], 1))
 
 
 def _check_conditions(name: str, parts: Mapping[str, Sequences], info: DataInfo) -> None:

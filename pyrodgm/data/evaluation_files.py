@@ -122,6 +122,7 @@ def _no_lengths(
     parts: Mapping[str, Sequences], cut: Iterable[str], info: DataInfo
 ) -> tuple[str, ...]:
     """How frames without lengths were read."""
-    what = "independent rows" if info.max_length == 1 else "one sequence each"
-    whole = [name for name in parts if name not in cut]
+    rows = info.max_length == 1
+    what = "independent rows" if rows else "one sequence each"
+    whole = [name for name in parts if name not in cut and (rows or len(parts[name]) == 1)]
     return (f"no lengths of {', '.join(whole)}: its frames are read as {what}",) if whole else ()

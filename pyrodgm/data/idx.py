@@ -102,7 +102,8 @@ def files_of(folder: Path) -> Iterator[tuple[tuple[str, str], Path]]:
 
 def _named(folder: Path) -> Iterator[tuple[tuple[str, str], Path]]:
     for path in sorted(folder.iterdir()):
-        if path.is_file() and (found := NAME.match(path.name)):
+        hidden = path.name.startswith(".")
+        if not hidden and path.is_file() and (found := NAME.match(path.name)):
             yield (SPLIT_NAMES[found[1]], found[2]), path
 
 
@@ -127,8 +128,10 @@ def read_idx(path: Path) -> np.ndarray:
     rank, header = content[3], WIDTH * (1 + content[3])
     if axes is not None and rank != axes:
         raise DataError(f"'{path}' has {rank} axes; expected {axes}")
+    if len(content) < header:
+        raise DataError(f"'{path}' ends within its header; is it complete?")
     shape = np.frombuffer(content[WIDTH:header], ">u4").astype(int)
-    if len(shape) < rank or len(content) - header != math.prod(shape.tolist()):
+    if len(content) - header != math.prod(shape.tolist()):
         raise DataError(
             f"'{path}' has {len(content)} bytes, but its header says {shape.tolist()} of one byte "
             "each; is it complete?"

@@ -125,7 +125,7 @@ def classes_of(words: Sequence[str]) -> tuple[str, ...]:
         raise DataError(
             f"there are {len(found)} different labels; at most {MOST_CLASSES} can be conditions"
         )
-    whole = all(word.lstrip("-").isdigit() for word in found)
+    whole = all(word.isascii() and word.removeprefix("-").isdigit() for word in found)
     return tuple(sorted(found, key=int if whole else str))
 
 

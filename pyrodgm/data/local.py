@@ -69,11 +69,13 @@ def folder_sha256(folder: Path, files: Iterable[Path]) -> str:
 
 
 def content_sha256(*parts: Sequences) -> str:
-    """One digest of the lengths and values of sequences."""
+    """One digest of the lengths, values, conditions and held-out counts of sequences."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.lengths.tobytes())
-        digest.update(part.x.numpy().data)
+        for array in (part.x, part.conditions, part.held_out):
+            if array is not None:
+                digest.update(array.contiguous().numpy().data)
     return digest.hexdigest()
 
 

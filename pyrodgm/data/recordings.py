@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from pyrodgm.data.names import SYNONYMS
 from pyrodgm.data.sound import check_frame_size, splits_of
 from pyrodgm.data.splitting import held_out
 from pyrodgm.display import counted
-from pyrodgm.errors import DataError
+from pyrodgm.errors import DataError, UsageError
 
 Unusable = Literal["refuse", "skip"]
 SHOWN = 10  # files that a message lists
@@ -50,9 +50,12 @@ def read(
 
     Raises:
         DataError: there are no .wav files, or some cannot be used.
-        UsageError: frames without samples.
+        UsageError: frames without samples, or another loudness or use of files.
     """
     check_frame_size(frame_size)
+    for name, given, known in (("loudness", loudness, Loudness), ("unusable", unusable, Unusable)):
+        if given not in get_args(known):
+            raise UsageError(f"{name} is {given!r}; give {' or '.join(get_args(known))}")
     folder = Path(path).expanduser()
     files = files_of(folder)
     rate, found, problems = read_files(folder, files)
@@ -116,7 +119,9 @@ def files_of(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() == ".wav" and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() == ".wav"
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not files:
         raise DataError(

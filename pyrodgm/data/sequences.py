@@ -175,6 +175,10 @@ class Sequences:
         """The same sequences with values in batches divided by a scale, (D,); see `centred`."""
         return self._with(scale=scale)
 
+    def conditioned(self, conditions: Tensor) -> Sequences:
+        """The same sequences with other conditions, (sum of lengths, U)."""
+        return self._with(conditions=conditions)
+
     def narrowed(self, dtype: torch.dtype) -> Sequences:
         """The same sequences in a smaller type, which must hold their values."""
         return self._with(x=self.x.to(dtype))

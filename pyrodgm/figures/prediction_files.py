@@ -19,7 +19,7 @@ from pyrodgm.figures.samples_file import fitting, save_samples
 from pyrodgm.figures.sequences import pictures
 from pyrodgm.figures.sound import waveforms
 from pyrodgm.figures.videos import save_gif, side_by_side
-from pyrodgm.storage.files import replacing
+from pyrodgm.storage.files import replacing, write_arrays
 
 PIECES = 12  # largest number of sequences written as MIDI or sound
 
@@ -154,6 +154,4 @@ def symbol_arrays(info: DataInfo) -> dict[str, np.ndarray]:
 
 
 def _save_arrays(arrays: dict[str, Any], path: Path) -> None:
-    arrays = {name: value for name, value in arrays.items() if value is not None}
-    with replacing(path) as unfinished:
-        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    write_arrays(path, {name: value for name, value in arrays.items() if value is not None})

@@ -18,7 +18,7 @@ from pyrodgm.figures.points import scatter
 from pyrodgm.figures.sequences import LINES, motion, pictures
 from pyrodgm.figures.sound import as_16_bits, wav_of, waveforms
 from pyrodgm.figures.videos import grid, save_gif
-from pyrodgm.storage.files import replacing
+from pyrodgm.storage.files import replacing, write_arrays
 
 TICKS_PER_FRAME = 480
 VELOCITY = 80
@@ -110,7 +110,7 @@ def _write_npz(
     arrays: dict[str, np.ndarray] = {"x": x, "frame_rate": np.array(info.frame_rate)}
     if info.kind == "binary" and np.isin(x, (0, 1)).all():
         arrays["x"] = x.astype(np.uint8)
-    if info.kind == "categorical":
+    if info.kind == "categorical" and not np.isnan(x).any():
         arrays["x"] = x.astype(np.int32)
     if probabilities is not None:
         arrays["probabilities"] = probabilities
@@ -120,8 +120,7 @@ def _write_npz(
     if info.audio:
         audio = {"rate": info.audio.rate, "mean": info.audio.mean, "std": info.audio.std}
         arrays |= {f"sample_{name}": np.array(value) for name, value in audio.items()}
-    with replacing(path) as unfinished:
-        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
     return [path]
 
 

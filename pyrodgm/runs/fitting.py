@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pyrodgm.access import access_in_words
+from pyrodgm.arguments import as_path
 from pyrodgm.data import DATASETS
 from pyrodgm.data.base import Splits
 from pyrodgm.data.local import content_sha256
@@ -26,6 +27,7 @@ from pyrodgm.runs.data import RunData
 from pyrodgm.runs.loading import (
     check_same_pieces,
     full_config,
+    is_own,
     located,
     made_objective,
     own_data,
@@ -145,7 +147,7 @@ def resume(
             not allowed.
         DataError: the data has changed.
     """
-    folder = RunFolder.open(Path(path))
+    folder = RunFolder.open(as_path(path, "the run folder"))
     refuse_changes(changes)
     values = merge(FORMER, folder.values, {"fit": changes})
     config = resolved(folder, values)
@@ -163,8 +165,9 @@ def resume(
         objective = made_objective(folder, config, objective, info)
         if config is not None:
             fresh = _built(config, splits)
-        if folder.has_checkpoint():
+        if folder.environment.is_file():
             _check_same_data(folder, splits)
+        if folder.has_checkpoint():
             check_same_pieces(folder, objective)
         check_runs(objective, splits, chunk=options.longest)
         warn_of_rates(folder.values.get("fit", {}), changes, options)
@@ -248,6 +251,11 @@ def _check_same_data(folder: RunFolder, splits: Splits) -> None:
         raise DataError(
             f"the data of {folder.path} has changed since the run began (sha256 {before[:12]} "
             f"then, {splits.sha256[:12]} now); start a new run"
+        )
+    if not is_own(folder, splits):
+        raise DataError(
+            f"the data of {folder.path} has changed since the run began: it was split or read with "
+            "other options; give the same splits, or start a new run"
         )
 
 

@@ -22,6 +22,7 @@ from pyrodgm.errors import (
     DataWarning,
     MissingDataError,
     RunFolderError,
+    UsageError,
 )
 from pyrodgm.objectives import Objective
 from pyrodgm.setup.build import build_data, build_objective
@@ -194,7 +195,7 @@ def _loaded(data: Component, path: Path) -> Splits | None:
     """
     try:
         return load(data.name, **data.options)
-    except DataError:
+    except (DataError, UsageError):
         if path.is_file():
             raise
         return None

@@ -161,6 +161,11 @@ def _check_data(model: Model, info: DataInfo) -> None:
             f"{type(model).__name__} observes {dict(model.observed)} (site to size), but frames of "
             f"'{info.name}' have {info.dim} features; build the model from splits.info"
         )
+    if model.info.symbols != info.symbols:
+        raise DataError(
+            f"{type(model).__name__} was built for other symbols than those of '{info.name}'; "
+            "build the model from splits.info"
+        )
     scored = isinstance(model, EnergyModel) or symbols_of(model) is not None
     if info.kind == "categorical" and not scored:
         raise CompatibilityError(

@@ -41,8 +41,8 @@ class FitOptions(OptimizerOptions):
             score; "cosine" and "linear" let them fall from their start to zero over the run, by its
             share of the steps or of the time limit, whichever is further.
         lr_decay: of "plateau", factor on the learning rate whenever validation has not improved for
-            `lr_patience` evaluations; 1 keeps it constant.
-        lr_patience: evaluations to wait before that.
+            more than `lr_patience` evaluations; 1 keeps it constant.
+        lr_patience: of "plateau", evaluations to wait before that.
         weight_decay: weight-decay coefficient; under "adam" decoupled, and not applied to biases.
         decay_epochs: the weight decay of "adam" in epochs: without a gradient, weights shrink by a
             factor e in this many passes over the data; see `pyrodgm.setup.decay.with_decay`. 0 is

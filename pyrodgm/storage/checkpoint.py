@@ -38,6 +38,7 @@ def write(folder: Path, weights: dict[str, nn.Module], state: dict[str, Any]) ->
         temporary.mkdir(parents=True)
         save_file(tensors, temporary / WEIGHTS)
         torch.save({**state, "extra": extra}, temporary / STATE)
+        shutil.copymode(temporary / STATE, temporary / WEIGHTS)  # safetensors: its owner's alone
         for path in (temporary / WEIGHTS, temporary / STATE, temporary):
             _sync(path)
         temporary.rename(folder)

@@ -8,10 +8,13 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+import numpy as np
 
 from pyrodgm.access import access_in_words, is_denied, without_permission
 from pyrodgm.errors import CheckpointError, PyrodgmError, RunFolderError, UsageError
@@ -65,6 +68,16 @@ def replacing(path: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an npz of arrays, whole or not at all, whatever the name ends in.
+
+    Raises:
+        UsageError: the disk is full or not writable.
+    """
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing.
 
@@ -95,16 +108,24 @@ def temporary_folder() -> Path:
 class Temporary:
     """Deletes a folder when the last reference to this object is gone, or the process ends.
 
-    Copies of an owner share this object. A pickle may be read later, so pickling keeps the folder
-    for good.
+    Copies of an owner share this object, and so do others that open the folder. A pickle may be
+    read later, so pickling keeps the folder for good.
 
     Args:
         path: the folder.
     """
 
+    _known: ClassVar[WeakValueDictionary[Path, Temporary]] = WeakValueDictionary()
+
     def __init__(self, path: Path) -> None:
+        self._known[path.resolve()] = self
         # A forked process has a reference too, and must not delete the folder of its parent.
         self._end = weakref.finalize(self, _delete, path, os.getpid())
+
+    @classmethod
+    def of(cls, path: Path) -> Temporary | None:
+        """The owner of a temporary folder; None if there is none."""
+        return cls._known.get(path.resolve())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Temporary:
         del memo

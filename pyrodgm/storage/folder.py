@@ -13,14 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pyrodgm.access import access_in_words, is_denied, without_permission
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.errors import CheckpointError, RunFolderError, UsageError
 from pyrodgm.storage.environment import LACKING, described
-from pyrodgm.storage.files import Temporary, alone, copy_folder, read_records, replacing, write_text
+from pyrodgm.storage.files import (
+    Temporary,
+    alone,
+    copy_folder,
+    read_records,
+    write_arrays,
+    write_text,
+)
 from pyrodgm.storage.toml import Values, read_toml
 
 
@@ -33,7 +38,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary: Temporary | None = None
+        self._temporary = Temporary.of(path)
         self.config = path / "config.toml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
@@ -272,8 +277,7 @@ class RunFolder:
         }
         arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
         try:
-            with replacing(path) as unfinished:
-                np.savez_compressed(unfinished, **arrays)
+            write_arrays(path, arrays)
         except UsageError as error:
             raise CheckpointError(str(error)) from error
         return path

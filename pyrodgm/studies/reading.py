@@ -40,7 +40,7 @@ class Candidate:
     @property
     def slug(self) -> str:
         """The name of its folder."""
-        return re.sub(r"[^a-z0-9.=]+", "-", self.name.lower()).strip("-.")
+        return re.sub(r"(?:[^\w.=]|_)+", "-", self.name.lower()).strip("-.")
 
     def config(self, seed: int) -> RunConfig:
         """The configuration of one run."""

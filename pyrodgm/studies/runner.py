@@ -13,11 +13,13 @@ from typing import Any
 
 from pyrodgm.access import access_in_words
 from pyrodgm.arguments import check_whole
+from pyrodgm.data.base import Splits
 from pyrodgm.display import counted, number
 from pyrodgm.errors import Interrupted, PyrodgmError, UsageError
 from pyrodgm.setup.build import build_data, build_objective
 from pyrodgm.setup.dry_run import check_runs
 from pyrodgm.storage.files import alone
+from pyrodgm.storage.folder import RunFolder
 from pyrodgm.studies.outcome import FAILURE, RUN, Outcome, evaluations, kept
 from pyrodgm.studies.reading import Candidate, Plan, check_one_dataset, plan_of, read_plan
 from pyrodgm.studies.summary import Study
@@ -64,7 +66,7 @@ def study(
     check_one_dataset(chosen)
     folder = Path(out) if out else Path("studies") / stem
     jobs, done = _jobs(chosen, folder)
-    _check(chosen, jobs)
+    _check(chosen, jobs, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         if done:
@@ -106,11 +108,12 @@ def _outcome(job: Job) -> Outcome | None:
     return job.scoring.applied(outcome, job.place)
 
 
-def _check(plan: Plan, jobs: list[Job]) -> None:
+def _check(plan: Plan, jobs: list[Job], folder: Path) -> None:
     """Try every candidate that is not finished on the data, before anything is trained.
 
     Raises:
-        UsageError: one does not fit; the message names it.
+        UsageError: one does not fit, and the message names it; or runs of the folder are on other
+            data.
     """
     waiting = {job.candidate for job in jobs}
     splits = None
@@ -118,7 +121,9 @@ def _check(plan: Plan, jobs: list[Job]) -> None:
         if candidate.name not in waiting:
             continue
         config = candidate.config(plan.seeds[0])
-        splits = splits or build_data(config)
+        if splits is None:
+            splits = build_data(config)
+            _check_same_data(folder, splits)
         try:
             objective = build_objective(config, splits.info)
             check_runs(
@@ -129,6 +134,18 @@ def _check(plan: Plan, jobs: list[Job]) -> None:
         except PyrodgmError as error:
             error.args = (f"candidate '{candidate.name}': {error}",)
             raise
+
+
+def _check_same_data(folder: Path, splits: Splits) -> None:
+    """Raise where a run of a study was trained on other data."""
+    for environment in sorted(folder.glob(f"*/seed-*/{RUN}/environment.json")):
+        place = environment.parent
+        before = RunFolder(place).made_with["data_sha256"]
+        if splits.sha256 and before != splits.sha256:
+            raise UsageError(
+                f"the data has changed since {place} was trained (sha256 {before[:12]} then, "
+                f"{splits.sha256[:12]} now); give the study another folder (--out)"
+            )
 
 
 class _Pool:

@@ -12,7 +12,7 @@ import pytest
 
 from pyrodgm.errors import Interrupted, NonFiniteError, QuadratureWarning, UsageError
 from pyrodgm_cli import main as command
-from pyrodgm_cli.main import COMMANDS, _Shown
+from pyrodgm_cli.main import COMMANDS, Messages
 
 
 def test_help_does_not_import_torch():
@@ -121,12 +121,21 @@ def test_out_of_memory_a_command_names_options_that_it_has(cli, monkeypatch, nam
 @pytest.mark.parametrize(
     ("error", "code"), [(NonFiniteError("nan"), 0), (Interrupted("c"), 0), (UsageError("no"), 2)]
 )
-def test_of_several_processes_the_first_says_why(cli, monkeypatch, error, code):
-    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: raising(error))
+@pytest.mark.parametrize("processes", [1, 2])
+def test_of_several_processes_the_first_says_why(cli, monkeypatch, error, code, processes):
+    """A single one says why whatever its rank, which may number jobs of a cluster."""
+
+    @click.command
+    @click.pass_obj
+    def failing(messages):
+        messages.of_processes(processes)
+        raise error
+
+    monkeypatch.setattr(command.LazyGroup, "get_command", lambda *_: failing)
     monkeypatch.setenv("LOCAL_RANK", "1")
     said = cli("fit")
-    assert said.code == code
-    assert said.err == ""
+    assert said.code == (code if processes == 2 else error.exit_code)
+    assert (said.err == "") == (processes == 2)
 
 
 def test_a_bug_of_ours_is_no_message_but_itself(monkeypatch):
@@ -195,7 +204,7 @@ def test_a_triple_that_does_not_fit_is_refused_before_data_is_read(cli, tmp_path
 
 
 def test_a_warning_of_quadrature_is_shown_once_and_others_once_per_text(capsys):
-    shown = _Shown()
+    shown = Messages()
     for change in (0.25, 1.5):
         shown.show(QuadratureWarning(f"log Z changes by {change} nats"))
         shown.show(UserWarning(f"column {change} is constant"))

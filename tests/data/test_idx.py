@@ -85,6 +85,7 @@ def test_dynamic_bits_are_new_in_every_batch_of_training_alone(folder):
     ("name", "content", "words"),
     [
         ("train-images-idx3-ubyte", encoded(PICTURES["train"])[:-1], "is it complete"),
+        ("train-images-idx3-ubyte", encoded(PICTURES["train"])[:9], "ends within its header"),
         ("train-images-idx3-ubyte", b"\0\0\x0d\x03" + bytes(12), "not an idx file of unsigned"),
         ("train-images-idx3-ubyte", encoded(LABELS["train"]), "has 1 axes; expected 3"),
         ("train-labels-idx1-ubyte.gz", b"no", "cannot be read"),
@@ -136,3 +137,9 @@ def test_training_on_dynamic_bits_is_resumed_bit_for_bit(folder, tmp_path):
         fit_config(resolve(values), tmp_path / "killed", Killer(7))
     resume(tmp_path / "killed")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_hidden_files_are_no_pictures(folder):
+    before = data.load(folder)
+    (folder / "._train-images-idx3-ubyte").write_bytes(b"of another system")
+    assert data.load(folder).sha256 == before.sha256

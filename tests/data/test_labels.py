@@ -5,8 +5,9 @@ import pytest
 
 from pyrodgm import Run
 from pyrodgm.data import ragged
+from pyrodgm.data.evaluation import EvaluationData
 from pyrodgm.data.evaluation_files import read_evaluation
-from pyrodgm.data.labels import labels_as_conditions
+from pyrodgm.data.labels import classes_of, labels_as_conditions
 from pyrodgm.errors import DataError, UsageError
 from pyrodgm.runs.fitting import fit_config
 from pyrodgm.setup.config import resolve
@@ -112,3 +113,22 @@ def test_a_class_is_drawn_as_asked(save_data, tmp_path, cli):
 def test_labels_of_a_model_without_are_refused(fitted):
     with pytest.raises(UsageError, match=r"fitted without.*data\.labels=true"):
         Run.load(fitted).sample(1, labels=["3"])
+
+
+def test_classes_of_other_splits_have_the_columns_of_the_fit(save_data, tmp_path):
+    info = ragged.read(save_data(**ROWS, **WITH), labels=True).info
+    labels = dict.fromkeys(WITH, np.array([10, 2, 10, 2, 10, 2]))
+    fewer = ragged.read(save_data(**ROWS, **labels), labels=True)
+    assert (info.classes, fewer.info.classes) == (("2", "9", "10"), ("2", "10"))
+    found = EvaluationData.of_splits(fewer, info)["test"].conditions
+    assert found.tolist() == np.eye(3)[[2, 0, 2, 0, 2, 0]].tolist()
+    labels = dict.fromkeys(WITH, np.array([10, 2, 11, 2, 10, 2]))
+    other = ragged.read(save_data(**ROWS, **labels), labels=True)
+    with pytest.raises(DataError, match="'test_labels' has the label '11'"):
+        EvaluationData.of_splits(other, info)
+
+
+def test_words_that_are_no_whole_numbers_are_sorted_as_words():
+    assert classes_of(["10", "9"]) == ("9", "10")
+    assert classes_of(["--1", "9", "10"]) == ("--1", "10", "9")
+    assert classes_of(["²", "9", "10"]) == ("10", "9", "²")

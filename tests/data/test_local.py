@@ -1,8 +1,10 @@
 import hashlib
 
+import numpy as np
 import pytest
 
 from pyrodgm.data import local
+from pyrodgm.data.base import Sequences
 from pyrodgm.errors import DataError
 
 
@@ -65,3 +67,11 @@ def test_a_digest_is_of_all_files_in_order(tmp_path):
     whole = b"a" * 2**20 + b"b" * 2**20
     assert local.sha256(*paths) == hashlib.sha256(whole).hexdigest()
     assert local.sha256(*reversed(paths)) != local.sha256(*paths)
+
+
+def test_conditions_and_held_out_counts_are_part_of_a_digest():
+    x, lengths = np.ones((3, 2)), np.array([2, 1])
+    plain = Sequences(x, lengths)
+    given = Sequences(x, lengths, conditions=np.ones((3, 1)))
+    held = Sequences(x, lengths, held_out=np.ones((3, 2)))
+    assert len({local.content_sha256(part) for part in (plain, given, held)}) == 3

@@ -186,3 +186,16 @@ def test_inspection_says_duration_rate_and_loudness(folder):
     report = inspect(folder)
     assert "1 of 12 files in" in report["refused"]
     assert report["audio"] is None
+
+
+def test_recordings_in_hidden_folders_are_left_out(folder):
+    before = data.load(folder)
+    (folder / ".cache").mkdir()
+    write(folder / ".cache" / "more.wav", tone(500))
+    assert data.load(folder).sha256 == before.sha256
+
+
+@pytest.mark.parametrize("options", [{"loudness": "loud"}, {"unusable": "keep"}])
+def test_other_options_are_refused(folder, options):
+    with pytest.raises(UsageError, match=r"is '(loud|keep)'; give "):
+        data.load(folder, **options)

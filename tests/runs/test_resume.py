@@ -232,6 +232,18 @@ def test_other_data_under_the_same_name_is_refused(save_data, tmp_path):
         resume(tmp_path / "run")
 
 
+def test_other_data_is_refused_before_the_first_checkpoint_too(save_data, tmp_path):
+    data = save_data()
+    with pytest.raises(Killed):
+        fit_config(resolve(tiny_values(data, evaluate_every=100)), tmp_path / "run", Killer(2))
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.environment.is_file()
+    assert not folder.has_checkpoint()
+    save_data(**ragged(train=25))
+    with pytest.raises(DataError, match="has changed since the run began"):
+        resume(tmp_path / "run")
+
+
 def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
     splits = ragged_files.read(tiny)
 
@@ -247,9 +259,13 @@ def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
     with pytest.raises(RunFolderError, match="fitted from Python objects"):
         resume(tmp_path / "killed")
     again = tmp_path / "killed"
-    other = dataclasses.replace(splits, sha256="", train=splits.valid)
-    with pytest.raises(DataError, match="has changed since the run began"):
-        resume(again, objective=objective(), splits=other)
+    for sha256, match in (
+        ("", "has changed since the run"),
+        (splits.sha256, "it was split or read"),
+    ):
+        other = dataclasses.replace(splits, sha256=sha256, train=splits.valid)
+        with pytest.raises(DataError, match=match):
+            resume(again, objective=objective(), splits=other)
     with pytest.raises(RunFolderError, match="fitted with the objective NVIL, but RLOO was given"):
         resume(again, objective=RLOO(objective().model, objective().guide), splits=splits)
     resume(again, objective=objective(), splits=splits)

@@ -101,6 +101,17 @@ def test_a_copy_keeps_the_temporary_folder_of_its_run(splits):
     assert not path.exists()
 
 
+def test_a_run_that_goes_on_keeps_the_temporary_folder(splits):
+    run = dgm.fit(objective(splits), splits, **OPTIONS)
+    path = run.folder.path
+    run = dgm.resume(path, objective=objective(splits), splits=splits, steps=OPTIONS["steps"] + 2)
+    gc.collect()
+    assert run.folder.best().is_dir()
+    del run
+    gc.collect()
+    assert not path.exists()
+
+
 def test_a_pickled_run_keeps_its_folder_for_good(splits, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run = dgm.fit(objective(splits), splits, **OPTIONS)

@@ -1,4 +1,5 @@
 import errno
+import os
 import pickle
 
 import pytest
@@ -132,3 +133,12 @@ def test_no_program_in_a_state_file_runs(folder, capsys):
         with pytest.raises(CheckpointError):
             checkpoint.read_state(folder)
     assert "run!" not in capsys.readouterr().out
+
+
+def test_all_files_can_be_read_by_whoever_may_read_the_others(folder):
+    before = os.umask(0o022)
+    try:
+        checkpoint.write(folder, {"it": nn.Linear(2, 2)}, {"step": 1})
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}

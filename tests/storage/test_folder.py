@@ -2,6 +2,7 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data import ragged
 from pyrodgm.errors import CheckpointError, RunFolderError
 from pyrodgm.storage import folder as folders
-from pyrodgm.storage.files import write_text
+from pyrodgm.storage.files import write_arrays, write_text
 from pyrodgm.storage.folder import RunFolder
 
 
@@ -153,3 +154,11 @@ def test_a_full_disk_while_recording_is_no_traceback(folder, monkeypatch):
     monkeypatch.setattr(folders.np, "savez_compressed", full)
     with pytest.raises(CheckpointError, match="No space left"):
         folder.save_batch(Batch.of(torch.ones(1, 2, 3)), 1)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.NPZ", "x"])
+def test_arrays_are_written_under_any_name(tmp_path, name):
+    write_arrays(tmp_path / name, {"x": np.arange(3)})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with np.load(tmp_path / name) as found:
+        assert found["x"].tolist() == [0, 1, 2]

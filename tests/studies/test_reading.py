@@ -116,3 +116,8 @@ def test_the_example_is_valid(request):
         "leave one out, fit.lr=0.01",
     ]
     check_one_dataset(found)
+
+
+def test_names_in_other_alphabets_have_folders_of_their_own():
+    names = [{"name": name, "objective": "rws"} for name in ("α", "β", "A_b ")]
+    assert [each.slug for each in plan(candidate=names).candidates] == ["α", "β", "a-b"]

@@ -14,7 +14,7 @@ from pyrodgm.runs.run import Run
 from pyrodgm.studies.outcome import Outcome
 from pyrodgm.studies.runner import study
 from pyrodgm.studies.summary import Study
-from tiny import TINY_FIT, blank_figures
+from tiny import TINY_FIT, blank_figures, ragged
 
 
 def plan(tiny, **values):
@@ -158,3 +158,11 @@ def test_an_estimator_that_does_not_apply_is_found_before_training(tiny, tmp_pat
     with pytest.raises(UsageError, match="candidate 'nvil': ais does not draw particles"):
         study(plan(tiny, evaluate=asked), out=tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_runs_on_data_that_has_changed_are_not_compared(save_data, tmp_path):
+    data = save_data()
+    study(plan(data, seeds=[0]), out=tmp_path / "s")
+    save_data(**ragged(train=25))
+    with pytest.raises(UsageError, match=r"the data has changed since .* was trained"):
+        study(plan(data, seeds=[0, 1]), out=tmp_path / "s")

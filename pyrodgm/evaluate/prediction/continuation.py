@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -118,7 +119,7 @@ def continued(
 ) -> Tensor:
     """Sequences that start with frames of a split and are continued by the model.
 
-    They have shape (num, length, D), in the scale of the data.
+    They have shape (num, length, D), in the scale of the data. Missing values of a prefix are NaN.
 
     Args:
         model: the model p.
@@ -151,7 +152,8 @@ def continued(
         for rows in portions(chosen, particles):
             batch = chosen.batch(rows).to(device)
             seen = beginning(batch, torch.full_like(batch.index, prefix))
-            x[rows, :prefix] = seen.x.cpu()
+            known = seen.x if seen.seen is None else seen.x.where(seen.seen, math.nan)
+            x[rows, :prefix] = known.cpu()
             going_on = ahead(model, guide, seen, batch, particles=particles, samples=1, means=means)
             for t, (_, frame) in zip(range(prefix, length), going_on, strict=False):
                 x[rows, t] = frame[0].cpu()

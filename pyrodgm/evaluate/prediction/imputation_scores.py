@@ -67,6 +67,11 @@ def imputation_scores(
         DataError: the truth has other lengths, features or values, or the same missing values.
     """
     same = np.array_equal(sequences.lengths, truth.lengths) and sequences.x.shape == truth.x.shape
+    if sequences.x.shape == truth.x.shape and not same:
+        raise DataError(
+            "the truth has the frames of the data in sequences of other lengths; give the same "
+            "sequences without missing values"
+        )
     if not same:
         raise DataError(
             f"the truth has {len(truth)} sequences and frames of shape {tuple(truth.x.shape)}, but "

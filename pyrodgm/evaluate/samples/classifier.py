@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pyrodgm.data import local
@@ -172,4 +172,4 @@ def _keep(module: RowClassifier, place: Path) -> None:
     with suppress(OSError, UsageError):
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as unfinished:
-            save_file(module.state_dict(), unfinished)
+            unfinished.write_bytes(save(module.state_dict()))

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pyrodgm.data.base import Splits
 from pyrodgm.errors import UsageError
@@ -99,4 +99,4 @@ def _add(folder: RunFolder, known: Mapping[str, np.ndarray]) -> None:
 
 def _write(folder: RunFolder, known: Mapping[str, np.ndarray]) -> None:
     with replacing(folder.trivial) as unfinished:
-        save_file({name: np.ascontiguousarray(x) for name, x in known.items()}, unfinished)
+        unfinished.write_bytes(save({k: np.ascontiguousarray(x) for k, x in known.items()}))

@@ -203,3 +203,12 @@ def test_draws_have_the_type_of_the_model():
     drawn = continued(model, guide, ragged([4]), num=1, prefix=3, length=6)
     assert drawn.dtype == torch.float32
     torch.set_default_dtype(torch.float64)
+
+
+def test_missing_values_of_a_prefix_stay_missing():
+    model, guide = mild("tsbn")
+    x = ragged([4]).sequence(0).double().numpy()
+    x[1, 2] = np.nan
+    drawn = continued(model, guide, Sequences(x, np.array([4])), num=2, prefix=3, length=5)
+    assert drawn.isnan().nonzero().tolist() == [[0, 1, 2], [1, 1, 2]]
+    np.testing.assert_array_equal(drawn[0, :3], x[:3])
