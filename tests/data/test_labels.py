@@ -59,7 +59,10 @@ def test_labels_stand_behind_other_conditions_and_follow_their_rows(save_data):
         ({}, "no array 'train_labels'"),
         ({"train_labels": LABELS}, "no array 'valid_labels'"),
         (WITH | {"test_labels": LABELS[:5]}, "has 5 labels, but 'test' has 6 frames"),
-        (WITH | {"test_labels": LABELS + 1}, "'test_labels' has the label '11'"),
+        (
+            WITH | {"test_labels": LABELS + 1},
+            "has the label '11', which does not occur in training",
+        ),
         (WITH | {"test_labels": LABELS + 0.5}, "whole number or a word"),
         (WITH | {"test_labels": np.full(6, np.nan)}, "whole number or a word"),
     ],
@@ -124,7 +127,7 @@ def test_classes_of_other_splits_have_the_columns_of_the_fit(save_data, tmp_path
     assert found.tolist() == np.eye(3)[[2, 0, 2, 0, 2, 0]].tolist()
     labels = dict.fromkeys(WITH, np.array([10, 2, 11, 2, 10, 2]))
     other = ragged.read(save_data(**ROWS, **labels), labels=True)
-    with pytest.raises(DataError, match="'test_labels' has the label '11'"):
+    with pytest.raises(DataError, match="has the label '11', which does not occur in training"):
         EvaluationData.of_splits(other, info)
 
 

@@ -151,7 +151,7 @@ def test_a_full_disk_while_recording_is_no_traceback(folder, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folders.np, "savez_compressed", full)
+    monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(CheckpointError, match="No space left"):
         folder.save_batch(Batch.of(torch.ones(1, 2, 3)), 1)
 
