@@ -56,6 +56,8 @@ def command(
     for out in outs:
         loaded.data.refuse_to_replace(out, data, conditions and str(conditions))
     given = None if conditions is None else read_conditions(conditions)
+    if split is not None and not (options["prefix"] or loaded.info.num_conditions):
+        raise click.UsageError("--split is for --prefix, or for conditions; leave it out")
     if given is None and loaded.info.num_conditions and not options["labels"]:
         _, split = loaded.data.choose(split)
         click.echo(f"using conditions of sequences of the {split} split", err=True)

@@ -207,7 +207,7 @@ class LogDensity:
         self.names = tuple(model.latents)
         self.parts = tuple(sizes(model.latents).values())
         self.width = sum(model.observed.values())
-        blank = torch.zeros(1, 1, self.width)
+        blank = next(model.parameters(), torch.zeros(())).new_zeros(1, 1, self.width)
         given = model.info.num_conditions
         own = model.encode(Batch.of(blank, blank.new_zeros(1, 1, given) if given else None))
         self.own_dim = 0 if own is None else own.shape[-1]

@@ -90,6 +90,22 @@ class ScoreDraws(Draws):
         return (reward - others) * self.of.log_prob(x, noise, batch)
 
 
+def refuse_unless_relaxed(
+    generator: Generator, gradient: BitGradient | None, temperature: object
+) -> None:
+    """Raise where a temperature other than 1 is given, and no bits are relaxed.
+
+    Raises:
+        UsageError: it is.
+    """
+    relaxed = isinstance(generator, BitGenerator) and generator.bits and gradient != "score"
+    if temperature != 1 and not relaxed:
+        raise UsageError(
+            f"temperature is {temperature}, but no draws of {type(generator).__name__} are relaxed "
+            "bits; leave objective.temperature out"
+        )
+
+
 def drawing_of(
     generator: Generator, gradient: BitGradient | None, temperature: Fixed | Schedule
 ) -> Draws:

@@ -39,7 +39,7 @@ from pyrodgm.objectives.game import (
     refuse_missing,
     wins,
 )
-from pyrodgm.objectives.generator_draws import BitGradient, drawing_of
+from pyrodgm.objectives.generator_draws import BitGradient, drawing_of, refuse_unless_relaxed
 from pyrodgm.objectives.optimizer import Decay, OptimizerOptions, Positive
 from pyrodgm.objectives.schedule import Positive as Temperature
 from pyrodgm.objectives.schedule import scheduled
@@ -97,7 +97,8 @@ class GeneratorGame(Game):
 
     Raises:
         CompatibilityError: the model is not a generator.
-        UsageError: a gradient of bits, and draws are not bits; labels that the data does not have.
+        UsageError: a gradient of bits, and draws are not bits; a temperature, and no bits are
+            relaxed; labels that the data does not have.
 
     Reference: Odena et al., Conditional image synthesis with auxiliary classifier GANs, 2017; Yu et
     al., SeqGAN, 2017 (score); Kusner and Hernandez-Lobato, 2016 (relaxed).
@@ -140,6 +141,7 @@ class GeneratorGame(Game):
         network = Critic(model.info, critic_dim, network=critic, labels=labels)
         adam = OptimizerOptions(lr=critic_lr, betas=critic_betas)
         super().__init__(model, guide, network, optimizer=adam)
+        refuse_unless_relaxed(model, bits, temperature)
         self.temperature = scheduled(temperature)
         self.draws = drawing_of(model, bits, self.temperature)
 

@@ -167,7 +167,11 @@ def test_sample_writes_a_file(cli, fitted, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["--num", "0"], "give at least 1"), (["--out", "x.txt"], "unknown ending '.txt'")],
+    [
+        (["--num", "0"], "give at least 1"),
+        (["--out", "x.txt"], "unknown ending '.txt'"),
+        (["--split", "test"], "--split is for --prefix"),
+    ],
 )
 def test_sample_refuses(cli, fitted, tmp_path, monkeypatch, words, part):
     monkeypatch.chdir(tmp_path)

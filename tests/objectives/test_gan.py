@@ -288,6 +288,10 @@ def test_draws_are_bits_with_the_probabilities_of_their_logits():
     assert len(relaxed.draws(batch).unique()) > 1000
     with pytest.raises(UsageError, match="draws of FeedForwardGenerator are no bits"):
         objective(GAN, FeedForwardGenerator(LINE), bits="score")
+    with pytest.raises(UsageError, match="no draws of FeedForwardGenerator are relaxed bits"):
+        objective(GAN, FeedForwardGenerator(LINE), temperature=0.5)
+    with pytest.raises(UsageError, match="leave objective.temperature out"):
+        of_bits(bits="score", temperature="linear:1:0.5:10")
 
 
 def tiny(kind, splits, **options):

@@ -75,6 +75,17 @@ def test_independence_sampling_leaves_the_field_unchanged(guide):
     assert_mean(hot, log_p(model).exp().detach())
 
 
+def test_padding_has_no_part_in_the_acceptance():
+    torch.manual_seed(1)
+    objective = of_bits(NADEGuide)
+    x = torch.zeros(20_000, 2, D).double()
+    mask = torch.tensor([True, False]).expand(20_000, -1)
+    batches = Batch.of(x[:, :1]), Batch(x, mask, torch.arange(20_000))
+    one, other = (Independent(2)(objective.model, objective.guide, batch) for batch in batches)
+    assert float(one.accepted) < 0.9
+    assert abs(float(one.accepted - other.accepted)) < 0.02
+
+
 @pytest.mark.parametrize("revision", ["mis", "gibbs"])
 def test_many_moves_from_the_guide_reach_the_field(revision):
     torch.manual_seed(2)

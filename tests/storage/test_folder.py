@@ -9,7 +9,6 @@ import torch
 from pyrodgm.batch import Batch
 from pyrodgm.data import ragged
 from pyrodgm.errors import CheckpointError, RunFolderError
-from pyrodgm.storage import folder as folders
 from pyrodgm.storage.files import write_arrays, write_text
 from pyrodgm.storage.folder import RunFolder
 
