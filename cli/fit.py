@@ -71,10 +71,10 @@ def command(
     layers = [*map(read_toml, configs), _from_flags(flags), parse_settings(settings)]
     values = merge(*layers)
     if resume is not None:
-        messages.of_processes(_processes(RunFolder.open(resume).values))
         data = values.pop("data", {})
         moved = data.pop("source", None)
         _refuse_with_resume(out, {*values, *(["data"] if data else [])} - {"fit"})
+        messages.of_processes(_processes(RunFolder.open(resume).values))
         with watching() as watcher:
             run = resume_run(resume, splits=moved, watcher=watcher, **values.get("fit", {}))
     else:

@@ -59,7 +59,8 @@ def _like(each: Independent, *numbers: Tensor) -> Independent:
 def _refuse(guide: object, why: str) -> None:
     raise CompatibilityError(
         f"{type(guide).__name__} {why}, and variational parameters of single data are those of "
-        "independent normal numbers, bits or classes; take a factorised guide, such as 'gaussian'"
+        "independent normal numbers, bits or classes, as of the guides 'gaussian' and 'factorised' "
+        "of rows"
     )
 
 

@@ -209,6 +209,7 @@ def scored_terms(
     guide: Callable[[Batch], Any],
     batch: Batch,
     values: Mapping[str, Tensor],
+    encoded: Tensor | None = None,
 ) -> Terms:
     """Log-probabilities by site of given values of the latents, drawn without gradients.
 
@@ -219,9 +220,11 @@ def scored_terms(
         guide: the guide q, over the same latent sites.
         batch: B sequences of T frames.
         values: of every latent site, (K, B, T, D).
+        encoded: the guide's features of the batch for these values, as of `path_terms`.
     """
     particles = max((len(value) for value in values.values()), default=1)
-    p, q = factors(extended(model, guide), batch, values), factors(guide, batch, values)
+    p = factors(extended(model, guide), batch, values)
+    q = factors(guide, batch, values, encoded=encoded)
     return _of_factors(p, q, batch, particles)
 
 

@@ -114,12 +114,13 @@ class JSA(Objective):
 
     def loss(self, batch: Batch) -> Loss:
         """Minus the mean log-probabilities of the states of the chains, per sequence."""
-        proposed = draw(self.guide, batch, self.particles, pathwise=False).values
-        states = self._states(batch)
-        known = {name: torch.cat([states[name][None], proposed[name]]) for name in proposed}
-        terms = scored_terms(self.model, self.guide, batch, known)
+        draws = draw(self.guide, batch, self.particles, pathwise=False)
+        started = self._started(batch)
+        states = self._states(batch, draws.values, started)
+        known = {name: torch.cat([states[name][None], z]) for name, z in draws.values.items()}
+        terms = scored_terms(self.model, self.guide, batch, known, draws.encoded)
         log_w = terms.log_w.detach().sum(-1).double()
-        path = independence_chain(log_w, self._started(batch))
+        path = independence_chain(log_w, started)
         if self.training and self.cache is not None:
             self.cache.write(batch, torch.cat([_chosen(v, path[-1]) for v in known.values()], -1))
         candidates = torch.arange(len(log_w), device=path.device)[:, None, None]
@@ -136,12 +137,16 @@ class JSA(Objective):
         warmed = self.warmed is None or self.warmed() >= 1
         return self.cache.written(batch) & warmed
 
-    def _states(self, batch: Batch) -> Mapping[str, Tensor]:
-        """The state of every chain, by site, (B, T, D); zero before its start."""
+    def _states(
+        self, batch: Batch, proposed: Mapping[str, Tensor], started: Tensor
+    ) -> Mapping[str, Tensor]:
+        """The state of every chain, by site, (B, T, D); before its start its first proposal."""
+        first = {name: value[0] for name, value in proposed.items()}
         if self.cache is None:
-            return {name: batch.x.new_zeros(*batch.mask.shape, d) for name, d in self.sizes.items()}
+            return first
         values = self.cache.read(batch).to(batch.x).split(list(self.sizes.values()), -1)
-        return dict(zip(self.sizes, values, strict=True))
+        kept = dict(zip(self.sizes, values, strict=True))
+        return {n: kept[n].where(started[:, None, None], value) for n, value in first.items()}
 
     def _report(self, terms: Terms, path: Tensor) -> dict[str, Tensor]:
         """The bound from the proposals, and the share of accepted moves."""

@@ -154,8 +154,9 @@ class Independent:
             probability = acceptance(new_w - log_w)
             accept = torch.rand_like(probability) < probability
             x, log_w = new.where(over_state(accept, x), x), new_w.where(accept, log_w)
-            accepted.append(probability if probability.dim() == 1 else probability[batch.mask])
-        return Revised(x, None, torch.cat(accepted).mean())
+            rows = batch.mask.to(probability) if probability.dim() > 1 else probability.new_ones(1)
+            accepted.append((probability * rows).sum() / rows.expand_as(probability).sum())
+        return Revised(x, None, torch.stack(accepted).mean())
 
     def _log_weight(self, model: EnergyModel, x: Tensor, log_q: Tensor, batch: Batch) -> Tensor:
         """Log w of states: of every row, (B, T), or of every sequence, (B,)."""

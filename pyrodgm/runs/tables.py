@@ -9,7 +9,7 @@ from itertools import chain
 from pyrodgm.data.base import DataInfo
 from pyrodgm.display import counted
 from pyrodgm.evaluate.latents.states import States
-from pyrodgm.evaluate.likelihood.bound import Bound
+from pyrodgm.evaluate.likelihood.bound import FILTERED_PATHS, Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
 from pyrodgm.evaluate.likelihood.parts import Parts
 from pyrodgm.evaluate.likelihood.validation import Validation, choice, in_words
@@ -49,6 +49,8 @@ def estimate(bound: Bound, *, reverse: bool = False) -> str:
         return "log-likelihood by quadrature"
     if bound.estimator == "ais":
         return f"lower bound by {'reverse ' if reverse else ''}annealing"
+    if bound.estimator == FILTERED_PATHS:
+        return "lower bound by a filter"
     if bound.estimator == "importance":
         return f"lower bound by {bound.particles} draws of the noise"
     if bound.particles == 1:

@@ -70,11 +70,11 @@ def check_runs(
     batch = training.batch(np.arange(len(training)))
     batch = batch.to(next(objective.parameters(), batch.x).device)
     with forked(0, "trial"):
-        for program in (guide, model):
-            check_program(program, batch, splits.info.name)
         of_few = warnings.catch_warnings(action="ignore")  # training repeats those that matter
         with of_few, errors_in_words(model, guide, data=splits.info.name, objective=objective):
-            tried = copy.deepcopy(objective)
+            tried = copy.deepcopy(objective)  # running averages of normalisation stay as they are
+            for program in (tried.guide, tried.model):
+                check_program(program, batch, splits.info.name)
             initialise(tried, start_from)
             tried.begin(training)
             reported = check_phases(tried, batch)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.display import between, in_words
+from pyrodgm.engine.draws import factors
 from pyrodgm.engine.particles import Particles
 from pyrodgm.engine.sites import Site, sizes
 from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError
@@ -23,6 +24,7 @@ from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, Step
 from pyrodgm.seeds import forked
 from pyrodgm.setup.userfile import place
 
+TOLERANCE = 0.01  # nats, and relative, by which two runs of a step may differ
 WITHOUT_GRADIENTS = (
     "without gradients to its weights, which would never learn; leave out detach() and "
     "torch.no_grad()"
@@ -44,6 +46,8 @@ def check_program(program: Model | Guide, batch: Batch, data: str) -> None:
     with errors_in_words(program, data=data):
         if isinstance(program, StepModel | StepGuide):
             _check_frame(program, batch, data)
+            if isinstance(program, StepGuide):
+                _check_repeatable(program, batch)
         elif isinstance(program, EnergyModel):
             with torch.no_grad():
                 _check_potential(program, batch)
@@ -126,14 +130,25 @@ def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> Non
         learned.append(_carries_gradients(distribution, value))
         return value
 
-    _check_encoded(name, program.encode(batch), batch)
-    Particles(program, batch, 1).step(draw, torch.tensor(0, device=batch.x.device))
+    _check_encoded(program, batch)
+    particles = Particles(program, batch, 1)
+    particles.step(draw, torch.tensor(0, device=batch.x.device))
+    _refuse_undeclared(program, particles)
     if missing := [site for site in sites if site not in drawn]:
         raise CompatibilityError(f"{name} declares {', '.join(missing)} but does not draw it")
     certain = isinstance(program, StepGuide) and program.traits.codebook  # has another gradient
     weights = any(parameter.requires_grad for parameter in program.parameters())
     if weights and not certain and not any(learned):
         raise CompatibilityError(f"{name} gives distributions {WITHOUT_GRADIENTS}")
+
+
+def _refuse_undeclared(program: StepModel | StepGuide, particles: Particles) -> None:
+    """Refuse states that a program carries without declaring them."""
+    if undeclared := sorted(particles.past.states.keys() - set(program.states)):
+        raise CompatibilityError(
+            f"{type(program).__name__} carries the state {', '.join(undeclared)}, which it must "
+            f"declare: set self.states = ({', '.join(map(repr, undeclared))},) in its constructor"
+        )
 
 
 def _carries_gradients(distribution: TorchDistribution, value: Tensor) -> bool:
@@ -189,12 +204,54 @@ def _check_pathwise(name: str, site: str, distribution: TorchDistribution) -> No
         )
 
 
-def _check_encoded(name: str, encoded: Tensor | None, batch: Batch) -> None:
+def _check_encoded(program: StepModel | StepGuide, batch: Batch) -> None:
+    """Check the shape of features, and that those of a model are not of its observations."""
+    name, encoded = type(program).__name__, program.encode(batch)
     if encoded is not None and (encoded.dim() < 3 or encoded.shape[:2] != batch.mask.shape):
         raise CompatibilityError(
             f"{name}.encode gives shape {tuple(encoded.shape)} for {batch.size} sequences of "
             f"{batch.length} frames; expected ({batch.size}, {batch.length}, any)"
         )
+    if encoded is not None and isinstance(program, StepModel):
+        _refuse_reading(
+            f"{name}.encode(batch)", lambda given: cast("Tensor", program.encode(given)), batch
+        )
+
+
+def _check_repeatable(guide: StepGuide, batch: Batch) -> None:
+    """Raise where the step of a guide gives other distributions when its draws are scored.
+
+    Draws are scored by another run of the step: with units dropped at random in it, or normalised
+    over a batch, weights would be of other distributions than those that were drawn from.
+
+    Raises:
+        CompatibilityError: it does.
+    """
+    particles = Particles(guide, batch, 1)
+    values: dict[str, list[Tensor]] = {site: [] for site in guide.latents}
+    nats: dict[str, list[Tensor]] = {site: [] for site in guide.latents}
+
+    def draw(site: str, distribution: TorchDistribution) -> Tensor:
+        value = distribution.expand((1, batch.size)).sample()
+        values[site].append(value)
+        nats[site].append(distribution.log_prob(value).expand(1, -1))
+        return value
+
+    with torch.no_grad():
+        for t in range(batch.length):
+            particles.step(draw, torch.tensor(t, device=batch.x.device))
+            particles.push({site: path[-1] for site, path in values.items()})
+        paths = {site: torch.stack(path, 2) for site, path in values.items()}
+        again = factors(guide, batch, paths, encoded=particles.encoded)
+    for site, each in nats.items():
+        before, now = torch.stack(each, -1), again[site].log_prob
+        compared = before.isfinite() & now.isfinite() & batch.mask
+        if not torch.allclose(before[compared], now[compared], rtol=TOLERANCE, atol=TOLERANCE):
+            raise CompatibilityError(
+                f"{type(guide).__name__}.step gives other distributions of '{site}' when it runs "
+                "on the same draws again; it must depend on its arguments alone: put dropout and "
+                "normalisation over the batch into encode, and states into past.carry"
+            )
 
 
 def _check_potential(model: EnergyModel, batch: Batch) -> None:
@@ -206,9 +263,27 @@ def _check_potential(model: EnergyModel, batch: Batch) -> None:
         _refuse_unless_tensor(method, found, shape, f"{of} {tuple(x.shape)}")
     if not isinstance(model, FrameEnergyModel):  # whose frames follow those before them
         _refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
+        if not model.of_sequences:
+            _refuse_coupled(method, model, batch)
     own = type(model).gibbs is not EnergyModel.gibbs
     if own and model.traits.chains and model.chain == "gibbs":
         _check_sweep(model, batch)
+
+
+def _refuse_coupled(method: str, model: EnergyModel, batch: Batch) -> None:
+    """Raise where the potential of a frame changes with another frame."""
+    before, frames = model.potential(batch.x, batch), batch.x[batch.mask]
+    for changed in (0, batch.length - 1):
+        x = batch.x.clone()
+        x[:, changed] = frames[torch.cdist(x[:, changed], frames).argmax(-1)]  # another one
+        others = batch.mask & (torch.arange(batch.length, device=x.device) != changed)
+        now = model.potential(x, batch)
+        if not torch.allclose(before[others], now[others], rtol=1e-4, atol=1e-4):
+            raise CompatibilityError(
+                f"{method} of a frame depends on other frames, and each is taken for independent; "
+                "give the potential of the whole sequence at its first frame and set of_sequences "
+                "= True, or derive the model from FrameEnergyModel"
+            )
 
 
 def _check_sweep(model: EnergyModel, batch: Batch) -> None:

@@ -16,6 +16,8 @@ SHORT = re.compile(r"[+-]?\.\d+")  # numbers without a zero in front
 def parse_settings(settings: Iterable[str]) -> Values:
     """Nested values from ``group.key=value`` words; values are read as TOML, else as text.
 
+    True, False and None may be written as in Python too.
+
     Raises:
         ConfigError: lists every word that is not of that form.
 
@@ -37,7 +39,12 @@ def parse_settings(settings: Iterable[str]) -> Values:
     return values
 
 
+PYTHON = {"True": True, "False": False, "None": None}
+
+
 def _value(text: str) -> Any:
+    if text in PYTHON:
+        return PYTHON[text]
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

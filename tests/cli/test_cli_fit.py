@@ -188,7 +188,7 @@ def test_a_mistake_in_a_users_file_is_shown_at_its_line(cli, tiny, own, old, new
         (["--devices", "3", "--batch-size", "2"], "give --batch-size 3 or more"),
         (["--resume", "nothing"], "there is no run folder nothing"),
         (["--resume", "."], "not a run folder"),
-        (["--resume", "x", "--guide", "flow"], "only --steps, --time-limit, --device and, if"),
+        (["--resume", "x", "--guide", "flow"], "only --steps, --time-limit, --device, "),
         (["--resume", "x", "--model", "tsbn", "--out", "y"], "remove --out, model"),
         (["--out", "."], "already exists and is not empty"),
     ],

@@ -1,5 +1,7 @@
 """Usual mistakes in models, guides and objectives of one's own are named before training."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from pyrodgm.data.base import Sequences, Splits
 from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError, UsageError
-from pyrodgm.guides import ImplicitGuide, NoGuide, RecurrentBernoulli
+from pyrodgm.guides import GuideTraits, ImplicitGuide, NoGuide, RecurrentBernoulli, StepGuide
 from pyrodgm.models import VAE, EnergyModel, Generator, ModelTraits, StepModel
+from pyrodgm.networks.cells import make_cell
 from pyrodgm.objectives import AVB, PCD, RLOO, Loss, Needs, Objective, Phase
 from pyrodgm.setup.dry_run import check_runs
 
@@ -326,3 +329,103 @@ def test_unknown_kinds_of_latents_are_refused(make):
         make("bits")
     with pytest.raises(UsageError, match="latents are of kind 'binray'; did you mean 'binary'"):
         make("binray")
+
+
+class Coupled(Own):
+    """A potential of a frame that looks at the frame before."""
+
+    def potential(self, x, batch):
+        before = nn.functional.pad(x[:, :-1] if x.dim() == 3 else x[:, :, :-1], (0, 0, 1, 0))
+        return (x * (self.bias + before)).sum(-1)
+
+
+def test_potentials_of_frames_that_depend_on_each_other_are_refused():
+    splits = bits(length=3)
+    model = Coupled(splits.info)
+    with pytest.raises(CompatibilityError, match="depends on other frames"):
+        check_runs(PCD(model, NoGuide(model)), splits)
+    model.of_sequences = True
+    check_runs(PCD(model, NoGuide(model)), splits)
+
+
+class Path(StepModel):
+    """A model of sequences that is right; those below are not."""
+
+    traits = ModelTraits(latents="binary", sequential=True)
+
+    def __init__(self, info):
+        super().__init__(info)
+        self.history, self.states = 1, ("h",)
+        self.latents, self.observed = {"z": Site(J, "binary")}, {"x": info.dim}
+        self.cell = make_cell("gru", J, 4)
+        self.prior, self.emission = nn.Linear(4, J), nn.Linear(J, info.dim)
+
+    def step(self, draw, past, encoded, t):
+        h = past.carry("h", past["z"], self.cell)
+        z = draw("z", BernoulliVector(self.prior(h)))
+        draw("x", BernoulliVector(self.emission(z)))
+
+
+class Undeclared(Path):
+    def __init__(self, info):
+        super().__init__(info)
+        self.states = ()
+
+
+class Peeking(Path):
+    def encode(self, batch):
+        return batch.x
+
+    def step(self, draw, past, encoded, t):
+        h = past.carry("h", past["z"], self.cell)
+        z = draw("z", BernoulliVector(self.prior(h)))
+        draw("x", BernoulliVector(self.emission(z) + encoded))
+
+
+class Posterior(StepGuide):
+    """A guide that is right; those below are not."""
+
+    traits = GuideTraits(latents="binary", sequential=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history = 0
+        self.network = nn.Linear(model.info.dim, J)
+        self.norm = nn.BatchNorm1d(J)
+
+    def encode(self, batch):
+        return nn.functional.dropout(self.network(batch.x), 0.5, self.training)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(encoded))
+
+
+class Dropping(Posterior):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(5 * nn.functional.dropout(encoded + 1)))
+
+
+class Normalising(Posterior):
+    def step(self, draw, past, encoded, t):
+        draw("z", BernoulliVector(5 * self.norm(encoded.flatten(0, -2)).view_as(encoded)))
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "message"),
+    [
+        (Path, Posterior, ""),
+        (Undeclared, Posterior, r"carries the state h, .* set self.states = \('h',\)"),
+        (Peeking, Posterior, r"Peeking.encode\(batch\) depends on batch.x"),
+        (Path, Dropping, "Dropping.step gives other distributions of 'z'"),
+        (Path, Normalising, "put dropout and normalisation over the batch into encode"),
+    ],
+)
+def test_steps_that_are_not_what_their_callers_expect_are_refused(model, guide, message):
+    splits = bits(length=4)
+    p = model(splits.info)
+    q = guide(p)
+    state = {name: value.clone() for name, value in q.state_dict().items()}
+    refused = pytest.raises(CompatibilityError, match=message) if message else nullcontext()
+    with refused:
+        check_runs(RLOO(p, q), splits)
+    assert all(torch.equal(value, state[name]) for name, value in q.state_dict().items())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIKELIHOODS = ("exact", "quadrature")  # estimators of the log-likelihood itself
+FILTERED_PATHS = "filter"  # of energy models, given hidden units of the past that a filter draws
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Bound:
     """A lower bound on the log-likelihood of a split; higher is better.
 
     Args:
-        estimator: "elbo", "iwae", "fivo" or "ais" for bounds; "exact" or "quadrature" for the
-            log-likelihood itself.
+        estimator: "elbo", "iwae", "fivo", "ais" or "filter" for bounds; "exact" or "quadrature" for
+            the log-likelihood itself.
         particles: draws per sequence, K; 1 for exact values, quadrature and ais.
         nats_per_example: mean over sequences.
         standard_error_nats_per_example: of that mean, over sequences.

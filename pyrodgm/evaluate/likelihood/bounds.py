@@ -12,7 +12,7 @@ from pyrodgm.data.base import Sequences
 from pyrodgm.errors import UsageError
 from pyrodgm.evaluate.likelihood.ais import annealed
 from pyrodgm.evaluate.likelihood.bound import Bound, scores_table
-from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood
+from pyrodgm.evaluate.likelihood.frame_energy import frame_likelihood, likelihood_by
 from pyrodgm.evaluate.likelihood.importance import checked, choose_exact, uses_noise, weigh
 from pyrodgm.evaluate.likelihood.normaliser import (
     NormaliserEstimator,
@@ -146,7 +146,7 @@ def _energy_bounds(
     used = cast("NormaliserEstimator", estimator)
     if isinstance(model, FrameEnergyModel):
         of_frames = frame_likelihood(model, sequences, estimator=used, seed=seed)
-        return of_frames.lower, of_frames.normaliser.estimator
+        return of_frames.lower, likelihood_by(model, of_frames.normaliser)
     found = normaliser(model, sequences, estimator=used, seed=seed)
     return potentials(model, sequences) - found.upper * sequences.lengths, found.estimator
 

@@ -9,7 +9,11 @@ from typing import Any
 from pyrodgm.data.base import Sequences
 from pyrodgm.errors import NonFiniteError, UsageError
 from pyrodgm.evaluate.likelihood.bound import Bound
-from pyrodgm.evaluate.likelihood.frame_energy import annealed_estimate, frame_likelihood
+from pyrodgm.evaluate.likelihood.frame_energy import (
+    annealed_estimate,
+    frame_likelihood,
+    likelihood_by,
+)
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,
     NormaliserEstimator,
@@ -162,7 +166,7 @@ def _by_frame(model: FrameEnergyModel, sequences: Sequences, **options: Any) -> 
     """Where every frame has a normaliser of its own."""
     found = frame_likelihood(model, sequences, **options)
     lower, upper = (
-        Bound.of(nats, sequences.lengths, found.normaliser.estimator)
+        Bound.of(nats, sequences.lengths, likelihood_by(model, found.normaliser))
         for nats in (found.lower, found.upper)
     )
     return EnergyLikelihood(lower, upper, found.normaliser, model.filtered)

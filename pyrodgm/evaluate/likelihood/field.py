@@ -24,6 +24,7 @@ from pyrodgm.evaluate.likelihood.validation import EXACT, Validation
 from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.evaluate.posterior.diagnostics import (
     MIN_DRAWS,
+    RELIABLE_DRAWS,
     THRESHOLD,
     effective_sample_size,
     pareto_k,
@@ -123,7 +124,8 @@ class FieldLikelihood:
         return (
             f"log Z is estimated by {self.draws} draws of the noise{each}: too low in "
             "expectation, which gives the upper bound, and too high, which gives the lower one. "
-            f"{self._reliability()} A Metropolis "
+            "The standard errors in the table do not include that of the mean log Z, "
+            f"{self.standard_error_of_log_z:.2g}. {self._reliability()} A Metropolis "
             f"independence chain accepts {accepted:.1%} of the noise's draws"
             f"{poor if accepted < LEAST_ACCEPTED else ''}."
         )
@@ -144,6 +146,11 @@ class FieldLikelihood:
         if not len(known):
             return f"{share}; k-hat of the weights needs at least {MIN_DRAWS} draws (--particles)."
         worst = float(known.max())
+        if self.draws < RELIABLE_DRAWS:
+            return (
+                f"{share}, k-hat of the weights at most {worst:.2f}, which is reliable from "
+                f"{RELIABLE_DRAWS} draws for each normaliser on (--particles)."
+            )
         if worst <= THRESHOLD:
             return f"{share}, k-hat of the weights at most {worst:.2f}: log Z can be trusted."
         bad = int((known > THRESHOLD).sum())

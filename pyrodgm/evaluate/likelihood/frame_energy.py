@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrodgm.data.base import Sequences
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
+from pyrodgm.evaluate.likelihood.bound import FILTERED_PATHS
 from pyrodgm.evaluate.likelihood.normaliser import (
     Normaliser,
     NormaliserEstimator,
@@ -92,6 +93,12 @@ def frame_likelihood(
                 np.add.at(upper, owner[part], (own - log_z.lower).cpu().numpy())
                 found.append(log_z)
     return FrameLikelihood(lower, upper, _summary(model, found, sizes))
+
+
+def likelihood_by(model: FrameEnergyModel, normaliser: Normaliser) -> str:
+    """The estimator of a log-likelihood: of log Z, or the filter that draws hidden units."""
+    filtered = model.filtered and normaliser.estimator == "exact"
+    return FILTERED_PATHS if filtered else normaliser.estimator
 
 
 def annealed_estimate(

@@ -21,6 +21,7 @@ from pyrodgm.evaluate.passes import Progress, silent
 from pyrodgm.guides import Guide
 from pyrodgm.models import Model
 
+DRAWS = "importance draws"
 UNFINISHED = 0.1  # share of the amortisation gap that the second half of the steps still gained
 
 
@@ -93,8 +94,10 @@ def gaps_words(found: Mapping[str, Any]) -> str:
     if approximation is None:
         return f"{text}. It is not split: {found['not_split_because']}."
     text += f"; approximation gap {approximation:.2f}, amortisation gap {amortisation:.2f}."
-    if approximation < 0:
+    if approximation < 0 and found["log_likelihood_by"].endswith(DRAWS):
         return f"{text} This estimate of log p(x) is below the refined bound: use --ais."
+    if approximation < 0:
+        text += " The approximation gap is zero, within the error of the refined bound."
     if found["last_gain_nats_per_example"] > UNFINISHED * max(amortisation, 0.1):
         return (
             f"{text} Refinement had not converged: the second half of its steps gained "
@@ -120,9 +123,9 @@ def inference_gaps(
     .. math::
         \log p(x) - L(q_\phi) = [\log p(x) - L(q^*)] + [L(q^*) - L(q_\phi)]
 
-    The log-likelihood is that by quadrature where it is cheap; else by annealed importance sampling
-    if there are chains, or the bound by importance weights. The last two are lower bounds, so that
-    inference gap and approximation gap are too.
+    The log-likelihood is by annealed importance sampling if there are chains, else by quadrature
+    where it is cheap, or the bound by importance weights. The first and the last are lower bounds,
+    so that inference gap and approximation gap are too.
 
     Args:
         model: the model p.
@@ -139,12 +142,12 @@ def inference_gaps(
     Reference: Cremer, Li and Duvenaud, Inference suboptimality in variational autoencoders, 2018.
     """
     log_w = importance_weights(model, guide, sequences, particles=draws, seed=seed).numpy()
-    log_p, by = np.logaddexp.reduce(log_w, 0) - math.log(draws), f"{draws} importance draws"
-    if integrates(model):
-        log_p, by = quadrature(model, sequences), "quadrature"
-    elif chains is not None:
+    log_p, by = np.logaddexp.reduce(log_w, 0) - math.log(draws), f"{draws} {DRAWS}"
+    if chains is not None:
         given = {"seed": seed, "progress": lambda share: progress(share / 2)}
         log_p, by = annealed(model, guide, sequences, chains, **given).nats, "annealing (ais)"
+    elif integrates(model):
+        log_p, by = quadrature(model, sequences), "quadrature"
     try:
         found = refine(
             model, guide, sequences, seed=seed, progress=lambda share: progress((1 + share) / 2)

@@ -70,7 +70,7 @@ class Prediction:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean over sequences; NaN for a single sequence."""
-        return self.sd / math.sqrt((~np.isnan(self.errors)).sum())
+        return self.sd / math.sqrt(max(1, (~np.isnan(self.errors)).sum()))
 
     @property
     def nats_per_frame(self) -> float | None:
