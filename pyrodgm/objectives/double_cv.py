@@ -67,7 +67,8 @@ class DoubleCV(SinglePhase):
     """
 
     targets: ClassVar[tuple[Targets, ...]] = (
-        Targets("V-LB", "V-LB", "eq. 10-11; Titsias and Shi 2022"),
+        Targets("V-LB", "V-LB", "eq. 10-11; Titsias and Shi 2022", "signal=future, or rows"),
+        Targets("V-LB", "V-LB by frame", "eq. 10-11; Titsias and Shi 2022", "signal=local"),
     )
     needs: ClassVar[Needs] = Needs(latents=frozenset({"binary"}), reparameterised=False)
 

@@ -146,7 +146,7 @@ class FieldLikelihood:
         if not len(known):
             return f"{share}; k-hat of the weights needs at least {MIN_DRAWS} draws (--particles)."
         worst = float(known.max())
-        if self.draws < RELIABLE_DRAWS:
+        if worst <= THRESHOLD and self.draws < RELIABLE_DRAWS:
             return (
                 f"{share}, k-hat of the weights at most {worst:.2f}, which is reliable from "
                 f"{RELIABLE_DRAWS} draws for each normaliser on (--particles)."

@@ -72,7 +72,7 @@ def test_a_field_that_is_its_noise_has_equal_weights_and_the_noises_likelihood()
     model = SequenceField(INFO)
     guide = Coins(model)
     model.over(guide)
-    found = field_likelihood(model, guide, sequences(), estimator="importance", draws=50)
+    found = field_likelihood(model, guide, sequences(), estimator="importance", draws=1000)
     assert (found.above_noise, found.above_noise_error) == (0.0, 0.0)
     assert (found.acceptance, found.efficiency, found.k_hat.max()) == (1.0, 1.0, 0.0)
     assert found.lower.nats_per_frame == found.upper.nats_per_frame == found.noise.nats_per_frame
@@ -87,6 +87,16 @@ def of_flat_field(log_odds):
         parameter.zero_()
     pair = objective.model, objective.guide
     return field_likelihood(*pair, sequences(), estimator="importance", draws=400)
+
+
+def test_few_draws_do_not_say_whether_log_z_can_be_trusted():
+    objective, data = made(NCE), sequences()
+    found = field_likelihood(
+        objective.model, objective.guide, data, estimator="importance", draws=60
+    )
+    assert "is reliable from 1000 draws for each normaliser" in found.text()
+    assert "can be trusted" not in found.text()
+    assert "do not include that of the mean log Z" in found.text()
 
 
 def test_a_noise_that_misses_the_field_is_found_out():
@@ -123,7 +133,7 @@ def test_one_length_of_many_that_draws_do_not_reach_is_found_out():
     """Of its sequences alone, as the mean over all is small."""
     objective, data = made(NCE), sequences()
     pair = objective.model, objective.guide
-    found = field_likelihood(*pair, data, estimator="importance", draws=400)
+    found = field_likelihood(*pair, data, estimator="importance", draws=1000)
     assert "can be trusted" in found.text()
     weighed = weigh(*pair, data, draws=400)
     longest = data.lengths[weighed.owner] == data.lengths.max()
