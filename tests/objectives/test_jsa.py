@@ -3,26 +3,42 @@
 import shutil
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from dreams import dreamt, totals
+from torch import nn
 
 from killing import Killed, Killer, assert_same_run
 from oracles import assert_mean, gradient, sample_gradients
 from processes import fit_or_resume, together
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
+from pyrodgm.distributions import BernoulliVector
 from pyrodgm.engine.draws import draw
 from pyrodgm.engine.terms import scored_terms
 from pyrodgm.errors import UsageError
-from pyrodgm.objectives import JSA, jsa
+from pyrodgm.guides import GuideTraits, RecurrentBernoulli, StepGuide
+from pyrodgm.models import ModelTraits, Site, StepModel
+from pyrodgm.objectives import JSA, RLOO, jsa
 from pyrodgm.objectives.jsa import independence_chain
 from pyrodgm.runs.fitting import fit_config, resume
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage import checkpoint
 from pyrodgm.storage.folder import RunFolder
 from tiny import tiny_values
-from variants import VARIANTS, D, frames, latent_paths, mild, output_log_probs, path_log_probs
+from variants import (
+    INFOS,
+    VARIANTS,
+    D,
+    frames,
+    latent_paths,
+    mild,
+    output_log_probs,
+    pair,
+    path_log_probs,
+    randomised,
+)
 
 COPIES = 20_000
 
@@ -186,3 +202,61 @@ def test_two_processes_have_rows_of_their_own(tiny, tmp_path):
     shutil.rmtree(RunFolder.open(killed).latest())
     together(fit_or_resume, None, killed)
     assert_same_run(whole, killed)
+
+
+class Positive(StepModel):
+    """Rows of bits given a positive number."""
+
+    traits = ModelTraits(latents="continuous", sequential=False)
+
+    def __init__(self):
+        super().__init__(INFOS["nade"])
+        self.history, self.observed = 0, {"x": D}
+        self.latents = {"z": Site(1, "continuous")}
+        self.emission = nn.Linear(1, D)
+
+    def step(self, draw, past, encoded, t):
+        z = draw("z", dist.LogNormal(torch.zeros(1), 1.0).to_event(1))
+        draw("x", BernoulliVector(self.emission(z)))
+
+
+class PositiveGuide(StepGuide):
+    traits = GuideTraits(latents="continuous", sequential=False, reparameterised=True)
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.history, self.mean = 0, nn.Linear(D, 1)
+
+    def encode(self, batch):
+        return self.mean(batch.x)
+
+    def step(self, draw, past, encoded, t):
+        draw("z", dist.LogNormal(encoded, 1.0).to_event(1))
+
+
+def test_before_its_start_a_chain_has_a_state_that_can_be_drawn():
+    """Not zero, which is outside the support of a positive number."""
+    model = Positive()
+    objective = JSA(model, PositiveGuide(model), particles=3)
+    rows = Sequences(frames("nade", 6).numpy(), np.ones(6, int))
+    objective.begin(rows)
+    loss = objective(rows.batch(range(6))).surrogate
+    assert torch.autograd.grad(loss, [model.emission.weight])[0].isfinite().all()
+
+
+class Dropping(RecurrentBernoulli):
+    """A guide that drops half of its features."""
+
+    def encode(self, batch):
+        return 5 * nn.functional.dropout(super().encode(batch), 0.5, self.training)
+
+
+def test_proposals_are_scored_with_the_units_that_drew_them():
+    """Bits have no positive log-likelihood, and no larger bound."""
+    model, _ = pair("tsbn")
+    guide = randomised(Dropping(model), 2.0)
+    batch = Batch.of(frames("bernoulli", 200, 3).round())
+    found = JSA(model, guide, particles=4, cache=False)(batch).report["elbo_nats_per_frame"]
+    other = RLOO(model, guide, particles=4)(batch).report["elbo_nats_per_frame"]
+    assert found < 0
+    assert abs(found - other) < 0.2 * abs(other)
