@@ -172,8 +172,8 @@ def logits_of(bits: TorchDistribution) -> Tensor:
     """
     if not isinstance(bits, BernoulliVector):
         raise CompatibilityError(
-            f"gradients with respect to log-odds are of independent bits, and a site is drawn from "
-            f"{type(bits).__name__}; draw it from pyrodgm.distributions.BernoulliVector"
+            "gradients with respect to log-odds need pyrodgm.distributions.BernoulliVector for "
+            f"bits, or OneHotVector for symbols, and a site is drawn from {type(bits).__name__}"
         )
     return bits.logits.to(torch.promote_types(bits.logits.dtype, torch.float32))
 
