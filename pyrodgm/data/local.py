@@ -68,12 +68,17 @@ def folder_sha256(folder: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def content_sha256(*parts: Sequences) -> str:
-    """One digest of the lengths, values, conditions and held-out counts of sequences."""
+def content_sha256(*parts: Sequences, beside: bool = True) -> str:
+    """One digest of sequences.
+
+    Args:
+        parts: the sequences, of which lengths and values count.
+        beside: whether conditions and held-out counts do too, as in digests since 2026-11-29.
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.lengths.tobytes())
-        for array in (part.x, part.conditions, part.held_out):
+        for array in (part.x, part.conditions, part.held_out) if beside else (part.x,):
             if array is not None:
                 digest.update(array.contiguous().numpy().data)
     return digest.hexdigest()

@@ -233,7 +233,8 @@ def is_own(folder: RunFolder, splits: Splits) -> bool:
     before = folder.made_with
     if not before["data_splits"]:  # a folder of an older version
         return splits.sha256 == before["data_sha256"]
+    known = {name: each["sha256"] for name, each in before["data_splits"].items()}
     return all(
-        local.content_sha256(part) == before["data_splits"][name]["sha256"]
+        known[name] in (local.content_sha256(part), local.content_sha256(part, beside=False))
         for name, part in splits.items()
     )

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from killing import Killed, Killer, assert_same_run, contents
 from processes import started, wait_for
 from pyrodgm.data import ragged as ragged_files
+from pyrodgm.data.info import SPLITS
+from pyrodgm.data.local import content_sha256
 from pyrodgm.errors import (
     ChangedWarning,
     CheckpointError,
@@ -28,6 +30,7 @@ from pyrodgm.models import TSBN
 from pyrodgm.objectives import NVIL, RLOO
 from pyrodgm.runs import fitting
 from pyrodgm.runs.fitting import fit, fit_config, resume
+from pyrodgm.runs.loading import is_own
 from pyrodgm.runs.run import Run
 from pyrodgm.setup.config import resolve
 from pyrodgm.storage import checkpoint
@@ -242,6 +245,26 @@ def test_other_data_is_refused_before_the_first_checkpoint_too(save_data, tmp_pa
     save_data(**ragged(train=25))
     with pytest.raises(DataError, match="has changed since the run began"):
         resume(tmp_path / "run")
+
+
+def test_a_run_continues_whose_digests_are_of_values_alone(save_data, tmp_path):
+    """Those of folders from before 2026-11-29; other conditions are found since."""
+    rng = np.random.default_rng(0)
+    arrays = ragged()
+    beside = {f"{s}_conditions": rng.normal(size=(len(arrays[s]), 1)) for s in SPLITS}
+    values = tiny_values(save_data(**arrays, **beside))
+    fit_config(resolve(values), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    splits = ragged_files.read(values["data"]["source"])
+    facts = json.loads(folder.environment.read_text())
+    for name, part in splits.items():
+        assert facts["data_splits"][name]["sha256"] == content_sha256(part)
+        facts["data_splits"][name]["sha256"] = content_sha256(part, beside=False)
+    assert is_own(folder, splits)
+    other = dataclasses.replace(splits, train=splits.train.conditioned(splits.train.conditions + 1))
+    assert not is_own(folder, other)
+    folder.environment.write_text(json.dumps(facts))
+    assert resume(tmp_path / "run").steps == 12
 
 
 def test_a_run_of_python_objects_continues_too(tiny, tmp_path):
