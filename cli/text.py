@@ -73,8 +73,8 @@ def _advice(run: Run, *, worse: bool) -> Iterator[str]:
     """Sentences with advice on the next steps."""
     if worse:
         yield (
-            "This is worse than independent features without time: train longer, or with another "
-            "--lr; pyrodgm report shows the learning curve"
+            "This is worse than independent features: train longer, or with another --lr; "
+            "pyrodgm report shows the learning curve"
         )
     if _kept_the_first(run):
         yield (

@@ -73,6 +73,17 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def counted_frames(sequences: int, frames: int) -> str:
+    """Sequences and their frames in words; rows where every sequence is a single frame.
+
+    >>> counted_frames(77, 4725), counted_frames(1024, 1024)
+    ('77 sequences, 4,725 frames', '1,024 rows')
+    """
+    if sequences == frames:
+        return counted(frames, "row")
+    return f"{counted(sequences, 'sequence')}, {counted(frames, 'frame')}"
+
+
 def json_number(value: Any) -> Any:
     """A value for JSON, with null for NaN and infinity.
 

@@ -177,25 +177,34 @@ def simulate(
         return _rolled(rollout, whole, pathwise=pathwise, surrogate=surrogate)
 
 
-def simulated_batch(draws: Draws, batch: Batch, site: str = "x") -> Batch:
-    """Simulated observations as a batch of K B sequences, those of the first draw first.
+def simulate_like(
+    model: SequenceProgram, batch: Batch, particles: int = 1
+) -> tuple[dict[str, Tensor], Batch]:
+    """Draw latents, and observations that lack the features that a batch lacks, K times.
 
-    Features that the batch lacks are missing in it too.
+    In their place are the numbers that the batch has there, and later frames and sites depend on
+    these, as where the model is scored on a batch with missing values.
 
     Args:
-        draws: of `simulate`.
-        batch: that they have the shape of.
-        site: of the observations.
+        model: a sequence model; it is given the batch's conditions, mask and lengths, and none of
+            its observations.
+        batch: B sequences of T frames.
+        particles: number of draws K.
+
+    Returns:
+        Values of the latent sites, (K, B, T, J), and the observations as a batch of K B sequences,
+        those of the first draw first.
     """
-    x = draws.values[site]
-    copies = len(x)
-    conditions = None if batch.conditions is None else batch.conditions.repeat(copies, 1, 1)
-    mask = batch.mask.repeat(copies, 1)
-    seen = None if batch.seen is None else batch.seen.repeat(copies, 1, 1)
-    known = mask[..., None] if seen is None else seen
-    x = x.flatten(0, 1).where(known, batch.x.repeat(copies, 1, 1))  # what is put for missing ones
-    index, before = batch.index.repeat(copies), batch.before.repeated(copies)
-    return Batch(x, mask, index, seen, conditions, before=before)
+    with PROCESS.taken(), torch.no_grad():
+        rollout = Rollout.over(model, batch, {}, particles)
+        seen = {} if batch.seen is None else dict.fromkeys(model.observed, batch.seen)
+        absent = {name: (known, batch.x) for name, known in seen.items()}
+        values = rollout.draw(pathwise=False, absent=absent)
+    (x,) = (values[name].flatten(0, 1) for name in model.observed)
+    whole = batch.repeated(particles)
+    x = x.where(whole.mask[..., None], 0.0)
+    latents = {name: values[name] for name in model.latents}
+    return latents, replace(whole, x=x)
 
 
 def pair_factors(

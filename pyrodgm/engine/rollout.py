@@ -19,7 +19,7 @@ from pyrodgm.engine.chains import ChainPast, only_chains
 from pyrodgm.engine.expectation import expected
 from pyrodgm.engine.past import Draw, Past, PathStates, ShiftedPast
 from pyrodgm.engine.recorded import FrameRecord, ScoredPath
-from pyrodgm.engine.sampler import Sampler
+from pyrodgm.engine.sampler import Absent, Sampler
 from pyrodgm.engine.sequence_program import SequenceProgram, seen_values
 from pyrodgm.lags import Lags
 
@@ -105,6 +105,7 @@ class Rollout:
         noise: Mapping[str, Tensor] | None = None,
         keep_noise: bool = False,
         surrogate: Surrogate | None = None,
+        absent: Absent | None = None,
     ) -> dict[str, Tensor]:
         """Draw every unknown site frame by frame, (*leading, T, D), and remember the paths.
 
@@ -114,9 +115,10 @@ class Rollout:
             keep_noise: whether `sampler` keeps the noise that it draws.
             surrogate: what sites whose draws carry no gradients are drawn from in place of their
                 distribution, so that they do.
+            absent: features that are not drawn, see `Sampler`.
         """
         program = self.program
-        sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise)
+        sampler = Sampler(self.leading, self.length, noise, keep_noise=keep_noise, absent=absent)
         self.sampler = sampler
         start = {
             name: self._window(name, dim).expand(*sampler.leading, -1, -1)
@@ -125,7 +127,7 @@ class Rollout:
         }
         if surrogate is not None:
             self._draw_frames(start, sampler, keep=True, surrogate=surrogate)
-        elif program.chained and not program.reparameterised:
+        elif program.chained and not (program.reparameterised or absent):
             self._draw_chains(start, sampler)
         elif program.reparameterised and pathwise:
             self._draw_frames(start, sampler, keep=True)

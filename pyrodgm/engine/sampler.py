@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pyrodgm.errors import CompatibilityError
 
+Absent = Mapping[str, tuple[Tensor, Tensor]]
+
 
 class SiteSampler:
     """Draws the frames of one site.
@@ -88,6 +90,7 @@ class Sampler:
         length: number of frames T.
         given: noise to take, (*leading, T, D), by site.
         keep_noise: whether noise is kept, in `noise`; draws are written over it otherwise.
+        absent: by site, which of its features are drawn, and what the others are, (..., T, D) each.
 
     Attributes:
         leading: shape of what is drawn in one frame.
@@ -100,6 +103,7 @@ class Sampler:
         given: Mapping[str, Tensor] | None = None,
         *,
         keep_noise: bool = False,
+        absent: Absent | None = None,
     ) -> None:
         self.single = len(leading) > 1 and leading[0] == 1
         self.leading = leading[1:] if self.single else leading
@@ -107,13 +111,21 @@ class Sampler:
         self._given = given or {}
         self._kept: dict[str, Tensor] | None = {} if keep_noise else None
         self._sites: dict[str, SiteSampler] = {}
+        self._absent = {
+            name: (drawn.unbind(-2), others.unbind(-2))
+            for name, (drawn, others) in (absent or {}).items()
+        }
 
     def __call__(self, t: int, name: str, distribution: Any) -> Tensor:
         """The value of a site in frame t."""
         site = self._sites.get(name)
         if site is None:
             site = self._sites[name] = self.site(name)
-        return site(t, distribution)
+        value = site(t, distribution)
+        if name in self._absent:
+            drawn, others = self._absent[name]
+            return value.where(drawn[t], others[t])
+        return value
 
     def site(self, name: str) -> SiteSampler:
         """What draws the frames of one site."""

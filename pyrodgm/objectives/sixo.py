@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrodgm.batch import Batch
-from pyrodgm.engine.draws import simulate, simulated_batch
+from pyrodgm.engine.draws import simulate_like
 from pyrodgm.engine.filtered import Filtered, run_filter
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.twist import followed
@@ -135,10 +135,9 @@ class SIXO(FilterObjective):
         """The logistic loss of telling what follows latents from what follows others."""
         model, _ = self.programs()
         with torch.no_grad():
-            draws = simulate(model, batch, DREAMS)
-            dreams = simulated_batch(draws, batch, *model.observed)
-            joint = {name: draws.values[name].flatten(0, 1) for name in model.latents}
-            apart = {name: draws.values[name].roll(1, 0).flatten(0, 1) for name in model.latents}
+            drawn, dreams = simulate_like(model, batch, DREAMS)
+            joint = {name: z.flatten(0, 1) for name, z in drawn.items()}
+            apart = {name: z.roll(1, 0).flatten(0, 1) for name, z in drawn.items()}
         ahead, counted = self.twist.encode(dreams), followed(dreams)
         each = logistic(self.twist(joint, ahead), self.twist(apart, ahead))
         total = (each * counted).sum()

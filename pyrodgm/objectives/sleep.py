@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.engine.auxiliary import extended
-from pyrodgm.engine.draws import score, simulate, simulated_batch
+from pyrodgm.engine.draws import score, simulate_like
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.engine.sequence_program import SequenceProgram
 from pyrodgm.errors import CompatibilityError
@@ -48,9 +48,8 @@ def sleep_terms(
             "observations; derive it from StepModel, or use rws or jsa with sleep=0"
         )
     whole = extended(model, guide)
-    draws = simulate(whole, batch, particles)
-    dreams = simulated_batch(draws, batch, *model.observed)
-    latents = {name: draws.values[name].flatten(0, 1)[None] for name in whole.latents}
+    drawn, dreams = simulate_like(whole, batch, particles)
+    latents = {name: z.flatten(0, 1)[None] for name, z in drawn.items()}
     with frozen(model.parameters()):
         return score(guide, dreams, latents)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pyrodgm.display import counted, number
+from pyrodgm.display import counted_frames, number
 from pyrodgm.evaluate.likelihood.gaps import gaps_words
 from pyrodgm.evaluate.likelihood.validation import NOTHING, choice
 from pyrodgm.evaluate.posterior.calibration import calibration_words
@@ -62,19 +62,13 @@ def names(run: Run) -> dict[str, str]:
     return {**found, "data": run.info.name}
 
 
-def _size(sequences: int, frames: int) -> str:
-    if sequences == frames:
-        return counted(frames, "row")
-    return f"{counted(sequences, 'sequence')}, {counted(frames, 'frame')}"
-
-
 def fitted(run: Run) -> Section:
     """The section on model, guide, objective, data and training."""
     values = run.folder.values
     rows = [[part.capitalize(), name, _options(values, part)] for part, name in names(run).items()]
     info, known = run.info, run.folder.made_with
     sizes = "; ".join(
-        f"{name} {_size(part['sequences'], part['frames'])}"
+        f"{name} {counted_frames(part['sequences'], part['frames'])}"
         for name, part in known["data_splits"].items()
     )
     rows += [

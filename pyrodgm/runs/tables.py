@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from pyrodgm.data.base import DataInfo
-from pyrodgm.display import counted
+from pyrodgm.display import counted_frames
 from pyrodgm.evaluate.latents.states import States
 from pyrodgm.evaluate.likelihood.bound import FILTERED_PATHS, Bound
 from pyrodgm.evaluate.likelihood.compare import Comparison
@@ -16,7 +17,7 @@ from pyrodgm.evaluate.likelihood.validation import Validation, choice, in_words
 from pyrodgm.evaluate.prediction.errors import Prediction
 from pyrodgm.evaluate.prediction.forecast import Forecast
 from pyrodgm.evaluate.prediction.imputation_scores import ImputationScores
-from pyrodgm.evaluate.trivial.likelihoods import NAMES
+from pyrodgm.evaluate.trivial.likelihoods import NAMES, OF_THE_PAST
 from pyrodgm.evaluate.words.predictors import NAMES as WORD_PREDICTORS
 from pyrodgm.evaluate.words.scores import TOP, WordScore
 from pyrodgm.models import Model
@@ -34,6 +35,7 @@ LIKELIHOODS = (
     "Higher is better. By frame: mean over frames; by sequence: mean over sequences.",
     "Standard errors are over sequences.",
 )
+ROWS = ("Higher is better. Standard errors are over rows.",)
 
 
 def estimate(bound: Bound, *, reverse: bool = False) -> str:
@@ -78,30 +80,45 @@ def likelihood_table(
     last = list(bounds)[-1]
     unnormalised = model.traits.density == "unnormalised"
     own = f"{type(model).__name__}, {estimate(bounds[last], reverse=unnormalised)}"
+    rows = all(bound.frames == bound.examples for bound in bounds.values())
+    predictors = [name for name in trivial[last] if not (rows and name in OF_THE_PAST)]
     named = {own: bounds, **(beside or {})}
-    named |= {NAMES[name]: {k: trivial[k][name] for k in bounds} for name in trivial[last]}
+    named |= {NAMES[name]: {k: trivial[k][name] for k in bounds} for name in predictors}
     ordered = sorted(named, key=lambda name: -named[name][last].nats_per_frame)
-    splits = [f"{split}, by frame" if len(bounds) > 1 else "by frame" for split in bounds]
-    columns = [[Column(split), ERROR, Column("by sequence"), ERROR] for split in splits]
-    totals = [Column("per sequence", digits=2), Column("standard error", digits=2)]
+    found = "row" if rows else "frame"
+    nats = _nats_per_row if rows else partial(_nats, per_sequence=per_sequence)
     return Table(
         [
-            Column("log-likelihood", "nats per frame"),
-            *chain.from_iterable(columns),
-            *(totals if per_sequence else []),
+            Column("log-likelihood", f"nats per {found}"),
+            *_headings(bounds, rows=rows, per_sequence=per_sequence),
         ],
         [
-            [name, *chain.from_iterable(_nats(named[name][k], per_sequence) for k in bounds)]
+            [name, *chain.from_iterable(nats(named[name][split]) for split in bounds)]
             for name in ordered
         ],
-        title=f"{last}: {counted(bounds[last].examples, 'sequence')}, "
-        f"{counted(bounds[last].frames, 'frame')}",
+        title=f"{last}: {counted_frames(bounds[last].examples, bounds[last].frames)}",
         marked=[ordered.index(own)],
-        notes=LIKELIHOODS,
+        notes=ROWS if rows else LIKELIHOODS,
     )
 
 
-def _nats(bound: Bound, per_sequence: bool) -> list[Cell]:
+def _headings(splits: Iterable[str], *, rows: bool, per_sequence: bool) -> list[Column]:
+    """The columns of log-likelihoods, those of every split in turn."""
+    several = len(names := list(splits)) > 1
+    if rows:
+        labels = names if several else ["mean"]
+        return list(chain.from_iterable([Column(label), ERROR] for label in labels))
+    labels = [f"{name}, by frame" if several else "by frame" for name in names]
+    columns = [[Column(label), ERROR, Column("by sequence"), ERROR] for label in labels]
+    totals = [Column("per sequence", digits=2), Column("standard error", digits=2)]
+    return [*chain.from_iterable(columns), *(totals if per_sequence else [])]
+
+
+def _nats_per_row(bound: Bound) -> list[Cell]:
+    return [bound.nats_per_frame, bound.standard_error_nats_per_frame]
+
+
+def _nats(bound: Bound, *, per_sequence: bool) -> list[Cell]:
     by_sequence = bound.nats_per_frame_sequence_weighted
     error = bound.standard_error_nats_per_frame_sequence_weighted
     found = [bound.nats_per_frame, bound.standard_error_nats_per_frame, by_sequence, error]

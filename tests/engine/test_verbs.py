@@ -9,12 +9,12 @@ import torch
 from continuous_pairs import made
 
 from continuous import Recurrent, SharedGuide
-from oracles import assert_mean
+from oracles import all_paths, assert_mean
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo
 from pyrodgm.distributions import straight_through
 from pyrodgm.distributions.surrogates import MeanFieldBits
-from pyrodgm.engine.draws import draw, factors, score, simulate, simulated_batch
+from pyrodgm.engine.draws import draw, factors, score, simulate, simulate_like
 from pyrodgm.engine.terms import path_terms, terms
 from pyrodgm.errors import CompatibilityError
 from pyrodgm.models import VAE
@@ -106,34 +106,54 @@ def test_a_simulation_has_the_shape_of_a_batch():
     torch.manual_seed(5)
     model, guide = pair("tsbn")
     batch = padded()
-    draws = simulate(model, batch, 2)
-    whole = simulated_batch(draws, batch)
+    drawn, whole = simulate_like(model, batch, 2)
     assert whole.x.shape == (2 * B, 3, D)
     assert whole.index.tolist() == [0, 1, 2, 3] * 2
     assert (whole.x * ~whole.mask[..., None] == 0).all()
-    latents = {"z": draws.values["z"].flatten(0, 1)[None]}
-    log_q = score(guide, whole, latents)["z"]
+    log_q = score(guide, whole, {"z": drawn["z"].flatten(0, 1)[None]})["z"]
     log_q.sum().backward()
     assert all(parameter.grad is not None for parameter in guide.parameters())
-    nats = score(
-        model,
-        replace(batch, x=draws.values["x"][1] * batch.mask[..., None]),
-        {"z": draws.values["z"][1:]},
-    )
+
+
+def test_scores_of_a_simulation_are_those_of_its_values():
+    torch.manual_seed(9)
+    model, _ = pair("tsbn")
+    batch = padded()
+    draws = simulate(model, batch, 2)
+    x = draws.values["x"][1] * batch.mask[..., None]
+    nats = score(model, replace(batch, x=x), {"z": draws.values["z"][1:]})
     torch.testing.assert_close(draws.log_probs["z"][1:], nats["z"])
 
 
-def test_a_simulation_lacks_what_the_batch_lacks():
-    """With the same numbers in the place of missing ones."""
+@pytest.mark.parametrize("variant", ["tsbn", "dtsbn-d"])
+def test_a_simulation_lacks_what_the_batch_lacks(variant):
+    """Later frames depend on the numbers in the place of missing ones, as where it is scored."""
     torch.manual_seed(8)
-    model, _ = pair("tsbn")
-    batch = padded()
-    seen = (torch.rand(batch.x.shape) < 0.5) & batch.mask[..., None]
-    draws = simulate(model, batch, 2)
-    whole = simulated_batch(draws, replace(batch, seen=seen))
-    assert torch.equal(whole.observed, seen.repeat(2, 1, 1))
-    assert torch.equal(whole.x[~whole.observed], batch.x.repeat(2, 1, 1)[~whole.observed])
-    assert torch.equal(whole.x[whole.observed], draws.values["x"].flatten(0, 1)[whole.observed])
+    model, _ = pair(variant)
+    seen = torch.ones(1, 2, D, dtype=torch.bool)
+    seen[0, 0, 1:] = False
+    batch = replace(Batch.of(torch.full((1, 2, D), 0.9, dtype=torch.double)), seen=seen)
+    _, whole = simulate_like(model, batch, 60_000)
+    assert torch.equal(whole.observed, seen.expand(60_000, 2, D))
+    assert (whole.x[~whole.observed] == 0.9).all()
+    bits = whole.x[:, seen[0]]
+    number = (bits * 2 ** torch.arange(D + 1)).sum(-1).long()
+    every = ((torch.arange(2 ** (D + 1))[:, None] >> torch.arange(D + 1)) & 1).double()
+    rows = batch.x.repeat(len(every), 1, 1)
+    rows[:, seen[0]] = every
+    with torch.no_grad():
+        exact = observed_log_probs(model, rows, seen).exp()
+    assert_mean(torch.nn.functional.one_hot(number, len(every)).double(), exact)
+
+
+def observed_log_probs(model, x, seen):
+    """Log-probabilities (N,) of what is seen of rows x (N, T, D), over all latent paths."""
+    paths = all_paths(x.shape[1], sum(site.dim for site in model.latents.values()))
+    dims = [site.dim for site in model.latents.values()]
+    parts = paths[:, None].expand(-1, len(x), -1, -1).split(dims, -1)
+    batch = replace(Batch.of(x), seen=seen.expand(len(x), -1, -1))
+    nats = score(model, batch, dict(zip(model.latents, parts, strict=True)))
+    return sum(each.sum(-1) for each in nats.values()).logsumexp(0)
 
 
 def test_a_recurrence_that_model_and_guide_share_runs_once():

@@ -22,7 +22,7 @@ from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
 from pyrodgm.display import counted, json_number
-from pyrodgm.engine.draws import simulate, simulated_batch
+from pyrodgm.engine.draws import simulate_like
 from pyrodgm.engine.frozen import frozen
 from pyrodgm.errors import ChainWarning, CompatibilityError, NonFiniteError
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
@@ -256,8 +256,7 @@ class _Run:
             batch = sequences.batch(rows).to(device)
             latents = None
             if simulates:
-                draws = simulate(cast("StepModel", self.model), batch)
-                batch, latents = simulated_batch(draws, batch, *self.model.observed), draws.values
+                latents, batch = simulate_like(cast("StepModel", self.model), batch)
             found[:, rows] = self._of_batch(batch, latents, share)
         return found
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
 from pyrodgm.data.loader import evaluation_batches
-from pyrodgm.engine.draws import factors, pair_factors, simulate, simulated_batch
+from pyrodgm.engine.draws import factors, pair_factors, simulate_like
 from pyrodgm.engine.factors import Factors
 from pyrodgm.errors import CompatibilityError, UsageError
 from pyrodgm.evaluate.passes import FRAMES_AT_ONCE, Progress, drawing, silent
@@ -206,9 +206,7 @@ def _pair(
     model: StepModel, guide: Guide, batch: Batch, draws: int, units: Mapping[str, list[int]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Quantities of simulated latents, (B,), and of draws given what was simulated, (L, B)."""
-    simulated = simulate(model, batch)
-    batch = simulated_batch(simulated, batch, *model.observed)
-    latents = {name: simulated.values[name] for name in model.latents}
+    latents, batch = simulate_like(model, batch)
     true = _quantities(model, factors(model, batch, latents), batch, units)
     drawn, _ = pair_factors(model, guide, batch, draws)
     return {name: value[0] for name, value in true.items()}, _quantities(model, drawn, batch, units)

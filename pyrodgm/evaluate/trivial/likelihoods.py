@@ -36,6 +36,7 @@ NAMES = {  # names of the predictors in tables
     "previous frame": "mixture with the frame before",
     "entropy": "upper limit of any prediction",
 }
+OF_THE_PAST = ("markov", "previous frame")  # the same as "independent" for rows without time
 
 
 def trivial_bounds(splits: Splits, split: str, *, totals: bool = False) -> dict[str, Bound]:

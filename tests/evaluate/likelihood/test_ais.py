@@ -13,7 +13,7 @@ from oracles import Enumerated, assert_mean, ppca_log_prob
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Sequences
 from pyrodgm.distributions import BernoulliVector, NormalVector
-from pyrodgm.engine.draws import simulate, simulated_batch
+from pyrodgm.engine.draws import simulate_like
 from pyrodgm.errors import ChainWarning, CompatibilityError, NonFiniteError, UsageError
 from pyrodgm.evaluate.likelihood.ais import Chains, annealed
 from pyrodgm.evaluate.likelihood.annealing import forward_weights, reverse_weights
@@ -140,12 +140,11 @@ def test_forward_weights_are_unbiased(case, start):
 def test_reverse_weights_from_the_posterior_are_unbiased(case):
     model, _, exact = case()
     batch, temperatures = observed(model, LENGTHS[case], count=CHAINS // 2), 6
-    drawn = simulate(model, batch)
-    batch = simulated_batch(drawn, batch)
+    drawn, batch = simulate_like(model, batch)
     path = LatentPath(model, batch, temperatures)
     forward_weights(path, 1, temperatures)
     path.learning = False
-    log_w = reverse_weights(path, path.joined(drawn.values), temperatures)[0]
+    log_w = reverse_weights(path, path.joined(drawn), temperatures)[0]
     unique, which = batch.x.unique(dim=0, return_inverse=True)
     p = exact(unique)[which]
     assert log_w.mean() > p.mean()
@@ -202,12 +201,11 @@ def test_simulated_sequences_are_bracketed(case, double_precision):
 def test_forward_and_reverse_chains_bracket_the_exact_value():
     model, _, exact = normal()
     batch = observed(model, 1, count=2000)
-    drawn = simulate(model, batch)
-    batch = simulated_batch(drawn, batch)
+    drawn, batch = simulate_like(model, batch)
     path, p = LatentPath(model, batch, 2), exact(batch.x)
     ahead = forward_weights(path, 1, 2)[0]
     path.learning = False
-    back = reverse_weights(path, path.joined(drawn.values), 2)[0]
+    back = reverse_weights(path, path.joined(drawn), 2)[0]
     for slack in (p - ahead, back - p):
         assert slack.mean() > 4.3 * slack.std() / math.sqrt(2000)  # false positives: 2e-5
 
