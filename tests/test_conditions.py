@@ -172,6 +172,10 @@ def test_every_question_about_a_run(save_data, tmp_path, model) -> None:
     assert found.starts.tolist() == lengths.tolist()
     assert np.isfinite(found.mean).all()
     assert np.isnan(found.errors).all()
+    shortest = int(lengths.min())
+    with pytest.raises(UsageError, match=f"from frame {shortest - 1} on end before every sequence"):
+        run.forecast(1, start=shortest - 1, conditions=ahead)
+    assert len(run.forecast(1, start=shortest, conditions=ahead).rows) == len(lengths)
     assert torch.isfinite(run.sample(2, 3)["x"]).all()
     assert run.sample(2, conditions=ahead[0])["x"].shape == (2, 4, 6)
     assert run.sample(2, 4, prefix=2)["x"].shape == (2, 4, 6)

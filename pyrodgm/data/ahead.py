@@ -16,7 +16,9 @@ from pyrodgm.errors import DataError, UsageError
 NONE = "conditions were given, but the data of this model has none"
 
 
-def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: int) -> Sequences:
+def with_frames_to_come(
+    sequences: Sequences, conditions: np.ndarray, horizon: int, *, start: int | None = None
+) -> Sequences:
     """The same sequences, extended by missing frames with given conditions.
 
     Args:
@@ -24,16 +26,23 @@ def with_frames_to_come(sequences: Sequences, conditions: np.ndarray, horizon: i
         conditions: of the frames after the end of each, (N, H', U) with H' >= H, or (H', U), the
             same for all sequences.
         horizon: how many frames to add, H.
+        start: the first frame that will be forecast; the end of each sequence if not given.
 
     Raises:
         DataError: the sequences have no conditions, or a different number of them.
-        UsageError: the conditions cover fewer frames than the horizon.
+        UsageError: the conditions cover fewer frames than the horizon, or no forecast reaches the
+            frames that they are of.
 
     >>> rows = Sequences(np.ones((2, 1), np.uint8), np.array([2]), conditions=np.zeros((2, 3)))
     >>> with_frames_to_come(rows, np.zeros((5, 3)), 2).batch([0]).seen.squeeze().tolist()
     [True, True, False, False]
     """
     given = _needed(sequences)
+    if start is not None and start + horizon <= sequences.lengths.min():
+        raise UsageError(
+            f"forecasts of {horizon} frames from frame {start} on end before every sequence does, "
+            "and the conditions of these frames are in the data; give no others, or start at 'end'"
+        )
     ahead = _checked(conditions, (len(sequences), horizon, given.shape[-1]))
     blank = np.full((len(sequences), horizon, sequences.x.shape[1]), np.nan, np.float32)
     ends = np.cumsum(sequences.lengths)[:-1]

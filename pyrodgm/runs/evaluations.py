@@ -334,8 +334,8 @@ class Evaluations:
         data, name = self.data.choose(split)
         sequences, means = data[name], data.info.kind == "unit"
         if conditions is not None:
-            sequences = with_frames_to_come(sequences, conditions, horizon)
             start = None if start == "end" else start
+            sequences = with_frames_to_come(sequences, conditions, horizon, start=start)
         given = {"start": start, "samples": samples, "quantiles": quantiles, "seed": seed}
         return forecast(self.model, self.guide, sequences, horizon=horizon, means=means, **given)
 
