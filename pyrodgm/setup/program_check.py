@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
-from pyrodgm.display import between, in_words
-from pyrodgm.engine.draws import factors
-from pyrodgm.engine.particles import Particles
-from pyrodgm.engine.sites import Site, sizes
-from pyrodgm.errors import CompatibilityError, DataError, PyrodgmError
+from pyrodgm.display import in_words
+from pyrodgm.engine.sites import sizes
+from pyrodgm.errors import CompatibilityError, PyrodgmError
 from pyrodgm.guides import Guide, StepGuide
 from pyrodgm.guides.implicit import ImplicitGuide
 from pyrodgm.models import EnergyModel, FrameEnergyModel, Generator, Model, StepModel
-from pyrodgm.seeds import forked
+from pyrodgm.setup.step_check import WITHOUT_GRADIENTS, check_steps, refuse_reading
 from pyrodgm.setup.userfile import place
-
-TOLERANCE = 0.01  # nats, and relative, by which two runs of a step may differ
-WITHOUT_GRADIENTS = (
-    "without gradients to its weights, which would never learn; leave out detach() and "
-    "torch.no_grad()"
-)
 
 
 def check_program(program: Model | Guide, batch: Batch, data: str) -> None:
@@ -45,9 +35,7 @@ def check_program(program: Model | Guide, batch: Batch, data: str) -> None:
     """
     with errors_in_words(program, data=data):
         if isinstance(program, StepModel | StepGuide):
-            _check_frame(program, batch, data)
-            if isinstance(program, StepGuide):
-                _check_repeatable(program, batch)
+            check_steps(program, batch, data)
         elif isinstance(program, EnergyModel):
             with torch.no_grad():
                 _check_potential(program, batch)
@@ -100,160 +88,6 @@ def errors_in_words(
         raise CompatibilityError(f"{names} does not run on '{data}': {where}") from error
 
 
-def _check_frame(program: StepModel | StepGuide, batch: Batch, data: str) -> None:
-    """Run the first frame, and check that every site is drawn once with its size and kind."""
-    name = type(program).__name__
-    sites = program.dims
-    drawn: list[str] = []
-    learned: list[bool] = []  # whether the log-probability of a site carries gradients
-
-    def draw(site: str, distribution: TorchDistribution) -> Tensor:
-        if site not in sites or site in drawn:
-            what = "twice" if site in drawn else f"and declares {', '.join(sites) or 'no sites'}"
-            raise CompatibilityError(f"{name} draws '{site}' in a frame, {what}")
-        drawn.append(site)
-        _check_distribution(name, site, distribution, sites[site])
-        if site in program.observed:
-            _check_support(name, distribution, batch.x, data)
-            learned.append(_carries_gradients(distribution, batch.x[:, 0]))
-            return batch.x[:, 0]
-        declared = program.latents[site]
-        if declared.kind == "continuous" and not program.carries_gradients(site):
-            _check_pathwise(name, site, distribution)
-        value = distribution.expand((1, batch.size)).sample()
-        if not _is_of_kind(declared, value):
-            raise CompatibilityError(
-                f"site '{site}' of {name} is {declared.words}, but it is drawn from "
-                f"{type(distribution).__name__}, with values such as "
-                f"{float(value.flatten()[0]):.3g}"
-            )
-        learned.append(_carries_gradients(distribution, value))
-        return value
-
-    _check_encoded(program, batch)
-    particles = Particles(program, batch, 1)
-    particles.step(draw, torch.tensor(0, device=batch.x.device))
-    _refuse_undeclared(program, particles)
-    if missing := [site for site in sites if site not in drawn]:
-        raise CompatibilityError(f"{name} declares {', '.join(missing)} but does not draw it")
-    certain = isinstance(program, StepGuide) and program.traits.codebook  # has another gradient
-    weights = any(parameter.requires_grad for parameter in program.parameters())
-    if weights and not certain and not any(learned):
-        raise CompatibilityError(f"{name} gives distributions {WITHOUT_GRADIENTS}")
-
-
-def _refuse_undeclared(program: StepModel | StepGuide, particles: Particles) -> None:
-    """Refuse states that a program carries without declaring them."""
-    if undeclared := sorted(particles.past.states.keys() - set(program.states)):
-        raise CompatibilityError(
-            f"{type(program).__name__} carries the state {', '.join(undeclared)}, which it must "
-            f"declare: set self.states = ({', '.join(map(repr, undeclared))},) in its constructor"
-        )
-
-
-def _carries_gradients(distribution: TorchDistribution, value: Tensor) -> bool:
-    """Whether the log-probability of a value depends on weights."""
-    return distribution.log_prob(value).requires_grad
-
-
-def _check_distribution(name: str, site: str, distribution: object, dim: int) -> None:
-    """Refuse what is no distribution of a frame of numbers."""
-    if not isinstance(distribution, torch.distributions.Distribution):
-        raise CompatibilityError(
-            f"{name} draws '{site}' from {in_words(distribution)}; give a distribution, such as "
-            "pyrodgm.distributions.BernoulliVector(logits)"
-        )
-    if distribution.event_shape != (dim,):
-        raise CompatibilityError(
-            f"{name} draws '{site}' with batch shape {tuple(distribution.batch_shape)} and "
-            f"event shape {tuple(distribution.event_shape)}; the event must be a frame of "
-            f"{dim} numbers: see .to_event(1), and the size in the constructor"
-        )
-
-
-def _check_support(name: str, distribution: TorchDistribution, x: Tensor, data: str) -> None:
-    """Refuse values outside [0, 1] under distributions of bits, which would score them silently."""
-    support = getattr(distribution.support, "base_constraint", distribution.support)
-    if support not in (constraints.boolean, constraints.unit_interval):
-        return
-    fits = (x >= 0) & (x <= 1)
-    if not bool(fits.all()):
-        raise DataError(
-            f"{name} scores 'x' by {type(distribution).__name__}, but '{data}' has values outside "
-            f"its support, from {between(float(x.min()), float(x.max()))}; choose another emission"
-        )
-
-
-def _is_of_kind(site: Site, value: Tensor) -> bool:
-    """Whether all values are of the kind declared for their site."""
-    bits = bool(((value == 0) | (value == 1)).all())
-    if site.kind == "binary":
-        return bits
-    if site.classes:
-        return bits and bool((value.unflatten(-1, (-1, site.classes)).sum(-1) == 1).all())
-    return site.kind == "continuous" or bool(((value >= 0) & (value == value.round())).all())
-
-
-def _check_pathwise(name: str, site: str, distribution: TorchDistribution) -> None:
-    """Refuse draws that carry gradients if the traits do not declare it."""
-    if distribution.has_rsample:
-        raise CompatibilityError(
-            f"{name} draws '{site}' from {type(distribution).__name__}, whose draws carry "
-            "gradients, but its traits do not declare it: set reparameterised=True; otherwise "
-            "score-function gradients with much more variance would be used"
-        )
-
-
-def _check_encoded(program: StepModel | StepGuide, batch: Batch) -> None:
-    """Check the shape of features, and that those of a model are not of its observations."""
-    name, encoded = type(program).__name__, program.encode(batch)
-    if encoded is not None and (encoded.dim() < 3 or encoded.shape[:2] != batch.mask.shape):
-        raise CompatibilityError(
-            f"{name}.encode gives shape {tuple(encoded.shape)} for {batch.size} sequences of "
-            f"{batch.length} frames; expected ({batch.size}, {batch.length}, any)"
-        )
-    if encoded is not None and isinstance(program, StepModel):
-        _refuse_reading(
-            f"{name}.encode(batch)", lambda given: cast("Tensor", program.encode(given)), batch
-        )
-
-
-def _check_repeatable(guide: StepGuide, batch: Batch) -> None:
-    """Raise where the step of a guide gives other distributions when its draws are scored.
-
-    Draws are scored by another run of the step: with units dropped at random in it, or normalised
-    over a batch, weights would be of other distributions than those that were drawn from.
-
-    Raises:
-        CompatibilityError: it does.
-    """
-    particles = Particles(guide, batch, 1)
-    values: dict[str, list[Tensor]] = {site: [] for site in guide.latents}
-    nats: dict[str, list[Tensor]] = {site: [] for site in guide.latents}
-
-    def draw(site: str, distribution: TorchDistribution) -> Tensor:
-        value = distribution.expand((1, batch.size)).sample()
-        values[site].append(value)
-        nats[site].append(distribution.log_prob(value).expand(1, -1))
-        return value
-
-    with torch.no_grad():
-        for t in range(batch.length):
-            particles.step(draw, torch.tensor(t, device=batch.x.device))
-            particles.push({site: path[-1] for site, path in values.items()})
-        paths = {site: torch.stack(path, 2) for site, path in values.items()}
-        again = factors(guide, batch, paths, encoded=particles.encoded)
-    for site, each in nats.items():
-        before, now = torch.stack(each, -1), again[site].log_prob
-        compared = before.isfinite() & now.isfinite() & batch.mask
-        if not torch.allclose(before[compared], now[compared], rtol=TOLERANCE, atol=TOLERANCE):
-            raise CompatibilityError(
-                f"{type(guide).__name__}.step gives other distributions of '{site}' when it runs "
-                "on the same draws again; it must depend on its arguments alone: put dropout and "
-                "normalisation over the batch into encode, and states into past.carry"
-            )
-
-
 def _check_potential(model: EnergyModel, batch: Batch) -> None:
     """Check the potential, and a sweep of draws where the model writes its own."""
     method = f"{type(model).__name__}.potential(x, batch)"
@@ -262,7 +96,7 @@ def _check_potential(model: EnergyModel, batch: Batch) -> None:
         found = model.potential(x, batch)
         _refuse_unless_tensor(method, found, shape, f"{of} {tuple(x.shape)}")
     if not isinstance(model, FrameEnergyModel):  # whose frames follow those before them
-        _refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
+        refuse_reading(method, lambda given: model.potential(batch.x, given), batch)
         if not model.of_sequences:
             _refuse_coupled(method, model, batch)
     own = type(model).gibbs is not EnergyModel.gibbs
@@ -303,18 +137,6 @@ def _check_sweep(model: EnergyModel, batch: Batch) -> None:
         )
 
 
-def _refuse_reading(method: str, function: Callable[[Batch], Tensor], batch: Batch) -> None:
-    """Raise where a function depends on the observations of its batch, which are not its own."""
-    found: list[Tensor] = []
-    for given in (batch, replace(batch, x=batch.x.flip(0))):
-        with forked(0, "trial"), torch.no_grad():
-            found.append(function(given))
-    if not found[0].equal(found[1]):
-        raise CompatibilityError(
-            f"{method} depends on batch.x, the observations of the batch, which it must not use"
-        )
-
-
 def _other_than_bits(values: Tensor) -> float:
     return float(values[(values != 0) & (values != 1)][0])
 
@@ -340,7 +162,7 @@ def _check_generated(program: Generator | ImplicitGuide, batch: Batch) -> None:
         _refuse_unless_tensor(what, values[name], shape, "a draw of every frame")
     if isinstance(program, Generator):
         noise = program.noise(batch)
-        _refuse_reading(method, lambda given: program.generate(noise, given), batch)
+        refuse_reading(method, lambda given: program.generate(noise, given), batch)
     weights = any(parameter.requires_grad for parameter in program.parameters())
     if weights and not any(value.requires_grad for value in values.values()):
         raise CompatibilityError(f"{method} gives values {WITHOUT_GRADIENTS}")

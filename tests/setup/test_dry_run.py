@@ -15,6 +15,8 @@ from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CompatibilityError, DataError, UsageError
 from pyrodgm.guides import Guide, GuideTraits, RecurrentBernoulli, StepGuide
 from pyrodgm.models import AR, MODELS, TSBN, ModelTraits, StepModel
+from pyrodgm.networks.backward import backward_outputs
+from pyrodgm.networks.cells import GRUCell
 from pyrodgm.objectives import ELBO, ML, RLOO, Loss, Objective, TraceGraphELBO, Validation
 from pyrodgm.setup.dry_run import check_runs
 from tiny import ragged as ragged_arrays
@@ -90,6 +92,29 @@ class Detached(Own):
         return self.lin(batch.x).detach()
 
 
+class Flipped(Own):
+    """Padding is the first that it reads."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.gru = nn.GRU(J, J, batch_first=True)
+
+    def encode(self, batch):
+        return self.gru(self.lin(batch.x).flip(1))[0].flip(1)
+
+
+class Backward(Flipped):
+    """The right way, with units dropped at random besides."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.cell = GRUCell(J, J)
+
+    def encode(self, batch):
+        features = nn.functional.dropout(self.lin(batch.x), 0.5, self.training)
+        return backward_outputs(self.cell, features, batch)
+
+
 class NoHistory(Own):
     def __init__(self, model):
         super().__init__(model)
@@ -108,6 +133,7 @@ class NoHistory(Own):
         (NoTime, r"NoTime.encode gives shape .* expected \(2, 3, any\)"),
         (WrongInput, r"(?s)WrongInput does not run on 'tiny'.*in encode: RuntimeError.*self.lin"),
         (Detached, "Detached gives distributions without gradients to its weights"),
+        (Flipped, "Flipped.encode gives other features of a sequence when padding follows it"),
         (NoHistory, "NoHistory does not set self.history"),
     ],
 )
@@ -118,9 +144,10 @@ def test_a_guide_that_does_not_run_is_told_why(splits, guide, part):
         check_runs(made, splits)
 
 
-def test_a_right_guide_runs_and_leaves_the_generator_alone(splits):
+@pytest.mark.parametrize("guide", [Own, Backward])
+def test_a_right_guide_runs_and_leaves_the_generator_alone(splits, guide):
     model = TSBN(splits.info, hidden_dim=J)
-    made = RLOO(model, Own(model))
+    made = RLOO(model, guide(model))
     pyro.set_rng_seed(0)
     first = torch.rand(3)
     pyro.set_rng_seed(0)
