@@ -158,11 +158,17 @@ def _show_likelihood(
 def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> None:
     """Refuse options of annealing that this model or estimator does not use."""
     from pyrodgm.evaluate.likelihood.importance import uses_noise
+    from pyrodgm.models import EnergyModel
 
     used: set[str]
     if uses_noise(run.model, estimator):
         used = set()
         why = "log Z is estimated by draws of the guide, whose number is --particles"
+    elif isinstance(run.model, EnergyModel) and (
+        estimator == "exact" or (estimator == "auto" and run.model.enumerable)
+    ):
+        used = set()
+        why = "log Z is exact, and nothing is annealed unless --estimator is ais"
     elif run.model.traits.density == "unnormalised":
         used = {"chains", "temperatures"}
         why = f"{type(run.model).__name__} has no latents to anneal"

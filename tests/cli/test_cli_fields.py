@@ -47,3 +47,7 @@ def test_fields_with_an_exact_normaliser_are_ranked_by_paired_differences(cli, t
         below = best - row["nats_per_example"]
         assert abs(row["nats_per_example_below_best"] - below) < 1e-5
         assert (row["standard_error_of_difference"] > 0) == (below > 0)
+    said = cli("evaluate", runs[0], "--chains", 3)
+    assert (said.code, "--chains: log Z is exact" in said.err) == (2, True)
+    annealed = cli("evaluate", runs[0], "--estimator", "ais", "--chains", 3, "--temperatures", 5)
+    assert annealed.code == 0
