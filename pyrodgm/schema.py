@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Self, Unpack, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -37,10 +37,12 @@ class Parameter:
     Args:
         adapter: its type, checked by pydantic.
         default: its default, or `inspect.Parameter.empty`.
+        words: that it may be, if its type names them.
     """
 
     adapter: TypeAdapter[Any]
     default: Any
+    words: tuple[str, ...]
 
     @property
     def required(self) -> bool:
@@ -67,7 +69,7 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
     try:
         hints = get_type_hints(function, include_extras=True)
         own = {
-            name: Parameter(TypeAdapter(hints.get(name, Any), config=_STRICT), argument.default)
+            name: _parameter(hints.get(name, Any), argument.default)
             for name, argument in inspect.signature(function).parameters.items()
             if argument.kind is inspect.Parameter.KEYWORD_ONLY
         }
@@ -79,6 +81,21 @@ def schema(target: Callable[..., Any]) -> dict[str, Parameter]:
             f"cannot read the options of {target.__name__} ({reason}); annotate its keyword-only "
             "arguments with int, float, bool, str, tuples or Literals of these"
         ) from error
+
+
+def _parameter(hint: Any, default: Any) -> Parameter:
+    return Parameter(TypeAdapter(hint, config=_STRICT), default, tuple(_words(hint)))
+
+
+def _words(hint: Any) -> list[str]:
+    """The words of all Literals in a type.
+
+    >>> _words(Literal["auto", "whole"] | int)
+    ['auto', 'whole']
+    """
+    if get_origin(hint) is Literal:
+        return [value for value in get_args(hint) if isinstance(value, str)]
+    return [word for part in get_args(hint) for word in _words(part)]
 
 
 def _passed_on(target: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Parameter]:

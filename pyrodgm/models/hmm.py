@@ -19,12 +19,24 @@ from pyrodgm.distributions import Mixture, partial
 from pyrodgm.engine.cells import scan
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
-from pyrodgm.errors import UsageError
 from pyrodgm.models.base import Companions, ModelTraits, StateSpaceModel
 from pyrodgm.models.hmm_start import start_from_data
 from pyrodgm.networks.conditions import Conditions
-from pyrodgm.networks.emissions import EmissionName, make_emission
+from pyrodgm.networks.emissions import MixtureName, make_emission
 
+StateEmission = (
+    Literal[
+        "auto",
+        "bernoulli",
+        "categorical",
+        "gaussian",
+        "gaussian-mixture",
+        "multinomial",
+        "negative-binomial",
+        "poisson",
+    ]
+    | MixtureName
+)
 SLOPES = 0.1  # standard deviation of the first regression weights, of standardised conditions
 TINY = 1e-30  # smallest belief, so that every state remains possible
 
@@ -45,8 +57,8 @@ class HMM(StateSpaceModel):
     Args:
         info: the data's facts; its features are D.
         num_states: states C.
-        emission: of a frame given its state: "bernoulli", "categorical", "gaussian",
-            "multinomial", "negative-binomial", "poisson"; "auto" follows from the data.
+        emission: of a frame given its state; "auto" follows from the data, and
+            "gaussian-mixture:C" has C components, 10 if not given.
         start: "data" starts from clusters of the training frames, see
             `pyrodgm.models.hmm_start`; "random" from random numbers.
 
@@ -54,7 +66,7 @@ class HMM(StateSpaceModel):
 
     Raises:
         DataError: the emission cannot score such data.
-        UsageError: the emission is "nade".
+        UsageError: there is no such emission.
 
     Reference: Rabiner, A tutorial on hidden Markov models, 1989, equations 19 to 21, with the
     belief normalised in every frame; for conditions, Bengio and Frasconi, Input-output HMMs for
@@ -70,14 +82,10 @@ class HMM(StateSpaceModel):
         info: DataInfo,
         *,
         num_states: Annotated[int, Field(ge=1)] = 50,
-        emission: EmissionName = "auto",
+        emission: StateEmission = "auto",
         start: Literal["data", "random"] = "data",
     ) -> None:
         super().__init__(info)
-        if emission in ("nade", "darn"):
-            raise UsageError(
-                f"hmm has no emission '{emission}'; use bernoulli, or another that fits the data"
-            )
         self.latents = {}
         self.observed = {"x": info.dim}
         self.emission = make_emission(emission, info)

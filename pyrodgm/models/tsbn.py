@@ -137,8 +137,9 @@ class TSBN(SigmoidBeliefNetwork):
         hidden_dim: latent variables per frame, J.
         history: order n, the number of earlier frames in the past.
         emission: distribution of a frame: "bernoulli", "categorical", "gaussian" (mean and
-            log-variance), "multinomial" (counts given their total), "poisson",
-            "negative-binomial", "nade" or "darn"; "auto" follows from the data.
+            log-variance), "gaussian-mixture" (of 10 components, or of C as "gaussian-mixture:C"),
+            "multinomial" (counts given their total), "poisson", "negative-binomial", "nade" or
+            "darn"; "auto" follows from the data.
         nade_dim: hidden units of the emission "nade", 100 if not given.
         init_scale: standard deviation of the initial weights.
 

@@ -27,6 +27,7 @@ from pyrodgm.networks.emission import LEAST_RATE, Emission
 from pyrodgm.networks.inputs import means, spread, varying
 
 COMPONENTS = 10  # of a mixture whose name gives no number
+MixtureName = Annotated[str, Field(pattern=r"^gaussian-mixture:[1-9]\d*$")]
 EmissionName = (
     Literal[
         "auto",
@@ -40,7 +41,7 @@ EmissionName = (
         "negative-binomial",
         "poisson",
     ]
-    | Annotated[str, Field(pattern=r"^gaussian-mixture:[1-9]\d*$")]
+    | MixtureName
 )
 
 

@@ -118,7 +118,7 @@ def _description(group: str, name: str, target: Callable[..., Any]) -> Descripti
     text = inspect.cleandoc(target.__doc__ or "")
     published, meant = _REFERENCE.search(text), meanings(target)
     options = tuple(
-        Option(key, parameter.default, meant.get(key, ""))
+        Option(key, parameter.default, _with_words(meant.get(key, ""), parameter.words))
         for key, parameter in schema(target).items()
     )
     training, companions = dict(getattr(target, "fit_defaults", {})), {}
@@ -170,6 +170,18 @@ def meanings(target: Callable[..., Any]) -> dict[str, str]:
         for names, text in _ENTRY.findall(block[1]) if block else []:
             found.update(dict.fromkeys(names.split(", "), _plain(text)))
     return found
+
+
+def _with_words(meaning: str, words: tuple[str, ...]) -> str:
+    """A meaning that names all words that an option may be.
+
+    >>> _with_words("the device.", ("cpu", "cuda"))
+    'the device. One of "cpu", "cuda".'
+    """
+    quoted = [f'"{word}"' for word in words]
+    if not meaning or all(word in meaning for word in quoted):
+        return meaning
+    return f"{meaning} One of {', '.join(quoted)}."
 
 
 def _plain(text: str) -> str:

@@ -353,7 +353,9 @@ def test_lds_smoothed_equals_the_conditional_normal_law(some_missing: bool) -> N
 
 def test_hmm_has_no_emission_nade() -> None:
     for emission in ("nade", "darn"):
-        with pytest.raises(UsageError, match=f"hmm has no emission '{emission}'; use bernoulli"):
+        with pytest.raises(
+            UsageError, match=f"emission = '{emission}': Input should be 'auto', 'bernoulli'"
+        ):
             HMM(INFOS["nade"], emission=emission)
 
 

@@ -32,6 +32,20 @@ def test_options_of_a_base_class_are_described_too():
     assert found.training["lr"] == 0.001
 
 
+def test_every_word_that_an_option_may_be_is_named():
+    named = {
+        (name, option.name): option.meaning
+        for name in NAMES
+        for found in describe(name)
+        for option in found.options
+    }
+    assert '"gaussian-mixture"' in named["vae", "emission"]
+    assert '"darn"' in named["hmsbn", "emission"]
+    assert '"darn"' not in named["hmm", "emission"]  # which has no such emission
+    assert '"reverse-kl"' in named["avb", "divergence"]
+    assert named["tsbn", "emission"].count("One of") == 0  # its documentation names all of them
+
+
 def test_defaults_of_training_are_those_of_a_fit():
     for name in MODELS:
         found = describe(name)[0]
