@@ -173,7 +173,7 @@ def test_every_question_about_a_run(save_data, tmp_path, model) -> None:
     assert np.isfinite(found.mean).all()
     assert np.isnan(found.errors).all()
     shortest = int(lengths.min())
-    with pytest.raises(UsageError, match=f"from frame {shortest - 1} on end before every sequence"):
+    with pytest.raises(UsageError, match=f"from frame {shortest - 1} on reach no frames"):
         run.forecast(1, start=shortest - 1, conditions=ahead)
     assert len(run.forecast(1, start=shortest, conditions=ahead).rows) == len(lengths)
     assert torch.isfinite(run.sample(2, 3)["x"]).all()
@@ -207,6 +207,17 @@ def test_a_forecast_follows_the_conditions_of_frames_to_come() -> None:
     assert np.isnan(short.quantiles[:, :, 2:]).all()
     with pytest.raises(UsageError, match="cannot be forecast without their 1 conditions"):
         forecast(model, guide, splits.test, horizon=2, start="end", samples=5)
+
+
+def test_conditions_that_no_forecast_reaches_are_refused() -> None:
+    """A sequence that ends long before the start is not forecast."""
+    sequences = Sequences(np.ones((65, 1)), np.array([5, 60]), conditions=np.zeros((65, 1)))
+    for start, reaches in ((30, False), (50, False), (51, True), (14, True), (15, False)):
+        if reaches:
+            with_frames_to_come(sequences, np.zeros((10, 1)), 10, start=start)
+            continue
+        with pytest.raises(UsageError, match="reach no frames after the end of a sequence"):
+            with_frames_to_come(sequences, np.zeros((10, 1)), 10, start=start)
 
 
 def test_conditions_of_frames_to_draw() -> None:

@@ -38,10 +38,11 @@ def with_frames_to_come(
     [True, True, False, False]
     """
     given = _needed(sequences)
-    if start is not None and start + horizon <= sequences.lengths.min():
+    lengths = sequences.lengths
+    if start is not None and not ((start < lengths + horizon) & (start + horizon > lengths)).any():
         raise UsageError(
-            f"forecasts of {horizon} frames from frame {start} on end before every sequence does, "
-            "and the conditions of these frames are in the data; give no others, or start at 'end'"
+            f"forecasts of {horizon} frames from frame {start} on reach no frames after the end of "
+            "a sequence, which the conditions are of; leave these out, or start at 'end'"
         )
     ahead = _checked(conditions, (len(sequences), horizon, given.shape[-1]))
     blank = np.full((len(sequences), horizon, sequences.x.shape[1]), np.nan, np.float32)

@@ -68,6 +68,19 @@ class CountVector(TorchDistribution):
         normaliser = logits.masked_fill(~seen, -1e9).logsumexp(-1)
         return dot(value, logits) - normaliser * value.sum(-1)
 
+    def sample_seen(self, seen: Tensor) -> Tensor:
+        """Counts of the kinds seen, and zero of others, (..., D).
+
+        Their total has the same distribution for all logits, as in `log_prob_seen`: every token of
+        a draw among the kinds seen is kept with a probability of the share of these among all.
+
+        Args:
+            seen: which kinds, (..., D).
+        """
+        logits = self.logits.detach().masked_fill(~seen, -1e9)
+        counts = CountVector(logits, self.total).sample() * seen
+        return torch.binomial(counts, seen.to(counts.dtype).mean(-1, keepdim=True) * seen)
+
     def _as_exact_as(self, value: Tensor) -> Tensor:
         """The logits in the value's precision; rounding errors would be multiplied by the total."""
         return self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))

@@ -49,10 +49,11 @@ def given_seen(distribution: TorchDistribution, value: Tensor, seen: Tensor) -> 
     if isinstance(distribution, INDEPENDENT):
         return distribution
     if isinstance(distribution, Mixture):
-        component = partial(distribution.components, seen[..., None, :]).log_prob(
-            value[..., None, :]
-        )
-        return Mixture(distribution.log_weights + component, distribution.components)
+        components, value, seen = distribution.components, value[..., None, :], seen[..., None, :]
+        nats = partial(components, seen).log_prob(value)
+        if isinstance(components, Mixture):
+            components = given_seen(components, value, seen)
+        return Mixture(distribution.log_weights + nats, components)
     if isinstance(distribution, LowRankNormal):
         return _factors_given(distribution, value, seen)
     if isinstance(distribution, AutoregressiveVector):

@@ -121,11 +121,16 @@ class Sampler:
         site = self._sites.get(name)
         if site is None:
             site = self._sites[name] = self.site(name)
-        value = site(t, distribution)
         if name in self._absent:
             drawn, others = self._absent[name]
+            whole = not hasattr(distribution, "sample_seen")
+            value = site(t, distribution) if whole else self._seen(distribution, drawn[t])
             return value.where(drawn[t], others[t])
-        return value
+        return site(t, distribution)
+
+    def _seen(self, distribution: Any, drawn: Tensor) -> Tensor:
+        """A draw of some features, which is not a whole draw without the others."""
+        return distribution.expand(self.leading).sample_seen(drawn)
 
     def site(self, name: str) -> SiteSampler:
         """What draws the frames of one site."""

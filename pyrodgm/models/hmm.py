@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import DataInfo, Splits
 from pyrodgm.distributions import Mixture, partial
+from pyrodgm.distributions.missing import given_seen
 from pyrodgm.engine.cells import scan
 from pyrodgm.engine.past import Past
 from pyrodgm.engine.programs import Draw
@@ -126,7 +127,10 @@ class HMM(StateSpaceModel):
     def smoothed(self, batch: Batch) -> Mixture:
         """Every frame given all observations of its sequence: a mixture over smoothed states."""
         now, _ = _now_and_before(self.encode(batch))
-        return Mixture(self.log_states(batch), self._emissions(now))
+        emissions = self._emissions(now)
+        if isinstance(emissions, Mixture):  # whose components depend on what was seen of a frame
+            emissions = given_seen(emissions, batch.x[..., None, :], batch.observed[..., None, :])
+        return Mixture(self.log_states(batch), emissions)
 
     def log_states(self, batch: Batch) -> Tensor:
         r"""Log-probabilities of the states given the whole sequence, (B, T, C): smoothing.

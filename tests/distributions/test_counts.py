@@ -83,6 +83,19 @@ def test_draws_have_the_stated_total_mean_and_variance() -> None:
     assert_mean((draws - law.mean).square(), law.variance)
 
 
+def test_draws_of_some_kinds_have_totals_that_say_nothing_about_the_logits() -> None:
+    """Given their total they are multinomial over these kinds; a share of the tokens is kept."""
+    seen, num = torch.tensor([True, True, False, False]), 100_000
+    logits = torch.stack([LOGITS[0], LOGITS[0] + torch.tensor([0.0, 0.0, 9.0, 9.0])])
+    draws = CountVector(logits, 7).expand(torch.Size([num, 2])).sample_seen(seen)
+    assert draws[..., ~seen].eq(0).all()
+    totals = draws.sum(-1)
+    assert_mean(totals, torch.full((2,), 3.5).double())
+    assert_mean((totals - 3.5).square(), torch.full((2,), 7 / 4).double())
+    share = LOGITS[0, :2].softmax(-1)
+    assert_mean(draws[..., :2] - totals[..., None] * share + 1, torch.ones(2, 2).double())
+
+
 def test_expand() -> None:
     law = CountVector(LOGITS, 5).expand(torch.Size([3, 2]))
     assert (law.batch_shape, law.event_shape) == ((3, 2), (4,))

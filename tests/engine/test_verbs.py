@@ -17,7 +17,7 @@ from pyrodgm.distributions.surrogates import MeanFieldBits
 from pyrodgm.engine.draws import draw, factors, score, simulate, simulate_like
 from pyrodgm.engine.terms import path_terms, terms
 from pyrodgm.errors import CompatibilityError
-from pyrodgm.models import VAE
+from pyrodgm.models import TSBN, VAE
 from variants import SEQUENTIAL, D, frames, output_log_probs, pair, path_log_probs, randomised
 
 K, B = 5, 4
@@ -144,6 +144,31 @@ def test_a_simulation_lacks_what_the_batch_lacks(variant):
     with torch.no_grad():
         exact = observed_log_probs(model, rows, seen).exp()
     assert_mean(torch.nn.functional.one_hot(number, len(every)).double(), exact)
+
+
+def test_simulated_counts_lack_words_whose_number_would_tell_the_latents():
+    """Latents are draws from the posterior that the scores of what was simulated give."""
+    torch.manual_seed(10)
+    info = DataInfo("words", "count", 3, (4.0, 3.0, 3.0), 1.0, 1)
+    model = TSBN(info, hidden_dim=1).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.x_bias.bias[:] = torch.tensor([0.0, 0.5, 3.0])
+        model.x_from_z.weight[:] = torch.tensor([[2.0], [0.8], [-3.0]])  # the last word is missing
+    seen = torch.tensor([[[True, True, False]]])
+    drawn, whole = simulate_like(
+        model, replace(Batch.of(torch.ones(1, 1, 3).double()), seen=seen), 20_000
+    )
+    z = drawn["z"].flatten()
+    nats = [
+        sum(score(model, whole, {"z": torch.full((1, 20_000, 1, 1), bit).double()}).values())
+        for bit in (0.0, 1.0)
+    ]
+    posterior = (nats[1] - nats[0]).sigmoid().flatten().detach()
+    assert posterior.std() > 0.2
+    for weight in (torch.ones_like(z), posterior, posterior.square()):
+        assert_mean(weight * (z - posterior) + 1, 1.0)
 
 
 def observed_log_probs(model, x, seen):

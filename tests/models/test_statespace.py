@@ -333,6 +333,26 @@ def test_hmm_smoothed_equals_the_sum_over_all_states(emission: str) -> None:
     torch.testing.assert_close(law.components.mean, model.emission(model.by_state).mean)
 
 
+def test_components_of_a_state_depend_on_what_was_seen_of_a_frame() -> None:
+    """A mixture in every state, by a sum over all sequences of states and of components."""
+    model = randomised(HMM(INFOS["gaussian"], num_states=2, emission="gaussian-mixture:2"), 1.0)
+    x = frames("gaussian", 1, T)
+    seen = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 1]]).bool()
+    law = model.smoothed(Batch(x, torch.ones(1, T, dtype=torch.bool), torch.arange(1), seen[None]))
+    emission = model.emission(model.by_state)
+    normal = torch.distributions.Normal(emission.components.loc, emission.components.scale)
+    initial, moves = model.cell.initial.log_softmax(-1), model.cell.transition.log_softmax(-1)
+    total, weighted = torch.zeros(()).double(), torch.zeros_like(x[0])
+    for path in itertools.product(itertools.product(range(2), range(2)), repeat=T):
+        nats = initial[path[0][0]] + sum(moves[a[0], b[0]] for a, b in itertools.pairwise(path))
+        for t, place in enumerate(path):
+            each = normal.log_prob(x[0, t])[place]
+            nats = nats + emission.log_weights[place] + each[seen[t]].sum()
+        total = total + nats.exp()
+        weighted = weighted + nats.exp() * torch.stack([normal.loc[place] for place in path])
+    torch.testing.assert_close(law.mean[0][~seen], (weighted / total)[~seen])
+
+
 @pytest.mark.parametrize("some_missing", [False, True])
 def test_lds_smoothed_equals_the_conditional_normal_law(some_missing: bool) -> None:
     """Means and variances of what was not seen, of sequences of several lengths."""

@@ -115,6 +115,13 @@ class Backward(Flipped):
         return backward_outputs(self.cell, features, batch)
 
 
+class AtRandom(Own):
+    """Features of its own noise, in evaluation too."""
+
+    def encode(self, batch):
+        return self.lin(batch.x) + 0.1 * torch.randn(*batch.mask.shape, J)
+
+
 class NoHistory(Own):
     def __init__(self, model):
         super().__init__(model)
@@ -144,7 +151,7 @@ def test_a_guide_that_does_not_run_is_told_why(splits, guide, part):
         check_runs(made, splits)
 
 
-@pytest.mark.parametrize("guide", [Own, Backward])
+@pytest.mark.parametrize("guide", [Own, Backward, AtRandom])
 def test_a_right_guide_runs_and_leaves_the_generator_alone(splits, guide):
     model = TSBN(splits.info, hidden_dim=J)
     made = RLOO(model, guide(model))
