@@ -164,7 +164,7 @@ def sequences_of(
     x = np.atleast_1d(x)
     if x.ndim == 1 and info.dim == 1:
         x = x[:, None]
-    if info.image_shape and _are_pictures(x, info.picture_shape):
+    if info.image_shape and _are_pictures(x, info):
         x = as_table(name, x, info.image_shape)
     if x.ndim == 3:
         x, lengths = _end_to_end(name, x, lengths)
@@ -178,10 +178,13 @@ def sequences_of(
     return Sequences(x, lengths, held_out=held_out, conditions=conditions, name=name)
 
 
-def _are_pictures(x: np.ndarray, shape: tuple[int, int, int]) -> bool:
-    """Whether an array has pictures of a shape (C, H, W), and not sequences (N, T, D)."""
-    channels, *size = shape
-    return x.ndim == 4 or (x.ndim == 3 and channels == 1 and list(x.shape[1:]) == size)
+def _are_pictures(x: np.ndarray, info: DataInfo) -> bool:
+    """Whether an array has pictures, perhaps of another size, and not sequences (N, T, D)."""
+    if x.ndim != 3:
+        return x.ndim == 4
+    channels, *size = info.picture_shape
+    fits = channels == 1 and list(x.shape[1:]) == size
+    return fits or (info.max_length == 1 and x.shape[2] != info.dim)
 
 
 def _recoded(

@@ -172,8 +172,11 @@ def logits_of(bits: TorchDistribution) -> Tensor:
     """
     if not isinstance(bits, BernoulliVector):
         raise CompatibilityError(
-            "gradients with respect to log-odds need pyrodgm.distributions.BernoulliVector for "
-            f"bits, or OneHotVector for symbols, and a site is drawn from {type(bits).__name__}"
+            f"draws from {type(bits).__name__} carry no gradients; those of bits from "
+            "pyrodgm.distributions.BernoulliVector, of codings from OneHotVector and of "
+            "distributions with rsample do. For observations choose another emission, or read the "
+            "values as real (data.kind=real); for latents draw from one of these, or take a score "
+            "gradient, such as rloo"
         )
     return bits.logits.to(torch.promote_types(bits.logits.dtype, torch.float32))
 

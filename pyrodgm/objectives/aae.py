@@ -29,6 +29,7 @@ from pyrodgm.objectives.game import (
     Game,
     Symptom,
     accuracy,
+    complete,
     explodes,
     frame_mean,
     per_sequence,
@@ -241,10 +242,10 @@ class AAE(Game):
         A failing game is named in a `CriticWarning`, once.
         """
         found: dict[str, float] = {}
-        frames = 0
+        whole, frames = complete(sequences), 0
         with drawing(self.model, seed, "aae") as device:
-            for rows, _ in chunks(sequences.lengths, 1, width=self.model.frame_size):
-                batch = sequences.batch(rows).to(device)
+            for rows, _ in chunks(whole.lengths, 1, width=self.model.frame_size):
+                batch = whole.batch(rows).to(device)
                 if self.by == "mmd" and batch.num_frames < 2:
                     continue
                 for name, value in self._numbers(batch).items():

@@ -246,7 +246,7 @@ class AVRNN(Game):
             error,
             own[KL],
             sequences.num_frames,
-            advice=", or objective.sees=pairs",
+            advice="" if self.critic.inputs is not None else ", or objective.sees=pairs",
         )
         self.watch.see([explodes(estimate), stalled])
 

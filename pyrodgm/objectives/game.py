@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from pyrodgm.batch import Batch
 from pyrodgm.data.base import Sequences
-from pyrodgm.errors import CriticWarning, DataError
+from pyrodgm.errors import CriticWarning, DataError, DataWarning
 from pyrodgm.guides.base import Guide
 from pyrodgm.models.base import Model
 from pyrodgm.objectives.base import Loss, Objective, Phase
@@ -177,6 +178,33 @@ def refuse_missing(training: Sequences) -> None:
         )
 
 
+def complete(sequences: Sequences) -> Sequences:
+    """The sequences without missing values, which alone are like draws.
+
+    Warns:
+        DataWarning: some are left out; if all of them would be, none is.
+    """
+    if not sequences.has_missing:
+        return sequences
+    count, owner = len(sequences), np.repeat(np.arange(len(sequences)), sequences.lengths)
+    missing = np.bincount(owner[sequences.x.isnan().any(1).numpy()], minlength=count) > 0
+    if missing.all():
+        warnings.warn(
+            "all held-out sequences have missing values, in whose place the game compares training "
+            "means with draws; its measures are not those of complete data",
+            DataWarning,
+            stacklevel=3,
+        )
+        return sequences
+    warnings.warn(
+        f"{int(missing.sum())} of {count} held-out sequences have missing values, which no draw "
+        "has; the measures of the game are of the others",
+        DataWarning,
+        stacklevel=3,
+    )
+    return sequences.select(np.flatnonzero(~missing))
+
+
 def wins(share: float, *, between: str = "data and draws") -> Symptom | None:
     """A critic that is nearly always right, so that the others learn little from it."""
     if share < SURE:
@@ -216,13 +244,16 @@ def explodes(difference: float) -> Symptom | None:
     )
 
 
-def collapses(spread: float, covered: float, realistic: float) -> Symptom | None:
+def collapses(
+    spread: float, covered: float, realistic: float, *, advice: Iterable[str] = ()
+) -> Symptom | None:
     """Draws that barely differ, or that are realistic but resemble few of the data.
 
     Args:
         spread: distance between draws, relative to that between data.
         covered: share of the data that have draws nearby.
         realistic: share of the draws that have data nearby.
+        advice: what may help beside more turns of the critic and a smaller learning rate.
     """
     if spread < FLAT:
         found = f"draws barely differ: the distance between two is {spread:.2g} of that of data"
@@ -232,8 +263,8 @@ def collapses(spread: float, covered: float, realistic: float) -> Symptom | None
         return None
     return Symptom(
         "collapses",
-        f"{found}; more objective.critic_steps, an objective.bound, a smaller learning rate, or "
-        "objective wgan may help",
+        f"{found}; {', '.join(['more objective.critic_steps', *advice])} or a smaller learning "
+        "rate may help",
     )
 
 
@@ -260,7 +291,7 @@ def stalls(estimate: float, error: float, kl: float, frames: float, *, advice: s
         return None
     return Symptom(
         "stalls",
-        f"the critic does not distinguish paths of the guide and of the prior ({estimate:.3g}, "
+        f"the critic hardly distinguishes paths of the guide and of the prior ({estimate:.3g}, "
         f"standard error {error:.3g}), although they differ by {kl:.3g} nats of KL per frame: the "
         "game does not regularise; more objective.critic_steps, a larger objective.critic_lr, "
         f"another objective.bound{advice} may help",

@@ -33,6 +33,7 @@ from pyrodgm.objectives.game import (
     Game,
     accuracy,
     collapses,
+    complete,
     explodes,
     frame_mean,
     per_sequence,
@@ -252,15 +253,22 @@ class GeneratorGame(Game):
 
         A failing game is named in a `CriticWarning`, once.
         """
+        sequences = complete(sequences)
         found = self._held_out(sequences, seed)
         alike = resemblance(self.generator, sequences, self.critic.inputs, seed=seed)
         self.watch.see([
             explodes(found[self.headline]),
             wins(found[ACCURACY]) if self.classifies else None,
-            None if alike is None else collapses(*alike),
+            None if alike is None else collapses(*alike, advice=self.advice()),
         ])  # fmt: skip
         numbers = found | ({} if alike is None else alike._asdict())
         return Validation(numbers=numbers, shown=self.shown)
+
+    def advice(self) -> list[str]:
+        """Other games that may help where draws collapse in this one."""
+        bounded = self.bound.kind != "none" or not self.classifies
+        bound = [] if bounded else ["an objective.bound"]
+        return [*bound, "objective wgan"] if self.classifies else bound
 
     def _held_out(self, sequences: Sequences, seed: int) -> dict[str, float]:
         """What the critic says of held-out rows and of as many draws."""

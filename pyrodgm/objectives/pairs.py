@@ -27,6 +27,7 @@ from pyrodgm.objectives.game import (
     ACCURACY,
     Game,
     accuracy,
+    complete,
     explodes,
     frame_mean,
     per_sequence,
@@ -230,7 +231,7 @@ class PairGame(Game):
 
         A failing game is named in a `CriticWarning`, once.
         """
-        found = self._held_out(sequences, seed)
+        found = self._held_out(complete(sequences), seed)
         self.watch.see([
             explodes(found.pop(DIFFERENCE)),
             wins(found[ACCURACY], between="pairs of the guide and of the model"),

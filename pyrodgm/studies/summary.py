@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from pyrodgm.display import json_number
-from pyrodgm.evaluate.likelihood.validation import in_words
+from pyrodgm.evaluate.likelihood.validation import NOTHING, in_words
 from pyrodgm.storage.files import replacing
 from pyrodgm.studies.outcome import Outcome
 from pyrodgm.tables import Column, Measured, Table
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 FIELDS = ("candidate", "seed", "step", "seconds", "score", "chosen_by", "best")
 NOT_SHARED = "the scores have different meanings, so there are no differences between them: "
+
+WITHOUT_SCORE = (
+    "No candidate has a score on validation, so none is the best; pyrodgm evaluate RUN --estimator "
+    "samples compares the draws of a run with data."
+)
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,12 @@ class Study:
     def table(self) -> Table:
         """Candidates with their scores and differences to the best, paired by seed."""
         rows = self.rows()
-        ways = {row.by: row.candidate for row in rows if row.by}
+        ways = {row.by: row.candidate for row in rows if row.by not in ("", NOTHING)}
         notes = [f"{each.candidate}, seed {each.seed}: {each.failure}" for each in self.failures]
         if len(ways) > 1:
             notes.append(NOT_SHARED + "; ".join(f"{name}: {by}" for by, name in ways.items()))
+        elif not ways:
+            notes.append(WITHOUT_SCORE)
         elif ways:
             notes.append(f"The score is {in_words(*ways)}; errors are over seeds.")
         if by := {each.test_by for each in self.outcomes if each.test_by}:

@@ -2,18 +2,22 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.errors import CriticWarning, UsageError
+from pyrodgm.errors import CriticWarning, DataWarning, UsageError
 from pyrodgm.evaluate.resemblance import resemblance
-from pyrodgm.models import Generator
+from pyrodgm.guides import FeedForwardImplicit, NoGuide
+from pyrodgm.models import FeedForwardGenerator, Generator
+from pyrodgm.objectives import AAE, ALI, GAN, WGAN
 from pyrodgm.objectives.game import (
     Symptom,
     Watch,
     collapses,
+    complete,
     degenerates,
     explodes,
     stalls,
@@ -21,6 +25,7 @@ from pyrodgm.objectives.game import (
 )
 from pyrodgm.objectives.slope import SlopeBound
 
+HOLES = [[[1.0], [float("nan")]], [[1.0], [1.0]], [[2.0], [3.0]], [[float("nan")], [1.0]]]
 BAD = Symptom("bad", "this is bad")
 
 
@@ -117,3 +122,40 @@ def test_a_zero_centred_penalty_is_of_the_slopes_at_data_and_at_draws():
     found = bound.excess(lambda x: x.square().sum(-1), data, draws)
     assert bound.penalises
     torch.testing.assert_close(found, torch.tensor([20.0]))
+
+
+def test_games_measure_sequences_without_missing_values():
+    x = np.array(HOLES).reshape(-1, 1)
+    with pytest.warns(DataWarning, match="2 of 4 held-out sequences have missing values"):
+        found = complete(Sequences(x, np.full(4, 2)))
+    assert found.x.flatten().tolist() == [1, 1, 2, 3]
+    assert complete(found) is found
+    every = Sequences(x[:2], np.array([2]))
+    with pytest.warns(DataWarning, match="all held-out sequences"):
+        assert complete(every) is every
+
+
+@pytest.mark.parametrize("kind", [GAN, ALI, AAE])
+def test_missing_values_of_other_sequences_have_no_effect_on_a_game(kind):
+    rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    holes = np.where(np.arange(120)[:, None] % 2 == 0, np.repeat(rows, 2, axis=0), np.nan)
+    info = DataInfo("points", "real", 2, (0.0, 0.0), 1.0, 1, (1.0, 1.0))
+    torch.manual_seed(0)
+    latent = kind is not GAN
+    model = FeedForwardGenerator(info, **({"latent_dim": 2} if latent else {}))
+    game = kind(model, FeedForwardImplicit(model) if latent else NoGuide(model))
+    whole = game.validate(Sequences(rows, np.ones(60, int)), seed=1).numbers
+    with pytest.warns(DataWarning, match="60 of 120 held-out sequences"):
+        found = game.validate(Sequences(holes, np.ones(120, int)), seed=1).numbers
+    own = [name for name in whole if "reconstruction" not in name and "units" not in name]
+    assert {name: found[name] for name in own} == pytest.approx({name: whole[name] for name in own})
+
+
+def test_advice_names_what_is_not_already_so():
+    info = DataInfo("points", "real", 2, (0.0, 0.0), 1.0, 1, (1.0, 1.0))
+    model = FeedForwardGenerator(info)
+    assert GAN(model, NoGuide(model)).advice() == ["an objective.bound", "objective wgan"]
+    assert GAN(model, NoGuide(model), bound="spectral").advice() == ["objective wgan"]
+    assert WGAN(model, NoGuide(model)).advice() == []
+    said = collapses(0.001, 1.0, 1.0, advice=["objective wgan"]).words
+    assert "more objective.critic_steps, objective wgan or a smaller learning rate may" in said

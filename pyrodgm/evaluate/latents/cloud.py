@@ -85,5 +85,7 @@ def _labels(sequences: Sequences, info: DataInfo) -> np.ndarray | None:
     """The classes of rows; where there are a few different rows only, which of them it is."""
     if found := labels_of(sequences, info):
         return found[0]
+    if len(sequences) <= FEW:
+        return None
     different, which = np.unique(sequences.x.numpy(), axis=0, return_inverse=True)
     return which.reshape(-1).astype(str) if len(different) <= FEW else None

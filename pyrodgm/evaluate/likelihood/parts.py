@@ -30,6 +30,7 @@ DRAWS = 100_000  # of the guide over the whole split, where its density is not k
 NEIGHBOURS = 5  # with which the bias is 0.001 nats for so many draws of a normal distribution
 MOST_ROWS = 1000  # distinct rows, up to which the aggregate posterior is summed over all of them
 ROWS_AT_ONCE = 5_000
+FEW_CELLS = 8  # of a grid on which the priors of rows are compared
 GRID, DRAWN = "quadrature", "draws"
 
 
@@ -50,7 +51,8 @@ class Parts:
         elbo_nats_per_frame: L; with a guide that has auxiliary sites, the bound below it that
             includes them. None where the guide has no density.
         elbo_standard_error: over draws; zero by quadrature.
-        reconstruction_error_nats_per_pixel: :math:`-E\, E_q \log p(x \mid z) / D`.
+        reconstruction_error_nats_per_pixel: :math:`-E\, E_q \log p(x \mid z) / D`, where D is the
+            mean number of observed features.
         aggregate_kl_nats: :math:`\mathrm{KL}(q(z), p(z))`; None where the prior depends on
             conditions.
     """
@@ -103,8 +105,10 @@ def _by_grid(model: Model, guide: Guide, rows: Sequences, shares: Tensor) -> Par
             QuadratureWarning,
             stacklevel=3,
         )
-    dim, conditional = model.info.dim, model.info.num_conditions
-    return Parts(GRID, seen - kl, 0.0, -seen / dim, None if conditional else aggregate)
+    error_per_feature = -seen / _features(rows, shares)
+    return Parts(
+        GRID, seen - kl, 0.0, error_per_feature, None if _prior_varies(model, rows) else aggregate
+    )
 
 
 def _sums(model: Model, guide: Guide, rows: Sequences, shares: Tensor, cells: int) -> Tensor:
@@ -151,9 +155,26 @@ def _by_draws(model: Model, guide: Guide, rows: Sequences, shares: Tensor, seed:
         DRAWN,
         float(log_w.mean()) if known else None,
         standard_error(log_w.numpy()) if known else None,
-        -float(log_seen.mean()) / model.info.dim,
-        None if model.info.num_conditions else kl,
+        -float(log_seen.mean()) / _features(rows, shares),
+        None if _prior_varies(model, rows) else kl,
     )
+
+
+def _features(rows: Sequences, shares: Tensor) -> float:
+    """Mean number of observed features of a row."""
+    return float((~rows.x.isnan()).sum(1).double() @ shares)
+
+
+def _prior_varies(model: Model, rows: Sequences) -> bool:
+    """Whether the prior of the latents of a row depends on its conditions."""
+    if not model.info.num_conditions:
+        return False
+    few = rows.select(np.unique(np.linspace(0, len(rows) - 1, 100).astype(int)))
+    dim = sum(site.dim for site in model.latents.values())
+    with torch.no_grad():
+        p = log_probs(model, model, few, points(dim, FEW_CELLS))
+        log_prior = torch.stack([p[name] for name in model.latents]).sum(0)
+    return not torch.allclose(log_prior, log_prior[:, :1].expand_as(log_prior), atol=1e-4)
 
 
 def _of_draws(model: Model, guide: Guide, batch: Batch) -> tuple[Tensor, ...]:

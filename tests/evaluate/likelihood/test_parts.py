@@ -12,13 +12,15 @@ from scipy.integrate import quad
 import pyrodgm as dgm
 from oracles import assert_mean
 from pyrodgm.data.base import DataInfo, Sequences
-from pyrodgm.distributions import NormalVector
+from pyrodgm.distributions import BernoulliVector, NormalVector
+from pyrodgm.engine.sites import Site
 from pyrodgm.errors import CriticWarning, QuadratureWarning
 from pyrodgm.evaluate.likelihood import parts as module
 from pyrodgm.evaluate.likelihood.bounds import bound
 from pyrodgm.evaluate.likelihood.parts import DRAWS, bound_parts, excess, log_density
 from pyrodgm.guides import Auxiliary, DiagonalNormal, GuideTraits, NormalFlow, StepGuide
-from pyrodgm.models import VAE
+from pyrodgm.models import VAE, ModelTraits, StepModel
+from pyrodgm.networks.conditions import Conditions
 
 SHARES = np.array([3, 1])
 X = np.array([[0.6, -1.1], [-0.4, 0.3]])
@@ -133,15 +135,51 @@ def test_a_guide_that_is_too_narrow_for_the_grid_is_warned_of(pair):
         bound_parts(pair, KnownNormal(pair, log_scale=-7.0), rows())
 
 
-def test_with_conditions_there_is_no_single_prior():
+class Shifted(StepModel):
+    """The prior of the latent has the condition of a row as mean."""
+
+    traits = ModelTraits(latents="continuous", sequential=False, conditions=True)
+
+    def __init__(self, info):
+        super().__init__(info)
+        self.history, self.latents, self.observed = 0, {"z": Site(1, "continuous")}, {"x": info.dim}
+        self.conditions, self.linear = Conditions(info), torch.nn.Linear(1, info.dim)
+
+    def encode(self, batch):
+        return self.conditions(batch)
+
+    def step(self, draw, past, encoded, t):
+        z = draw("z", NormalVector(encoded, torch.ones_like(encoded)))
+        draw("x", BernoulliVector(self.linear(z)))
+
+
+@pytest.mark.parametrize("name", ["decoder", "prior"])
+def test_conditions_of_the_prior_leave_no_single_one(name):
+    """Those of the decoder alone do."""
     facts = {"condition_mean": (0.0,), "condition_std": (1.0,)}
     info = DataInfo("bits", "binary", 3, (0.5,) * 3, 1.0, 1, **facts)
     torch.manual_seed(0)
-    model = VAE(info, latent_dim=1, hidden_dim=4)
+    model = VAE(info, latent_dim=1, hidden_dim=4) if name == "decoder" else Shifted(info)
     given, bits = np.array([[0.0], [2.0]]), np.array([[1, 0, 1]] * 2, np.uint8)
     data = Sequences(bits, np.ones(2, int), conditions=given)
     found = bound_parts(model, DiagonalNormal(model, hidden_dim=4), data)
-    assert (found.by, found.aggregate_kl_nats) == ("quadrature", None)
+    assert found.by == "quadrature"
+    assert (found.aggregate_kl_nats is None) == (name == "prior")
+
+
+def test_the_reconstruction_error_is_per_observed_feature(pair):
+    """A missing feature is neither in the error nor among the features."""
+    x = np.repeat(X, SHARES, axis=0)
+    x[:3, 1] = np.nan
+    guide = KnownNormal(pair)
+    data = Sequences(x, np.ones(4, int), fill=np.array([0.0, 0.3]))
+    found = bound_parts(pair, guide, data).reconstruction_error_nats_per_pixel
+    filled = torch.from_numpy(np.where(np.isnan(x), [0.0, 0.3], x))
+    mean, scale = guide.same.mean(filled).detach(), guide.same.log_scale.exp().item()
+    error = (filled - mean[:, None] * pair.weight[:, 0] - pair.centre).square()
+    error = error + scale**2 * pair.weight[:, 0].square()
+    nats = error / (2 * SCALE**2) + math.log(SCALE * math.sqrt(2 * math.pi))
+    assert found == pytest.approx(float(nats[~np.isnan(x)].sum().detach() / 5), abs=1e-6)
 
 
 def test_the_density_of_normal_draws_has_their_entropy():
