@@ -127,5 +127,5 @@ def test_what_cannot_carry_is_refused():
 
     with pytest.raises(CompatibilityError, match="not a sequence program"):
         draw(program, rows("tsbn"), surrogate=ReinMaxBits)
-    with pytest.raises(CompatibilityError, match="drawn from NormalVector"):
+    with pytest.raises(CompatibilityError, match="draws from NormalVector carry no gradients"):
         ReinMaxBits(NormalVector(torch.zeros(D), torch.ones(D)))

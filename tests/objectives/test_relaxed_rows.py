@@ -171,5 +171,5 @@ def test_numbers_alone_are_refused_in_words(objective):
 
 def test_symbols_cannot_carry_gradients():
     symbols = torch.distributions.Categorical(logits=torch.zeros(3))
-    with pytest.raises(CompatibilityError, match="site is drawn from Categorical"):
+    with pytest.raises(CompatibilityError, match="draws from Categorical carry no gradients"):
         reinmax(symbols)
