@@ -330,7 +330,7 @@ def _show_validation(run: Run, split: str, seed: int, as_json: bool) -> None:
     refused = why_not(run.model, run.info, run.sequences(split))
     quality = None if refused else run.sample_quality(split, seed=seed)
     if as_json:
-        beside = {"samples": None if quality is None else quality.to_dict()}
+        beside = {} if quality is None else {"samples": quality.to_dict()}
         print_json({"split": split, "chosen_by": run.chosen_by, **found.numbers, **beside})
         return
     print_table(objective_table(run.model, {split: found.numbers}, run.chosen_by))
