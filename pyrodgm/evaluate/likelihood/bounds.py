@@ -207,7 +207,7 @@ def _refuse_unless_applicable(
     if estimator == "importance":
         raise UsageError(
             f"importance estimates the normaliser of an energy model, and {type(model).__name__} "
-            f"is none; choose among {', '.join(name for name in known if name != 'importance')}"
+            "is none; leave the estimator out for what this model has"
         )
     if estimator == "exact" and not _is_exact(model):
         refuse_without_weights(model, guide)
