@@ -144,10 +144,12 @@ def _show_likelihood(
     from pyrodgm.evaluate.likelihood.importance import uses_noise
     from pyrodgm.evaluate.likelihood.weights import has_bound
 
+    from .unnormalised import show_energy, show_field
+
     if uses_noise(run.model, estimator):
-        _show_field(run, split, as_json, draws=draws, estimator=estimator, seed=seed)
+        show_field(run, split, as_json, draws=draws, estimator=estimator, seed=seed)
     elif run.model.traits.density == "unnormalised" and particles == 1:
-        _show_energy(run, split, as_json, estimator=estimator, seed=seed, **of_ais)
+        show_energy(run, split, as_json, estimator=estimator, seed=seed, **of_ais)
     elif not has_bound(run.model, run.guide) and (particles, estimator) == (1, "auto"):
         _show_validation(run, split, seed, as_json)
     else:
@@ -158,15 +160,14 @@ def _show_likelihood(
 def _refuse_unless_used(run: Run, estimator: str, of_ais: dict[str, Any]) -> None:
     """Refuse options of annealing that this model or estimator does not use."""
     from pyrodgm.evaluate.likelihood.importance import uses_noise
+    from pyrodgm.evaluate.likelihood.normaliser import enumerates
     from pyrodgm.models import EnergyModel
 
     used: set[str]
     if uses_noise(run.model, estimator):
         used = set()
         why = "log Z is estimated by draws of the guide, whose number is --particles"
-    elif isinstance(run.model, EnergyModel) and (
-        estimator == "exact" or (estimator == "auto" and run.model.enumerable)
-    ):
+    elif isinstance(run.model, EnergyModel) and enumerates(run.model, estimator):
         used = set()
         why = "log Z is exact, and nothing is annealed unless --estimator is ais"
     elif run.model.traits.density == "unnormalised":
@@ -186,7 +187,8 @@ def _show_bound(
     from pyrodgm.evaluate.likelihood.bound import LIKELIHOODS
     from pyrodgm.evaluate.likelihood.parts import excess
     from pyrodgm.evaluate.likelihood.validation import ADVERSARIAL_ESTIMATE
-    from pyrodgm.runs.tables import likelihood_table, parts_table, word_table
+    from pyrodgm.runs.likelihood_tables import likelihood_table, parts_table
+    from pyrodgm.runs.tables import word_table
 
     from .text import print_json, print_table
 
@@ -240,7 +242,7 @@ def _show_annealed(
     """Print a bound by annealing the latents, and the bracket on simulated sequences."""
     from pyrodgm.evaluate.likelihood.ais import Chains
     from pyrodgm.evaluate.likelihood.bound import scores_table
-    from pyrodgm.runs.tables import likelihood_table
+    from pyrodgm.runs.likelihood_tables import likelihood_table
 
     from .progress import showing_progress
     from .text import print_json, print_table
@@ -264,57 +266,6 @@ def _show_annealed(
         print_json({**values, "chosen_by": run.chosen_by, "annealing": found.to_dict()})
         return
     print_table(likelihood_table(run.model, {split: bound}, {split: trivial}, per_sequence=True))
-    click.echo(f"\n{found.text()}")
-
-
-def _show_energy(run: Run, split: str, as_json: bool, **options: Any) -> None:
-    """Print the log-likelihood of a model with an unnormalised density."""
-    from pyrodgm.runs.tables import likelihood_table
-
-    from .progress import showing_progress
-    from .text import print_json, print_table
-
-    with showing_progress(quiet=as_json) as progress:
-        found = run.energy_likelihood(split, progress=partial(progress, "annealing"), **options)
-    trivial, plane = run.trivial_bounds(split), run.landscape()
-    if as_json:
-        beside = {name: each.to_dict() for name, each in trivial.items()}
-        values = {"split": split, **found.to_dict(), "floors": beside}
-        values |= {} if plane is None else plane.to_dict()
-        print_json({**values, "chosen_by": run.chosen_by})
-        return
-    upper = f"{type(run.model).__name__}, upper bound by annealing"
-    beside = None if found.exact else {upper: {split: found.upper}}
-    own, others = {split: found.lower}, {split: trivial}
-    print_table(likelihood_table(run.model, own, others, beside=beside, per_sequence=True))
-    click.echo(f"\n{found.text()}")
-    if plane is not None and plane.text():
-        click.echo(plane.text())
-
-
-def _show_field(run: Run, split: str, as_json: bool, **options: Any) -> None:
-    """Print the log-likelihood of a random field, by draws of its noise."""
-    from pyrodgm.runs.tables import likelihood_table
-
-    from .progress import showing_progress
-    from .text import print_json, print_table
-
-    with showing_progress(quiet=as_json) as progress:
-        found = run.field_likelihood(split, progress=partial(progress, "noise"), **options)
-    trivial = run.trivial_bounds(split)
-    if as_json:
-        beside = {name: each.to_dict() for name, each in trivial.items()}
-        values = {"split": split, **found.to_dict(), "floors": beside}
-        print_json({**values, "chosen_by": run.chosen_by})
-        return
-    name = type(run.model).__name__
-    bound = "" if found.noise.estimator == "exact" else ", lower bound"
-    others = {f"noise alone, {type(run.guide).__name__}{bound}": {split: found.noise}}
-    if not found.exact:
-        others[f"{name}, upper bound by {found.draws} draws of the noise"] = {split: found.upper}
-    own = {split: found.lower}
-    table = likelihood_table(run.model, own, {split: trivial}, beside=others, per_sequence=True)
-    print_table(table)
     click.echo(f"\n{found.text()}")
 
 

@@ -48,7 +48,8 @@ def print_fit(run: Run, *, as_json: bool) -> None:
     from pyrodgm.evaluate.likelihood.bound import LIKELIHOODS
     from pyrodgm.evaluate.likelihood.validation import EXACT
     from pyrodgm.evaluate.likelihood.weights import has_bound
-    from pyrodgm.runs.tables import likelihood_table, objective_table, shown_table, word_table
+    from pyrodgm.runs.likelihood_tables import likelihood_table
+    from pyrodgm.runs.tables import objective_table, shown_table, word_table
 
     click.echo(f"{run.folder.path}: {run.steps} steps in {run.seconds:.0f} s\n")
     if not has_bound(run.model, run.guide):

@@ -122,6 +122,8 @@ def checked(path: str, parameter: Parameter, value: Any, mistakes: Mistakes) -> 
 def _reasons(error: ValidationError) -> list[str]:
     """What is wrong with a value, each reason once; of a list, its items rather than its length."""
     details = error.errors()
+    named = [detail for detail in details if detail["type"] != "string_pattern_mismatch"]
+    details = named or details  # words say more than the pattern beside them
     places = {place[:size] for d in details for place in [d["loc"]] for size in range(len(place))}
     lengths = [d for d in details if d["type"] == "too_short" and d["loc"] in places]
     return [*dict.fromkeys(_reason(d) for d in details if d not in lengths)]

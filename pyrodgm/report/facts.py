@@ -30,10 +30,11 @@ from pyrodgm.report.blocks import (
 )
 from pyrodgm.runs.check import FIGURES, check, last_check
 from pyrodgm.runs.findings import CERTAIN, EXACT, latent_findings
+from pyrodgm.runs.likelihood_tables import likelihood_table
 from pyrodgm.runs.results import Results
 from pyrodgm.runs.run import Run
 from pyrodgm.runs.sample_table import quality_table
-from pyrodgm.runs.tables import likelihood_table, objective_table, word_table
+from pyrodgm.runs.tables import objective_table, word_table
 from pyrodgm.tables import Column, Table
 
 CHECK_FIGURES = {

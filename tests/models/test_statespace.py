@@ -338,7 +338,7 @@ def test_components_of_a_state_depend_on_what_was_seen_of_a_frame() -> None:
     model = randomised(HMM(INFOS["gaussian"], num_states=2, emission="gaussian-mixture:2"), 1.0)
     x = frames("gaussian", 1, T)
     seen = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 1]]).bool()
-    law = model.smoothed(Batch(x, torch.ones(1, T, dtype=torch.bool), torch.arange(1), seen[None]))
+    batch = Batch(x, torch.ones(1, T, dtype=torch.bool), torch.arange(1), seen[None])
     emission = model.emission(model.by_state)
     normal = torch.distributions.Normal(emission.components.loc, emission.components.scale)
     initial, moves = model.cell.initial.log_softmax(-1), model.cell.transition.log_softmax(-1)
@@ -350,7 +350,7 @@ def test_components_of_a_state_depend_on_what_was_seen_of_a_frame() -> None:
             nats = nats + emission.log_weights[place] + each[seen[t]].sum()
         total = total + nats.exp()
         weighted = weighted + nats.exp() * torch.stack([normal.loc[place] for place in path])
-    torch.testing.assert_close(law.mean[0][~seen], (weighted / total)[~seen])
+    torch.testing.assert_close(model.smoothed(batch).mean[0][~seen], (weighted / total)[~seen])
 
 
 @pytest.mark.parametrize("some_missing", [False, True])

@@ -134,6 +134,11 @@ def refuse_other(model: EnergyModel, estimator: str) -> None:
         )
 
 
+def enumerates(model: EnergyModel, estimator: str) -> bool:
+    """Whether an estimator of the normaliser is a sum over all states of a model."""
+    return estimator == "exact" or (estimator == "auto" and model.enumerable)
+
+
 def checked(
     model: EnergyModel, estimator: str, chains: int, temperatures: int
 ) -> Literal["exact", "ais"]:
@@ -144,9 +149,7 @@ def checked(
     """
     refuse_other(model, estimator)
     check_whole(chains=chains, temperatures=temperatures)
-    if estimator == "exact" or (estimator == "auto" and model.enumerable):
-        return "exact"
-    return "ais"
+    return "exact" if enumerates(model, estimator) else "ais"
 
 
 def _annealed(

@@ -6,7 +6,7 @@ import pytest
 from pyrodgm.data.base import DataInfo
 from pyrodgm.evaluate.likelihood.bound import Bound
 from pyrodgm.models import VAE
-from pyrodgm.runs.tables import likelihood_table
+from pyrodgm.runs.likelihood_tables import likelihood_table
 
 INFO = DataInfo("bits", "binary", 3, (0.5,) * 3, mean_length=1, max_length=3)
 TRIVIAL = ("independent", "markov", "previous frame", "entropy")
